@@ -1,0 +1,91 @@
+//go:build unix
+
+package sshtest
+
+import (
+	"crypto/ed25519"
+	"os"
+	"os/exec"
+	"os/user"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// dropbear.go runs Dropbear, the other SSH server that is in wide use.
+
+var dropbearAccepted = regexp.MustCompile(`(?m)\b\w+ auth succeeded for `)
+
+// DropbearOptions say what a Dropbear is like. The zero value permits all that
+// Dropbear can to the client key that it makes.
+type DropbearOptions struct {
+	// Args are added to dropbear(8)'s. Default: none.
+	Args []string
+}
+
+// Dropbear is a running Dropbear server. Whoever logs in is us.
+type Dropbear struct{ *daemon }
+
+// StartDropbear starts dropbear. It is stopped when the test ends, and its log
+// printed if the test has failed. Where it is not installed, or of a version
+// that we need to be root for and are not, the test is skipped.
+func StartDropbear(t testing.TB, opts DropbearOptions) *Dropbear {
+	t.Helper()
+	path := find(t, "dropbear")
+	d := newDaemon(t, "127.0.0.1")
+
+	// Dropbear's own form of a key; Go's private key is the two halves that it
+	// wants.
+	private := d.HostKey.Private().(ed25519.PrivateKey)
+	keyFile := d.write("host_key", ssh.Marshal(struct {
+		Type    string
+		Private []byte
+	}{ssh.KeyAlgoED25519, private}))
+
+	wrapper, args := dropbearHome(t, d, path)
+	d.listening, d.accepted = "Not backgrounding", dropbearAccepted
+	d.command = func() *exec.Cmd {
+		argv := append(append([]string(nil), wrapper...), path, "-F", "-E", "-s", "-m", "-p", d.Addr(), "-r", keyFile, "-P", "")
+		argv = append(append(argv, args...), opts.Args...)
+		return exec.Command(argv[0], argv[1:]...)
+	}
+	d.run()
+	return &Dropbear{d}
+}
+
+// dropbearHome has dropbear read our authorized_keys and not those in our home
+// directory, which stays as it is. Versions from 2025 on take the directory as
+// an argument. Before those it is always the home's .ssh, so it runs behind a
+// wrapper that puts another home there for that process alone.
+func dropbearHome(t testing.TB, d *daemon, path string) (wrapper, args []string) {
+	t.Helper()
+	dir := t.TempDir()
+	ssh := dir + "/.ssh"
+	if err := os.Mkdir(ssh, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// Dropbear insists on modes that a temporary directory need not have.
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(ssh+"/authorized_keys", []byte(d.ClientKey.AuthorizedKey()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// It prints its usage and fails.
+	usage, _ := exec.Command(path, "-h").CombinedOutput()
+	if strings.Contains(string(usage), "\n-D ") {
+		return nil, []string{"-D", ssh}
+	}
+	me, err := user.Current()
+	if err != nil {
+		t.Fatalf("looking up our user: %v", err)
+	}
+	unshare, err := exec.LookPath("unshare")
+	if err != nil || os.Geteuid() != 0 {
+		Missing(t, "this version of dropbear needs root and unshare(1) for a home of its own")
+	}
+	const script = `mount --bind "$1" "$2" && shift 2 && exec "$@"`
+	return []string{unshare, "--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh", dir, me.HomeDir}, nil
+}

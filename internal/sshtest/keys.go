@@ -1,0 +1,108 @@
+package sshtest
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/pem"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// keys.go makes SSH keys and certificates.
+
+// Key is a key pair: a bastion's, a user's or an authority's.
+type Key struct {
+	ssh.Signer
+	private crypto.Signer
+}
+
+// NewKey returns a new Ed25519 key.
+func NewKey() *Key {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	return newKey(private, err)
+}
+
+// NewECDSAKey returns a new key on the curve P-256.
+func NewECDSAKey() *Key {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	return newKey(private, err)
+}
+
+// NewRSAKey returns a new RSA key of that many bits. It panics below 1024,
+// which crypto/rsa refuses.
+func NewRSAKey(bits int) *Key {
+	private, err := rsa.GenerateKey(rand.Reader, bits)
+	return newKey(private, err)
+}
+
+// newKey panics on an error because only a wrong argument leads to one:
+// crypto/rand cannot fail.
+func newKey(private crypto.Signer, err error) *Key {
+	if err != nil {
+		panic(err)
+	}
+	signer, err := ssh.NewSignerFromSigner(private)
+	if err != nil {
+		panic(err)
+	}
+	return &Key{Signer: signer, private: private}
+}
+
+// Private returns the private key, as an ssh-agent's keyring takes it.
+func (k *Key) Private() crypto.Signer { return k.private }
+
+// PEM returns the private key in OpenSSH's form, encrypted if the passphrase
+// is not empty.
+func (k *Key) PEM(passphrase string) []byte {
+	var block *pem.Block
+	var err error
+	if passphrase == "" {
+		block, err = ssh.MarshalPrivateKey(k.private, "")
+	} else {
+		block, err = ssh.MarshalPrivateKeyWithPassphrase(k.private, "", []byte(passphrase))
+	}
+	if err != nil {
+		panic(err) // the key is of a type that newKey took
+	}
+	return pem.EncodeToMemory(block)
+}
+
+// AuthorizedKey returns the public key as "<type> <base64>".
+func (k *Key) AuthorizedKey() string { return AuthorizedKey(k.PublicKey()) }
+
+// Fingerprint returns the public key's "SHA256:<fingerprint>".
+func (k *Key) Fingerprint() string { return ssh.FingerprintSHA256(k.PublicKey()) }
+
+// AuthorizedKey returns the key, or certificate, as "<type> <base64>".
+func AuthorizedKey(key ssh.PublicKey) string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+}
+
+// Certify returns the certificate for key that the authority ca signed. What
+// cert leaves at zero is filled in so that the certificate is valid for ever;
+// set its CertType and ValidPrincipals.
+func Certify(ca, key *Key, cert ssh.Certificate) *ssh.Certificate {
+	cert.Key = key.PublicKey()
+	if cert.ValidBefore == 0 {
+		cert.ValidBefore = ssh.CertTimeInfinity
+	}
+	if err := cert.SignCert(rand.Reader, ca); err != nil {
+		panic(err) // crypto/rand cannot fail
+	}
+	return &cert
+}
+
+// CertSigner returns the signer that authenticates key by cert, as a host or
+// as a user.
+func CertSigner(cert *ssh.Certificate, key *Key) ssh.Signer {
+	signer, err := ssh.NewCertSigner(cert, key)
+	if err != nil {
+		panic(err) // cert is not for key
+	}
+	return signer
+}

@@ -1,0 +1,159 @@
+package sshtest
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// netns.go makes private networks: Linux network namespaces.
+
+// Netns is a network of its own with a loopback interface and one wire to us.
+// What listens on its 127.0.0.1 can be reached from inside alone.
+type Netns struct {
+	t          testing.TB
+	name       string
+	ours       string // our end of the wire
+	host, addr string // the addresses of the wire's ends, ours and the inner
+}
+
+// netnsCount numbers the namespaces of this process.
+var netnsCount atomic.Uint32
+
+// NewNetns makes a network namespace, which is removed when the test ends.
+// Where we are not root, or have no ip(8), the test is skipped.
+func NewNetns(t testing.TB) *Netns {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		Missing(t, "a network namespace needs root")
+	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		Missing(t, "ip(8) is not installed")
+	}
+	// Names and addresses are unique to this process and count: a /30 of
+	// 10.64.0.0/10 has two hosts, and a /24 has 64 of them.
+	pid, n := os.Getpid(), netnsCount.Add(1)-1
+	if n >= 64 {
+		t.Fatal("64 network namespaces are enough for a test binary")
+	}
+	subnet := fmt.Sprintf("10.%d.%d", 64+pid>>8&63, pid&255)
+	ns := &Netns{
+		t:    t,
+		name: fmt.Sprintf("sshtest-%d-%d", pid, n),
+		ours: fmt.Sprintf("st%dn%d", pid, n), // at most 15 bytes
+		host: fmt.Sprintf("%s.%d", subnet, 4*n+1),
+		addr: fmt.Sprintf("%s.%d", subnet, 4*n+2),
+	}
+	if out, err := exec.Command("ip", "netns", "add", ns.name).CombinedOutput(); err != nil {
+		Missing(t, fmt.Sprintf("network namespaces are not permitted here: %s", strings.TrimSpace(string(out))))
+	}
+	t.Cleanup(ns.remove)
+	const inner = "eth0"
+	ns.ip("link", "add", ns.ours, "type", "veth", "peer", "name", inner, "netns", ns.name)
+	ns.ip("addr", "add", ns.host+"/30", "dev", ns.ours)
+	ns.ip("link", "set", ns.ours, "up")
+	ns.ip("-n", ns.name, "addr", "add", ns.addr+"/30", "dev", inner)
+	ns.ip("-n", ns.name, "link", "set", inner, "up")
+	ns.ip("-n", ns.name, "link", "set", "lo", "up")
+	return ns
+}
+
+func (ns *Netns) ip(args ...string) {
+	ns.t.Helper()
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		ns.t.Fatalf("running ip %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
+// remove removes the namespace and, with it, the wire.
+func (ns *Netns) remove() {
+	_ = os.RemoveAll(ns.etc())
+	// The wire first: the namespace lives on while a process or a socket does.
+	_ = exec.Command("ip", "link", "del", ns.ours).Run()
+	if out, err := exec.Command("ip", "netns", "del", ns.name).CombinedOutput(); err != nil {
+		ns.t.Errorf("removing network namespace %s: %v: %s", ns.name, err, out)
+	}
+}
+
+// etc is the directory whose files ip(8) puts over those in /etc for what runs
+// inside.
+func (ns *Netns) etc() string { return filepath.Join("/etc/netns", ns.name) }
+
+// Addr returns the IP address by which we reach the inside.
+func (ns *Netns) Addr() string { return ns.addr }
+
+// HostAddr returns the IP address by which the inside reaches us.
+func (ns *Netns) HostAddr() string { return ns.host }
+
+// SetHosts gives names meaning inside alone: lines of an /etc/hosts, such as
+// "127.0.0.1 web.internal". Commands that were started before do not see it.
+func (ns *Netns) SetHosts(lines ...string) {
+	ns.t.Helper()
+	if err := os.MkdirAll(ns.etc(), 0o755); err != nil {
+		ns.t.Fatal(err)
+	}
+	content := "127.0.0.1 localhost\n" + strings.Join(lines, "\n") + "\n"
+	// Readable by all: sshd's unprivileged child looks names up.
+	if err := os.WriteFile(filepath.Join(ns.etc(), "hosts"), []byte(content), 0o644); err != nil { //nolint:gosec // see above
+		ns.t.Fatal(err)
+	}
+}
+
+// Command returns a command that runs inside, and that becomes the program
+// named: its process is the program's.
+func (ns *Netns) Command(name string, args ...string) *exec.Cmd {
+	return exec.Command("ip", append([]string{"netns", "exec", ns.name, name}, args...)...)
+}
+
+// Listen listens inside, on an address of the inside, while what accepts runs
+// in this process: a socket stays in the namespace that it was made in. The
+// listener is closed when the test ends.
+func (ns *Netns) Listen(network, address string) net.Listener {
+	ns.t.Helper()
+	var listener net.Listener
+	var err error
+	done := make(chan struct{})
+	// Returns when it listens. Its thread is in the namespace then, so it is
+	// not unlocked: the runtime ends it.
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		var fd int
+		if fd, err = unix.Open("/run/netns/"+ns.name, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			return
+		}
+		defer func() { _ = unix.Close(fd) }()
+		if err = unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+			return
+		}
+		listener, err = net.Listen(network, address)
+	}()
+	<-done
+	if err != nil {
+		ns.t.Fatalf("listening on %s inside %s: %v", address, ns.name, err)
+	}
+	ns.t.Cleanup(func() { _ = listener.Close() })
+	return listener
+}
+
+// Unplug takes the wire down: packets vanish both ways, acknowledgements
+// included, which Link cannot do. New connects wait for some seconds, then fail
+// as unreachable.
+func (ns *Netns) Unplug() {
+	ns.t.Helper()
+	ns.ip("-n", ns.name, "link", "set", "eth0", "down")
+}
+
+// Plug undoes Unplug.
+func (ns *Netns) Plug() {
+	ns.t.Helper()
+	ns.ip("-n", ns.name, "link", "set", "eth0", "up")
+}

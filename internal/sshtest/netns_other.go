@@ -1,0 +1,40 @@
+//go:build unix && !linux
+
+package sshtest
+
+import (
+	"net"
+	"os/exec"
+	"testing"
+)
+
+// Netns is for Linux only. Its methods are here so that tests compile.
+type Netns struct{}
+
+// NewNetns skips the test.
+func NewNetns(t testing.TB) *Netns {
+	t.Helper()
+	Missing(t, "a network namespace needs Linux")
+	return nil
+}
+
+// Addr is for Linux only.
+func (ns *Netns) Addr() string { return "" }
+
+// HostAddr is for Linux only.
+func (ns *Netns) HostAddr() string { return "" }
+
+// SetHosts is for Linux only.
+func (ns *Netns) SetHosts(...string) {}
+
+// Command is for Linux only.
+func (ns *Netns) Command(name string, args ...string) *exec.Cmd { return exec.Command(name, args...) }
+
+// Listen is for Linux only.
+func (ns *Netns) Listen(string, string) net.Listener { return nil }
+
+// Unplug is for Linux only.
+func (ns *Netns) Unplug() {}
+
+// Plug is for Linux only.
+func (ns *Netns) Plug() {}

@@ -1,0 +1,116 @@
+//go:build unix
+
+package sshtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// sshd.go runs the real OpenSSH server.
+
+// SSHDOptions say what an SSHD is like. The zero value permits everything to
+// the client key that it makes, and nothing else.
+type SSHDOptions struct {
+	// Config is added to sshd_config(5). Its lines win over ours, and it may
+	// end in Match blocks.
+	Config string
+
+	// AuthorizedKeys may log in besides the client key: lines in the form of
+	// authorized_keys, options included.
+	AuthorizedKeys []string
+
+	// HostKey is the server's key. Default: a new Ed25519 key.
+	HostKey *Key
+
+	// HostCertificate is a certificate for HostKey. Default: none.
+	HostCertificate *ssh.Certificate
+
+	// Netns runs it inside, listening on its Addr. Default: on 127.0.0.1.
+	Netns *Netns
+}
+
+// SSHD is a running OpenSSH server. Whoever logs in is us.
+type SSHD struct{ *daemon }
+
+// sshdConfig is what holds unless the options say otherwise: of two lines, the
+// first counts.
+const sshdConfig = `
+AuthorizedKeysFile %[1]s
+PermitRootLogin yes
+PubkeyAuthentication yes
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+StrictModes no
+UsePAM no
+UseDNS no
+AllowTcpForwarding yes
+AllowStreamLocalForwarding yes
+MaxStartups 1000
+LogLevel VERBOSE
+`
+
+var (
+	matchLine = regexp.MustCompile(`(?im)^[ \t]*match[ \t]`)
+	// sshdAccepted is not "Accepted key", which is a key that could log in.
+	sshdAccepted = regexp.MustCompile(`(?m)^Accepted \S+ for `)
+)
+
+// StartSSHD starts sshd. It is stopped when the test ends, and its log printed
+// if the test has failed. Where sshd is not installed the test is skipped.
+func StartSSHD(t testing.TB, opts SSHDOptions) *SSHD {
+	t.Helper()
+	path := find(t, "sshd")
+	if os.Geteuid() == 0 {
+		// Debian's directory for sshd's unprivileged child, which systemd makes
+		// elsewhere. sshd does not start without it.
+		_ = os.MkdirAll("/run/sshd", 0o755)
+	}
+	host := "127.0.0.1"
+	if opts.Netns != nil {
+		host = opts.Netns.Addr()
+	}
+	d := newDaemon(t, host)
+	if opts.HostKey != nil {
+		d.HostKey = opts.HostKey
+	}
+	keyFile := d.write("host_key", d.HostKey.PEM(""))
+	keys := append([]string{d.ClientKey.AuthorizedKey()}, opts.AuthorizedKeys...)
+	keysFile := d.write("authorized_keys", []byte(strings.Join(keys, "\n")+"\n"))
+
+	fixed := fmt.Sprintf("ListenAddress %s\nPidFile none\nHostKey %s\n", host, keyFile)
+	if opts.HostCertificate != nil {
+		certFile := d.write("host_key-cert.pub", []byte(AuthorizedKey(opts.HostCertificate)+"\n"))
+		fixed += "HostCertificate " + certFile + "\n"
+	}
+	// A Match block goes on to the end of the file, so ours come before it.
+	global, matches := opts.Config, ""
+	if at := matchLine.FindStringIndex(global); at != nil {
+		global, matches = global[:at[0]], global[at[0]:]
+	}
+	config := fixed + global + fmt.Sprintf(sshdConfig, keysFile) + matches + "\n"
+
+	d.listening, d.accepted = "Server listening on ", sshdAccepted
+	d.command = func() *exec.Cmd {
+		// The port is not in the file, which is written once.
+		file := d.write("sshd_config", []byte(fmt.Sprintf("Port %d\n", d.Port)+config))
+		args := []string{path, "-D", "-e", "-f", file}
+		if opts.Netns != nil {
+			return opts.Netns.Command(args[0], args[1:]...)
+		}
+		return exec.Command(args[0], args[1:]...)
+	}
+	d.run()
+	return &SSHD{d}
+}
+
+// AuthorizedKeysFile returns the path of the file of keys that may log in. It
+// is read at each login.
+func (s *SSHD) AuthorizedKeysFile() string { return filepath.Join(s.Dir, "authorized_keys") }

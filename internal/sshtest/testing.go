@@ -1,0 +1,80 @@
+package sshtest
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// testing.go has the constructors that take a testing.TB, and what tests need
+// besides.
+
+// NewBastion starts a bastion that is closed when the test ends.
+func NewBastion(t testing.TB, opts BastionOptions) *Bastion {
+	t.Helper()
+	b, err := ListenBastion(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	return b
+}
+
+// NewLink starts a relay to the "host:port" target that is closed when the
+// test ends.
+func NewLink(t testing.TB, target string) *Link {
+	t.Helper()
+	l, err := ListenLink(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// NewWeb starts a private web server that is closed when the test ends.
+func NewWeb(t testing.TB, opts WebOptions) *Web {
+	t.Helper()
+	w, err := ListenWeb(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.Close() })
+	return w
+}
+
+// WriteFile writes a file that only we may read, in a new temporary directory,
+// and returns its path.
+func WriteFile(t testing.TB, name string, content []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Eventually waits at most a timeout for something to be so, and fails the
+// test if it is not.
+func Eventually(t testing.TB, timeout time.Duration, what string, isSo func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(timeout)
+	for !isSo() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v in vain: %s", timeout, what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// Missing skips the test because something that it needs is not there. Where
+// the environment variable CI is "true" it fails the test: nothing may go
+// untested there.
+func Missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s, and CI is true", what)
+	}
+	t.Skip(what)
+}
