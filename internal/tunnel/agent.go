@@ -1,0 +1,189 @@
+// agent.go talks to an ssh-agent, for as long as one authentication lasts.
+
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+)
+
+// agentPath returns the socket of the agent in force, or "" for none.
+func (cfg *Config) agentPath() string {
+	switch cfg.IdentityAgent {
+	case "", "none":
+		return ""
+	case agentFromEnvironment:
+		return os.Getenv(agentFromEnvironment)
+	default:
+		return cfg.IdentityAgent
+	}
+}
+
+// agentFromEnvironment is the IdentityAgent, and the environment variable,
+// that leaves the choice of the socket to the environment.
+const agentFromEnvironment = "SSH_AUTH_SOCK"
+
+// agentKey is a key that an agent holds.
+type agentKey struct {
+	public  ssh.PublicKey // a *ssh.Certificate or a plain key
+	signer  ssh.AlgorithmSigner
+	comment string
+}
+
+// agentLink is the connection to an agent. An agent may ask its user, or hang,
+// at any call: close ends the call.
+type agentLink struct {
+	path string
+	// ctx ends with close.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	// mu guards what is below.
+	mu     sync.Mutex
+	conn   net.Conn
+	calls  int  // calls that wait for the agent
+	hung   bool // a call was waiting when the link was closed
+	closed bool
+}
+
+func newAgentLink(path string) *agentLink {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &agentLink{path: path, ctx: ctx, cancel: cancel}
+}
+
+// keys returns what the agent holds.
+func (l *agentLink) keys() ([]agentKey, error) {
+	var keys []agentKey
+	err := l.call(func() error {
+		conn, err := new(net.Dialer).DialContext(l.ctx, "unix", l.path)
+		if err != nil {
+			return rootCause(err)
+		}
+		if !l.keep(conn) {
+			return net.ErrClosed
+		}
+		signers, err := agent.NewClient(conn).Signers()
+		if err != nil {
+			return err
+		}
+		for _, s := range signers {
+			key, ok := l.key(s)
+			if ok {
+				keys = append(keys, key)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("agent at %q: %w", l.path, err)
+	}
+	return keys, nil
+}
+
+// key wraps a signer of the agent. It returns false for a key of a type that
+// is not supported.
+func (l *agentLink) key(s ssh.Signer) (agentKey, bool) {
+	listed, ok := s.PublicKey().(*agent.Key)
+	if !ok {
+		return agentKey{}, false
+	}
+	public, err := ssh.ParsePublicKey(listed.Blob)
+	if err != nil {
+		return agentKey{}, false
+	}
+	signer, ok := s.(ssh.AlgorithmSigner)
+	if !ok {
+		return agentKey{}, false
+	}
+	return agentKey{public, &agentSigner{signer, public, l}, listed.Comment}, true
+}
+
+// call does something that may wait for the agent.
+func (l *agentLink) call(f func() error) error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return net.ErrClosed
+	}
+	l.calls++
+	l.mu.Unlock()
+	err := f()
+	l.mu.Lock()
+	l.calls--
+	l.mu.Unlock()
+	return err
+}
+
+// keep hands the connection to the link, which closes it. It returns false if
+// the link was closed already.
+func (l *agentLink) keep(conn net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		_ = conn.Close()
+		return false
+	}
+	l.conn = conn
+	return true
+}
+
+// close ends the connection and every call that waits for the agent.
+func (l *agentLink) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	l.closed, l.hung = true, l.calls > 0
+	l.cancel()
+	if l.conn != nil {
+		_ = l.conn.Close()
+	}
+}
+
+// state tells whether the link was closed, and whether that cut a call short.
+func (l *agentLink) state() (closed, hung bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed, l.hung
+}
+
+// agentSigner has the agent sign.
+type agentSigner struct {
+	ssh.AlgorithmSigner
+	public ssh.PublicKey
+	link   *agentLink
+}
+
+// PublicKey returns the key as x/crypto/ssh parses it: the agent's own list
+// has only its bytes.
+func (s *agentSigner) PublicKey() ssh.PublicKey { return s.public }
+
+// SignWithAlgorithm implements ssh.AlgorithmSigner.
+func (s *agentSigner) SignWithAlgorithm(rand io.Reader, data []byte, algorithm string) (sig *ssh.Signature, err error) {
+	err = s.link.call(func() error {
+		sig, err = s.AlgorithmSigner.SignWithAlgorithm(rand, data, algorithm)
+		return err
+	})
+	return sig, err
+}
+
+// rootCause returns the innermost error: "connection refused" instead of
+// "dial unix /run/agent: connect: connection refused".
+func rootCause(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
+}

@@ -1,0 +1,184 @@
+// auth.go authenticates one connection: public keys first, then the password.
+
+package tunnel
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+	"golang.org/x/crypto/ssh"
+)
+
+// authenticator is what one connect authenticates with. Files and the agent
+// are read when the bastion asks for a key, so each connect sees new ones.
+//
+// The agent's connection is guarded by itself; all else belongs to the
+// handshake, and to used and explain once that has ended.
+type authenticator struct {
+	cfg  *Config
+	log  *zap.Logger
+	link *agentLink // nil for no agent
+
+	began    bool     // the bastion has said which methods it takes
+	allowed  []string // what it said last
+	partial  int      // methods that it accepted as a part of what it demands
+	current  *attempt // in flight
+	attempts []*attempt
+
+	keys     *collector // nil until the bastion takes public keys
+	nextKey  int
+	sent     bool   // the password was sent, and not accepted so far
+	dialogue bool   // keyboard-interactive was tried
+	prompt   string // a prompt that the password does not answer
+	trouble  string // why the password could not be used
+
+	exhausted bool // nothing is left to try
+}
+
+// attempt is one method tried with one key or password.
+type attempt struct {
+	what     string
+	asked    bool  // the bastion was asked
+	accepted bool  // as a part of what it demands
+	err      error // what went wrong on our side
+}
+
+// refused tells whether the bastion said no.
+func (t *attempt) refused() bool { return t.asked && !t.accepted && t.err == nil }
+
+// newAuthenticator returns what authenticates one connection. Its close must
+// be called.
+func newAuthenticator(cfg *Config, log *zap.Logger) *authenticator {
+	a := &authenticator{cfg: cfg, log: log}
+	if path := cfg.agentPath(); path != "" {
+		a.link = newAgentLink(path)
+	}
+	return a
+}
+
+// apply lets cc authenticate with a.
+func (a *authenticator) apply(cc *ssh.ClientConfig) {
+	cc.User = a.cfg.User
+	// Not cc.Auth, of which only the first method of a kind is tried, and tried
+	// once: a bastion may demand two keys, or a key, then a password.
+	cc.AuthCallback = a.choose
+}
+
+// close ends the connection to the agent, and a call that waits for it. It may
+// be called at any time, from any goroutine, and more than once.
+func (a *authenticator) close() {
+	if a.link != nil {
+		a.link.close()
+	}
+}
+
+// choose is an ssh.ClientAuthCallback: it returns what to try next, one key at
+// a time, so that it is known which of them the bastion refused.
+func (a *authenticator) choose(ctx *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
+	a.began = true
+	a.allowed = ctx.AllowedMethods
+	a.settle(len(ctx.PartialSuccessMethods))
+	if a.link != nil {
+		if closed, _ := a.link.state(); closed {
+			return nil, errors.New("authentication was given up")
+		}
+	}
+	if slices.Contains(a.allowed, "publickey") {
+		if method := a.publicKey(); method != nil {
+			return method, nil
+		}
+	}
+	if a.cfg.Password != "" {
+		if method := a.password(); method != nil {
+			return method, nil
+		}
+	}
+	a.exhausted = true
+	return nil, nil
+}
+
+// settle notes how the attempt in flight has ended.
+func (a *authenticator) settle(partial int) {
+	if a.current != nil {
+		a.current.accepted = partial > a.partial
+		a.attempts = append(a.attempts, a.current)
+		if a.current.accepted {
+			a.sent = false // it was right: sending it again can do no harm
+		}
+		a.current = nil
+	}
+	a.partial = partial
+}
+
+func (a *authenticator) publicKey() ssh.AuthMethod {
+	if a.keys == nil {
+		a.keys = &collector{cfg: a.cfg, log: a.log, link: a.link}
+		a.keys.collect()
+	}
+	if a.nextKey == len(a.keys.offers) {
+		return nil
+	}
+	offer := a.keys.offers[a.nextKey]
+	a.nextKey++
+	a.current = &attempt{what: offer.what}
+	return ssh.PublicKeys(trackedSigner{offer.signer, a.current})
+}
+
+// used says what the bastion accepted, after the handshake has succeeded: as in
+// "publickey SHA256:… (/home/u/.ssh/id_ed25519) + password".
+func (a *authenticator) used() string {
+	var parts []string
+	for _, t := range a.attempts {
+		if t.accepted {
+			parts = append(parts, t.what)
+		}
+	}
+	if a.current != nil {
+		parts = append(parts, a.current.what)
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, " + ")
+}
+
+// trackedSigner tells an attempt what becomes of its key.
+type trackedSigner struct {
+	ssh.MultiAlgorithmSigner
+	attempt *attempt
+}
+
+// PublicKey implements ssh.Signer.
+func (s trackedSigner) PublicKey() ssh.PublicKey {
+	return trackedKey{s.MultiAlgorithmSigner.PublicKey(), s.attempt}
+}
+
+// SignWithAlgorithm implements ssh.AlgorithmSigner.
+func (s trackedSigner) SignWithAlgorithm(rand io.Reader, data []byte, algorithm string) (*ssh.Signature, error) {
+	sig, err := s.MultiAlgorithmSigner.SignWithAlgorithm(rand, data, algorithm)
+	if err == nil && sig.Format == ssh.KeyAlgoRSA && algorithm != ssh.KeyAlgoRSA {
+		err = errors.New("the agent signs with SHA-1 only")
+	}
+	if err != nil {
+		// As text: a lost agent must not look like a lost bastion.
+		s.attempt.err = errors.New("signing: " + err.Error())
+		return nil, s.attempt.err
+	}
+	return sig, nil
+}
+
+// trackedKey tells an attempt when its key is offered. Where key and bastion
+// have no signature algorithm in common, it is not.
+type trackedKey struct {
+	ssh.PublicKey
+	attempt *attempt
+}
+
+// Marshal implements ssh.PublicKey.
+func (k trackedKey) Marshal() []byte {
+	k.attempt.asked = true
+	return k.PublicKey.Marshal()
+}

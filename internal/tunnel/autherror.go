@@ -1,0 +1,122 @@
+// autherror.go says in one line why the bastion did not let us in.
+
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+)
+
+// explain turns the handshake's error into an *AuthError if authentication was
+// what failed. A lost connection, or one that was given up, is not that, and
+// keeps its error.
+func (a *authenticator) explain(err error) error {
+	if err == nil || !a.began {
+		return err
+	}
+	if a.link != nil {
+		closed, hung := a.link.state()
+		if hung {
+			return fmt.Errorf("waiting for the agent at %q: %w", a.link.path, err)
+		}
+		if closed && !a.exhausted {
+			return err
+		}
+	}
+	if a.current != nil {
+		a.settle(a.partial)
+	}
+	switch {
+	case isConnError(err):
+		return err
+	case strings.Contains(err.Error(), "ssh: disconnect, reason "): // its type is not exported
+		if !slices.ContainsFunc(a.attempts, (*attempt).refused) {
+			return err
+		}
+		return &AuthError{Message: a.message("the bastion ended the connection", "name the right key with identity_file, so that no other is tried first")}
+	case !a.exhausted:
+		return err
+	case strings.Contains(err.Error(), "unexpected message type 60 "):
+		// SSH_MSG_USERAUTH_PASSWD_CHANGEREQ, RFC 4252 section 8.
+		return &AuthError{Message: a.message("the bastion demands a new password", "set it with an interactive ssh login")}
+	default:
+		return &AuthError{Message: a.message("", a.fix())}
+	}
+}
+
+// isConnError tells whether an error is the connection's, not the protocol's.
+func isConnError(err error) bool {
+	_, isNet := errors.AsType[net.Error](err)
+	return isNet || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// message puts together what was tried and what the bastion would take.
+func (a *authenticator) message(end, fix string) string {
+	var accepted, refused, skipped []string
+	for _, t := range a.attempts {
+		switch {
+		case t.accepted:
+			accepted = append(accepted, t.what)
+		case t.err != nil:
+			skipped = append(skipped, fmt.Sprintf("%s: %v", t.what, t.err))
+		case !t.asked:
+			skipped = append(skipped, t.what+": the bastion takes none of its signature algorithms")
+		default:
+			refused = append(refused, t.what)
+		}
+	}
+	if a.keys != nil {
+		skipped = append(skipped, a.keys.skipped...)
+	}
+	if a.trouble != "" {
+		skipped = append(skipped, a.trouble)
+	}
+
+	parts := []string{fmt.Sprintf("authentication as %q failed", a.cfg.User)}
+	if len(accepted) > 0 {
+		parts = append(parts, "accepted as a part: "+strings.Join(accepted, ", "))
+	}
+	if len(refused) > 0 {
+		parts = append(parts, "refused: "+strings.Join(refused, ", "))
+	}
+	if len(skipped) > 0 {
+		parts = append(parts, "not offered: "+strings.Join(skipped, ", "))
+	}
+	if end != "" {
+		parts = append(parts, end)
+	}
+	parts = append(parts, "the bastion takes "+strings.Join(a.allowed, ", "), fix)
+	return strings.Join(parts, "; ")
+}
+
+// fix says what would help.
+func (a *authenticator) fix() string {
+	takesKeys := slices.Contains(a.allowed, "publickey")
+	takesPassword := slices.Contains(a.allowed, "password") || slices.Contains(a.allowed, "keyboard-interactive")
+	keysRefused := slices.ContainsFunc(a.attempts, func(t *attempt) bool {
+		return strings.HasPrefix(t.what, "publickey") && t.refused()
+	})
+	switch {
+	case a.prompt != "":
+		return fmt.Sprintf("a password does not answer %q: let this user in without it", a.prompt)
+	case a.trouble != "":
+		return "give password a value"
+	case takesPassword && a.sent:
+		return "check user and password"
+	case takesPassword && !takesKeys && a.cfg.Password == "":
+		return "add password"
+	case keysRefused:
+		return fmt.Sprintf("add the public key to the authorized_keys of %q on the bastion, or name another with identity_file", a.cfg.User)
+	case takesKeys && takesPassword:
+		return "add identity_file or password"
+	case takesKeys:
+		return fmt.Sprintf("add an identity_file that user %q can read", processUser())
+	default:
+		return "allow publickey or password there"
+	}
+}

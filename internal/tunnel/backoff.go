@@ -1,0 +1,104 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"time"
+)
+
+// failureClass tells kinds of failed connects apart by how soon another attempt
+// makes sense.
+type failureClass int
+
+const (
+	// classNetwork: nothing there that speaks SSH, or not for long. It may be
+	// back any moment, and asking costs nobody anything.
+	classNetwork failureClass = iota
+	// classProtocol: something went wrong after the banner. sshd counts these,
+	// and shuts out who does it often (PerSourcePenalties).
+	classProtocol
+	// classRefused: the host key or our authentication was not accepted. Only
+	// a change of configuration helps, and insisting gets us banned.
+	classRefused
+)
+
+// connectError is why a connect failed.
+type connectError struct {
+	class failureClass
+	err   error
+}
+
+func (e *connectError) Error() string { return e.err.Error() }
+func (e *connectError) Unwrap() error { return e.err }
+
+// classOf returns the class of a connect's error.
+func classOf(err error) failureClass {
+	var c *connectError
+	if errors.As(err, &c) {
+		return c.class
+	}
+	return classNetwork
+}
+
+const (
+	// networkCap is the longest delay after failures of classNetwork.
+	networkCap = 5 * time.Second
+	// refusedCap is the delay after failures of classRefused once refusedSteps
+	// are used up.
+	refusedCap = 10 * time.Minute
+	// settled is how long a connection must have lasted to forget the failures
+	// before it.
+	settled = 10 * time.Second
+)
+
+// refusedSteps are the delays after the first failures of classRefused: room
+// for a mistake that is mended at once.
+var refusedSteps = []time.Duration{time.Second, 3 * time.Second, 6 * time.Second}
+
+// askedPace is the least time between the starts of two attempts while dials
+// ask for one. No dial hastens an attempt that would be refused again.
+var askedPace = map[failureClass]time.Duration{
+	classNetwork:  time.Second,
+	classProtocol: 5 * time.Second,
+}
+
+// backoff is the delay before the next attempt after n failures in a row.
+func backoff(class failureClass, n int, set Settings) time.Duration {
+	if class == classRefused {
+		if n <= len(refusedSteps) {
+			return refusedSteps[n-1]
+		}
+		return jitter(refusedCap)
+	}
+	most := set.ReconnectMax
+	if class == classNetwork {
+		most = max(min(most, networkCap), set.ReconnectMin)
+	}
+	delay := set.ReconnectMin
+	for i := 1; i < n && delay < most; i++ {
+		delay *= 2
+	}
+	return jitter(min(delay, most))
+}
+
+// jitter keeps many tunnels from knocking at the same moment.
+func jitter(d time.Duration) time.Duration {
+	return d - time.Duration(rand.Float64()*float64(d)/4) //nolint:gosec // no secret
+}
+
+// stampFiles returns a text that changes when one of the files does, or comes
+// or goes.
+func stampFiles(paths []string) string {
+	var b strings.Builder
+	for _, p := range paths {
+		if fi, err := os.Stat(p); err == nil {
+			fmt.Fprintf(&b, "%s %d %d\n", p, fi.Size(), fi.ModTime().UnixNano())
+		} else {
+			fmt.Fprintf(&b, "%s absent\n", p)
+		}
+	}
+	return b.String()
+}

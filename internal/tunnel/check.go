@@ -1,0 +1,289 @@
+// check.go finds, before anything is connected, what cannot work.
+
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// Check reads what cfg names, resolves its secrets and refuses what cannot
+// work. It opens no connection and asks no agent. A file that does not exist
+// (yet) is a warning; one that is no use as it is, is an error.
+func (cfg *Config) Check() (warnings []string, err error) {
+	c := &checker{cfg: cfg}
+	for _, check := range []func() error{
+		c.where, c.algorithms, c.secrets, c.identities, c.certificates, c.agent, c.something, c.hostKeys,
+	} {
+		if err := check(); err != nil {
+			return c.warnings, err
+		}
+	}
+	return c.warnings, nil
+}
+
+type checker struct {
+	cfg      *Config
+	warnings []string
+	keyFiles int      // identity files that are there, or named
+	useless  []string // why default identity files do not count
+}
+
+func (c *checker) warn(format string, args ...any) {
+	c.warnings = append(c.warnings, fmt.Sprintf(format, args...))
+}
+
+// where checks address, user and the way there.
+func (c *checker) where() error {
+	host, port, err := net.SplitHostPort(c.cfg.Address)
+	if err != nil || host == "" || strings.ContainsAny(host, " \t@/") {
+		return fmt.Errorf("host %q is not <host>:<port>; write an IPv6 address in brackets", c.cfg.Address)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("port %q of host %q is not a number from 1 to 65535", port, c.cfg.Address)
+	}
+	if c.cfg.User == "" {
+		return fmt.Errorf("no user to log in to %q as; add user", c.cfg.Address)
+	}
+	family := c.cfg.AddressFamily
+	switch family {
+	case "", "any", "inet", "inet6":
+	default:
+		return fmt.Errorf("unknown address_family %q; one of any, inet, inet6", family)
+	}
+	literal, err := netip.ParseAddr(host)
+	if err == nil && !familyHas(family, literal) {
+		return fmt.Errorf("host %q is not of address_family %s", c.cfg.Address, family)
+	}
+	if c.cfg.BindAddress == "" {
+		return nil
+	}
+	bind, err := netip.ParseAddr(c.cfg.BindAddress)
+	if err != nil {
+		return fmt.Errorf("bind_address %q is not an IP address", c.cfg.BindAddress)
+	}
+	if !familyHas(family, bind) {
+		return fmt.Errorf("bind_address %q is not of address_family %s", c.cfg.BindAddress, family)
+	}
+	if literal.IsValid() && literal.Unmap().Is4() != bind.Unmap().Is4() {
+		return fmt.Errorf("bind_address %q cannot reach %q: one is IPv4, the other IPv6", c.cfg.BindAddress, c.cfg.Address)
+	}
+	return nil
+}
+
+func familyHas(family string, addr netip.Addr) bool {
+	return family != "inet" && family != "inet6" || (family == "inet") == addr.Unmap().Is4()
+}
+
+// algorithms checks the names of algorithms and the size of RSA keys.
+func (c *checker) algorithms() error {
+	for _, o := range []algorithmOption{
+		c.cfg.kexOption(), c.cfg.cipherOption(), c.cfg.macOption(),
+		c.cfg.hostKeyOption(), c.cfg.pubkeyOption(), c.cfg.caSignatureOption(),
+	} {
+		warnings, err := o.check()
+		if err != nil {
+			return err
+		}
+		c.warnings = append(c.warnings, warnings...)
+	}
+	switch size := c.cfg.rsaSize(); {
+	case size < 1024 || size > 16384:
+		return fmt.Errorf("required_rsa_size %d is not from 1024 to 16384 bits", size)
+	case size < defaultRSASize:
+		c.warn("required_rsa_size %d: RSA keys of fewer than %d bits can be broken", size, defaultRSASize)
+	}
+	return nil
+}
+
+// secrets resolves them. Those that are written as they are, are told of.
+func (c *checker) secrets() error {
+	if err := c.secret("password", c.cfg.Password); err != nil {
+		return err
+	}
+	for _, f := range c.cfg.IdentityFiles {
+		if err := c.secret(fmt.Sprintf("passphrase of identity_file %q", f.Path), f.Passphrase); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *checker) secret(what, raw string) error {
+	if raw == "" {
+		return nil
+	}
+	value, err := c.cfg.secret(what, raw)
+	if err == nil && c.cfg.Resolve != nil && value == raw {
+		c.warn("%s is written literally and shows in the configuration; use a placeholder, {env.NAME} or {file./path}", what)
+	}
+	return err
+}
+
+// identities reads the identity files.
+func (c *checker) identities() error {
+	if c.cfg.NoIdentityFiles && len(c.cfg.IdentityFiles) > 0 {
+		return fmt.Errorf("identity_file none contradicts identity_file %q; keep one of them", c.cfg.IdentityFiles[0].Path)
+	}
+	for _, f := range c.cfg.IdentityFiles {
+		if err := c.identity(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *checker) identity(f IdentityFile) error {
+	id, err := c.cfg.loadIdentity(f)
+	agentMayHoldIt := errors.Is(err, errNeedsPassphrase) && id.public != nil && c.cfg.agentPath() != ""
+	switch {
+	case err == nil || agentMayHoldIt:
+		c.keyFiles++
+	case f.Default && errors.Is(err, fs.ErrNotExist):
+		return nil
+	case f.Default:
+		c.useless = append(c.useless, err.Error())
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		c.keyFiles++
+		c.warn("%v; the tunnel is down until it does, unless something else lets it in", err)
+		return nil
+	case errors.Is(err, errNeedsPassphrase):
+		return fmt.Errorf("%w; write it behind the path, as a placeholder, or add the key to an agent", err)
+	default:
+		return err
+	}
+	switch {
+	case f.Default:
+	case agentMayHoldIt:
+		c.warn("%v: only the agent can sign with it", err)
+	case id.signer == nil && c.cfg.agentPath() == "":
+		return fmt.Errorf("identity_file %q has no private half, and there is no agent to sign with it; write the private key's path, or start an agent and set SSH_AUTH_SOCK", f.Path)
+	}
+	cert, err := loadCertificate("certificate beside the identity_file", f.certPath())
+	switch {
+	case err == nil && !sameKey(cert.Key, id.public):
+		c.warn("certificate %q is for another key than %q", f.certPath(), f.Path)
+	case err == nil:
+		c.certificate(f.certPath(), cert)
+	case !errors.Is(err, fs.ErrNotExist):
+		c.warn("%v", err)
+	}
+	return nil
+}
+
+// certificates reads the certificate files.
+func (c *checker) certificates() error {
+	for _, path := range c.cfg.CertificateFiles {
+		cert, err := loadCertificate("certificate_file", path)
+		switch {
+		case err == nil:
+			c.certificate(path, cert)
+		case errors.Is(err, fs.ErrNotExist):
+			c.warn("%v; it is taken once it does", err)
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// certificate warns of what a bastion would not tell.
+func (c *checker) certificate(path string, cert *ssh.Certificate) {
+	if err := checkValidity(cert); err != nil {
+		c.warn("certificate %q %v and is passed over", path, err)
+	}
+	if _, ok := cert.Extensions["permit-port-forwarding"]; !ok {
+		c.warn("certificate %q lacks the extension permit-port-forwarding: it lets in, but every channel is refused; sign it with that extension", path)
+	}
+}
+
+// agent looks whether the agent's socket is there.
+func (c *checker) agent() error {
+	path := c.cfg.agentPath()
+	if path == "" {
+		return nil
+	}
+	_, err := os.Stat(path)
+	switch {
+	case err == nil:
+	case errors.Is(err, fs.ErrNotExist) && (c.keyFiles > 0 || c.cfg.Password != ""):
+		c.warn("identity_agent %q does not exist; its keys are offered once it does", path)
+	case errors.Is(err, fs.ErrNotExist):
+		c.warn("identity_agent %q does not exist; the tunnel is down until it does", path)
+	default:
+		return &fileError{"identity_agent", path, err}
+	}
+	return nil
+}
+
+// something refuses a tunnel that nothing lets in.
+func (c *checker) something() error {
+	files := c.keyFiles > 0
+	agentKeys := c.cfg.agentPath() != "" && (!c.cfg.IdentitiesOnly || len(c.cfg.CertificateFiles) > 0)
+	if files || agentKeys || c.cfg.Password != "" {
+		return nil
+	}
+	why := c.useless
+	if c.cfg.IdentityAgent == agentFromEnvironment && c.cfg.agentPath() == "" {
+		why = append(why, "SSH_AUTH_SOCK is not set")
+	}
+	detail := ""
+	if len(why) > 0 {
+		detail = " (" + strings.Join(why, ", ") + ")"
+	}
+	return fmt.Errorf("nothing to authenticate as %q with: no identity file, agent or password%s; add identity_file or password", c.cfg.User, detail)
+}
+
+// hostKeys reads what the bastion's host key is verified against.
+func (c *checker) hostKeys() error {
+	cfg := c.cfg
+	if cfg.InsecureIgnoreHostKey {
+		if cfg.Password != "" {
+			return errors.New("strict_host_key_checking no together with password would send it to anybody who answers; add host_key or known_hosts instead")
+		}
+		c.warn("strict_host_key_checking no: whoever answers at %q is trusted, and can read and change all that goes through the tunnel; add host_key or known_hosts instead", cfg.Address)
+	}
+	h, warnings, err := readHostKeys(cfg)
+	if err != nil {
+		return err
+	}
+	c.warnings = append(c.warnings, warnings...)
+	nothingWritten := len(cfg.HostKeys)+len(cfg.HostCertificateAuthorities) == 0 && (len(cfg.KnownHosts) == 0 || cfg.defaultKnownHosts())
+	switch {
+	case cfg.InsecureIgnoreHostKey:
+	case nothingWritten && len(h.searched) == 0:
+		return fmt.Errorf("no known_hosts file or host_key to verify %q against; run ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the bastion and add host_key SHA256:<what it prints>", cfg.Address)
+	case !h.knowsAnything():
+		c.warn("nothing in %s is about %s; the tunnel is down until there is: add host_key or a known_hosts line", sourceNames(cfg), h.names.name)
+	}
+	if cfg.defaultKnownHosts() {
+		return nil
+	}
+	for _, path := range cfg.KnownHosts {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			c.warn("known_hosts %q does not exist; it is read once it does", path)
+		}
+	}
+	return nil
+}
+
+// sourceNames lists where host keys are looked for.
+func sourceNames(cfg *Config) string {
+	names := append([]string{}, cfg.KnownHosts...)
+	if len(cfg.HostKeys) > 0 {
+		names = append(names, "host_key")
+	}
+	if len(cfg.HostCertificateAuthorities) > 0 {
+		names = append(names, "host_certificate_authority")
+	}
+	return strings.Join(names, ", ")
+}

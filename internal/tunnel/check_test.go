@@ -1,0 +1,173 @@
+package tunnel
+
+import (
+	"errors"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+)
+
+func TestCheck(t *testing.T) {
+	t.Setenv("SSH_AUTH_SOCK", "")
+	dir := t.TempDir()
+	one, two := publicOf(t, edKey(1)), publicOf(t, edKey(2))
+	ca := signerFor(t, edKey(50))
+	writeKey(t, dir+"/id", edKey(1), "")
+	writeKey(t, dir+"/locked", edKey(2), "pass")
+	writeKey(t, dir+"/rsa", rsaKey(t, 1024), "")
+	write(t, dir+"/junk", "junk")
+	write(t, dir+"/cert", authorized(certify(t, ssh.UserCert, one, ca, nil)))
+	write(t, dir+"/expired", authorized(certify(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.ValidAfter, c.ValidBefore = 1, 2 })))
+	write(t, dir+"/noforward", authorized(certify(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.Extensions = nil })))
+	write(t, dir+"/hostcert", authorized(certify(t, ssh.HostCert, one, ca, nil)))
+	write(t, dir+"/kh", "b.example "+authorized(one)+"\njunk\n")
+	write(t, dir+"/other", "c.example "+authorized(one)+"\n")
+	write(t, dir+"/home/.ssh/known_hosts", "b.example "+authorized(one)+"\n")
+	writeKey(t, dir+"/home/.ssh/id_ed25519", edKey(1), "")
+	writeKey(t, dir+"/home2/.ssh/id_ed25519", edKey(1), "pass")
+	listener, err := net.Listen("unix", dir+"/agent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+
+	home := func(name string) func(*Config) {
+		return func(c *Config) {
+			c.IdentityFiles, c.HostKeys, c.KnownHosts = nil, nil, nil
+			c.ApplyDefaults(filepath.Join(dir, name))
+		}
+	}
+	identity := func(name, passphrase string) func(*Config) {
+		return func(c *Config) {
+			c.IdentityFiles = []IdentityFile{{Path: filepath.Join(dir, name), Passphrase: passphrase}}
+		}
+	}
+	for _, test := range []struct {
+		name     string
+		edit     func(*Config) // of what is right
+		err      string
+		warnings []string
+	}{
+		{name: "right", edit: func(*Config) {}},
+		{name: "defaults", edit: home("home")},
+
+		{name: "no port", edit: func(c *Config) { c.Address = "b.example" }, err: `host "b.example" is not <host>:<port>; write an IPv6 address in brackets`},
+		{name: "bare IPv6", edit: func(c *Config) { c.Address = "::1:22" }, err: `host "::1:22" is not <host>:<port>; write an IPv6 address in brackets`},
+		{name: "user left in", edit: func(c *Config) { c.Address = "u@b:22" }, err: `host "u@b:22" is not <host>:<port>; write an IPv6 address in brackets`},
+		{name: "port 0", edit: func(c *Config) { c.Address = "b:0" }, err: `port "0" of host "b:0" is not a number from 1 to 65535`},
+		{name: "named port", edit: func(c *Config) { c.Address = "b:ssh" }, err: `port "ssh" of host "b:ssh" is not a number from 1 to 65535`},
+		{name: "no user", edit: func(c *Config) { c.User = "" }, err: `no user to log in to "b.example:22" as; add user`},
+		{name: "family", edit: func(c *Config) { c.AddressFamily = "ipv4" }, err: `unknown address_family "ipv4"; one of any, inet, inet6`},
+		{name: "family of host", edit: func(c *Config) { c.AddressFamily, c.Address = "inet6", "10.0.0.1:22" }, err: `host "10.0.0.1:22" is not of address_family inet6`},
+		{name: "bind", edit: func(c *Config) { c.BindAddress = "eth0" }, err: `bind_address "eth0" is not an IP address`},
+		{name: "bind and family", edit: func(c *Config) { c.AddressFamily, c.BindAddress = "inet", "::1" }, err: `bind_address "::1" is not of address_family inet`},
+		{name: "bind and host", edit: func(c *Config) { c.Address, c.BindAddress = "[::1]:22", "10.0.0.1" }, err: `bind_address "10.0.0.1" cannot reach "[::1]:22": one is IPv4, the other IPv6`},
+		{name: "bind is right", edit: func(c *Config) { c.AddressFamily, c.BindAddress = "inet", "10.0.0.1" }},
+
+		{name: "kex", edit: func(c *Config) { c.KexAlgorithms = []string{"x"} }, err: `kex_algorithms: unknown algorithm "x"; supported: ` + strings.Join(new(Config).kexOption().supported, ", ")},
+		{name: "insecure", edit: func(c *Config) { c.HostKeyAlgorithms = []string{"ssh-rsa"} }, warnings: []string{`host_key_algorithms: "ssh-rsa" is insecure; take it out once the bastion can do better`}},
+		{name: "RSA size", edit: func(c *Config) { c.RequiredRSASize = 512 }, err: `required_rsa_size 512 is not from 1024 to 16384 bits`},
+		{name: "negative RSA size", edit: func(c *Config) { c.RequiredRSASize = -1 }, err: `required_rsa_size -1 is not from 1024 to 16384 bits`},
+		{name: "weak RSA size", edit: func(c *Config) { c.RequiredRSASize = 1024 }, warnings: []string{`required_rsa_size 1024: RSA keys of fewer than 2048 bits can be broken`}},
+
+		{name: "absent identity", edit: identity("absent", ""), warnings: []string{`identity_file "/absent" does not exist; the tunnel is down until it does, unless something else lets it in`}},
+		{name: "junk identity", edit: identity("junk", ""), err: `identity_file "/junk" is not a private key in OpenSSH or PEM form: no key found`},
+		{name: "directory", edit: identity("", ""), err: `identity_file "" cannot be read: is a directory`},
+		{name: "short RSA", edit: identity("rsa", ""), err: `identity_file "/rsa" cannot be used: RSA key of 1024 bits is shorter than required_rsa_size 2048; make one with ssh-keygen -t ed25519`},
+		{name: "no passphrase", edit: identity("locked", ""), err: `identity_file "/locked" is encrypted and has no passphrase; write it behind the path, as a placeholder, or add the key to an agent`},
+		{name: "wrong passphrase", edit: identity("locked", "wrong"), err: `identity_file "/locked" cannot be decrypted: its passphrase is wrong`},
+		{name: "passphrase", edit: identity("locked", "pass")},
+		{name: "locked with an agent", edit: func(c *Config) {
+			identity("locked", "")(c)
+			c.IdentityAgent = dir + "/agent"
+		}, warnings: []string{`identity_file "/locked" is encrypted and has no passphrase: only the agent can sign with it`}},
+		{name: "public without an agent", edit: identity("id.pub", ""), err: `identity_file "/id.pub" has no private half, and there is no agent to sign with it; write the private key's path, or start an agent and set SSH_AUTH_SOCK`},
+		{name: "none and some", edit: func(c *Config) { c.NoIdentityFiles = true }, err: `identity_file none contradicts identity_file "/id"; keep one of them`},
+		{name: "certificate", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/cert"} }},
+		{name: "absent certificate", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/absent"} }, warnings: []string{`certificate_file "/absent" does not exist; it is taken once it does`}},
+		{name: "junk certificate", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/junk"} }, err: `certificate_file "/junk" is not an OpenSSH certificate`},
+		{name: "key as certificate", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/id.pub"} }, err: `certificate_file "/id.pub" is a public key, not a certificate`},
+		{name: "host certificate", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/hostcert"} }, err: `certificate_file "/hostcert" is not a user certificate`},
+		{name: "expired certificate", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/expired"} }, warnings: []string{`certificate "/expired" expired on 1970-01-01T00:00:02Z and is passed over`}},
+		{name: "certificate without forwarding", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/noforward"} }, warnings: []string{
+			`certificate "/noforward" lacks the extension permit-port-forwarding: it lets in, but every channel is refused; sign it with that extension`,
+		}},
+		{name: "absent agent", edit: func(c *Config) { c.IdentityFiles, c.IdentityAgent = nil, dir+"/absent" }, warnings: []string{`identity_agent "/absent" does not exist; the tunnel is down until it does`}},
+		{name: "absent agent beside a key", edit: func(c *Config) { c.IdentityAgent = dir + "/absent" }, warnings: []string{`identity_agent "/absent" does not exist; its keys are offered once it does`}},
+		{name: "agent", edit: func(c *Config) { c.IdentityFiles, c.IdentityAgent = nil, dir+"/agent" }},
+		{name: "nothing", edit: func(c *Config) { c.IdentityFiles, c.IdentityAgent = nil, "none" }, err: `nothing to authenticate as "deploy" with: no identity file, agent or password; add identity_file or password`},
+		{name: "nothing by default", edit: home("none"), err: `nothing to authenticate as "deploy" with: no identity file, agent or password (SSH_AUTH_SOCK is not set); add identity_file or password`},
+		{
+			name: "locked by default", edit: home("home2"),
+			err: `nothing to authenticate as "deploy" with: no identity file, agent or password (identity_file "/home2/.ssh/id_ed25519" is encrypted and has no passphrase, SSH_AUTH_SOCK is not set); add identity_file or password`,
+		},
+		{name: "password", edit: func(c *Config) { c.IdentityFiles, c.Password = nil, "{ok}" }},
+		{name: "literal password", edit: func(c *Config) { c.IdentityFiles, c.Password = nil, "hunter2" }, warnings: []string{`password is written literally and shows in the configuration; use a placeholder, {env.NAME} or {file./path}`}},
+		{name: "empty password", edit: func(c *Config) { c.Password = "{empty}" }, err: `password is empty; check what its placeholder stands for`},
+		{name: "unknown passphrase", edit: identity("absent", "{x}"), err: `passphrase of identity_file "/absent": unknown placeholder {x}`},
+
+		{name: "nothing to verify with", edit: func(c *Config) { c.HostKeys = nil }, err: `no known_hosts file or host_key to verify "b.example:22" against; run ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the bastion and add host_key SHA256:<what it prints>`},
+		{name: "known_hosts", edit: func(c *Config) { c.HostKeys, c.KnownHosts = nil, []string{dir + "/kh"} }, warnings: []string{"known_hosts line /kh:2 is skipped: too few words"}},
+		{name: "known_hosts of others", edit: func(c *Config) { c.HostKeys, c.KnownHosts = nil, []string{dir + "/other"} }, warnings: []string{
+			"nothing in /other is about b.example; the tunnel is down until there is: add host_key or a known_hosts line",
+		}},
+		{name: "absent known_hosts", edit: func(c *Config) { c.HostKeys, c.KnownHosts = nil, []string{dir + "/absent"} }, warnings: []string{
+			"nothing in /absent is about b.example; the tunnel is down until there is: add host_key or a known_hosts line", `known_hosts "/absent" does not exist; it is read once it does`,
+		}},
+		{name: "known_hosts is a directory", edit: func(c *Config) { c.KnownHosts = []string{dir + "/home"} }, err: `known_hosts "/home" cannot be read: is a directory`},
+		{name: "malformed host_key", edit: func(c *Config) { c.HostKeys = []string{"SHA256:x"} }, err: `host_key "SHA256:x" is not a whole SHA256 fingerprint; copy it from ssh-keygen -lf`},
+		{name: "malformed authority", edit: func(c *Config) { c.HostCertificateAuthorities = []string{"ssh-ed25519 x"} }, err: `host_certificate_authority "ssh-ed25519 x" is not valid base64; copy the whole line`},
+		{name: "junk authority", edit: func(c *Config) { c.HostCertificateAuthorities = []string{dir + "/junk"} }, err: `host_certificate_authority "/junk" line 1 is not of the form <type> <base64>`},
+		{name: "authority", edit: func(c *Config) {
+			c.HostKeys, c.HostCertificateAuthorities = nil, []string{authorized(two), dir + "/id.pub"}
+		}},
+		{name: "absent authority", edit: func(c *Config) { c.HostCertificateAuthorities = []string{dir + "/absent"} }, warnings: []string{`host_certificate_authority "/absent" does not exist; no certificate that it signed is accepted until it does`}},
+		{name: "unchecked", edit: func(c *Config) { c.HostKeys, c.InsecureIgnoreHostKey = nil, true }, warnings: []string{
+			`strict_host_key_checking no: whoever answers at "b.example:22" is trusted, and can read and change all that goes through the tunnel; add host_key or known_hosts instead`,
+		}},
+		{name: "unchecked with a password", edit: func(c *Config) { c.InsecureIgnoreHostKey, c.Password = true, "{ok}" }, err: `strict_host_key_checking no together with password would send it to anybody who answers; add host_key or known_hosts instead`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cfg := &Config{
+				Name: "prod", Address: "b.example:22", User: "deploy",
+				IdentityFiles: []IdentityFile{{Path: dir + "/id"}}, HostKeys: []string{ssh.FingerprintSHA256(one)},
+				Resolve: func(s string) (string, error) {
+					switch s {
+					case "{ok}":
+						return "value", nil
+					case "{empty}":
+						return "", nil
+					case "{x}":
+						return "", errors.New("unknown placeholder {x}")
+					default:
+						return s, nil
+					}
+				},
+			}
+			test.edit(cfg)
+			warnings, err := cfg.Check()
+			if err != nil {
+				err = errors.New(strings.ReplaceAll(err.Error(), dir, ""))
+			}
+			wantError(t, err, test.err)
+			warnings = slices.DeleteFunc(warnings, func(w string) bool {
+				return strings.HasPrefix(w, "passphrase") && strings.Contains(w, "literally") // said by "literal password"
+			})
+			for i := range warnings {
+				warnings[i] = strings.ReplaceAll(warnings[i], dir, "")
+			}
+			if err == nil && !slices.Equal(warnings, test.warnings) {
+				t.Errorf("warnings\n got %q\nwant %q", warnings, test.warnings)
+			}
+			for _, s := range append(warnings, test.err) {
+				if strings.Contains(s, "hunter2") || strings.Contains(s, "value") {
+					t.Errorf("a secret is shown in %q", s)
+				}
+			}
+		})
+	}
+}

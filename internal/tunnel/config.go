@@ -1,0 +1,166 @@
+package tunnel
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Config says where a tunnel connects and as whom. Two tunnels of the same
+// name with the same Config and the same jump are one and the same tunnel:
+// they share their connections across configurations (see Key). File contents
+// are no part of it: files are read anew at each connect.
+//
+// Fields are named after their ssh_config(5) keyword where one exists.
+type Config struct {
+	// Name is the tunnel's name. It appears in every error and log line.
+	Name string
+
+	// Address is the bastion's "host:port". The host is resolved anew at each
+	// connect, by the bastion before it where the tunnel has a jump.
+	Address string
+
+	// User is the login name on the bastion.
+	User string
+
+	// IdentityFiles are offered in this order. See IdentityFile.
+	IdentityFiles []IdentityFile
+
+	// NoIdentityFiles is "identity_file none": no private key file is read,
+	// the default ones included.
+	NoIdentityFiles bool
+
+	// CertificateFiles are OpenSSH certificates for keys among IdentityFiles
+	// or in the agent, besides the "-cert.pub" beside each identity file.
+	CertificateFiles []string
+
+	// IdentityAgent is the path of the agent's socket, "none" for no agent, or
+	// "SSH_AUTH_SOCK" for the socket that this environment variable names.
+	IdentityAgent string
+
+	// IdentitiesOnly keeps keys of the agent from being offered unless an
+	// identity or certificate file names them.
+	IdentitiesOnly bool
+
+	// Password is a secret (see Resolve) for the method "password" and for a
+	// "keyboard-interactive" dialogue that has one hidden password prompt.
+	Password string
+
+	// KnownHosts are known_hosts files (sshd(8)). Absent ones count as empty.
+	KnownHosts []string
+
+	// HostKeys are keys that the bastion may have: "SHA256:<fingerprint>" or
+	// "<type> <base64>".
+	HostKeys []string
+
+	// HostCertificateAuthorities are keys that may have signed the bastion's
+	// host certificate: "<type> <base64>" or the path of a .pub file.
+	HostCertificateAuthorities []string
+
+	// HostKeyAlias is looked up in KnownHosts and in a certificate's
+	// principals instead of the host of Address.
+	HostKeyAlias string
+
+	// InsecureIgnoreHostKey is "strict_host_key_checking no".
+	InsecureIgnoreHostKey bool
+
+	// BindAddress is the local IP address to connect from, or "".
+	BindAddress string
+
+	// AddressFamily is "any" (or ""), "inet" or "inet6".
+	AddressFamily string
+
+	// Algorithm lists. If empty, those of ssh.SupportedAlgorithms, with AES-GCM
+	// before the other ciphers. Validated by Check.
+	KexAlgorithms            []string
+	Ciphers                  []string
+	MACs                     []string
+	HostKeyAlgorithms        []string
+	PubkeyAcceptedAlgorithms []string
+	CASignatureAlgorithms    []string
+
+	// RequiredRSASize is the least size in bits of an RSA key, the bastion's and
+	// our own. If zero, 2048.
+	RequiredRSASize int
+
+	// DialContext connects to the bastion. If nil, a net.Dialer does.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error) `json:"-"`
+
+	// Resolve turns a secret as it was configured (Password, a Passphrase) into
+	// its value. It is called at each connect, so a rotated secret is seen. If
+	// nil, secrets stand for themselves.
+	Resolve func(secret string) (string, error) `json:"-"`
+}
+
+// IdentityFile is a private key to authenticate with.
+type IdentityFile struct {
+	// Path of a private key in OpenSSH or PEM form, or of a public key (.pub)
+	// whose private half the agent holds. A certificate at Path + "-cert.pub"
+	// is taken with it.
+	Path string
+
+	// Passphrase is a secret (see Config.Resolve), or "".
+	Passphrase string
+
+	// Default marks a file that the user did not name: it is passed over in
+	// silence when absent or encrypted.
+	Default bool
+}
+
+// Settings are what may change about a tunnel while it is connected. The
+// newest started Handle's Settings are in force.
+type Settings struct {
+	// Logger is where the tunnel's state changes go. If nil, nowhere.
+	Logger *zap.Logger
+
+	// ConnectTimeout bounds one connect to one hop: TCP, key exchange and
+	// authentication. If zero, 10s.
+	ConnectTimeout time.Duration
+
+	// ServerAliveInterval is how long the bastion may be silent before it is
+	// probed. If zero or negative, it is not.
+	ServerAliveInterval time.Duration
+
+	// ServerAliveCountMax is how many probes in a row may stay unanswered
+	// before the connection is closed. If zero or negative, 3.
+	ServerAliveCountMax int
+
+	// ReconnectMin and ReconnectMax bound the delay before a reconnect. If
+	// zero, 250ms and 30s.
+	ReconnectMin, ReconnectMax time.Duration
+
+	// DrainTimeout is how long the channels of a replaced connection, or of a
+	// tunnel that no configuration has any more, may go on. If zero, 1h; if
+	// negative, they may not.
+	DrainTimeout time.Duration
+
+	// Linger is how long a tunnel that no configuration has any more, and that
+	// has no open channel, keeps its connections: the last requests may still
+	// dial. If zero, 10s; if negative, not at all.
+	Linger time.Duration
+
+	// RekeyBytes is after how many bytes, both ways together, a connection is
+	// replaced. If zero, or above it, 32 GiB: x/crypto/ssh must never have to
+	// rekey by itself, and 32 GiB in the smallest packets are fewer than 2^30.
+	RekeyBytes int64
+
+	// RekeyInterval is after how long a connection is replaced. If zero, never.
+	RekeyInterval time.Duration
+
+	// Lazy tunnels connect at first use, and not again before the next.
+	Lazy bool
+}
+
+// Key identifies the tunnel that cfg describes when jumped through the tunnel
+// with the key jump ("" for none). It is a digest: it shows no secret.
+func (cfg *Config) Key(jump string) string {
+	// Marshalling a struct of strings, numbers and lists of them cannot fail.
+	b, _ := json.Marshal(cfg)
+	sum := sha256.Sum256(append(append(b, 0), jump...))
+	return cfg.Name + "/" + hex.EncodeToString(sum[:])
+}

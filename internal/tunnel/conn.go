@@ -1,0 +1,310 @@
+package tunnel
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+const (
+	// idleBuffer is what a channel that has little to read holds.
+	idleBuffer = 4 << 10
+	// busyBuffer is what a channel that fills its idleBuffer reads into: large
+	// reads cost fewer window adjustments.
+	busyBuffer = 64 << 10
+	// sendLimit is how much a channel takes before its writers wait.
+	sendLimit = 64 << 10
+	// flushTimeout is how long data that was written before a Close may take
+	// to go out. It is what TCP gives an orphaned connection.
+	flushTimeout = time.Minute
+	// drainGrace is how long after the death of the link a reader waits for
+	// what had arrived before.
+	drainGrace = time.Second
+)
+
+// Conn is a channel as a net.Conn, with what an ssh.Channel lacks: deadlines,
+// addresses, a Close that unblocks reads and writes at once and still delivers
+// what was written, and an end of stream that tells a peer's from a lost link's.
+type Conn struct {
+	link          *link
+	ch            ssh.Channel
+	local, remote net.Addr
+
+	// closed is closed by Close.
+	closed    chan struct{}
+	closeOnce sync.Once
+
+	readDeadline, writeDeadline *deadline
+	read, written               atomic.Int64
+
+	// chunks carries what pump has read.
+	chunks chan chunk
+	// ended is closed when pump has read everything; readErr is set before.
+	ended   chan struct{}
+	readErr error
+
+	// readMu serialises readers and guards current.
+	readMu  sync.Mutex
+	current chunk
+
+	// writeMu serialises writers, so that each Write stays in one piece.
+	writeMu sync.Mutex
+	// room is signalled when send has made room in out.
+	room chan struct{}
+	out  sendQueue
+}
+
+// chunk is a pooled buffer and what is still to be used of it.
+type chunk struct {
+	data []byte
+	pool *sync.Pool
+	buf  *[]byte
+}
+
+func (k *chunk) release() {
+	if k.buf != nil {
+		k.pool.Put(k.buf)
+	}
+	*k = chunk{}
+}
+
+var (
+	idleBuffers = sync.Pool{New: func() any { b := make([]byte, idleBuffer); return &b }}
+	busyBuffers = sync.Pool{New: func() any { b := make([]byte, busyBuffer); return &b }}
+)
+
+// bufferFor returns a pooled buffer for n bytes, or for the most one may have.
+func bufferFor(n int) chunk {
+	pool := &idleBuffers
+	if n > idleBuffer {
+		pool = &busyBuffers
+	}
+	buf := pool.Get().(*[]byte)
+	return chunk{data: (*buf)[:min(n, len(*buf))], pool: pool, buf: buf}
+}
+
+func newConn(l *link, ch ssh.Channel, local, remote net.Addr) *Conn {
+	c := &Conn{
+		link: l, ch: ch, local: local, remote: remote,
+		closed:       make(chan struct{}),
+		readDeadline: newDeadline(), writeDeadline: newDeadline(),
+		chunks: make(chan chunk),
+		ended:  make(chan struct{}),
+		room:   make(chan struct{}, 1),
+	}
+	go c.pump()
+	return c
+}
+
+// pump reads the channel, one buffer ahead of the reader. It returns at the
+// channel's end, which Close and the death of the link bring about.
+func (c *Conn) pump() {
+	size := idleBuffer
+	for {
+		k := bufferFor(size)
+		n, err := c.ch.Read(k.data)
+		if n > 0 {
+			if n == len(k.data) {
+				size = busyBuffer
+			} else if n <= idleBuffer {
+				size = idleBuffer
+			}
+			k.data = k.data[:n]
+			select {
+			case c.chunks <- k:
+			case <-c.closed:
+				k.release()
+				return
+			}
+		} else {
+			k.release()
+		}
+		if err != nil {
+			c.readErr = c.endOfStream(err)
+			close(c.ended)
+			return
+		}
+	}
+}
+
+// endOfStream tells a channel's end from its link's. x/crypto reports both as
+// io.EOF, and a response that ends with the connection would be cut short
+// without an error. An end that comes while the link is not known to be dead
+// is believed once the bastion has answered a request made after it.
+func (c *Conn) endOfStream(err error) error {
+	if err == io.EOF && c.link.proveAlive(c.closed) {
+		return io.EOF
+	}
+	return c.link.lostError("read", c)
+}
+
+// Read implements net.Conn. At the peer's end of stream it returns io.EOF; if
+// the connection to the bastion was lost, an error that wraps
+// io.ErrUnexpectedEOF.
+func (c *Conn) Read(p []byte) (int, error) {
+	c.readMu.Lock()
+	defer c.readMu.Unlock()
+	if err := c.usable("read", c.readDeadline); err != nil {
+		return 0, err
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if len(c.current.data) == 0 {
+		if err := c.nextChunk(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, c.current.data)
+	c.current.data = c.current.data[n:]
+	if len(c.current.data) == 0 {
+		c.current.release()
+	}
+	c.read.Add(int64(n))
+	return n, nil
+}
+
+// nextChunk waits for pump. The caller holds readMu.
+func (c *Conn) nextChunk() error {
+	var giveUp <-chan time.Time
+	dead := c.link.wire.dead
+	for {
+		select {
+		case c.current = <-c.chunks:
+			return nil
+		case <-c.ended:
+			return c.readErr
+		case <-c.closed:
+			return c.opError("read", net.ErrClosed)
+		case <-c.readDeadline.wait():
+			if err := c.usable("read", c.readDeadline); err != nil {
+				return err
+			}
+		case <-dead:
+			// What had arrived is still delivered; but a transport that hangs
+			// in its own death must not hang the reader.
+			dead = nil
+			timer := time.NewTimer(drainGrace)
+			defer timer.Stop()
+			giveUp = timer.C
+		case <-giveUp:
+			return c.link.lostError("read", c)
+		}
+	}
+}
+
+// usable returns why the connection can be neither read nor written, if so.
+func (c *Conn) usable(op string, d *deadline) error {
+	select {
+	case <-c.closed:
+		return c.opError(op, net.ErrClosed)
+	default:
+	}
+	if d.isOver() {
+		return c.opError(op, os.ErrDeadlineExceeded)
+	}
+	return nil
+}
+
+func (c *Conn) opError(op string, err error) error {
+	return &net.OpError{Op: op, Net: c.remote.Network(), Source: c.local, Addr: c.remote, Err: err}
+}
+
+// Write implements net.Conn. As with a socket, what it returned no error for
+// has been taken over, not delivered.
+func (c *Conn) Write(p []byte) (int, error) {
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	n := 0
+	for {
+		if err := c.usable("write", c.writeDeadline); err != nil {
+			return n, err
+		}
+		if c.link.wire.isDead() {
+			return n, c.link.lostError("write", c)
+		}
+		taken, err := c.out.put(c, p[n:])
+		n += taken
+		c.written.Add(int64(taken))
+		if err != nil {
+			return n, c.opError("write", err)
+		}
+		if n == len(p) {
+			return n, nil
+		}
+		select {
+		case <-c.room:
+		case <-c.closed:
+		case <-c.writeDeadline.wait():
+		case <-c.link.wire.dead:
+		}
+	}
+}
+
+// CloseWrite sends an EOF (RFC 4254 section 5.3) after what has been written;
+// reading goes on.
+func (c *Conn) CloseWrite() error {
+	if err := c.usable("close", newDeadline()); err != nil {
+		return err
+	}
+	c.out.finish(c, false)
+	return nil
+}
+
+// Close implements net.Conn. It does not block: what has been written is sent
+// in the background, for a minute at most, and then the channel is closed.
+func (c *Conn) Close() error {
+	first := false
+	c.closeOnce.Do(func() {
+		first = true
+		close(c.closed)
+		c.out.finish(c, true)
+	})
+	if !first {
+		return c.opError("close", net.ErrClosed)
+	}
+	return nil
+}
+
+// LocalAddr returns the originator's address, as the bastion was told.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// RemoteAddr returns the target's address. It is a *net.TCPAddr if the target
+// was given as an IP address.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// SetDeadline implements net.Conn.
+func (c *Conn) SetDeadline(t time.Time) error {
+	if err := c.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return c.SetWriteDeadline(t)
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(c.readDeadline, t) }
+
+// SetWriteDeadline implements net.Conn.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(c.writeDeadline, t) }
+
+func (c *Conn) setDeadline(d *deadline, t time.Time) error {
+	select {
+	case <-c.closed:
+		return c.opError("set", net.ErrClosed)
+	default:
+		d.set(t)
+		return nil
+	}
+}
+
+// Stats returns the bytes that were read from and written to the channel.
+func (c *Conn) Stats() (read, written int64) { return c.read.Load(), c.written.Load() }
+
+// errBroken is what a write gets after the peer has closed the channel.
+var errBroken error = syscall.EPIPE

@@ -1,0 +1,100 @@
+// defaults.go fills in what ssh would use where nothing is written.
+
+package tunnel
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+)
+
+// defaultIdentities are the private keys that ssh tries, in its order. DSA is
+// not among them.
+var defaultIdentities = []string{"id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"}
+
+// ApplyDefaults fills in what is not written as ssh does for a user whose home
+// directory is home. Without a home ("") only the system's known_hosts files
+// and the agent are left.
+//
+// As soon as an identity file, a certificate, an agent or a password is
+// written, only what is written is offered:
+//
+//   - an identity or certificate file sets IdentitiesOnly, unless an agent is
+//     written too: of the agent that SSH_AUTH_SOCK names only the keys that
+//     belong to those files are offered. "identities_only no" is therefore an
+//     IdentityAgent of "SSH_AUTH_SOCK";
+//   - a written agent's keys are offered, but no default file;
+//   - a password alone leaves out both;
+//   - with certificate files alone, the default identity files are read for
+//     their private keys, and offered with those certificates only.
+//
+// "identity_file none" and "identity_agent none" are no identities: the one
+// leaves the agent, the other the default files.
+//
+// As soon as a known_hosts file, a host key or an authority is written, the
+// default known_hosts files are not read.
+func (cfg *Config) ApplyDefaults(home string) {
+	agentWritten := cfg.IdentityAgent != "" && cfg.IdentityAgent != "none"
+	filesWritten := len(cfg.IdentityFiles) > 0 || len(cfg.CertificateFiles) > 0
+	if filesWritten && !agentWritten {
+		cfg.IdentitiesOnly = true
+	}
+	if cfg.IdentityAgent == "" {
+		if cfg.Password != "" && !filesWritten {
+			cfg.IdentityAgent = "none"
+		} else {
+			cfg.IdentityAgent = agentFromEnvironment
+		}
+	}
+	wantFiles := len(cfg.IdentityFiles) == 0 && !cfg.NoIdentityFiles && !agentWritten &&
+		(cfg.Password == "" || len(cfg.CertificateFiles) > 0)
+	if wantFiles && home != "" {
+		for _, name := range defaultIdentities {
+			cfg.IdentityFiles = append(cfg.IdentityFiles, IdentityFile{Path: filepath.Join(home, ".ssh", name), Default: true})
+		}
+	}
+	if len(cfg.KnownHosts)+len(cfg.HostKeys)+len(cfg.HostCertificateAuthorities) == 0 {
+		if home != "" {
+			cfg.KnownHosts = append(cfg.KnownHosts, filepath.Join(home, ".ssh", "known_hosts"), filepath.Join(home, ".ssh", "known_hosts2"))
+		}
+		cfg.KnownHosts = append(cfg.KnownHosts, systemKnownHosts()...)
+	}
+}
+
+// systemKnownHosts are the known_hosts files of the whole machine.
+func systemKnownHosts() []string {
+	dir := "/etc/ssh"
+	if runtime.GOOS == "windows" {
+		dir = filepath.Join(os.Getenv("ProgramData"), "ssh")
+	}
+	return []string{filepath.Join(dir, "ssh_known_hosts"), filepath.Join(dir, "ssh_known_hosts2")}
+}
+
+// defaultKnownHosts tells whether the known_hosts files are the default ones,
+// which may be absent or unreadable without a word. Nobody writes both of the
+// system's at the end.
+func (cfg *Config) defaultKnownHosts() bool {
+	system := systemKnownHosts()
+	n := len(cfg.KnownHosts) - len(system)
+	return n >= 0 && slices.Equal(cfg.KnownHosts[n:], system)
+}
+
+// files returns every path whose change could change how a connect ends.
+func (cfg *Config) files() []string {
+	var paths []string
+	for _, f := range cfg.IdentityFiles {
+		paths = append(paths, f.Path, f.certPath())
+	}
+	paths = append(paths, cfg.CertificateFiles...)
+	if path := cfg.agentPath(); path != "" {
+		paths = append(paths, path)
+	}
+	paths = append(paths, cfg.KnownHosts...)
+	for _, s := range cfg.HostCertificateAuthorities {
+		if isAuthorityPath(s) {
+			paths = append(paths, s)
+		}
+	}
+	return paths
+}

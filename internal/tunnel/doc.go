@@ -1,0 +1,29 @@
+// Package tunnel keeps SSH connections to bastions and opens channels through
+// them. It knows SSH and nothing of Caddy.
+//
+// A Handle is one configuration's hold on a tunnel; behind it stands an entry,
+// which all handles with the same Key share and which owns the connections.
+// From the outside in:
+//
+//	handle.go     Handle: Open, Start, Dial, Close
+//	registry.go   the entries of this process, by key
+//	entry.go      entry: one tunnel's life, from the first handle to the last channel
+//	maintain.go   the goroutine that keeps an entry connected
+//	place.go      which connection a new channel opens on; taking over and draining
+//	gate.go       one connect at a time per bastion, and its failures
+//	backoff.go    when to try again, by class of failure
+//	connect.go    one connect: TCP, handshake, authentication, watchdog
+//	link.go       link: one SSH connection
+//	keepalive.go  probing a link, and closing it when it is dead
+//	open.go       opening a channel on a link
+//	wire.go       the net.Conn under an SSH transport
+//	conn.go       Conn: a channel as a net.Conn
+//	pipe.go       copying between two connections
+//
+// A Handle is used like this:
+//
+//	h := tunnel.Open(cfg, settings, nil)
+//	defer h.Close()
+//	h.Start()
+//	conn, err := h.Dial(ctx, tunnel.Target{Network: "tcp", Address: "web.internal:80"})
+package tunnel

@@ -1,0 +1,281 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+var nopLogger = zap.NewNop()
+
+// entry is a tunnel: its connections, and what it takes to get them. All
+// handles with its key share it.
+//
+// It lives from the first handle on it until nobody holds it, its channels have
+// ended and Linger has passed, or until DrainTimeout after the last hold. While
+// it lives, maintain keeps it connected.
+type entry struct {
+	key  string
+	cfg  Config
+	gate *gate
+	// jump is our own handle on the tunnel jumped through, or nil.
+	jump *Handle
+	// ctx ends when the entry does.
+	ctx context.Context
+	end context.CancelFunc
+	// wake tells maintain that there may be something to do.
+	wake chan struct{}
+
+	// refs is guarded by registry.mu.
+	refs int
+
+	// mu guards the rest. It is never held across I/O.
+	mu sync.Mutex
+	// handles are those that are started and not closed, oldest first.
+	handles []*Handle
+	// set is in force: that of the newest handle.
+	set Settings
+	// running tells that maintain runs.
+	running bool
+	// held tells that somebody holds the entry. From the last hold on, idle and
+	// drain end it, the latter at drainAt, which the last handle's Close sets.
+	held        bool
+	idle, drain *time.Timer
+	drainAt     time.Time
+
+	// links are all connections, current the one that takes new channels.
+	links   []*link
+	current *link
+	// replacing is why a new connection is to take over from current.
+	replacing string
+	// generation is that of the last takeover.
+	generation uint64
+	// drains wait for links of old generations to end.
+	drains []drainWaiter
+
+	// changed is closed, and replaced, when one of the fields below or current
+	// changes.
+	changed chan struct{}
+	// asked tells that a dial wants a connection.
+	asked bool
+	// failed is the outcome of the last attempt to connect, until one succeeds
+	// or a connection is lost; attempts counts them.
+	failed   error
+	attempts uint64
+	// retryAt is when maintain tries again.
+	retryAt time.Time
+	// unused counts connections that the bastion closed for want of channels.
+	unused int
+	// lostAt is when the last connection was lost, for the log.
+	lostAt time.Time
+}
+
+// newEntry makes the entry of a handle, which jumps through the tunnel that
+// jump is a handle on. It connects to nothing.
+func newEntry(h, jump *Handle) *entry {
+	e := &entry{
+		key: h.key, cfg: h.cfg, set: h.set, jump: jump,
+		wake:    make(chan struct{}, 1),
+		changed: make(chan struct{}),
+	}
+	e.ctx, e.end = context.WithCancel(context.Background())
+	where := strings.ToLower(h.cfg.Address)
+	if jump != nil {
+		where += " via " + jump.key
+	}
+	e.gate = gates.get(where)
+	e.failed = e.gate.lastError(e.key)
+	return e
+}
+
+// attach puts a started handle's settings in force.
+func (e *entry) attach(h *Handle) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.drainAt = time.Time{}
+	e.handles = append(e.handles, h)
+	e.set = h.set
+	e.nudge()
+}
+
+// detach takes a handle's settings out of force.
+func (e *entry) detach(h *Handle) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.handles = slices.DeleteFunc(e.handles, func(o *Handle) bool { return o == h })
+	if n := len(e.handles); n > 0 {
+		e.set = e.handles[n-1].set
+	}
+}
+
+// revive takes an entry up again that somebody holds.
+func (e *entry) revive() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.held = true
+	for _, t := range []*time.Timer{e.idle, e.drain} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	e.idle, e.drain = nil, nil
+}
+
+// retire lets an entry go that nobody holds.
+func (e *entry) retire() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.held = false
+	if e.drainAt.IsZero() {
+		e.drainAt = time.Now().Add(e.set.DrainTimeout)
+	}
+	e.drain = time.AfterFunc(time.Until(e.drainAt), e.finish)
+	e.lingerIfIdle()
+}
+
+// lingerIfIdle ends an entry that nobody holds and that has no channel, in a
+// while. The caller holds mu.
+func (e *entry) lingerIfIdle() {
+	if e.held || e.idle != nil {
+		return
+	}
+	wait := e.set.Linger
+	if len(e.links) == 0 {
+		wait = 0
+	}
+	for _, l := range e.links {
+		if l.channels > 0 {
+			return
+		}
+	}
+	e.idle = time.AfterFunc(wait, func() {
+		e.mu.Lock()
+		e.idle = nil
+		busy := e.held || slices.ContainsFunc(e.links, func(l *link) bool { return l.channels > 0 })
+		e.mu.Unlock()
+		if !busy {
+			e.finish()
+		}
+	})
+}
+
+// finish ends an entry for good, unless somebody has taken a hold on it.
+func (e *entry) finish() {
+	if !entries.remove(e) {
+		return
+	}
+	e.mu.Lock()
+	if e.ctx.Err() != nil {
+		e.mu.Unlock()
+		return
+	}
+	e.end()
+	links := slices.Clone(e.links)
+	for _, l := range links {
+		l.retired = true
+	}
+	if e.drain != nil {
+		e.drain.Stop()
+	}
+	connected := e.current != nil
+	e.broadcast()
+	log := e.logger()
+	e.mu.Unlock()
+
+	if connected {
+		log.Info("closed")
+	}
+	for _, l := range links {
+		l.wire.die(ErrClosed)
+	}
+	if e.jump != nil {
+		e.jump.Close()
+	}
+	e.gate.put()
+}
+
+// settings returns those in force.
+func (e *entry) settings() Settings {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.set
+}
+
+// log returns the logger in force.
+func (e *entry) log() *zap.Logger {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.logger()
+}
+
+// logger is log for callers that hold mu.
+func (e *entry) logger() *zap.Logger {
+	return e.set.Logger.With(zap.String("tunnel", e.cfg.Name), zap.String("address", e.cfg.Address))
+}
+
+// broadcast wakes everybody who waits for a change. The caller holds mu.
+func (e *entry) broadcast() {
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
+// dial opens a channel.
+func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, error) {
+	// An open that was lost with its link never reached the target, but may
+	// have been what ended the link: two more chances, no more.
+	for chances := 2; ; chances-- {
+		l, err := e.pick(ctx, r.target.Class, patient)
+		if err != nil {
+			return nil, err
+		}
+		c, err := l.open(ctx, r)
+		if !errors.Is(err, errLinkLost) {
+			return c, err
+		}
+		if chances == 0 || ctx.Err() != nil {
+			return nil, &DownError{Tunnel: e.cfg.Name, Cause: &lostError{cause: l.wire.err()}, RetryAfter: time.Second}
+		}
+	}
+}
+
+// pick returns a connection with a place for one more channel, which it has
+// counted. It waits for a connection while that can help.
+func (e *entry) pick(ctx context.Context, class Class, patient bool) (*link, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	since := e.attempts
+	for {
+		if e.ctx.Err() != nil {
+			return nil, ErrClosed
+		}
+		if l := e.place(class); l != nil {
+			l.channels++
+			return l, nil
+		}
+		e.asked = true
+		e.nudge()
+		if e.failed != nil && (!patient || e.attempts != since) {
+			return nil, &DownError{
+				Tunnel: e.cfg.Name, Cause: e.failed,
+				RetryAfter: max(time.Second, time.Until(e.retryAt)),
+			}
+		}
+		changed := e.changed
+		e.mu.Unlock()
+		var err error
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			err = &TimeoutError{Tunnel: e.cfg.Name, Doing: "waiting for the connection to the bastion", Cause: context.Cause(ctx)}
+		}
+		e.mu.Lock()
+		if err != nil {
+			return nil, err
+		}
+	}
+}

@@ -1,0 +1,440 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+func mustAddrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+// dialTo returns a bastion's Dial that knows one target only.
+func dialTo(addr string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", addr)
+	}
+}
+
+// TestLostLinkIsNotAnEnd: a stream that is cut by the loss of its connection
+// never ends with io.EOF, however the connection is lost (facts: x/crypto says
+// io.EOF for both).
+func TestLostLinkIsNotAnEnd(t *testing.T) {
+	ways := map[string]func(b *bench){
+		"kicked by the bastion": func(b *bench) { b.bastion.Kick() },
+		"cut with FIN":          func(b *bench) { b.link.Cut() },
+		"cut with RST":          func(b *bench) { b.link.Reset() },
+	}
+	for name, lose := range ways {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, quick(), nil)
+			// The target sends a little and then waits for ever.
+			addr := listen(t, func(c net.Conn) {
+				_, _ = c.Write(make([]byte, 15360))
+				_, _ = io.Copy(io.Discard, c)
+			})
+			for range 30 {
+				var conns []*Conn
+				for range 8 {
+					conns = append(conns, dial(t, b.Handle, addr))
+				}
+				for _, c := range conns {
+					if _, err := io.ReadFull(c, make([]byte, 15360)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				lose(b)
+				for _, c := range conns {
+					_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+					_, err := c.Read(make([]byte, 1))
+					wantLost(t, err)
+					_ = c.Close()
+				}
+			}
+		})
+	}
+}
+
+// TestLostSSHD is the same with the real one, its connection process killed.
+func TestLostSSHD(t *testing.T) {
+	d := sshtest.StartSSHD(t, sshtest.SSHDOptions{})
+	cfg := configFor(t, d.ClientKey, d.HostKey.Fingerprint(), d.Addr())
+	cfg.User = d.User
+	h := open(t, cfg, quick())
+	addr := listen(t, func(c net.Conn) {
+		buf := make([]byte, 4096)
+		for {
+			if _, err := c.Write(buf); err != nil {
+				return
+			}
+		}
+	})
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL, syscall.SIGTERM} {
+		var wg sync.WaitGroup
+		var reading sync.WaitGroup
+		for range 8 {
+			c := dial(t, h, addr)
+			reading.Add(1)
+			wg.Go(func() {
+				if _, err := io.ReadFull(c, make([]byte, 100_000)); err != nil {
+					t.Error(err)
+				}
+				reading.Done()
+				_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+				_, err := io.Copy(io.Discard, c)
+				if !errors.Is(err, io.ErrUnexpectedEOF) {
+					t.Errorf("signal %v: a cut stream ended with %v", sig, err)
+				}
+			})
+		}
+		reading.Wait()
+		d.KillSessions(sig)
+		wg.Wait()
+	}
+}
+
+// TestEndIsAnEnd: a target's own end of stream stays one.
+func TestEndIsAnEnd(t *testing.T) {
+	for _, s := range servers {
+		t.Run(s.name, func(t *testing.T) {
+			h := open(t, s.start(t), quick())
+			addr := listen(t, func(c net.Conn) { _, _ = c.Write([]byte("bye")) })
+			var wg sync.WaitGroup
+			for range 50 {
+				wg.Go(func() {
+					c, err := dialFor(t, h, addr, 10*time.Second)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer c.Close()
+					_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+					if b, err := io.ReadAll(c); string(b) != "bye" || err != nil {
+						t.Errorf("got %q, %v", b, err)
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// TestEndWithoutAnswers: a bastion that answers no requests but is alive does
+// not keep a stream from ending.
+func TestEndWithoutAnswers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 5 s")
+	}
+	b := newBench(t, quick(), nil)
+	chatter := dial(t, b.Handle, listen(t, func(c net.Conn) {
+		for {
+			if _, err := c.Write([]byte(".")); err != nil {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}))
+	go func() { _, _ = io.Copy(io.Discard, chatter) }()
+	b.bastion.Misbehave(sshtest.Faults{HoldRequests: true})
+	c := dial(t, b.Handle, listen(t, func(c net.Conn) { _, _ = c.Write([]byte("bye")) }))
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if got, err := io.ReadAll(c); string(got) != "bye" || err != nil {
+		t.Fatalf("got %q, %v", got, err)
+	}
+}
+
+// TestDyingLinkHangsNobody: opens, reads and writes that race with the death
+// of their connection all return (facts: 7 hangs in 300 deaths with x/crypto
+// as it is).
+func TestDyingLinkHangsNobody(t *testing.T) {
+	deaths := 150
+	if testing.Short() {
+		deaths = 30
+	}
+	b := newBench(t, quick(), nil)
+	addr := listen(t, echo)
+	var opened, died atomic.Int64
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			buf := make([]byte, 512)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				c, err := dialFor(t, b.Handle, addr, 10*time.Second)
+				if err != nil {
+					var timeout *TimeoutError
+					if errors.As(err, &timeout) {
+						t.Errorf("dial: %v", err)
+					}
+					continue
+				}
+				opened.Add(1)
+				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+				for range 4 {
+					if _, err = c.Write(buf); err == nil {
+						_, err = io.ReadFull(c, buf)
+					}
+					if err != nil {
+						var ne net.Error
+						if errors.As(err, &ne) && ne.Timeout() {
+							t.Errorf("hung: %v", err)
+						}
+						died.Add(1)
+						break
+					}
+				}
+				_ = c.Close()
+			}
+		})
+	}
+	for range deaths {
+		before := opened.Load()
+		sshtest.Eventually(t, 20*time.Second, "channels on a new connection", func() bool { return opened.Load() > before+3 })
+		b.link.Reset()
+	}
+	close(stop)
+	within(t, 20*time.Second, "the workers' end", wg.Wait)
+	t.Logf("%d channels, %d of them cut, %d deaths", opened.Load(), died.Load(), deaths)
+}
+
+// TestNoClientRekey: with 64 channels whose server closes first, the connection
+// is replaced over and over instead of being rekeyed, and nothing hangs or is
+// lost (facts: x/crypto deadlocks for ever at a rekey of the client's).
+func TestNoClientRekey(t *testing.T) {
+	if got := (&Config{}).cryptoConfig().RekeyThreshold; got != 1<<63-1 {
+		t.Fatalf("RekeyThreshold is %d: the client would rekey by itself", got)
+	}
+	set := quick()
+	set.RekeyBytes = 4 << 20
+	set.ServerAliveInterval = 40 * time.Millisecond // look often
+	set.ServerAliveCountMax = 1000
+	b := newBench(t, set, nil)
+	load(t, b.Handle, 64, 12)
+	if gen := b.Generation(); gen == 0 {
+		t.Error("the connection was never replaced")
+	}
+	if logins := b.bastion.Stats().Logins; logins < 2 {
+		t.Errorf("%d logins", logins)
+	}
+}
+
+// TestServerRekey: sshd's own rekeys, as often as they come, disturb nobody.
+func TestServerRekey(t *testing.T) {
+	d := sshtest.StartSSHD(t, sshtest.SSHDOptions{Config: "RekeyLimit 1M"})
+	cfg := configFor(t, d.ClientKey, d.HostKey.Fingerprint(), d.Addr())
+	cfg.User = d.User
+	load(t, open(t, cfg, quick()), 64, 6)
+	if logins := d.Logins(); logins != 1 {
+		t.Errorf("%d logins, want 1", logins)
+	}
+}
+
+// load runs rounds of transfers on channels at once, each closed by the server
+// first.
+func load(t *testing.T, h *Handle, channels, rounds int) {
+	t.Helper()
+	const size = 128 << 10
+	addr := listen(t, func(c net.Conn) {
+		_, _ = io.CopyN(io.Discard, c, size)
+		_, _ = c.Write(make([]byte, size))
+	})
+	var wg sync.WaitGroup
+	for range channels {
+		wg.Go(func() {
+			for range rounds {
+				c, err := dialFor(t, h, addr, 20*time.Second)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+				if _, err := c.Write(make([]byte, size)); err != nil {
+					t.Error(err)
+				}
+				if n, err := io.Copy(io.Discard, c); n != size || err != nil {
+					t.Errorf("read %d of %d bytes: %v", n, size, err)
+				}
+				_ = c.Close()
+			}
+		})
+	}
+	within(t, 2*time.Minute, "the load", wg.Wait)
+}
+
+// TestFrozenLinkIsNoticed: in-flight work on a frozen link ends with an error
+// once the keepalive has given up, and a new connection serves.
+func TestFrozenLinkIsNoticed(t *testing.T) {
+	for _, d := range []struct {
+		name string
+		dir  sshtest.Direction
+	}{{"both ways", sshtest.Up | sshtest.Down}, {"up", sshtest.Up}, {"down", sshtest.Down}} {
+		t.Run(d.name, func(t *testing.T) {
+			set := quick()
+			set.ServerAliveInterval, set.ServerAliveCountMax = 100*time.Millisecond, 2
+			b := newBench(t, set, nil)
+			addr := listen(t, echo)
+			c := dial(t, b.Handle, addr)
+			roundTrip(t, c)
+			b.link.Freeze(d.dir)
+			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_, err := c.Read(make([]byte, 1))
+			wantLost(t, err)
+			b.link.Reset()
+			b.link.Thaw(d.dir)
+			roundTrip(t, dial(t, b.Handle, addr))
+		})
+	}
+}
+
+// TestDoubtIsSettledFast: with keepalives off, a write that nothing answers
+// still ends in about eight seconds.
+func TestDoubtIsSettledFast(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 9 s")
+	}
+	set := quick()
+	set.ServerAliveInterval = 0
+	b := newBench(t, set, nil)
+	c := dial(t, b.Handle, listen(t, echo))
+	roundTrip(t, c)
+	b.link.Freeze(sshtest.Up | sshtest.Down)
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	_ = c.SetReadDeadline(start.Add(20 * time.Second))
+	_, err := c.Read(make([]byte, 1))
+	wantLost(t, err)
+	if took := time.Since(start); took < doubtAfter {
+		t.Errorf("closed after %s, before there could be doubt", took)
+	}
+}
+
+// TestUnaskedChannels: what the bastion opens towards us is refused, at once
+// and however many there are.
+func TestUnaskedChannels(t *testing.T) {
+	b := newBench(t, quick(), nil)
+	c := dial(t, b.Handle, listen(t, echo))
+	conn := b.bastion.Conns()[0]
+	for i := range 100 {
+		_, _, err := conn.OpenChannel([]string{"forwarded-tcpip", "session", "x11", "auth-agent@openssh.com"}[i%4], nil)
+		var refused *ssh.OpenChannelError
+		if !errors.As(err, &refused) || refused.Reason != ssh.Prohibited {
+			t.Fatalf("open %d: %v", i, err)
+		}
+	}
+	roundTrip(t, c)
+}
+
+// TestOpensAreBounded: opens that the bastion does not answer are given up by
+// their dials, bounded in number, and closed when they succeed late.
+func TestOpensAreBounded(t *testing.T) {
+	b := newBench(t, quick(), nil)
+	addr := listen(t, echo)
+	roundTrip(t, dial(t, b.Handle, addr))
+	b.bastion.Misbehave(sshtest.Faults{HoldOpens: true})
+
+	var wg sync.WaitGroup
+	for range maxPendingOpensPerTarget + 20 {
+		wg.Go(func() {
+			_, err := dialFor(t, b.Handle, addr, 200*time.Millisecond)
+			var timeout *TimeoutError
+			if !errors.As(err, &timeout) || !timeout.Timeout() {
+				t.Errorf("got %v, want a TimeoutError", err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := b.bastion.Stats().Pending; n != maxPendingOpensPerTarget {
+		t.Errorf("%d opens are pending, want %d", n, maxPendingOpensPerTarget)
+	}
+	// Once the target has been silent for a while, one more fails at once.
+	sshtest.Eventually(t, 2*doubtAfter, "a refusal without waiting", func() bool {
+		start := time.Now()
+		_, err := dialFor(t, b.Handle, addr, 500*time.Millisecond)
+		var refused *OpenError
+		return errors.As(err, &refused) && refused.Reason == OpenPending && time.Since(start) < 400*time.Millisecond
+	})
+	b.bastion.Misbehave(sshtest.Faults{})
+	sshtest.Eventually(t, 10*time.Second, "the late channels' end", func() bool {
+		s := b.bastion.Stats()
+		return s.Pending == 0 && s.Channels == 1
+	})
+	roundTrip(t, dial(t, b.Handle, addr))
+}
+
+// TestBlackholedTargetHarmsNobody: opens to another target go on.
+func TestBlackholedTargetHarmsNobody(t *testing.T) {
+	addr := listen(t, echo)
+	b := newBench(t, quick(), func(o *sshtest.BastionOptions) {
+		o.Dial = func(ctx context.Context, network, target string) (net.Conn, error) {
+			if target == "blackhole:80" {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return dialTo(addr)(ctx, network, target)
+		}
+	})
+	for range maxPendingOpensPerTarget {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		_, err := b.Dial(ctx, Target{Network: "tcp", Address: "blackhole:80"})
+		cancel()
+		if err == nil {
+			t.Fatal("the black hole answered")
+		}
+	}
+	for i := range 20 {
+		roundTrip(t, dial(t, b.Handle, fmt.Sprintf("web%d:80", i)))
+	}
+}
+
+// TestOpenErrors: each refusal has its own words.
+func TestOpenErrors(t *testing.T) {
+	key := sshtest.NewKey()
+	bastion := bastionFor(t, key, func(o *sshtest.BastionOptions) {
+		o.PermitOpen = func(_, addr string) error {
+			if addr == "secret:1" {
+				return errors.New("no")
+			}
+			return nil
+		}
+	})
+	h := open(t, configFor(t, key, bastion.HostKeyFingerprint(), bastion.Addr()), quick())
+	for _, tt := range []struct {
+		network, addr string
+		reason        OpenReason
+	}{
+		{"tcp", "secret:1", OpenProhibited},
+		{"tcp", "127.0.0.1:1", OpenRefused},
+		{"tcp", "no-such-host.invalid:80", OpenUnknownName},
+		{"unix", "/nonexistent/socket", OpenFailed},
+	} {
+		_, err := h.Dial(t.Context(), Target{Network: tt.network, Address: tt.addr})
+		var refused *OpenError
+		if !errors.As(err, &refused) || refused.Reason != tt.reason {
+			t.Errorf("%s: got %v, want %s", tt.addr, err, tt.reason)
+		}
+	}
+	for _, bad := range []Target{{Network: "tcp", Address: "web"}, {Network: "tcp", Address: "web:http"}, {Network: "tcp", Address: "web:0"}, {Network: "udp", Address: "web:1"}} {
+		if _, err := h.Dial(t.Context(), bad); err == nil {
+			t.Errorf("%+v was dialed", bad)
+		}
+	}
+}

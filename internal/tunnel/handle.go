@@ -1,0 +1,207 @@
+package tunnel
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Class tells what a channel is for. Streams and requests live on different
+// connections where a tunnel has more than one.
+type Class int
+
+const (
+	// Request is a channel of pooled, short requests.
+	Request Class = iota
+	// Stream is a channel that lives long: an upgrade, a raw connection, a jump.
+	Stream
+)
+
+// Target says where a channel leads.
+type Target struct {
+	// Network is "tcp" (a direct-tcpip channel, RFC 4254 section 7.2) or "unix"
+	// (direct-streamlocal@openssh.com, OpenSSH's PROTOCOL section 2.4).
+	Network string
+
+	// Address is "host:port", the name being resolved by the bastion, or the
+	// path of a socket on the bastion.
+	Address string
+
+	// Originator is the peer whose connection is forwarded. If it is not
+	// valid, a constant one is sent.
+	Originator netip.AddrPort
+
+	Class Class
+}
+
+// Handle is one configuration's hold on a tunnel.
+type Handle struct {
+	cfg  Config
+	key  string
+	set  Settings
+	jump *Handle
+	// entry is the tunnel. A closed handle uses it for its generations only.
+	entry *entry
+	// opened is closed by Start and by Close.
+	opened     chan struct{}
+	openedOnce sync.Once
+
+	// mu guards the fields below.
+	mu       sync.Mutex
+	started  bool
+	closed   bool
+	closedAt time.Time
+}
+
+// Open returns a handle on the tunnel that cfg describes, through the tunnel
+// jump if that is not nil. It opens no connection and reads no file.
+func Open(cfg Config, set Settings, jump *Handle) *Handle {
+	h := newHandle(cfg, set, jump)
+	h.entry = entries.acquire(h)
+	return h
+}
+
+func newHandle(cfg Config, set Settings, jump *Handle) *Handle {
+	h := &Handle{cfg: cfg, set: set.withDefaults(), jump: jump, opened: make(chan struct{})}
+	jumpKey := ""
+	if jump != nil {
+		jumpKey = jump.key
+	}
+	h.key = h.cfg.Key(jumpKey)
+	return h
+}
+
+// forJump returns a handle of the kind that an entry has on the tunnel it
+// jumps through: a hold on it, without a say in its settings. The caller gives
+// it its entry.
+func (h *Handle) forJump() *Handle {
+	j := newHandle(h.cfg, h.set, h.jump)
+	j.started = true
+	close(j.opened)
+	j.openedOnce.Do(func() {})
+	return j
+}
+
+// Key identifies the tunnel across configurations.
+func (h *Handle) Key() string { return h.key }
+
+// Start lets the tunnel connect, unless it is lazy, and puts the handle's
+// Settings in force. It does not wait for the connection.
+func (h *Handle) Start() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.started || h.closed {
+		return
+	}
+	h.started = true
+	h.entry.attach(h)
+	h.openedOnce.Do(func() { close(h.opened) })
+}
+
+// Close lets the tunnel go. It does not block, and is idempotent. Dials
+// through the handle still work until DrainTimeout has passed: requests in
+// flight outlive their configuration.
+func (h *Handle) Close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return
+	}
+	h.closed, h.closedAt = true, time.Now()
+	h.entry.detach(h)
+	entries.release(h.entry)
+	h.openedOnce.Do(func() { close(h.opened) })
+}
+
+// Dial opens a channel to the target. Before Start it waits for that. It
+// waits for a connect, or for the first reconnect after a loss, to end, and
+// fails at once with a *DownError after a failed one. Errors are *DownError,
+// *TimeoutError, *OpenError or ErrClosed.
+func (h *Handle) Dial(ctx context.Context, t Target) (*Conn, error) {
+	return h.dial(ctx, t, false)
+}
+
+// dial does as Dial says; a patient one waits for one more attempt to connect
+// instead of failing with the outcome of the last.
+func (h *Handle) dial(ctx context.Context, t Target, patient bool) (*Conn, error) {
+	r, err := newOpenRequest(t)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-h.opened:
+	case <-ctx.Done():
+		return nil, &TimeoutError{Tunnel: h.cfg.Name, Doing: "waiting for the configuration to start", Cause: context.Cause(ctx)}
+	}
+	e, release, err := h.hold()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return e.dial(ctx, r, patient)
+}
+
+// hold returns the entry for the time of a dial. A handle that is closed takes
+// a new hold on its tunnel, for its configuration's last requests.
+func (h *Handle) hold() (e *entry, release func(), err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case !h.closed:
+		return h.entry, func() {}, nil
+	case !h.started || time.Since(h.closedAt) >= h.set.DrainTimeout:
+		return nil, nil, ErrClosed
+	}
+	e = entries.acquire(h)
+	return e, func() { entries.release(e) }, nil
+}
+
+// Generation is a number that rises each time a new connection takes over
+// from one that drains. Pools of channels opened in an older generation
+// should let go of their idle ones until Drained.
+func (h *Handle) Generation() uint64 { return h.entry.currentGeneration() }
+
+// Drained returns a channel that is closed once no connection of a generation
+// older than gen has an open channel.
+func (h *Handle) Drained(gen uint64) <-chan struct{} { return h.entry.drained(gen) }
+
+// withDefaults fills in the defaults that Settings documents.
+func (s Settings) withDefaults() Settings {
+	if s.Logger == nil {
+		s.Logger = nopLogger
+	}
+	if s.ConnectTimeout <= 0 {
+		s.ConnectTimeout = 10 * time.Second
+	}
+	if s.ServerAliveCountMax <= 0 {
+		s.ServerAliveCountMax = 3
+	}
+	if s.ReconnectMin <= 0 {
+		s.ReconnectMin = 250 * time.Millisecond
+	}
+	if s.ReconnectMax <= 0 {
+		s.ReconnectMax = 30 * time.Second
+	}
+	s.ReconnectMax = max(s.ReconnectMax, s.ReconnectMin)
+	switch {
+	case s.DrainTimeout == 0:
+		s.DrainTimeout = time.Hour
+	case s.DrainTimeout < 0:
+		s.DrainTimeout = 0
+	}
+	switch {
+	case s.Linger == 0:
+		s.Linger = 10 * time.Second
+	case s.Linger < 0:
+		s.Linger = 0
+	}
+	if s.RekeyBytes <= 0 || s.RekeyBytes > maxRekeyBytes {
+		s.RekeyBytes = maxRekeyBytes
+	}
+	return s
+}
+
+// maxRekeyBytes is when a connection is replaced at the latest; see
+// Settings.RekeyBytes.
+const maxRekeyBytes = 32 << 30

@@ -1,0 +1,79 @@
+// hostcert.go verifies a bastion's host certificate as strictly as OpenSSH:
+// x/crypto/ssh alone takes one without principals for any host, and one signed
+// with SHA-1.
+
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// checkCertificate refuses a certificate that does not prove the bastion's
+// name. That neither key is revoked was checked before.
+func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
+	if cert.CertType != ssh.HostCert {
+		return errors.New("is not a host certificate")
+	}
+	if _, ok := has(h.known.authorities, cert.SignatureKey); !ok {
+		return fmt.Errorf("is signed by %s, which is none of its authorities: %s; add host_certificate_authority if it should be",
+			ssh.FingerprintSHA256(cert.SignatureKey), authorityNames(h.known.authorities))
+	}
+	if err := h.cfg.checkSize(cert.SignatureKey); err != nil {
+		return fmt.Errorf("is signed with a weak key: %w", err)
+	}
+	if algo := cert.Signature.Format; !slices.Contains(h.cfg.caSignatureOption().names(), algo) {
+		return fmt.Errorf("is signed with %q, which is not among ca_signature_algorithms", algo)
+	}
+	if err := checkValidity(cert); err != nil {
+		return err
+	}
+	principal, ok := h.principal(cert)
+	if !ok {
+		return fmt.Errorf("is for %s, not for %q; sign it for that name, or set host_key_alias",
+			principalNames(cert.ValidPrincipals), h.names.host)
+	}
+	// What is left: critical options, of which host certificates have none, and
+	// the signature.
+	if err := new(ssh.CertChecker).CheckCert(principal, cert); err != nil {
+		return fmt.Errorf("is not valid: %s", strings.TrimPrefix(err.Error(), "ssh: "))
+	}
+	return nil
+}
+
+// principal returns the certificate's principal that is, or as a pattern
+// matches, the bastion's name.
+func (h *hostKeys) principal(cert *ssh.Certificate) (string, bool) {
+	for _, p := range cert.ValidPrincipals {
+		if matchPattern(p, h.names.host) {
+			return p, true
+		}
+	}
+	return "", false
+}
+
+func principalNames(principals []string) string {
+	if len(principals) == 0 {
+		return "no name at all"
+	}
+	var names []string
+	for _, p := range principals {
+		names = append(names, fmt.Sprintf("%q", p))
+	}
+	return strings.Join(names, ", ")
+}
+
+func authorityNames(keys []knownKey) string {
+	if len(keys) == 0 {
+		return "none is known"
+	}
+	var names []string
+	for _, k := range keys {
+		names = append(names, ssh.FingerprintSHA256(k.PublicKey)+" ("+k.source+")")
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,154 @@
+package tunnel
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+func TestVerifyCertificate(t *testing.T) {
+	host, ca, other := publicOf(t, edKey(1)), signerFor(t, edKey(2)), signerFor(t, edKey(3))
+	rsaCA := signerFor(t, rsaKey(t, 2048)).(ssh.AlgorithmSigner)
+	sha1CA, err := ssh.NewSignerWithAlgorithms(rsaCA, []string{ssh.KeyAlgoRSA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shortCA := signerFor(t, rsaKey(t, 1024))
+	trust := func(host string, ca ssh.Signer) string {
+		return "@cert-authority " + host + " " + authorized(ca.PublicKey()) + "\n"
+	}
+	fp, fpCA := ssh.FingerprintSHA256(host), ssh.FingerprintSHA256(ca.PublicKey())
+	refused := `host certificate of "b.example:22" is refused: ssh-ed25519-cert-v01@openssh.com ` + fp + " "
+	const kindHost = ssh.HostCert
+
+	for _, test := range []struct {
+		name  string
+		kind  uint32
+		ca    ssh.Signer
+		cert  func(*ssh.Certificate)
+		known string // "" trusts ca for *
+		edit  func(*Config)
+		spoil bool // change the certificate after it was signed
+		err   string
+	}{
+		{name: "valid"},
+		{name: "by option", known: "x " + authorized(host), edit: func(c *Config) { c.HostCertificateAuthorities = []string{authorized(ca.PublicKey())} }},
+		{name: "one of several principals", cert: func(c *ssh.Certificate) { c.ValidPrincipals = []string{"a", "b.example"} }},
+		{name: "pattern", cert: func(c *ssh.Certificate) { c.ValidPrincipals = []string{"*.example"} }},
+		{name: "alias", edit: func(c *Config) { c.HostKeyAlias = "Prod" }, cert: func(c *ssh.Certificate) { c.ValidPrincipals = []string{"prod"} }},
+		{name: "port is no part of a principal", known: trust("[b.example]:2222", ca), edit: func(c *Config) { c.Address = "b.example:2222" }},
+		{name: "bare name of a port", known: trust("b.example", ca), edit: func(c *Config) { c.Address = "b.example:2222" }},
+		{name: "for ever", cert: func(c *ssh.Certificate) { c.ValidAfter, c.ValidBefore = 0, ssh.CertTimeInfinity }},
+		{name: "RSA authority", ca: rsaCA},
+		{name: "short authority where allowed", ca: shortCA, edit: func(c *Config) { c.RequiredRSASize = 1024 }},
+		{name: "SHA-1 where written", ca: sha1CA, edit: func(c *Config) { c.CASignatureAlgorithms = []string{"ssh-rsa"} }},
+		{name: "invalid, but its bare key is known", known: trust("*", ca) + "b.example " + authorized(host), cert: func(c *ssh.Certificate) { c.ValidBefore = 1 }},
+		{name: "invalid, but its bare key's fingerprint is known", known: trust("*", other), edit: func(c *Config) { c.HostKeys = []string{fp} }},
+
+		{name: "user certificate", kind: ssh.UserCert, err: refused + "is not a host certificate"},
+		{name: "expired", cert: func(c *ssh.Certificate) { c.ValidAfter, c.ValidBefore = 1, 86400 }, err: refused + "expired on 1970-01-02T00:00:00Z"},
+		{name: "not yet valid", cert: func(c *ssh.Certificate) { c.ValidAfter, c.ValidBefore = 1<<33, 1<<34 }, err: refused + "is not valid before 2242-03-16T12:56:32Z"},
+		{name: "no principal", cert: func(c *ssh.Certificate) { c.ValidPrincipals = nil }, err: refused + `is for no name at all, not for "b.example"; sign it for that name, or set host_key_alias`},
+		{
+			name: "other principals", cert: func(c *ssh.Certificate) { c.ValidPrincipals = []string{"a", "*.com"} },
+			err: refused + `is for "a", "*.com", not for "b.example"; sign it for that name, or set host_key_alias`,
+		},
+		{name: "host instead of alias", edit: func(c *Config) { c.HostKeyAlias = "prod" }, err: refused + `is for "b.example", not for "prod"; sign it for that name, or set host_key_alias`},
+		{
+			name: "critical option", cert: func(c *ssh.Certificate) { c.CriticalOptions = map[string]string{"force-command": "x"} },
+			err: refused + `is not valid: unsupported critical option "force-command" in certificate`,
+		},
+		{name: "spoiled", spoil: true, err: refused + "is not valid: certificate signature does not verify"},
+		{
+			name: "other authority", known: trust("b.example", other) + trust("c.example", ca),
+			err: refused + "is signed by " + fpCA + ", which is none of its authorities: " + ssh.FingerprintSHA256(other.PublicKey()) + " (kh:1); add host_certificate_authority if it should be",
+		},
+		{name: "no authority", known: "x " + authorized(host), err: refused + "is signed by " + fpCA + ", which is none of its authorities: none is known; add host_certificate_authority if it should be"},
+		{name: "SHA-1", ca: sha1CA, err: refused + `is signed with "ssh-rsa", which is not among ca_signature_algorithms`},
+		{name: "short authority", ca: shortCA, err: refused + "is signed with a weak key: RSA key of 1024 bits is shorter than required_rsa_size 2048"},
+		{
+			name: "revoked key", known: trust("*", ca) + "@revoked * " + authorized(host),
+			err: `host key of "b.example:22" is revoked: ssh-ed25519-cert-v01@openssh.com ` + fp + " by kh:2",
+		},
+		{
+			name: "revoked authority", known: trust("*", ca) + "@revoked * " + authorized(ca.PublicKey()) + "\nb.example " + authorized(host),
+			err: `host certificate of "b.example:22" is signed by a revoked authority: ` + fpCA + " by kh:2",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			signer := ca
+			if test.ca != nil {
+				signer = test.ca
+			}
+			kind := test.kind
+			if kind == 0 {
+				kind = kindHost
+			}
+			cert := certify(t, kind, host, signer, test.cert)
+			if test.spoil {
+				cert.Serial++
+			}
+			known := test.known
+			if known == "" {
+				known = trust("*", signer)
+			}
+			cfg := hostConfig(t, known)
+			if test.edit != nil {
+				test.edit(cfg)
+			}
+			_, err := verifyOnce(t, cfg, cert)
+			wantError(t, err, test.err)
+		})
+	}
+
+	t.Run("bare key where a certificate is expected", func(t *testing.T) {
+		_, err := verifyOnce(t, hostConfig(t, trust("*", ca)), host)
+		wantError(t, err, `host key of "b.example:22" has no certificate: offered ssh-ed25519 `+fp+", but expected one signed by "+fpCA+" (kh:1); set HostCertificate in its sshd_config")
+	})
+	t.Run("expires while connected", func(t *testing.T) {
+		cert := certify(t, ssh.HostCert, host, ca, func(c *ssh.Certificate) { c.ValidBefore = uint64(time.Now().Unix()) + 2 })
+		h, err := verifyOnce(t, hostConfig(t, trust("*", ca)), cert)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for checkValidity(cert) == nil {
+			time.Sleep(50 * time.Millisecond)
+		}
+		if err := h.verify("", nil, cert); err != nil {
+			t.Errorf("refused at a rekey: %v", err)
+		}
+	})
+}
+
+// TestVerifyKeygenCertificate verifies what ssh-keygen -s has signed.
+func TestVerifyKeygenCertificate(t *testing.T) {
+	program(t, "ssh-keygen")
+	dir := t.TempDir()
+	for _, kind := range []string{"ed25519", "rsa", "ecdsa"} {
+		ca, host := filepath.Join(dir, "ca_"+kind), filepath.Join(dir, "host_"+kind)
+		run(t, "ssh-keygen", "-q", "-t", kind, "-N", "", "-f", ca)
+		run(t, "ssh-keygen", "-q", "-t", kind, "-N", "", "-f", host)
+		run(t, "ssh-keygen", "-q", "-s", ca, "-I", "bastion", "-h", "-n", "b.example,*.corp", "-V", "-1h:+1h", host+".pub")
+		data, err := os.ReadFile(host + "-cert.pub")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := parsePublicKey(string(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for address, want := range map[string]bool{"b.example:22": true, "x.corp:2222": true, "c.example:22": false} {
+			_, err := verifyOnce(t, &Config{Address: address, HostCertificateAuthorities: []string{ca + ".pub"}}, cert)
+			if (err == nil) != want {
+				t.Errorf("%s certificate for %s: %v", kind, address, err)
+			}
+			if err != nil && !strings.Contains(err.Error(), "*.corp") {
+				t.Errorf("error %v", err)
+			}
+		}
+	}
+}

@@ -1,0 +1,375 @@
+// hostkeys.go decides whether the bastion is the one that is meant.
+
+package tunnel
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+
+	"go.uber.org/zap"
+	"golang.org/x/crypto/ssh"
+)
+
+// hostKeys verifies one connection's host key.
+type hostKeys struct {
+	cfg   *Config
+	names hostNames
+
+	known        knownTo         // known_hosts, host_key and host_certificate_authority
+	fingerprints map[string]bool // host_key SHA256:…, as ssh.FingerprintSHA256 has it
+	searched     []string        // the known_hosts files that were read
+
+	// mu guards what is below.
+	mu     sync.Mutex
+	pinned ssh.PublicKey // accepted by the first key exchange
+	// mistaken are the types of keys that were offered in vain where only
+	// fingerprints are known, so that their type is not: see another.
+	mistaken []string
+}
+
+// loadHostKeys reads all that is known about the bastion's host key, anew.
+func loadHostKeys(cfg *Config, log *zap.Logger) (*hostKeys, error) {
+	h, warnings, err := readHostKeys(cfg)
+	for _, w := range warnings {
+		log.Warn(w)
+	}
+	return h, err
+}
+
+// readHostKeys is loadHostKeys with its warnings returned.
+func readHostKeys(cfg *Config) (h *hostKeys, warnings []string, err error) {
+	h = &hostKeys{cfg: cfg, names: lookupNames(cfg.Address, cfg.HostKeyAlias), fingerprints: map[string]bool{}}
+	var lines []knownLine
+	for _, path := range cfg.KnownHosts {
+		data, err := readFile("known_hosts", path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case errors.Is(err, fs.ErrPermission) && cfg.defaultKnownHosts():
+			warnings = append(warnings, err.Error())
+			continue
+		case err != nil:
+			// Not passed over: what it revokes must not be trusted.
+			return nil, warnings, err
+		}
+		fileLines, bad := parseKnownHosts(path, data)
+		for i, b := range bad {
+			if i == 3 {
+				warnings = append(warnings, fmt.Sprintf("known_hosts %s: %d more lines are skipped", path, len(bad)-i))
+				break
+			}
+			warnings = append(warnings, fmt.Sprintf("known_hosts line %s is skipped: %v", b.source, b.err))
+		}
+		lines = append(lines, fileLines...)
+		h.searched = append(h.searched, path)
+	}
+	h.known = about(lines, h.names)
+
+	for _, s := range cfg.HostKeys {
+		key, fingerprint, err := parseHostKey(s)
+		if err != nil {
+			return nil, warnings, err
+		}
+		if key != nil {
+			h.known.keys = append(h.known.keys, knownKey{key, "host_key"})
+		} else {
+			h.fingerprints[fingerprint] = true
+		}
+	}
+	for _, s := range cfg.HostCertificateAuthorities {
+		keys, err := loadAuthorities(s)
+		if errors.Is(err, fs.ErrNotExist) {
+			warnings = append(warnings, err.Error()+"; no certificate that it signed is accepted until it does")
+			continue
+		}
+		if err != nil {
+			return nil, warnings, err
+		}
+		h.known.authorities = append(h.known.authorities, keys...)
+	}
+	return h, warnings, nil
+}
+
+// knowsAnything tells whether there is a key that would be accepted.
+func (h *hostKeys) knowsAnything() bool {
+	return len(h.known.keys)+len(h.known.authorities)+len(h.fingerprints) > 0
+}
+
+// parseHostKey parses a host_key: either a key or a fingerprint.
+func parseHostKey(s string) (key ssh.PublicKey, fingerprint string, err error) {
+	if digest, ok := strings.CutPrefix(s, "SHA256:"); ok {
+		digest = strings.TrimRight(digest, "=")
+		if b, err := base64.RawStdEncoding.DecodeString(digest); err != nil || len(b) != 32 {
+			return nil, "", fmt.Errorf("host_key %q is not a whole SHA256 fingerprint; copy it from ssh-keygen -lf", s)
+		}
+		return nil, "SHA256:" + digest, nil
+	}
+	key, err = parsePublicKey(s)
+	if err != nil {
+		return nil, "", fmt.Errorf("host_key %q %w; write SHA256:<fingerprint> or <type> <base64>", s, err)
+	}
+	if _, ok := key.(*ssh.Certificate); ok {
+		return nil, "", fmt.Errorf("host_key %q is a certificate; write its authority's key as host_certificate_authority", s)
+	}
+	return key, "", nil
+}
+
+// loadAuthorities returns the keys of a host_certificate_authority, which is a
+// key or the path of a file of such keys.
+func loadAuthorities(s string) ([]knownKey, error) {
+	const option = "host_certificate_authority"
+	if !isAuthorityPath(s) {
+		key, err := parseAuthority(s)
+		if err != nil {
+			return nil, fmt.Errorf("%s %q %w", option, s, err)
+		}
+		return []knownKey{{key, option}}, nil
+	}
+	data, err := readFile(option, s)
+	if err != nil {
+		return nil, err
+	}
+	var keys []knownKey
+	number := 0
+	for line := range strings.Lines(string(data)) {
+		number++
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		key, err := parseAuthority(line)
+		if err != nil {
+			return nil, &fileError{option, s, fmt.Errorf("line %d %w", number, err)}
+		}
+		keys = append(keys, knownKey{key, fmt.Sprintf("%s:%d", s, number)})
+	}
+	if len(keys) == 0 {
+		return nil, &fileError{option, s, errors.New("has no key")}
+	}
+	return keys, nil
+}
+
+func parseAuthority(s string) (ssh.PublicKey, error) {
+	key, err := parsePublicKey(s)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := key.(*ssh.Certificate); ok {
+		return nil, errors.New("is a certificate, not an authority's key")
+	}
+	return key, nil
+}
+
+// isAuthorityPath tells a path from a key, which has its type in front.
+func isAuthorityPath(s string) bool {
+	kind, _, ok := strings.Cut(strings.TrimSpace(s), " ")
+	return !ok || !slices.ContainsFunc([]string{"ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"}, func(prefix string) bool {
+		return strings.HasPrefix(kind, prefix)
+	})
+}
+
+// algorithms returns the host key algorithms to offer, best first. The bastion
+// picks the first one that it has a key for, so those for which a key is known
+// go first: otherwise it would show another of its keys. Certificates are asked
+// for only if an authority is known: otherwise none could be verified.
+func (h *hostKeys) algorithms() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	rank := func(algo string) int {
+		keyType := keyTypeOf(algo)
+		switch {
+		case isCertAlgorithm(algo):
+			return 0
+		case slices.ContainsFunc(h.known.keys, func(k knownKey) bool { return k.Type() == keyType }):
+			return 1
+		case slices.Contains(h.mistaken, keyType):
+			return 3
+		default:
+			// Offered all the same: "another key" tells more than "no common
+			// algorithm".
+			return 2
+		}
+	}
+	var algos []string
+	for _, algo := range h.cfg.hostKeyOption().names() {
+		if !isCertAlgorithm(algo) || len(h.known.authorities) > 0 {
+			algos = append(algos, algo)
+		}
+	}
+	slices.SortStableFunc(algos, func(a, b string) int { return rank(a) - rank(b) })
+	return algos
+}
+
+// keyTypeOf returns the type of the plain keys that a signature algorithm is
+// for.
+func keyTypeOf(algo string) string {
+	if algo == ssh.KeyAlgoRSASHA256 || algo == ssh.KeyAlgoRSASHA512 {
+		return ssh.KeyAlgoRSA
+	}
+	return algo
+}
+
+// verify is an ssh.HostKeyCallback. It runs again at each rekey, when the
+// streams of a connection must not die of a certificate that has expired or a
+// file that is gone: the identical key is accepted, any other is not.
+func (h *hostKeys) verify(_ string, _ net.Addr, key ssh.PublicKey) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.pinned != nil {
+		if sameKey(h.pinned, key) {
+			return nil
+		}
+		return h.refuse(key, false, "host key of %q has changed within the connection: first %s, now %s",
+			h.cfg.Address, describeHostKey(h.pinned), describeHostKey(key))
+	}
+	if err := h.check(key); err != nil {
+		return err
+	}
+	h.pinned = key
+	return nil
+}
+
+// accepted returns the bastion's key or certificate, or nil before verify.
+func (h *hostKeys) accepted() ssh.PublicKey {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.pinned
+}
+
+// another tells, after verify has refused a key, whether a fingerprint may be
+// that of another of the bastion's keys. If so, algorithms now asks for that,
+// and connecting once more at once may succeed.
+func (h *hostKeys) another() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n := len(h.mistaken); n == 0 || slices.Contains(h.mistaken[:n-1], h.mistaken[n-1]) {
+		return false
+	}
+	return slices.ContainsFunc(h.cfg.hostKeyOption().names(), func(algo string) bool {
+		return !isCertAlgorithm(algo) && !slices.Contains(h.mistaken, keyTypeOf(algo))
+	})
+}
+
+// check verifies the key of the first key exchange.
+func (h *hostKeys) check(key ssh.PublicKey) error {
+	cert, isCert := key.(*ssh.Certificate)
+	if k, ok := has(h.known.revoked, plainKey(key)); ok {
+		return h.refuse(key, false, "host key of %q is revoked: %s by %s", h.cfg.Address, describeHostKey(key), k.source)
+	}
+	if isCert {
+		if k, ok := has(h.known.revoked, cert.SignatureKey); ok {
+			return h.refuse(key, false, "host certificate of %q is signed by a revoked authority: %s by %s",
+				h.cfg.Address, ssh.FingerprintSHA256(cert.SignatureKey), k.source)
+		}
+	}
+	if h.cfg.InsecureIgnoreHostKey {
+		return nil
+	}
+	if err := h.cfg.checkSize(key); err != nil {
+		return h.refuse(key, false, "host key of %q is refused: %v; make a new one on the bastion with ssh-keygen -A", h.cfg.Address, err)
+	}
+	var certErr error
+	if isCert {
+		if certErr = h.checkCertificate(cert); certErr == nil {
+			return nil
+		}
+	}
+	// As in OpenSSH, a certificate that is not valid still shows its bare key.
+	plain := plainKey(key)
+	if _, ok := has(h.known.keys, plain); ok {
+		return nil
+	}
+	if h.fingerprints[ssh.FingerprintSHA256(plain)] {
+		return nil
+	}
+	if certErr != nil {
+		return h.refuse(key, false, "host certificate of %q is refused: %s %v", h.cfg.Address, describeHostKey(key), certErr)
+	}
+	return h.mismatch(key)
+}
+
+// mismatch says why a plain key is not accepted.
+func (h *hostKeys) mismatch(key ssh.PublicKey) error {
+	known := h.expected(key.Type())
+	if len(h.fingerprints) > 0 {
+		h.mistaken = append(h.mistaken, key.Type())
+	}
+	switch {
+	case len(known) > 0:
+		return h.refuse(key, false, "host key mismatch for %q: offered %s, but expected %s; "+
+			"either somebody is in the middle, or the bastion has a new key: compare it with %s there before you change what is expected",
+			h.cfg.Address, describeHostKey(key), strings.Join(known, ", "), keygenCommand(key))
+	case len(h.known.authorities) > 0:
+		return h.refuse(key, false, "host key of %q has no certificate: offered %s, but expected one signed by %s; set HostCertificate in its sshd_config",
+			h.cfg.Address, describeHostKey(key), authorityNames(h.known.authorities))
+	default:
+		searched := "no known_hosts file"
+		if len(h.searched) > 0 {
+			searched = strings.Join(h.searched, ", ")
+		}
+		return h.refuse(key, true, "host key of %q is unknown: offered %s; searched %s for %s; compare it with %s on the bastion, then add host_key %s or a known_hosts line",
+			h.cfg.Address, describeHostKey(key), searched, h.names.name, keygenCommand(key), ssh.FingerprintSHA256(key))
+	}
+}
+
+// expected lists the keys that the bastion should have shown, those of the
+// offered type first, with where they are written.
+func (h *hostKeys) expected(keyType string) []string {
+	const most = 4
+	keys := slices.Clone(h.known.keys)
+	slices.SortStableFunc(keys, func(a, b knownKey) int {
+		switch {
+		case a.Type() == b.Type():
+			return 0
+		case a.Type() == keyType:
+			return -1
+		case b.Type() == keyType:
+			return 1
+		default:
+			return 0
+		}
+	})
+	var list []string
+	for _, k := range keys {
+		list = append(list, describeHostKey(k.PublicKey)+" ("+k.source+")")
+	}
+	for _, s := range h.cfg.HostKeys { // not the map: in the written order
+		if _, fingerprint, err := parseHostKey(s); err == nil && fingerprint != "" {
+			list = append(list, fingerprint+" (host_key)")
+		}
+	}
+	if len(list) > most {
+		list = append(list[:most], fmt.Sprintf("%d more", len(list)-most))
+	}
+	return list
+}
+
+func (h *hostKeys) refuse(key ssh.PublicKey, unknown bool, format string, args ...any) error {
+	return &HostKeyError{
+		Message: fmt.Sprintf(format, args...),
+		Offered: ssh.FingerprintSHA256(plainKey(key)),
+		Unknown: unknown,
+	}
+}
+
+// describeHostKey names a host key as ssh does: by type and fingerprint.
+func describeHostKey(key ssh.PublicKey) string {
+	return key.Type() + " " + ssh.FingerprintSHA256(plainKey(key))
+}
+
+// keygenCommand is what shows the fingerprint of such a key on the bastion.
+func keygenCommand(key ssh.PublicKey) string {
+	kind := "ed25519"
+	switch {
+	case key.Type() == ssh.KeyAlgoRSA:
+		kind = "rsa"
+	case strings.HasPrefix(key.Type(), "ecdsa-"):
+		kind = "ecdsa"
+	}
+	return "ssh-keygen -lf /etc/ssh/ssh_host_" + kind + "_key.pub"
+}

@@ -1,0 +1,301 @@
+package tunnel
+
+import (
+	"crypto"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+	"golang.org/x/crypto/ssh"
+)
+
+// hostConfig is a Config that knows what a known_hosts file says.
+func hostConfig(t testing.TB, known string) *Config {
+	t.Helper()
+	cfg := &Config{Address: "b.example:22", User: "deploy"}
+	if known != "" {
+		path := filepath.Join(t.TempDir(), "kh")
+		write(t, path, known)
+		cfg.KnownHosts = []string{path}
+	}
+	return cfg
+}
+
+func loadFor(t testing.TB, cfg *Config) *hostKeys {
+	t.Helper()
+	h, err := loadHostKeys(cfg, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// verifyOnce verifies a key with what cfg knows. The directory of its files is
+// taken out of the error.
+func verifyOnce(t testing.TB, cfg *Config, key ssh.PublicKey) (*hostKeys, error) {
+	t.Helper()
+	h := loadFor(t, cfg)
+	err := h.verify("ignored:1", &net.TCPAddr{}, key)
+	if refused, ok := errors.AsType[*HostKeyError](err); ok {
+		if want := ssh.FingerprintSHA256(plainKey(key)); refused.Offered != want {
+			t.Errorf("offered %s, want %s", refused.Offered, want)
+		}
+		for _, path := range cfg.KnownHosts {
+			refused.Message = strings.ReplaceAll(refused.Message, filepath.Dir(path)+"/", "")
+		}
+	} else if err != nil {
+		t.Errorf("error of type %T", err)
+	}
+	if accepted := h.accepted(); (accepted != nil) != (err == nil) {
+		t.Errorf("accepted %v after %v", accepted, err)
+	}
+	return h, err
+}
+
+func TestVerify(t *testing.T) {
+	one, two := publicOf(t, edKey(1)), publicOf(t, edKey(2))
+	rsa2048, rsa1024 := publicOf(t, rsaKey(t, 2048)), publicOf(t, rsaKey(t, 1024))
+	line := func(host string, key ssh.PublicKey) string { return host + " " + authorized(key) + "\n" }
+	const (
+		ed         = "ssh-ed25519 "
+		comparison = "; either somebody is in the middle, or the bastion has a new key: compare it with ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there before you change what is expected"
+	)
+	f1, f2 := ssh.FingerprintSHA256(one), ssh.FingerprintSHA256(two)
+	for _, test := range []struct {
+		name    string
+		known   string
+		edit    func(*Config)
+		key     ssh.PublicKey
+		err     string
+		unknown bool
+	}{
+		{name: "known", known: line("b.example", one), key: one},
+		{name: "one of two", known: line("b.example", two) + line("b.example", one), key: one},
+		{name: "host_key", key: one, edit: func(c *Config) { c.HostKeys = []string{authorized(one) + " comment"} }},
+		{name: "fingerprint", key: one, edit: func(c *Config) { c.HostKeys = []string{f1 + "="} }},
+		{name: "union", known: line("b.example", two), key: one, edit: func(c *Config) { c.HostKeys = []string{f1} }},
+		{name: "alias", known: line("prod", one), key: one, edit: func(c *Config) { c.HostKeyAlias = "Prod" }},
+		{name: "ignored", key: one, edit: func(c *Config) { c.InsecureIgnoreHostKey = true }},
+		{name: "RSA", known: line("b.example", rsa2048), key: rsa2048},
+		{
+			name: "mismatch", known: "# \n" + line("b.example", two), key: one,
+			err: `host key mismatch for "b.example:22": offered ` + ed + f1 + ", but expected " + ed + f2 + " (kh:2)" + comparison,
+		},
+		{
+			name: "mismatch of a fingerprint", key: one, edit: func(c *Config) { c.HostKeys = []string{f2} },
+			err: `host key mismatch for "b.example:22": offered ` + ed + f1 + ", but expected " + f2 + " (host_key)" + comparison,
+		},
+		{
+			name: "mismatch names the same type first", known: line("b.example", rsa2048) + line("b.example", two), key: one,
+			err: `host key mismatch for "b.example:22": offered ` + ed + f1 + ", but expected " + ed + f2 + " (kh:2), ssh-rsa " + ssh.FingerprintSHA256(rsa2048) + " (kh:1)" + comparison,
+		},
+		{
+			name: "listed under the port", known: line("b.example", one) + line("[b.example]:2222", two), key: one, edit: func(c *Config) { c.Address = "b.example:2222" },
+			err: `host key mismatch for "b.example:2222": offered ` + ed + f1 + ", but expected " + ed + f2 + " (kh:2)" + comparison,
+		},
+		{
+			name: "unknown", known: line("other", one), key: one, unknown: true,
+			err: `host key of "b.example:22" is unknown: offered ` + ed + f1 + "; searched kh for b.example; compare it with ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the bastion, then add host_key " + f1 + " or a known_hosts line",
+		},
+		{
+			name: "revoked wins", known: line("b.example", one) + line("@revoked *", one), key: one, edit: func(c *Config) { c.HostKeys = []string{f1} },
+			err: `host key of "b.example:22" is revoked: ` + ed + f1 + " by kh:2",
+		},
+		{
+			name: "revoked wins over no", known: line("@revoked *", one), key: one, edit: func(c *Config) { c.InsecureIgnoreHostKey = true },
+			err: `host key of "b.example:22" is revoked: ` + ed + f1 + " by kh:1",
+		},
+		{
+			name: "short RSA", known: line("b.example", rsa1024), key: rsa1024,
+			err: `host key of "b.example:22" is refused: RSA key of 1024 bits is shorter than required_rsa_size 2048; make a new one on the bastion with ssh-keygen -A`,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cfg := hostConfig(t, test.known)
+			if test.edit != nil {
+				test.edit(cfg)
+			}
+			_, err := verifyOnce(t, cfg, test.key)
+			wantError(t, err, test.err)
+			if refused, ok := errors.AsType[*HostKeyError](err); ok && refused.Unknown != test.unknown {
+				t.Errorf("unknown is %v", refused.Unknown)
+			}
+		})
+	}
+}
+
+// TestVerifyAtRekey: what was accepted stays so, and nothing else is.
+func TestVerifyAtRekey(t *testing.T) {
+	one, two := publicOf(t, edKey(1)), publicOf(t, edKey(2))
+	for _, insecure := range []bool{false, true} {
+		cfg := hostConfig(t, "b.example "+authorized(one)+"\nb.example "+authorized(two)+"\n")
+		cfg.InsecureIgnoreHostKey = insecure
+		h := loadFor(t, cfg)
+		if err := h.verify("", nil, one); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(cfg.KnownHosts[0]); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.verify("", nil, one); err != nil {
+			t.Errorf("the same key was refused: %v", err)
+		}
+		wantError(t, h.verify("", nil, two), `host key of "b.example:22" has changed within the connection: first ssh-ed25519 `+
+			ssh.FingerprintSHA256(one)+", now ssh-ed25519 "+ssh.FingerprintSHA256(two))
+		if !sameKey(h.accepted(), one) {
+			t.Error("another key was taken over")
+		}
+	}
+}
+
+func TestHostKeyAlgorithms(t *testing.T) {
+	ed, ec, rs := publicOf(t, edKey(1)), publicOf(t, ecdsaKey(t)), publicOf(t, rsaKey(t, 2048))
+	plain := []string{"ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "rsa-sha2-512", "rsa-sha2-256"}
+	for _, test := range []struct {
+		name  string
+		known string
+		edit  func(*Config)
+		want  []string // the first ones
+		certs bool
+	}{
+		{name: "nothing known", want: plain},
+		{name: "ed25519", known: "b.example " + authorized(ed), want: plain},
+		{name: "rsa", known: "b.example " + authorized(rs), want: []string{"rsa-sha2-512", "rsa-sha2-256", "ssh-ed25519"}},
+		{name: "ecdsa", known: "b.example " + authorized(ec), want: []string{"ecdsa-sha2-nistp256", "ssh-ed25519"}},
+		{name: "two", known: "b.example " + authorized(rs) + "\nb.example " + authorized(ec), want: []string{"ecdsa-sha2-nistp256", "rsa-sha2-512", "rsa-sha2-256", "ssh-ed25519"}},
+		{name: "another host's", known: "c.example " + authorized(rs), want: plain},
+		{name: "authority", known: "@cert-authority * " + authorized(rs), want: []string{"ssh-ed25519-cert-v01@openssh.com"}, certs: true},
+		{
+			name: "written", known: "b.example " + authorized(rs), want: []string{"rsa-sha2-256", "ssh-ed25519"},
+			edit: func(c *Config) { c.HostKeyAlgorithms = []string{"ssh-ed25519", "rsa-sha2-256"} },
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cfg := hostConfig(t, test.known)
+			if test.edit != nil {
+				test.edit(cfg)
+			}
+			got := loadFor(t, cfg).algorithms()
+			if len(got) < len(test.want) || !slices.Equal(got[:len(test.want)], test.want) {
+				t.Errorf("algorithms %q, want %q first", got, test.want)
+			}
+			if certs := slices.ContainsFunc(got, isCertAlgorithm); certs != test.certs {
+				t.Errorf("certificates asked for: %v", certs)
+			}
+		})
+	}
+}
+
+// TestHostKeyIsTheKnownOne: a bastion with several keys shows the known one.
+func TestHostKeyIsTheKnownOne(t *testing.T) {
+	keys := []crypto.PrivateKey{edKey(1), ecdsaKey(t), rsaKey(t, 2048)}
+	srv := newAuthServer(t, func(c *ssh.ServerConfig) {
+		c.NoClientAuth = true
+		for _, k := range keys {
+			c.AddHostKey(signerFor(t, k))
+		}
+	})
+	for _, k := range keys {
+		cfg := hostConfig(t, "b.example "+authorized(publicOf(t, k)))
+		h := loadFor(t, cfg)
+		if err := srv.connect(t, newAuthenticator(cfg, zap.NewNop()), h); err != nil {
+			t.Errorf("%T: %v", k, err)
+		}
+	}
+	// Of a fingerprint the type is not known: the others are asked for in turn.
+	for i, k := range keys {
+		cfg := hostConfig(t, "")
+		cfg.HostKeys = []string{ssh.FingerprintSHA256(publicOf(t, k))}
+		h := loadFor(t, cfg)
+		tries := 1
+		err := srv.connect(t, newAuthenticator(cfg, zap.NewNop()), h)
+		for ; err != nil && h.another(); tries++ {
+			err = srv.connect(t, newAuthenticator(cfg, zap.NewNop()), h)
+		}
+		if err != nil || tries != i+1 {
+			t.Errorf("%T by fingerprint: %v after %d tries", k, err, tries)
+		}
+	}
+	// A fingerprint that no key has is given up once all were shown.
+	cfg := hostConfig(t, "")
+	cfg.HostKeys = []string{ssh.FingerprintSHA256(publicOf(t, edKey(9)))}
+	h := loadFor(t, cfg)
+	for tries := 0; ; tries++ {
+		err := srv.connect(t, newAuthenticator(cfg, zap.NewNop()), h)
+		if _, ok := errors.AsType[*HostKeyError](err); !ok {
+			t.Fatalf("error %v", err)
+		}
+		if !h.another() {
+			break
+		}
+		if tries > 3 {
+			t.Fatal("no end of tries")
+		}
+	}
+}
+
+func TestLoadHostKeys(t *testing.T) {
+	one := authorized(publicOf(t, edKey(1)))
+	dir := t.TempDir()
+
+	t.Run("bad lines are told of", func(t *testing.T) {
+		cfg := hostConfig(t, "x\nb.example "+one+"\ny\nz\nv\nw\n")
+		core, logs := observer.New(zap.WarnLevel)
+		h, err := loadHostKeys(cfg, zap.New(core))
+		if err != nil || len(h.known.keys) != 1 {
+			t.Fatalf("%v, %+v", err, h)
+		}
+		var got []string
+		for _, e := range logs.All() {
+			got = append(got, strings.ReplaceAll(e.Message, filepath.Dir(cfg.KnownHosts[0])+"/", ""))
+		}
+		want := []string{
+			"known_hosts line kh:1 is skipped: too few words", "known_hosts line kh:3 is skipped: too few words",
+			"known_hosts line kh:4 is skipped: too few words", "known_hosts kh: 2 more lines are skipped",
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("warnings %q", got)
+		}
+	})
+	t.Run("unreadable", func(t *testing.T) {
+		_, err := loadHostKeys(&Config{Address: "b:22", KnownHosts: []string{dir}}, zap.NewNop())
+		wantError(t, err, `known_hosts "`+dir+`" cannot be read: is a directory`)
+	})
+	t.Run("absent", func(t *testing.T) {
+		h := loadFor(t, &Config{Address: "b:22", KnownHosts: []string{dir + "/absent"}, HostCertificateAuthorities: []string{dir + "/absent.pub"}})
+		if h.knowsAnything() {
+			t.Error("knows something")
+		}
+	})
+	t.Run("authorities of a file", func(t *testing.T) {
+		path := filepath.Join(dir, "ca.pub")
+		write(t, path, "# ours\n"+one+" ca\n\n"+authorized(publicOf(t, edKey(2)))+"\n")
+		h := loadFor(t, &Config{Address: "b:22", HostCertificateAuthorities: []string{path, authorized(publicOf(t, edKey(3)))}})
+		if got := sources(h.known.authorities); got != path+":2 "+path+":4 host_certificate_authority" {
+			t.Errorf("authorities %q", got)
+		}
+	})
+}
+
+func TestParseHostKeyErrors(t *testing.T) {
+	cert := certify(t, ssh.HostCert, publicOf(t, edKey(1)), signerFor(t, edKey(2)), nil)
+	for in, want := range map[string]string{
+		"SHA256:abc":                        `host_key "SHA256:abc" is not a whole SHA256 fingerprint; copy it from ssh-keygen -lf`,
+		"SHA256:" + strings.Repeat("!", 43): `host_key "SHA256:` + strings.Repeat("!", 43) + `" is not a whole SHA256 fingerprint; copy it from ssh-keygen -lf`,
+		"MD5:aa:bb":                         `host_key "MD5:aa:bb" is not of the form <type> <base64>; write SHA256:<fingerprint> or <type> <base64>`,
+		"ssh-ed25519 %":                     `host_key "ssh-ed25519 %" is not valid base64; copy the whole line; write SHA256:<fingerprint> or <type> <base64>`,
+		"ssh-ed25519 AAAA":                  `host_key "ssh-ed25519 AAAA" is not a valid key: short read; write SHA256:<fingerprint> or <type> <base64>`,
+		authorized(cert):                    `host_key "` + authorized(cert) + `" is a certificate; write its authority's key as host_certificate_authority`,
+		strings.Replace(authorized(publicOf(t, edKey(1))), "ssh-ed25519", "ssh-rsa", 1): `host_key "` + strings.Replace(authorized(publicOf(t, edKey(1))), "ssh-ed25519", "ssh-rsa", 1) +
+			`" says "ssh-rsa" but holds a key of type "ssh-ed25519"; write SHA256:<fingerprint> or <type> <base64>`,
+	} {
+		_, _, err := parseHostKey(in)
+		wantError(t, err, want)
+	}
+}

@@ -1,0 +1,111 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// doubtAfter is how long an open or a write may wait with no byte from the
+	// bastion before the bastion is probed.
+	doubtAfter = 3 * time.Second
+	// doubtFor is how long it then has to send one.
+	doubtFor = 5 * time.Second
+	// keepAliveTick is how often a link is looked at.
+	keepAliveTick = time.Second
+)
+
+// errDoubt and errSilent are why a link was closed that nothing came in on.
+var errDoubt = errors.New("the bastion does not respond")
+
+type silentError struct{ after time.Duration }
+
+func (e *silentError) Error() string {
+	return fmt.Sprintf("the bastion has not responded for %s", e.after.Round(time.Millisecond))
+}
+
+// keepAlive probes the bastion when it has been silent, and closes the link
+// when it stays silent: ssh_config's ServerAliveInterval and
+// ServerAliveCountMax, and besides these at once when something waits for an
+// answer. Any byte that comes in is life: a bastion that is busy sending
+// need not answer. It also finds out when the link is due for replacement. It
+// returns when the link has died.
+func (l *link) keepAlive() {
+	tick := keepAliveTickFor(l.entry.settings().ServerAliveInterval)
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	probes, doubted := 0, false
+	for {
+		select {
+		case <-l.wire.dead:
+			return
+		case <-ticker.C:
+		}
+		set := l.entry.settings()
+		if t := keepAliveTickFor(set.ServerAliveInterval); t != tick {
+			tick = t
+			ticker.Reset(tick)
+		}
+
+		waited := l.waitingFor()
+		switch {
+		case waited >= doubtAfter+doubtFor:
+			l.wire.die(errDoubt)
+			return
+		case waited >= doubtAfter && !doubted:
+			doubted = true
+			l.probe()
+		case waited < doubtAfter:
+			doubted = false
+		}
+
+		silent := l.wire.now() - l.wire.lastHeard()
+		if set.ServerAliveInterval > 0 && silent >= set.ServerAliveInterval {
+			if due := int(silent / set.ServerAliveInterval); due > set.ServerAliveCountMax {
+				l.wire.die(&silentError{silent})
+				return
+			} else if due > probes {
+				probes = due
+				l.entry.log().Debug("probing the bastion", zap.Duration("silent", silent))
+				l.probe()
+			}
+		} else {
+			probes = 0
+		}
+
+		if reason := l.dueForReplacement(set); reason != "" {
+			l.entry.replace(l, reason)
+		}
+	}
+}
+
+// keepAliveTickFor is how often to look at a link that is to be probed after
+// interval.
+func keepAliveTickFor(interval time.Duration) time.Duration {
+	if interval <= 0 {
+		return keepAliveTick
+	}
+	return min(keepAliveTick, max(interval/4, time.Millisecond))
+}
+
+// dueForReplacement returns why a new connection should take over from the
+// link, or "".
+func (l *link) dueForReplacement(set Settings) string {
+	if l.wire.bytes.Load() >= set.RekeyBytes {
+		return "rekey_limit reached: bytes"
+	}
+	if set.RekeyInterval > 0 && l.wire.now() >= set.RekeyInterval {
+		return "rekey_limit reached: time"
+	}
+	if jump, ok := l.wire.Conn.(*Conn); ok {
+		select {
+		case <-jump.link.draining:
+			return "the connection jumped through was replaced"
+		default:
+		}
+	}
+	return ""
+}

@@ -1,0 +1,231 @@
+// knownhosts.go reads known_hosts files (sshd(8)) and matches their host names
+// as OpenSSH does.
+
+package tunnel
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha1" //nolint:gosec // the file format's, to hide names, not to prove anything
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// x/crypto/ssh parses the lines. Its known_hosts package, and those built on
+// it, are not used: they refuse a whole file for one bad line, do not match a
+// wildcard or a bare host name against another port as OpenSSH does, and say of
+// a mismatch neither the file nor the line.
+
+// The markers of known_hosts lines.
+const (
+	markerCA      = "cert-authority"
+	markerRevoked = "revoked"
+)
+
+// knownLine is a line of a known_hosts file.
+type knownLine struct {
+	marker   string
+	patterns []string // lower-case and not empty; or one hashed name
+	key      ssh.PublicKey
+	source   string // as in "/etc/ssh/ssh_known_hosts:12"
+}
+
+// badLine is a line that was skipped.
+type badLine struct {
+	source string
+	err    error
+}
+
+// parseKnownHosts parses a known_hosts file. What it cannot parse it skips:
+// one bad line must not make every other host unknown.
+func parseKnownHosts(file string, data []byte) (lines []knownLine, bad []badLine) {
+	number := 0
+	for text := range bytes.Lines(data) {
+		number++
+		text = bytes.TrimSpace(text)
+		if len(text) == 0 || text[0] == '#' {
+			continue
+		}
+		line, err := parseKnownLine(text)
+		source := fmt.Sprintf("%s:%d", file, number)
+		if err != nil {
+			bad = append(bad, badLine{source, err})
+			continue
+		}
+		line.source = source
+		lines = append(lines, line)
+	}
+	return lines, bad
+}
+
+func parseKnownLine(text []byte) (knownLine, error) {
+	if len(bytes.Fields(text)) < 3 {
+		return knownLine{}, errors.New("too few words")
+	}
+	marker, hosts, key, _, _, err := ssh.ParseKnownHosts(text)
+	if err != nil {
+		return knownLine{}, errors.New(strings.TrimPrefix(err.Error(), "ssh: "))
+	}
+	switch marker {
+	case "", markerCA, markerRevoked:
+	default:
+		return knownLine{}, fmt.Errorf("unknown marker %q", "@"+marker)
+	}
+	hosts = slices.DeleteFunc(hosts, func(h string) bool { return h == "" })
+	if len(hosts) == 0 || hosts[0][0] == '@' {
+		return knownLine{}, errors.New("no host name")
+	}
+	if hosts[0][0] == '|' {
+		if _, _, err := splitHash(hosts[0]); err != nil || len(hosts) > 1 {
+			return knownLine{}, errors.New("malformed hashed name")
+		}
+		return knownLine{marker: marker, patterns: hosts, key: key}, nil
+	}
+	for i, h := range hosts {
+		hosts[i] = strings.ToLower(h)
+	}
+	return knownLine{marker: marker, patterns: hosts, key: key}, nil
+}
+
+// matches tells whether the line is about the host. Its name is lower-case,
+// and "[host]:port" where the port is not 22.
+func (l *knownLine) matches(name string) bool {
+	if name == "" {
+		return false
+	}
+	if l.patterns[0][0] == '|' {
+		salt, hash, err := splitHash(l.patterns[0])
+		return err == nil && hmac.Equal(hash, hashName(salt, name))
+	}
+	return matchPatterns(l.patterns, name)
+}
+
+// splitHash splits "|1|salt|hash".
+func splitHash(s string) (salt, hash []byte, err error) {
+	parts := strings.Split(s, "|")
+	if len(parts) != 4 || parts[1] != "1" {
+		return nil, nil, errors.New("not of the form |1|salt|hash")
+	}
+	if salt, err = base64.StdEncoding.DecodeString(parts[2]); err != nil {
+		return nil, nil, err
+	}
+	hash, err = base64.StdEncoding.DecodeString(parts[3])
+	return salt, hash, err
+}
+
+func hashName(salt []byte, name string) []byte {
+	mac := hmac.New(sha1.New, salt)
+	mac.Write([]byte(name))
+	return mac.Sum(nil)
+}
+
+// matchPatterns tells whether a pattern matches and no negated one does.
+func matchPatterns(patterns []string, name string) bool {
+	matched := false
+	for _, p := range patterns {
+		negated, isNegated := strings.CutPrefix(p, "!")
+		if isNegated && matchPattern(negated, name) {
+			return false
+		}
+		matched = matched || !isNegated && matchPattern(p, name)
+	}
+	return matched
+}
+
+// matchPattern matches a pattern of ssh_config(5): "*" is any number of
+// characters, "?" is one. It takes time in proportion to the product of the
+// lengths at most: patterns also come from certificates.
+func matchPattern(pattern, s string) bool {
+	star, resume := -1, 0 // the last star, and where what follows it began
+	p, i := 0, 0
+	for i < len(s) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, resume = p, i
+			p++
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
+			p++
+			i++
+		case star >= 0: // let the last star take one character more
+			resume++
+			p, i = star+1, resume
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[p:], "*") == ""
+}
+
+// hostNames are the names under which a bastion is looked up.
+type hostNames struct {
+	host string // its certificate's principal: the alias or the host
+	name string // the alias, the host, or "[host]:port"
+	bare string // the host, where name has a port; else ""
+}
+
+// lookupNames returns the names of an address and an alias. As in OpenSSH, an
+// alias stands for host and port.
+func lookupNames(address, alias string) hostNames {
+	if alias != "" {
+		alias = strings.ToLower(alias)
+		return hostNames{host: alias, name: alias}
+	}
+	host, port, err := net.SplitHostPort(strings.ToLower(address))
+	if err != nil { // refused by Check
+		host, port = strings.ToLower(address), "22"
+	}
+	if port == "22" {
+		return hostNames{host: host, name: host}
+	}
+	return hostNames{host: host, name: "[" + host + "]:" + port, bare: host}
+}
+
+// knownTo are the lines of known_hosts files about one host, by marker.
+type knownTo struct{ keys, authorities, revoked []knownKey }
+
+// knownKey is a key and where it is written.
+type knownKey struct {
+	ssh.PublicKey
+	source string
+}
+
+// about picks the lines about a host. A key listed under the bare host also
+// counts for another port, but only where none is listed with the port.
+func about(lines []knownLine, names hostNames) knownTo {
+	var known knownTo
+	var bare []knownKey
+	for _, l := range lines {
+		key := knownKey{l.key, l.source}
+		exact, loose := l.matches(names.name), l.matches(names.bare)
+		switch {
+		case !exact && !loose:
+		case l.marker == markerCA:
+			known.authorities = append(known.authorities, key)
+		case l.marker == markerRevoked:
+			known.revoked = append(known.revoked, key)
+		case exact:
+			known.keys = append(known.keys, key)
+		default:
+			bare = append(bare, key)
+		}
+	}
+	if len(known.keys) == 0 {
+		known.keys = bare
+	}
+	return known
+}
+
+// has returns the entry that is the given plain key.
+func has(keys []knownKey, key ssh.PublicKey) (knownKey, bool) {
+	i := slices.IndexFunc(keys, func(k knownKey) bool { return sameKey(k.PublicKey, key) })
+	if i < 0 {
+		return knownKey{}, false
+	}
+	return keys[i], true
+}

@@ -1,0 +1,209 @@
+package tunnel
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMatchPattern(t *testing.T) {
+	for _, test := range []struct {
+		pattern, s string
+		want       bool
+	}{
+		{"", "", true},
+		{"", "a", false},
+		{"a", "", false},
+		{"*", "", true},
+		{"*", "anything.at.all", true},
+		{"?", "a", true},
+		{"?", "", false},
+		{"??", "a", false},
+		{"*.example.com", "a.example.com", true},
+		{"*.example.com", "a.b.example.com", true},
+		{"*.example.com", "example.com", false},
+		{"a*c*e", "abcde", true},
+		{"a*c*e", "abcdef", false},
+		{"a**e", "ae", true},
+		{"*a", "aba", true},
+		{"*ab", "aab", true},
+		{"10.0.?.*", "10.0.5.77", true},
+		{"10.0.?.*", "10.0.55.77", false},
+		{"[*.example.com]:2222", "[a.example.com]:2222", true},
+	} {
+		if got := matchPattern(test.pattern, test.s); got != test.want {
+			t.Errorf("matchPattern(%q, %q) = %v", test.pattern, test.s, got)
+		}
+	}
+}
+
+func TestMatchPatternTakesBoundedTime(t *testing.T) {
+	start := time.Now()
+	if matchPattern(strings.Repeat("*a", 500)+"b", strings.Repeat("a", 5000)) {
+		t.Error("matched")
+	}
+	if d := time.Since(start); d > 2*time.Second {
+		t.Errorf("took %v", d)
+	}
+}
+
+func TestLookupNames(t *testing.T) {
+	for _, test := range []struct {
+		address, alias string
+		want           hostNames
+	}{
+		{"B.Example:22", "", hostNames{host: "b.example", name: "b.example"}},
+		{"B.Example:2222", "", hostNames{host: "b.example", name: "[b.example]:2222", bare: "b.example"}},
+		{"[FE80::1]:22", "", hostNames{host: "fe80::1", name: "fe80::1"}},
+		{"[::1]:2222", "", hostNames{host: "::1", name: "[::1]:2222", bare: "::1"}},
+		{"10.0.0.1:2222", "Prod", hostNames{host: "prod", name: "prod"}},
+	} {
+		if got := lookupNames(test.address, test.alias); got != test.want {
+			t.Errorf("lookupNames(%q, %q) = %+v, want %+v", test.address, test.alias, got, test.want)
+		}
+	}
+}
+
+// sources returns where the keys of one kind are written, for comparison.
+func sources(keys []knownKey) string {
+	var list []string
+	for _, k := range keys {
+		list = append(list, strings.TrimPrefix(k.source, "kh:"))
+	}
+	return strings.Join(list, " ")
+}
+
+func TestKnownHosts(t *testing.T) {
+	key := authorized(publicOf(t, edKey(1)))
+	for _, test := range []struct {
+		name, file, address, alias string
+		keys, authorities, revoked string // line numbers
+		bad                        string
+	}{
+		{name: "plain", file: "b.example KEY", address: "b.example:22", keys: "1"},
+		{name: "other host", file: "c.example KEY", address: "b.example:22"},
+		{name: "case", file: "B.Example KEY", address: "b.eXample:22", keys: "1"},
+		{name: "list", file: "a.example,b.example,10.0.0.1 KEY a comment\n", address: "b.example:22", keys: "1"},
+		{name: "comments and blanks", file: "# b.example KEY\n\n  \t\n  b.example\tKEY  # c\r\n", address: "b.example:22", keys: "4"},
+		{name: "several", file: "b.example KEY\nx KEY\nb.example KEY", address: "b.example:22", keys: "1 3"},
+		{name: "wildcard", file: "*.example KEY", address: "b.example:22", keys: "1"},
+		{name: "negated", file: "*.example,!b.example KEY", address: "b.example:22"},
+		{name: "negated first", file: "!b.example,*.example KEY", address: "b.example:22"},
+		{name: "negated alone", file: "!c.example KEY", address: "b.example:22"},
+		{name: "port", file: "[b.example]:2222 KEY", address: "b.example:2222", keys: "1"},
+		{name: "other port", file: "[b.example]:2222 KEY", address: "b.example:22"},
+		{name: "bare name for a port", file: "b.example KEY", address: "b.example:2222", keys: "1"},
+		{name: "port before bare name", file: "b.example KEY\n[b.example]:2222 KEY", address: "b.example:2222", keys: "2"},
+		{name: "alias has no bare name", file: "b.example KEY\nprod KEY", address: "b.example:2222", alias: "prod", keys: "2"},
+		{name: "star is any port", file: "* KEY", address: "b.example:2222", keys: "1"},
+		{name: "IPv6", file: "::1 KEY\n[::1]:2222 KEY", address: "[::1]:2222", keys: "2"},
+		{name: "authority", file: "@cert-authority *.example KEY", address: "b.example:22", authorities: "1"},
+		{name: "authority of the bare name", file: "@cert-authority b.example KEY\n[b.example]:2222 KEY", address: "b.example:2222", authorities: "1", keys: "2"},
+		{name: "revoked", file: "@revoked * KEY\nb.example KEY", address: "b.example:22", revoked: "1", keys: "2"},
+		{name: "revoked under the bare name", file: "@revoked b.example KEY\n[b.example]:2222 KEY", address: "b.example:2222", revoked: "1", keys: "2"},
+		{
+			name: "bad lines do no harm",
+			file: "b.example\nb.example ssh-ed25519\nb.example ssh-ed25519 !!!\nb.example ssh-rsa AAAA\n" +
+				"@unknown b.example KEY\n@revoked @cert-authority KEY\n|1|x KEY\n|2|YQ==|YQ== KEY\nb.example 1024 35 12345\n@cert-authority b.example ssh-ed25519\n,,, KEY\nb.example KEY",
+			address: "b.example:22", keys: "12", bad: "1 2 3 4 5 6 7 8 9 10 11",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			lines, bad := parseKnownHosts("kh", []byte(strings.ReplaceAll(test.file, "KEY", key)))
+			known := about(lines, lookupNames(test.address, test.alias))
+			if got := sources(known.keys); got != test.keys {
+				t.Errorf("keys %q, want %q", got, test.keys)
+			}
+			if got := sources(known.authorities); got != test.authorities {
+				t.Errorf("authorities %q, want %q", got, test.authorities)
+			}
+			if got := sources(known.revoked); got != test.revoked {
+				t.Errorf("revoked %q, want %q", got, test.revoked)
+			}
+			var badLines []string
+			for _, b := range bad {
+				badLines = append(badLines, strings.TrimPrefix(b.source, "kh:"))
+			}
+			if got := strings.Join(badLines, " "); got != test.bad {
+				t.Errorf("bad lines %q, want %q (%v)", got, test.bad, bad)
+			}
+		})
+	}
+}
+
+// TestKnownHostsAgreesWithOpenSSH asks ssh-keygen -F about the same lines and
+// names, plain and hashed by ssh-keygen -H.
+func TestKnownHostsAgreesWithOpenSSH(t *testing.T) {
+	keygen := program(t, "ssh-keygen")
+	key := authorized(publicOf(t, edKey(1)))
+	patterns := []string{
+		"b.example", "B.EXAMPLE", "b.example,c.example", "*.example", "*.EXAMPLE,!b.example", "!b.example,*", "!c.example",
+		"*", "b.?xample", "[b.example]:2222", "[b.example]:22", "[*.example]:2222", "[b.example]:*", "*:2222", "::1", "[::1]:2222", "10.0.0.*",
+	}
+	names := []string{"b.example", "c.example", "[b.example]:2222", "[c.example]:2222", "::1", "[::1]:2222", "10.0.0.7", "[10.0.0.7]:22"}
+	for i, pattern := range patterns {
+		for _, hashed := range []bool{false, true} {
+			path := filepath.Join(t.TempDir(), fmt.Sprint("kh", i))
+			write(t, path, pattern+" "+key+"\n")
+			if hashed {
+				// It leaves patterns as they are, and fails where there is nothing else.
+				_ = exec.CommandContext(t.Context(), keygen, "-H", "-f", path).Run()
+			}
+			for _, name := range names {
+				want := exec.CommandContext(t.Context(), keygen, "-F", name, "-f", path).Run() == nil
+				lines, bad := readLines(t, path)
+				if len(bad) > 0 {
+					t.Fatalf("%q: %v", pattern, bad)
+				}
+				got := false
+				for _, l := range lines {
+					got = got || l.matches(name)
+				}
+				if got != want {
+					t.Errorf("pattern %q (hashed %v), name %q: %v, ssh-keygen says %v", pattern, hashed, name, got, want)
+				}
+			}
+		}
+	}
+}
+
+func readLines(t *testing.T, path string) ([]knownLine, []badLine) {
+	t.Helper()
+	data, err := readFile("known_hosts", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parseKnownHosts(path, data)
+}
+
+func FuzzKnownHosts(f *testing.F) {
+	key := authorized(publicOf(f, edKey(1)))
+	for _, s := range []string{
+		"b.example " + key, "*,!b.* " + key, "@revoked * " + key, "|1|YWJj|ZGVm " + key, "|1||| " + key,
+		"@cert-authority [b]:2222 " + key + "\n\x00\r\n# x", "@ a b", "@cert-authority x", ", " + key,
+	} {
+		f.Add(s, "b.example:2222", "")
+	}
+	f.Fuzz(func(t *testing.T, file, address, alias string) {
+		lines, bad := parseKnownHosts("f", []byte(file))
+		if n := len(lines) + len(bad); n > strings.Count(file, "\n")+1 {
+			t.Fatalf("%d results of %d lines", n, strings.Count(file, "\n")+1)
+		}
+		names := lookupNames(address, alias)
+		known := about(lines, names)
+		if n := len(known.keys) + len(known.authorities) + len(known.revoked); n > len(lines) {
+			t.Fatalf("%d keys of %d lines", n, len(lines))
+		}
+		for _, l := range lines {
+			if l.key == nil || l.source == "" || len(l.patterns) == 0 {
+				t.Fatalf("incomplete line %+v", l)
+			}
+			if matchPatterns([]string{"!" + names.name, "*"}, names.name) && !strings.ContainsAny(names.name, "*?") {
+				t.Fatalf("a negated name matched")
+			}
+		}
+	})
+}

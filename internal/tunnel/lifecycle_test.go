@@ -1,0 +1,502 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// TestHandlesShareATunnel: a reload that changes nothing keeps connection and
+// channels, with no second login.
+func TestHandlesShareATunnel(t *testing.T) {
+	b := newBench(t, quick(), nil)
+	c := dial(t, b.Handle, listen(t, echo))
+	for range 10 {
+		h := Open(b.cfg, quick(), nil)
+		h.Start()
+		b.Close()
+		b.Handle = h
+		roundTrip(t, c)
+		roundTrip(t, dial(t, h, listen(t, echo)))
+	}
+	defer closeAndWait(t, b.Handle)
+	if n := b.bastion.Stats().Logins; n != 1 {
+		t.Errorf("%d logins, want 1", n)
+	}
+}
+
+// TestChangedTunnelDrains: a reload that changes the user serves on a new
+// connection; the old one lives until its channels end, and no longer.
+func TestChangedTunnelDrains(t *testing.T) {
+	b := newBench(t, quick(), nil)
+	addr := listen(t, echo)
+	old := dial(t, b.Handle, addr)
+	roundTrip(t, old)
+
+	cfg := b.cfg
+	cfg.User = "other"
+	h := open(t, cfg, quick())
+	b.Close()
+	roundTrip(t, dial(t, h, addr))
+	roundTrip(t, old)
+	if n := b.link.Active(); n != 2 {
+		t.Errorf("%d connections while draining, want 2", n)
+	}
+	// Requests in flight may still dial, and get the old connection.
+	late := dial(t, b.Handle, addr)
+	roundTrip(t, late)
+	_ = late.Close()
+	_ = old.Close()
+	sshtest.Eventually(t, 5*time.Second, "the old connection's end", func() bool { return b.link.Active() == 1 })
+	if n := b.bastion.Stats().Logins; n != 2 {
+		t.Errorf("%d logins, want 2", n)
+	}
+	// One that needs the old tunnel after that redials it.
+	late = dial(t, b.Handle, addr)
+	roundTrip(t, late)
+	_ = late.Close()
+	sshtest.Eventually(t, 5*time.Second, "the redialed connection's end", func() bool { return b.link.Active() == 1 })
+}
+
+// TestDrainTimeout: at its end the channels of a tunnel that nobody holds end,
+// and no more are opened.
+func TestDrainTimeout(t *testing.T) {
+	set := quick()
+	set.DrainTimeout = 300 * time.Millisecond
+	b := newBench(t, set, nil)
+	c := dial(t, b.Handle, listen(t, echo))
+	roundTrip(t, c)
+	b.Close()
+	roundTrip(t, c)
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_, err := c.Read(make([]byte, 1))
+	wantLost(t, err)
+	if _, err := dialFor(t, b.Handle, "127.0.0.1:1", time.Second); !errors.Is(err, ErrClosed) {
+		t.Errorf("dial after drain_timeout: %v", err)
+	}
+}
+
+// TestNeverStarted: a handle that is opened and closed, as by caddy validate,
+// connects to nothing, though something dials through it.
+func TestNeverStarted(t *testing.T) {
+	key := sshtest.NewKey()
+	bastion := bastionFor(t, key, nil)
+	h := Open(configFor(t, key, bastion.HostKeyFingerprint(), bastion.Addr()), quick(), nil)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := h.Dial(context.Background(), Target{Network: "tcp", Address: "web:80"})
+		failed <- err
+	}()
+	_, err := dialFor(t, h, "web:80", 20*time.Millisecond)
+	var timeout *TimeoutError
+	if !errors.As(err, &timeout) {
+		t.Errorf("dial before Start: %v", err)
+	}
+	closeAndWait(t, h)
+	if err := <-failed; !errors.Is(err, ErrClosed) {
+		t.Errorf("dial across Close: %v", err)
+	}
+	if n := bastion.Stats().Connects; n != 0 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// TestDialWaitsForStart: dials that come before Start, as health checks do,
+// are served after it.
+func TestDialWaitsForStart(t *testing.T) {
+	key := sshtest.NewKey()
+	bastion := bastionFor(t, key, nil)
+	h := Open(configFor(t, key, bastion.HostKeyFingerprint(), bastion.Addr()), quick(), nil)
+	defer closeAndWait(t, h)
+	addr := listen(t, echo)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		c, err := dialFor(t, h, addr, 10*time.Second)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = c.Close()
+	})
+	h.Start()
+	wg.Wait()
+}
+
+// TestLazy: a lazy tunnel connects at first use, and after a loss at the next.
+func TestLazy(t *testing.T) {
+	set := quick()
+	set.Lazy = true
+	b := newBench(t, set, nil)
+	addr := listen(t, echo)
+	if n := b.link.Accepted(); n != 0 {
+		t.Fatalf("%d connections before first use", n)
+	}
+	c := dial(t, b.Handle, addr)
+	roundTrip(t, c)
+	b.link.Reset()
+	_, err := c.Read(make([]byte, 1))
+	wantLost(t, err)
+	sshtest.Eventually(t, time.Second, "rest", func() bool {
+		b.entry.mu.Lock()
+		defer b.entry.mu.Unlock()
+		return b.entry.current == nil && !b.entry.running
+	})
+	if n := b.link.Accepted(); n != 1 {
+		t.Errorf("%d connections, want 1", n)
+	}
+	roundTrip(t, dial(t, b.Handle, addr))
+}
+
+// TestReconnect: after a loss the next dial waits for the first attempt, and
+// the log says once what happened.
+func TestReconnect(t *testing.T) {
+	set := quick()
+	logs := observed(&set)
+	b := newBench(t, set, nil)
+	addr := listen(t, echo)
+	for range 5 {
+		roundTrip(t, dial(t, b.Handle, addr))
+		b.link.Cut()
+	}
+	roundTrip(t, dial(t, b.Handle, addr))
+	if n := logs.FilterMessage("connected").Len(); n != 1 {
+		t.Errorf("%d times connected, want 1", n)
+	}
+	if lost, again := logs.FilterMessage("lost").Len(), logs.FilterMessage("reconnected").Len(); lost != 5 || again != 5 {
+		t.Errorf("lost %d times, reconnected %d times, want 5 and 5", lost, again)
+	}
+	for _, e := range logs.FilterMessage("reconnected").All() {
+		if f := e.ContextMap(); f["tunnel"] != "test" || f["downtime"] == nil || f["auth"] == "" || f["host_key"] != b.bastion.HostKeyFingerprint() {
+			t.Errorf("fields %v", f)
+		}
+	}
+}
+
+// TestDown: while the bastion is down dials fail at once with the cause, and
+// asking brings the tunnel back soon after the bastion is.
+func TestDown(t *testing.T) {
+	b := newBench(t, quick(), nil)
+	addr := listen(t, echo)
+	roundTrip(t, dial(t, b.Handle, addr))
+	b.link.Refuse()
+	b.link.Reset()
+	var down *DownError
+	sshtest.Eventually(t, 5*time.Second, "a DownError", func() bool {
+		_, err := dialFor(t, b.Handle, addr, 5*time.Second)
+		return errors.As(err, &down)
+	})
+	within(t, time.Second, "100 dials", func() {
+		for range 100 {
+			if _, err := dialFor(t, b.Handle, addr, 5*time.Second); !errors.As(err, &down) {
+				t.Fatalf("got %v", err)
+			}
+		}
+	})
+	if !strings.Contains(down.Error(), "connection refused") || down.RetryAfter < time.Second {
+		t.Errorf("%v, retry after %s", down, down.RetryAfter)
+	}
+	b.link.Accept()
+	sshtest.Eventually(t, 5*time.Second, "service", func() bool {
+		c, err := dialFor(t, b.Handle, addr, 5*time.Second)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+}
+
+// TestBadHandshakes: no server keeps a connect longer than connect_timeout, and
+// each gets its own words.
+func TestBadHandshakes(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		fault sshtest.Faults
+		want  string
+	}{
+		{"silent", sshtest.Faults{Handshake: sshtest.HandshakeSilent}, "no SSH banner: no progress within connect_timeout (300ms)"},
+		{"version only", sshtest.Faults{Handshake: sshtest.HandshakeVersionOnly}, "key exchange: no progress within connect_timeout"},
+		{"tarpit", sshtest.Faults{Handshake: sshtest.HandshakeTarpit, TarpitInterval: 20 * time.Millisecond}, "key exchange: no progress within connect_timeout"},
+		{"drop", sshtest.Faults{Handshake: sshtest.HandshakeDrop}, "no SSH banner"},
+		{"drop after version", sshtest.Faults{Handshake: sshtest.HandshakeDropAfterVersion}, "in the key exchange"},
+		{"hung authentication", sshtest.Faults{HoldAuth: true}, "in the authentication: no progress within connect_timeout"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			key := sshtest.NewKey()
+			bastion := bastionFor(t, key, nil)
+			bastion.Misbehave(tt.fault)
+			set := quick()
+			set.ConnectTimeout = 300 * time.Millisecond
+			h := open(t, configFor(t, key, bastion.HostKeyFingerprint(), bastion.Addr()), set)
+			start := time.Now()
+			_, err := dialFor(t, h, "web:80", 10*time.Second)
+			var down *DownError
+			if !errors.As(err, &down) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("took %s", took)
+			}
+			bastion.Misbehave(sshtest.Faults{})
+		})
+	}
+}
+
+// TestOneConnectAtATime: tunnels to one bastion connect one after the other,
+// whoever they belong to.
+func TestOneConnectAtATime(t *testing.T) {
+	key := sshtest.NewKey()
+	bastion := bastionFor(t, key, nil)
+	link := sshtest.NewLink(t, bastion.Addr())
+	bastion.Misbehave(sshtest.Faults{HoldAuth: true})
+	addr := listen(t, echo)
+	var handles []*Handle
+	for _, user := range []string{"a", "b", "c", "d", "e", "f"} {
+		cfg := configFor(t, key, bastion.HostKeyFingerprint(), link.Addr())
+		cfg.Name, cfg.User = user, user
+		handles = append(handles, open(t, cfg, quick()))
+	}
+	sshtest.Eventually(t, 5*time.Second, "a login under way", func() bool { return len(bastion.Attempts()) > 0 || link.Active() > 0 })
+	time.Sleep(100 * time.Millisecond) // room for a second one to go wrong
+	if n := link.Accepted(); n != 1 {
+		t.Errorf("%d connects at once", n)
+	}
+	bastion.Misbehave(sshtest.Faults{})
+	for _, h := range handles {
+		roundTrip(t, dial(t, h, addr))
+	}
+}
+
+// TestRefusedWaitsForFiles: after a refused login a changed file brings the
+// next attempt at once.
+func TestRefusedWaitsForFiles(t *testing.T) {
+	key, stranger := sshtest.NewKey(), sshtest.NewKey()
+	bastion := bastionFor(t, key, nil)
+	cfg := configFor(t, stranger, bastion.HostKeyFingerprint(), bastion.Addr())
+	h := open(t, cfg, quick())
+	_, err := dialFor(t, h, "web:80", 10*time.Second)
+	var refused *AuthError
+	if !errors.As(err, &refused) {
+		t.Fatalf("got %v, want an AuthError", err)
+	}
+	// Past the first, quick attempts.
+	h.entry.gate.mu.Lock()
+	f := h.entry.gate.records[h.key]
+	f.n, f.next = len(refusedSteps)+1, time.Now().Add(refusedCap)
+	h.entry.gate.mu.Unlock()
+
+	if err := os.WriteFile(cfg.IdentityFiles[0].Path, key.PEM(""), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	addr := listen(t, echo)
+	sshtest.Eventually(t, 4*filePoll, "a login with the new key", func() bool {
+		c, err := dialFor(t, h, addr, time.Second)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+}
+
+// TestReplacement: a connection past its budget is replaced, its channels go
+// on, and a pool can tell when the old one is empty.
+func TestReplacement(t *testing.T) {
+	set := quick()
+	set.RekeyInterval = 300 * time.Millisecond
+	b := newBench(t, set, nil)
+	addr := listen(t, echo)
+	old := dial(t, b.Handle, addr)
+	before := b.Generation()
+	sshtest.Eventually(t, 10*time.Second, "a replacement", func() bool { return b.Generation() > before })
+	gen := b.Generation()
+	drained := b.Drained(gen)
+	select {
+	case <-drained:
+		t.Fatal("drained with a channel open")
+	default:
+	}
+	roundTrip(t, old)
+	roundTrip(t, dial(t, b.Handle, addr))
+	_ = old.Close()
+	within(t, 5*time.Second, "draining", func() { <-drained })
+}
+
+// TestJump: three hops, the middle one shared, each name resolved by the hop
+// before; a loss of the first is mended from the last.
+func TestJump(t *testing.T) {
+	key := sshtest.NewKey()
+	third := bastionFor(t, key, nil)
+	second := bastionFor(t, key, func(o *sshtest.BastionOptions) { o.Dial = dialTo(third.Addr()) })
+	secondLink := sshtest.NewLink(t, second.Addr())
+	first := bastionFor(t, key, func(o *sshtest.BastionOptions) { o.Dial = dialTo(secondLink.Addr()) })
+	firstLink := sshtest.NewLink(t, first.Addr())
+
+	hop := func(name, hostKey, addr string, jump *Handle) *Handle {
+		cfg := configFor(t, key, hostKey, addr)
+		cfg.Name = name
+		h := Open(cfg, quick(), jump)
+		h.Start()
+		return h
+	}
+	h1 := hop("one", first.HostKeyFingerprint(), firstLink.Addr(), nil)
+	h2 := hop("two", second.HostKeyFingerprint(), "second.internal:22", h1)
+	h3 := hop("three", third.HostKeyFingerprint(), "third.internal:22", h2)
+	other := hop("other", third.HostKeyFingerprint(), "third.internal:22", h2)
+	addr := listen(t, echo)
+	for _, h := range []*Handle{h3, other} {
+		roundTrip(t, dial(t, h, addr))
+	}
+	if n := first.Stats().Logins + second.Stats().Logins; n != 2 {
+		t.Errorf("%d logins on the shared hops, want 2", n)
+	}
+	if got := first.Opens()[0].Address; got != "second.internal:22" {
+		t.Errorf("the first hop was asked for %q", got)
+	}
+
+	c := dial(t, h3, addr)
+	roundTrip(t, c)
+	firstLink.Reset()
+	_, err := c.Read(make([]byte, 1))
+	wantLost(t, err)
+	sshtest.Eventually(t, 10*time.Second, "service", func() bool {
+		c, err := dialFor(t, h3, addr, 5*time.Second)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+
+	// The hops live as long as somebody jumps through them.
+	h1.Close()
+	h2.Close()
+	other.Close()
+	roundTrip(t, dial(t, h3, addr))
+	h3.Close()
+	for _, h := range []*Handle{h3, other, h2, h1} {
+		closeAndWait(t, h)
+	}
+}
+
+// TestDownThroughJump: the error names both tunnels and the cause.
+func TestDownThroughJump(t *testing.T) {
+	key := sshtest.NewKey()
+	cfg := configFor(t, key, sshtest.NewKey().Fingerprint(), "127.0.0.1:1")
+	cfg.Name = "outer"
+	outer := open(t, cfg, quick())
+	cfg.Name, cfg.Address = "inner", "inner.internal:22"
+	inner := Open(cfg, quick(), outer)
+	inner.Start()
+	defer closeAndWait(t, inner)
+	_, err := dialFor(t, inner, "web:80", 10*time.Second)
+	var down *DownError
+	if !errors.As(err, &down) {
+		t.Fatalf("got %v", err)
+	}
+	for _, want := range []string{`tunnel "inner" is down`, `through tunnel "outer"`, "connection refused"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %q", want, err)
+		}
+	}
+}
+
+// TestUnusedConnections: a bastion that closes connections without channels is
+// not logged in to over and over.
+func TestUnusedConnections(t *testing.T) {
+	b := newBench(t, quick(), nil)
+	addr := listen(t, echo)
+	for i := range unusedLimit {
+		sshtest.Eventually(t, 10*time.Second, "a connection", func() bool { return b.bastion.Stats().Logins == i+1 })
+		sshtest.Eventually(t, 10*time.Second, "it in use", func() bool {
+			b.entry.mu.Lock()
+			defer b.entry.mu.Unlock()
+			if b.entry.current == nil {
+				return false
+			}
+			b.entry.current.used = time.Now().Add(-time.Minute) // it has been idle
+			return true
+		})
+		b.link.Cut()
+	}
+	sshtest.Eventually(t, 5*time.Second, "rest", func() bool {
+		b.entry.mu.Lock()
+		defer b.entry.mu.Unlock()
+		return !b.entry.running && b.entry.current == nil
+	})
+	roundTrip(t, dial(t, b.Handle, addr))
+	if n := b.bastion.Stats().Logins; n != unusedLimit+1 {
+		t.Errorf("%d logins, want %d", n, unusedLimit+1)
+	}
+}
+
+// TestPipe copies both ways and keeps half-closes and cuts apart.
+func TestPipe(t *testing.T) {
+	pair := func() (*net.TCPConn, *net.TCPConn) {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		a, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = a.Close(); _ = b.Close() })
+		return a.(*net.TCPConn), b.(*net.TCPConn)
+	}
+	t.Run("half-close", func(t *testing.T) {
+		client, a := pair()
+		b, target := pair()
+		done := make(chan error, 1)
+		var up, down int64
+		go func() {
+			var err error
+			up, down, err = Pipe(a, b)
+			done <- err
+		}()
+		_, _ = client.Write([]byte("ping"))
+		_ = client.CloseWrite()
+		if got, err := io.ReadAll(target); string(got) != "ping" || err != nil {
+			t.Fatalf("target got %q, %v", got, err)
+		}
+		_, _ = target.Write([]byte("ponged"))
+		_ = target.Close()
+		if got, err := io.ReadAll(client); string(got) != "ponged" || err != nil {
+			t.Fatalf("client got %q, %v", got, err)
+		}
+		if err := <-done; err != nil || up != 4 || down != 6 {
+			t.Fatalf("%d, %d, %v", up, down, err)
+		}
+	})
+	t.Run("cut", func(t *testing.T) {
+		b := newBench(t, quick(), nil)
+		c := dial(t, b.Handle, listen(t, func(c net.Conn) {
+			_, _ = c.Write([]byte("half of "))
+			_, _ = io.Copy(io.Discard, c)
+		}))
+		client, a := pair()
+		done := make(chan error, 1)
+		go func() {
+			_, _, err := Pipe(a, c)
+			done <- err
+		}()
+		if _, err := io.ReadFull(client, make([]byte, 8)); err != nil {
+			t.Fatal(err)
+		}
+		b.link.Reset()
+		wantLost(t, <-done)
+		if _, err := client.Read(make([]byte, 1)); err == nil || err == io.EOF {
+			t.Errorf("the client's stream ended with %v, want a reset", err)
+		}
+	})
+}

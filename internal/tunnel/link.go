@@ -1,0 +1,227 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/crypto/ssh"
+)
+
+// link is one SSH connection of an entry.
+type link struct {
+	entry *entry
+	wire  *wire
+	conn  ssh.Conn
+	// about is what the log says of the connection.
+	about []zap.Field
+
+	opens   *openLimiter
+	prober  prober
+	waiting waiting
+	// draining is closed once the link takes no more channels.
+	draining chan struct{}
+
+	// The rest is guarded by entry.mu.
+
+	// generation is that of the link, see Handle.Generation.
+	generation uint64
+	// channels counts the open channels and those being opened.
+	channels int
+	// used is when a channel last ended or was opened.
+	used time.Time
+	// retired tells that the link was closed by us.
+	retired bool
+	// drainTimer ends the draining.
+	drainTimer *time.Timer
+}
+
+// newLink takes over a transport whose handshake has ended, and what comes in
+// on it. Its goroutines return when the transport has died.
+func newLink(e *entry, w *wire, conn ssh.Conn, opens <-chan ssh.NewChannel, requests <-chan *ssh.Request, about []zap.Field) *link {
+	l := &link{
+		entry: e, wire: w, conn: conn, about: about,
+		opens: newOpenLimiter(), draining: make(chan struct{}), used: time.Now(),
+	}
+	go l.refuseRequests(requests)
+	go l.refuseChannels(opens)
+	go l.keepAlive()
+	go l.watch()
+	return l
+}
+
+// refuseRequests answers the bastion's global requests, such as its
+// keepalives, at once: an unanswered one would hold up every channel. It
+// returns when the transport has died.
+func (l *link) refuseRequests(requests <-chan *ssh.Request) {
+	for req := range requests {
+		if req.WantReply {
+			_ = req.Reply(false, nil) // fails only if the link is dead
+		}
+	}
+}
+
+// refuseChannels refuses the channels that the bastion opens towards us:
+// nobody asked for any. It returns when the transport has died.
+func (l *link) refuseChannels(opens <-chan ssh.NewChannel) {
+	for ch := range opens {
+		l.entry.log().Warn("refused a channel that the bastion opened unasked", zap.String("type", ch.ChannelType()))
+		_ = ch.Reject(ssh.Prohibited, "not asked for") // fails only if the link is dead
+	}
+}
+
+// watch tells the entry of the link's death. It returns when the transport has
+// died.
+func (l *link) watch() {
+	<-l.wire.dead
+	cause := l.wire.err()
+	if errors.Is(cause, net.ErrClosed) {
+		// x/crypto closed the wire, and knows why. Do not depend on it: its
+		// Wait can outlast the transport.
+		why := make(chan error, 1)
+		go func() { why <- l.conn.Wait() }()
+		select {
+		case err := <-why:
+			cause = err
+		case <-time.After(time.Second):
+		}
+	} else {
+		_ = l.conn.Close()
+	}
+	l.entry.lost(l, cause)
+}
+
+// lostError is what reads and writes of a channel get once its link is dead.
+func (l *link) lostError(op string, c *Conn) error {
+	return c.opError(op, &lostError{cause: l.wire.err()})
+}
+
+// lostError says that the connection to the bastion was lost while a channel
+// was in use. It is an io.ErrUnexpectedEOF.
+type lostError struct{ cause error }
+
+func (e *lostError) Error() string {
+	if e.cause == nil {
+		return "connection to the bastion lost"
+	}
+	return fmt.Sprintf("connection to the bastion lost: %v", e.cause)
+}
+
+func (e *lostError) Unwrap() error { return io.ErrUnexpectedEOF }
+
+// waiting counts what the bastion is expected to answer.
+type waiting struct {
+	// busy is how many opens and writes are under way.
+	busy atomic.Int32
+	// since is when, on the wire's clock, the first thing was sent that nothing
+	// had come in after, when it was last looked at; 0 if nothing was sent.
+	since atomic.Int64
+}
+
+// beginWrite and endWrite stand around everything that waits for the bastion.
+func (l *link) beginWrite() {
+	l.waiting.busy.Add(1)
+	if since := l.waiting.since.Load(); since <= l.wire.heard.Load() {
+		l.waiting.since.CompareAndSwap(since, int64(l.wire.now()))
+	}
+}
+
+func (l *link) endWrite() { l.waiting.busy.Add(-1) }
+
+// waitingFor is how long something has waited with no byte from the bastion.
+func (l *link) waitingFor() time.Duration {
+	heard, since := l.wire.lastHeard(), time.Duration(l.waiting.since.Load())
+	switch {
+	case since > heard:
+		return l.wire.now() - since
+	case l.waiting.busy.Load() > 0:
+		return l.wire.now() - heard
+	default:
+		return 0
+	}
+}
+
+// prober sends keepalives, each on behalf of everybody who asked before it.
+type prober struct {
+	// mu guards the fields below.
+	mu sync.Mutex
+	// next is closed when the probe that has yet to be sent is answered.
+	next chan struct{}
+	// running tells that sendProbes runs.
+	running bool
+}
+
+// probe has a keepalive sent and returns a channel that is closed when it has
+// been answered. It never is if the link dies.
+func (l *link) probe() <-chan struct{} {
+	p := &l.prober
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.next == nil {
+		p.next = make(chan struct{})
+	}
+	if !p.running {
+		p.running = true
+		go l.sendProbes()
+	}
+	return p.next
+}
+
+// sendProbes sends the probes that are asked for, one at a time. It returns
+// when there are none, or when the link has died.
+func (l *link) sendProbes() {
+	p := &l.prober
+	for {
+		p.mu.Lock()
+		answered := p.next
+		p.next = nil
+		p.running = answered != nil
+		p.mu.Unlock()
+		if answered == nil {
+			return
+		}
+		// OpenSSH's keepalive. Any answer will do, the refusal included.
+		if _, _, err := l.conn.SendRequest("keepalive@openssh.com", true, nil); err != nil {
+			l.wire.die(err)
+			return
+		}
+		close(answered)
+	}
+}
+
+// proveTimeout is how long proveAlive waits for the answer of a bastion that
+// is alive: one that says other things and answers no requests is believed.
+const proveTimeout = 5 * time.Second
+
+// proveAlive tells whether the link still works, by one round trip if it is
+// not known to be dead. It returns early when stop is closed.
+func (l *link) proveAlive(stop <-chan struct{}) bool {
+	if l.wire.isDead() {
+		return false
+	}
+	l.beginWrite()
+	defer l.endWrite()
+	asked := l.wire.now()
+	timer := time.NewTimer(proveTimeout)
+	defer timer.Stop()
+	for {
+		select {
+		case <-l.probe():
+			return !l.wire.isDead()
+		case <-l.wire.dead:
+			return false
+		case <-stop:
+			return true
+		case <-timer.C:
+			if l.wire.lastHeard() > asked {
+				return true
+			}
+			timer.Reset(proveTimeout)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package tunnel
+
+import (
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// filePoll is how often the files are looked at that could change the outcome
+// of a connect which was refused.
+const filePoll = 2 * time.Second
+
+// remindEvery is how often a failure that goes on is logged above debug.
+const remindEvery = 10 * time.Minute
+
+// wanted tells whether maintain should get a connection. The caller holds mu.
+func (e *entry) wanted() bool {
+	switch {
+	case e.ctx.Err() != nil:
+		return false
+	case e.current != nil:
+		return e.replacing != ""
+	default:
+		return e.asked || len(e.handles) > 0 && !e.set.Lazy && e.unused < unusedLimit
+	}
+}
+
+// nudge has maintain look at what is wanted. The caller holds mu.
+func (e *entry) nudge() {
+	if !e.running && e.wanted() {
+		e.running = true
+		go e.maintain()
+		return
+	}
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// maintain gets the entry a connection, for as long as one is wanted. It
+// returns when none is: there is one, nobody asks, or the entry has ended.
+func (e *entry) maintain() {
+	var log failureLog
+	for e.awaitTurn() {
+		start := time.Now()
+		l, err := e.connect()
+		if err != nil {
+			e.connectFailed(err, start, &log)
+			continue
+		}
+		e.connected(l, time.Since(start))
+	}
+}
+
+// awaitTurn waits until it is time for an attempt to connect, and tells
+// whether one is still wanted.
+func (e *entry) awaitTurn() bool {
+	for {
+		e.mu.Lock()
+		if !e.wanted() {
+			e.running = false
+			e.mu.Unlock()
+			return false
+		}
+		due, poll := e.gate.due(e.key, e.asked)
+		e.retryAt = due
+		e.mu.Unlock()
+
+		wait := time.Until(due)
+		if wait <= 0 {
+			return true
+		}
+		if poll {
+			if e.gate.filesChanged(e.key, stampFiles(e.cfg.files())) {
+				return true
+			}
+			wait = min(wait, filePoll)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-e.wake:
+		case <-e.ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// connected puts a new connection into service.
+func (e *entry) connected(l *link, took time.Duration) {
+	e.gate.succeeded(e.key)
+	e.mu.Lock()
+	ended := e.ctx.Err() != nil
+	l.retired = ended
+	msg, downtime := "connected", time.Duration(0)
+	if !e.lostAt.IsZero() {
+		msg, downtime = "reconnected", time.Since(e.lostAt)
+	}
+	if e.current != nil {
+		msg, downtime = "connection replaced", 0
+	}
+	e.lostAt = time.Time{}
+	log := e.logger()
+	e.mu.Unlock()
+	if ended {
+		l.wire.die(ErrClosed)
+		return
+	}
+	fields := append([]zap.Field{zap.Duration("duration", took)}, l.about...)
+	if downtime > 0 {
+		fields = append(fields, zap.Duration("downtime", downtime))
+	}
+	log.Info(msg, fields...)
+	e.takeOver(l)
+}
+
+// connectFailed records why an attempt failed and when the next one is due.
+func (e *entry) connectFailed(err error, start time.Time, log *failureLog) {
+	set := e.settings()
+	if e.ctx.Err() != nil {
+		return
+	}
+	var stamp string
+	if classOf(err) == classRefused {
+		stamp = stampFiles(e.cfg.files())
+	}
+	n, delay := e.gate.failed(e.key, err, start, stamp, set)
+
+	e.mu.Lock()
+	e.failed, e.asked = err, false
+	e.attempts++
+	e.retryAt = time.Now().Add(delay)
+	if e.current != nil {
+		e.failed = nil // a replacement that failed; the old one still serves
+	}
+	logger := e.logger()
+	e.broadcast()
+	e.mu.Unlock()
+	log.write(logger, err, n, delay)
+}
+
+// failureLog keeps a bastion that is down for a day from filling the log: the
+// first failure, each new kind of failure and a reminder now and then are
+// warnings, the rest is for debugging.
+type failureLog struct {
+	last string
+	at   time.Time
+}
+
+func (f *failureLog) write(logger *zap.Logger, err error, attempt int, delay time.Duration) {
+	level := zap.WarnLevel
+	var hostKey *HostKeyError
+	switch {
+	case err.Error() == f.last && time.Since(f.at) < remindEvery:
+		level = zap.DebugLevel
+	case errors.As(err, &hostKey):
+		level = zap.ErrorLevel
+	}
+	if level != zap.DebugLevel {
+		f.last, f.at = err.Error(), time.Now()
+	}
+	logger.Log(level, "connecting failed; will retry",
+		zap.Error(err), zap.Int("attempt", attempt), zap.Duration("retry_in", delay.Round(time.Millisecond)))
+}

@@ -1,0 +1,271 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+)
+
+const (
+	// maxPendingOpens and maxPendingOpensPerTarget bound the opens that a
+	// bastion has not answered yet: each one holds a file descriptor of sshd's
+	// and cannot be cancelled.
+	maxPendingOpens          = 256
+	maxPendingOpensPerTarget = 64
+)
+
+// errLinkLost says that the link died before the bastion answered an open.
+// Nothing was sent to the target, so the open may be tried on another link.
+var errLinkLost = errors.New("connection to the bastion lost")
+
+// defaultOriginator is sent where no peer is forwarded, as for the pooled
+// connections of an HTTP transport. OpenSSH sends the same for ssh -W.
+var defaultOriginator = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 65535)
+
+// directTCPIP is the payload of a "direct-tcpip" open (RFC 4254 section 7.2).
+type directTCPIP struct {
+	Host           string
+	Port           uint32
+	OriginatorHost string
+	OriginatorPort uint32
+}
+
+// directStreamLocal is the payload of a "direct-streamlocal@openssh.com" open
+// (OpenSSH's PROTOCOL, section 2.4).
+type directStreamLocal struct {
+	SocketPath string
+	Reserved0  string
+	Reserved1  uint32
+}
+
+// openRequest is an open on its way.
+type openRequest struct {
+	target        Target
+	chanType      string
+	payload       []byte
+	local, remote net.Addr
+}
+
+// newOpenRequest checks the target and puts it into SSH's words.
+func newOpenRequest(t Target) (*openRequest, error) {
+	from := t.Originator
+	if !from.IsValid() {
+		from = defaultOriginator
+	}
+	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	r := &openRequest{target: t, local: net.TCPAddrFromAddrPort(from)}
+	switch t.Network {
+	case "unix":
+		r.chanType = "direct-streamlocal@openssh.com"
+		r.payload = ssh.Marshal(directStreamLocal{SocketPath: t.Address})
+		r.remote = &net.UnixAddr{Net: "unix", Name: t.Address}
+	case "tcp", "tcp4", "tcp6":
+		host, portText, err := net.SplitHostPort(t.Address)
+		if err != nil {
+			return nil, fmt.Errorf("target %q: %w", t.Address, err)
+		}
+		port, err := strconv.ParseUint(portText, 10, 16)
+		if err != nil || port == 0 {
+			return nil, fmt.Errorf("target %q: port must be a number from 1 to 65535", t.Address)
+		}
+		r.chanType = "direct-tcpip"
+		r.payload = ssh.Marshal(directTCPIP{host, uint32(port), from.Addr().WithZone("").String(), uint32(from.Port())})
+		r.remote = nameAddr(t.Address)
+		if addr, err := netip.ParseAddr(host); err == nil {
+			r.remote = net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, uint16(port)))
+		}
+	default:
+		return nil, fmt.Errorf("target network %q is neither tcp nor unix", t.Network)
+	}
+	return r, nil
+}
+
+// nameAddr is the address of a target whose name only the bastion resolves.
+type nameAddr string
+
+func (nameAddr) Network() string  { return "tcp" }
+func (a nameAddr) String() string { return string(a) }
+
+// open opens a channel. It counts as one of the link's channels already.
+func (l *link) open(ctx context.Context, r *openRequest) (*Conn, error) {
+	if err := l.opens.acquire(ctx, l, r.target.Address); err != nil {
+		l.entry.channelEnded(l)
+		return nil, err
+	}
+	o := &opening{answer: make(chan openAnswer, 1)}
+	go l.runChannel(o, r)
+	var gaveUp error
+	select {
+	case a := <-o.answer:
+		return l.opened(a, r)
+	case <-l.wire.dead:
+		gaveUp = errLinkLost
+	case <-ctx.Done():
+		gaveUp = &TimeoutError{Tunnel: l.entry.cfg.Name, Doing: fmt.Sprintf("opening channel to %q", r.target.Address), Cause: context.Cause(ctx)}
+	}
+	if o.abandon() {
+		l.entry.channelEnded(l) // one that nobody waits for holds up no drain
+		return nil, gaveUp
+	}
+	return l.opened(<-o.answer, r) // it came in the same moment
+}
+
+func (l *link) opened(a openAnswer, r *openRequest) (*Conn, error) {
+	if a.err != nil {
+		return nil, a.err
+	}
+	return newConn(l, a.ch, r.local, r.remote), nil
+}
+
+// opening is the hand-over of an open channel from runChannel to open.
+type opening struct {
+	answer chan openAnswer
+	// mu guards settled: whether the answer was delivered or given up.
+	mu      sync.Mutex
+	settled bool
+}
+
+type openAnswer struct {
+	ch  ssh.Channel
+	err error
+}
+
+// deliver hands the answer over, unless nobody waits for it any more.
+func (o *opening) deliver(a openAnswer) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.settled {
+		return false
+	}
+	o.settled = true
+	o.answer <- a
+	return true
+}
+
+// abandon gives up waiting, unless the answer has been delivered.
+func (o *opening) abandon() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.settled {
+		return false
+	}
+	o.settled = true
+	return true
+}
+
+// runChannel opens a channel, and then answers the requests that the bastion
+// makes on it, such as sshd's keepalives. It returns when the channel has
+// ended, or was refused, or the link has died. An open that succeeds after it
+// was given up is closed: SSH has no message to take an open back.
+func (l *link) runChannel(o *opening, r *openRequest) {
+	if l.wire.isDead() {
+		l.opens.release(r.target.Address)
+		l.finish(o, errLinkLost)
+		return
+	}
+	l.beginWrite()
+	ch, requests, err := l.conn.OpenChannel(r.chanType, r.payload)
+	l.endWrite()
+	l.opens.release(r.target.Address)
+	if err != nil {
+		l.finish(o, l.openError(r, err))
+		return
+	}
+	wanted := o.deliver(openAnswer{ch: ch})
+	if !wanted {
+		_ = ch.Close() // fails only if it has ended
+	}
+	for req := range requests {
+		if req.WantReply {
+			_ = req.Reply(false, nil)
+		}
+	}
+	if wanted {
+		l.entry.channelEnded(l)
+	}
+}
+
+// finish ends an open that has failed.
+func (l *link) finish(o *opening, err error) {
+	if o.deliver(openAnswer{err: err}) {
+		l.entry.channelEnded(l)
+	}
+}
+
+// openError puts the bastion's refusal into plain words.
+func (l *link) openError(r *openRequest, err error) error {
+	var refused *ssh.OpenChannelError
+	if !errors.As(err, &refused) {
+		return errLinkLost
+	}
+	e := &OpenError{Tunnel: l.entry.cfg.Name, Target: r.target.Address, Detail: printable(refused.Message)}
+	switch refused.Reason {
+	case ssh.Prohibited:
+		e.Reason = OpenProhibited
+		e.Detail = "AllowTcpForwarding or PermitOpen on the bastion, or a certificate or key without permit-port-forwarding"
+		if r.target.Network == "unix" {
+			e.Detail = "AllowStreamLocalForwarding on the bastion, or a certificate or key without permit-port-forwarding"
+		}
+	case ssh.UnknownChannelType:
+		e.Reason = OpenUnsupported
+		e.Detail = fmt.Sprintf("the bastion does not know %q", r.chanType)
+	case ssh.ResourceShortage:
+		e.Reason = OpenShortage
+	default:
+		e.Reason = connectReason(refused.Message)
+		switch e.Reason {
+		case OpenRefused:
+			e.Detail = "nothing listens there, as seen from the bastion"
+		case OpenUnknownName:
+			e.Detail = "the bastion cannot resolve the name"
+		}
+	}
+	return e
+}
+
+// connectReason reads the text that servers send with "connect failed": the
+// C library's words for errno and getaddrinfo.
+func connectReason(message string) OpenReason {
+	m := strings.ToLower(message)
+	contains := func(words ...string) bool {
+		for _, w := range words {
+			if strings.Contains(m, w) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case contains("refused"):
+		return OpenRefused
+	case contains("name or service not known", "name resolution", "no such host", "no address associated", "unknown host", "nodename nor servname", "does not resolve"):
+		return OpenUnknownName
+	case contains("unreachable", "no route to host"):
+		return OpenUnreachable
+	case contains("timed out", "timeout"):
+		return OpenTimedOut
+	default:
+		return OpenFailed
+	}
+}
+
+// printable keeps a server's text from writing into logs as it likes.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	if len(s) > 200 {
+		s = s[:200] + "…"
+	}
+	return strings.TrimSpace(s)
+}

@@ -1,0 +1,80 @@
+package tunnel
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// openLimiter bounds the opens that a bastion has not answered yet, on the
+// whole and for each target. An open above the bound waits its turn, unless
+// the target has not answered anything for a while: then it fails at once.
+type openLimiter struct {
+	// mu guards the fields below.
+	mu      sync.Mutex
+	total   int
+	targets map[string]*pendingTarget
+	// freed is closed, and replaced, when an open is answered.
+	freed chan struct{}
+}
+
+// pendingTarget counts the unanswered opens to one target.
+type pendingTarget struct {
+	n int
+	// answered is when the last answer came, or the first open was sent.
+	answered time.Time
+}
+
+func newOpenLimiter() *openLimiter {
+	return &openLimiter{targets: map[string]*pendingTarget{}, freed: make(chan struct{})}
+}
+
+// acquire waits until one more open to the target may be sent.
+func (p *openLimiter) acquire(ctx context.Context, l *link, target string) error {
+	for {
+		p.mu.Lock()
+		t := p.targets[target]
+		if t == nil {
+			t = &pendingTarget{answered: time.Now()}
+		}
+		if p.total < maxPendingOpens && t.n < maxPendingOpensPerTarget {
+			p.targets[target] = t
+			p.total++
+			t.n++
+			p.mu.Unlock()
+			return nil
+		}
+		n, stuck := t.n, time.Since(t.answered) >= doubtAfter
+		freed := p.freed
+		p.mu.Unlock()
+		if n >= maxPendingOpensPerTarget && stuck {
+			return &OpenError{
+				Tunnel: l.entry.cfg.Name, Target: target, Reason: OpenPending,
+				Detail: fmt.Sprintf("the bastion has answered none of %d", n),
+			}
+		}
+		select {
+		case <-freed:
+		case <-l.wire.dead:
+			return errLinkLost
+		case <-ctx.Done():
+			return &TimeoutError{Tunnel: l.entry.cfg.Name, Doing: fmt.Sprintf("waiting for %d unanswered opens before that to %q", n, target), Cause: context.Cause(ctx)}
+		}
+	}
+}
+
+// release gives an acquired open back, its answer having come.
+func (p *openLimiter) release(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.total--
+	t := p.targets[target]
+	t.n--
+	t.answered = time.Now()
+	if t.n == 0 {
+		delete(p.targets, target)
+	}
+	close(p.freed)
+	p.freed = make(chan struct{})
+}

@@ -1,0 +1,72 @@
+package tunnel
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+)
+
+// closeWriter is a connection that can be half-closed.
+type closeWriter interface{ CloseWrite() error }
+
+// Pipe copies both ways between two connections until both directions have
+// ended. A direction that ends half-closes the other side's connection. If
+// one fails, both connections are closed, and reset where they can be, lest
+// their peers take a stream that was cut for a complete one. It closes both in
+// any case, and returns the bytes copied and the error that ended it, if any.
+func Pipe(a, b net.Conn) (aToB, bToA int64, err error) {
+	var (
+		wg   sync.WaitGroup
+		once sync.Once
+	)
+	half := func(dst, src net.Conn, n *int64) {
+		var e error
+		if *n, e = copyHalf(dst, src); e != nil {
+			once.Do(func() {
+				err = e
+				abort(a)
+				abort(b)
+			})
+		}
+	}
+	wg.Go(func() { half(b, a, &aToB) })
+	half(a, b, &bToA)
+	wg.Wait()
+	_ = a.Close()
+	_ = b.Close()
+	return aToB, bToA, err
+}
+
+// copyHalf copies from src to dst until src ends, and then half-closes dst.
+func copyHalf(dst, src net.Conn) (n int64, err error) {
+	buf := busyBuffers.Get().(*[]byte)
+	defer busyBuffers.Put(buf)
+	for {
+		read, readErr := src.Read(*buf)
+		if read > 0 {
+			written, err := dst.Write((*buf)[:read])
+			n += int64(written)
+			if err != nil {
+				return n, err
+			}
+		}
+		switch {
+		case errors.Is(readErr, io.EOF) && !errors.Is(readErr, io.ErrUnexpectedEOF):
+			if cw, ok := dst.(closeWriter); ok {
+				return n, cw.CloseWrite()
+			}
+			return n, dst.Close()
+		case readErr != nil:
+			return n, readErr
+		}
+	}
+}
+
+// abort closes a connection, with a reset if it is TCP.
+func abort(conn net.Conn) {
+	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}

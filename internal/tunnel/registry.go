@@ -1,0 +1,64 @@
+package tunnel
+
+import "sync"
+
+// entries are the tunnels of this process: reloads find them here.
+var entries = &registry{entries: map[string]*entry{}}
+
+// registry holds entries by key for as long as they live: while a handle holds
+// them, and after that while they have channels, and a little longer.
+type registry struct {
+	// mu guards entries and the refs of each. It is taken before an entry's mu.
+	mu      sync.Mutex
+	entries map[string]*entry
+}
+
+// acquire takes a hold on the handle's entry, which is made if there is none.
+func (r *registry) acquire(h *Handle) *entry {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.acquireLocked(h)
+}
+
+// acquireLocked is acquire for callers that hold mu.
+func (r *registry) acquireLocked(h *Handle) *entry {
+	e := r.entries[h.key]
+	if e == nil {
+		var jump *Handle
+		if h.jump != nil {
+			jump = h.jump.forJump()
+			jump.entry = r.acquireLocked(jump)
+		}
+		e = newEntry(h, jump)
+		r.entries[h.key] = e
+	}
+	e.refs++
+	if e.refs == 1 {
+		e.revive()
+	}
+	return e
+}
+
+// release gives a hold back.
+func (r *registry) release(e *entry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e.refs--
+	if e.refs == 0 {
+		e.retire()
+	}
+}
+
+// remove forgets an entry that nobody holds, and tells whether it did: then the
+// entry must end, for nobody can come by it any more.
+func (r *registry) remove(e *entry) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e.refs > 0 {
+		return false
+	}
+	if r.entries[e.key] == e {
+		delete(r.entries, e.key)
+	}
+	return true
+}

@@ -1,0 +1,131 @@
+package tunnel
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+// sendQueue is what has been written to a Conn and not yet gone out. It plays
+// the part of a socket's send buffer: writers need not wait for the channel,
+// which can neither be interrupted nor closed while a write on it waits.
+type sendQueue struct {
+	// mu guards the fields below. It is never held across a write.
+	mu     sync.Mutex
+	chunks []chunk
+	// size is the bytes in chunks and in the write that is under way.
+	size int
+	// sending tells that send runs.
+	sending bool
+	// eof and close say what is to follow the last chunk; eofSent that it did.
+	eof, eofSent, close bool
+	// flush ends a send that Close found under way and that gets nowhere.
+	flush *time.Timer
+	// err is what ended the sending.
+	err error
+}
+
+// put takes as much of p as there is room for.
+func (q *sendQueue) put(c *Conn, p []byte) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.err != nil {
+		return 0, q.err
+	}
+	if q.eof {
+		return 0, net.ErrClosed
+	}
+	n := 0
+	for len(p) > 0 && q.size < sendLimit {
+		k := bufferFor(min(len(p), sendLimit-q.size))
+		k.data = k.data[:copy(k.data, p)]
+		p = p[len(k.data):]
+		n += len(k.data)
+		q.size += len(k.data)
+		q.chunks = append(q.chunks, k)
+	}
+	if n > 0 {
+		q.kick(c)
+	}
+	return n, nil
+}
+
+// finish has an EOF, or a CLOSE, sent after the last chunk.
+func (q *sendQueue) finish(c *Conn, closing bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.eof = true
+	if closing && !q.close {
+		q.close = true
+		if q.sending {
+			// A target that does not read keeps the write from ending; a CLOSE
+			// sent past it ends the channel, and with it the write.
+			q.flush = time.AfterFunc(flushTimeout, func() { _ = c.ch.Close() })
+		}
+	}
+	q.kick(c)
+}
+
+// kick starts send unless it runs. The caller holds mu.
+func (q *sendQueue) kick(c *Conn) {
+	if !q.sending {
+		q.sending = true
+		go c.send()
+	}
+}
+
+// send writes the queue to the channel. It returns when the queue is empty, or
+// when the channel or the link has ended.
+func (c *Conn) send() {
+	q := &c.out
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.chunks) > 0 {
+		k := q.chunks[0]
+		q.chunks[0] = chunk{}
+		q.chunks = q.chunks[1:]
+		size := len(k.data)
+
+		q.mu.Unlock()
+		c.link.beginWrite()
+		_, err := c.ch.Write(k.data)
+		c.link.endWrite()
+		k.release()
+		q.mu.Lock()
+
+		q.size -= size
+		if err != nil {
+			q.fail(errBroken)
+		}
+		select {
+		case c.room <- struct{}{}:
+		default:
+		}
+	}
+	q.chunks = nil
+	if q.eof && !q.eofSent && !q.close {
+		q.eofSent = true
+		q.mu.Unlock()
+		_ = c.ch.CloseWrite() // fails only if the channel has ended
+		q.mu.Lock()
+	}
+	if q.close {
+		q.mu.Unlock()
+		_ = c.ch.Close() // as above
+		q.mu.Lock()
+	}
+	if q.flush != nil {
+		q.flush.Stop()
+	}
+	q.sending = false
+}
+
+// fail drops what cannot be sent any more. The caller holds mu.
+func (q *sendQueue) fail(err error) {
+	q.err = err
+	for i := range q.chunks {
+		q.size -= len(q.chunks[i].data)
+		q.chunks[i].release()
+	}
+	q.chunks = nil
+}

@@ -1,0 +1,125 @@
+package tunnel
+
+import (
+	"bufio"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// wireReadBuffer is how much is read from a bastion in one system call at
+// most. x/crypto's own buffer is 4 KiB.
+const wireReadBuffer = 64 << 10
+
+// deathGrace is the time between a wire's death becoming known and x/crypto
+// learning of it. A channel that is being opened in between would never hear
+// of the death: x/crypto forgets to end channels that are added after it has
+// ended all of them. Opens check dead first, and need microseconds after that.
+const deathGrace = 5 * time.Millisecond
+
+// wire is the net.Conn under an SSH transport. It knows, before x/crypto does,
+// when the connection has died, and when the peer was last heard of.
+type wire struct {
+	net.Conn
+	in *bufio.Reader
+	// acknowledge is called after each read from the socket.
+	acknowledge func()
+
+	// start is what the times below are counted from.
+	start time.Time
+	// heard is when the last byte arrived.
+	heard atomic.Int64
+	// bytes counts both directions.
+	bytes atomic.Int64
+
+	// mu guards cause.
+	mu sync.Mutex
+	// cause is why the wire died; it is set before dead is closed.
+	cause error
+	dead  chan struct{}
+}
+
+func newWire(conn net.Conn) *wire {
+	w := &wire{Conn: conn, start: time.Now(), dead: make(chan struct{})}
+	w.in = bufio.NewReaderSize(socketReader{w}, wireReadBuffer)
+	w.acknowledge = tuneSocket(conn)
+	return w
+}
+
+// now is the time since the wire was made; monotonic, and never zero.
+func (w *wire) now() time.Duration { return time.Since(w.start) + 1 }
+
+// lastHeard is when the last byte arrived, as now counts; 0 before the first.
+func (w *wire) lastHeard() time.Duration { return time.Duration(w.heard.Load()) }
+
+// Read implements net.Conn.
+func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.in.Read(p)
+	if err != nil {
+		w.die(err)
+		time.Sleep(deathGrace)
+	}
+	return n, err
+}
+
+// socketReader reads from the socket for a wire's buffer.
+type socketReader struct{ w *wire }
+
+func (r socketReader) Read(p []byte) (int, error) {
+	n, err := r.w.Conn.Read(p)
+	if n > 0 {
+		r.w.heard.Store(int64(r.w.now()))
+		r.w.bytes.Add(int64(n))
+		r.w.acknowledge()
+	}
+	return n, err
+}
+
+// Write implements net.Conn. A failed write ends the wire: x/crypto would
+// report it to one writer only and leave the reader waiting.
+func (w *wire) Write(p []byte) (int, error) {
+	n, err := w.Conn.Write(p)
+	w.bytes.Add(int64(n))
+	if err != nil {
+		w.die(err)
+	}
+	return n, err
+}
+
+// Close implements net.Conn. x/crypto calls it when its transport has ended.
+func (w *wire) Close() error {
+	w.die(net.ErrClosed)
+	return nil
+}
+
+// die marks the wire dead and closes the socket. The first cause stays.
+func (w *wire) die(cause error) {
+	w.mu.Lock()
+	first := w.cause == nil
+	if first {
+		w.cause = cause
+		close(w.dead)
+	}
+	w.mu.Unlock()
+	if first {
+		_ = w.Conn.Close()
+	}
+}
+
+// err returns why the wire died, or nil.
+func (w *wire) err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.cause
+}
+
+// isDead tells whether the wire has died.
+func (w *wire) isDead() bool {
+	select {
+	case <-w.dead:
+		return true
+	default:
+		return false
+	}
+}
