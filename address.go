@@ -1,0 +1,91 @@
+package sshtunnel
+
+// address.go takes a bastion's address apart.
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// splitAddress splits "[user@]host[:port]". The user is "" and the port "22" if
+// they are not written. A user may have an @ in it, a host may not. IPv6
+// addresses stand in brackets, and are returned without.
+func splitAddress(s string) (user, host, port string, err error) {
+	fail := func(problem string) (string, string, string, error) {
+		return "", "", "", fmt.Errorf("%q: %s", s, problem)
+	}
+	if strings.Contains(s, "://") {
+		return fail("a URL; write [user@]host[:port]")
+	}
+
+	rest := s
+	if i := strings.LastIndexByte(s, '@'); i >= 0 {
+		user, rest = s[:i], s[i+1:]
+		if err := checkUser(user); err != nil {
+			return fail(err.Error())
+		}
+	}
+
+	port = "22"
+	if inner, ok := strings.CutPrefix(rest, "["); ok {
+		host, rest, ok = strings.Cut(inner, "]")
+		if ip, err := netip.ParseAddr(host); !ok || err != nil || !ip.Is6() {
+			return fail("brackets are for an IPv6 address, as in [2001:db8::1]:22")
+		}
+		if rest != "" {
+			if port, ok = strings.CutPrefix(rest, ":"); !ok {
+				return fail("expected :port after the bracket")
+			}
+		}
+	} else {
+		var hasPort bool
+		host, rest, hasPort = strings.Cut(rest, ":")
+		if hasPort {
+			port = rest
+		}
+		if strings.Contains(port, ":") {
+			return fail("put an IPv6 address in brackets, as in [2001:db8::1]:22")
+		}
+		if err := checkHost(host); err != nil {
+			return fail(err.Error())
+		}
+	}
+
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return fail(fmt.Sprintf("port %q is not a number from 1 to 65535", port))
+	}
+	return user, host, strconv.FormatUint(n, 10), nil
+}
+
+// checkHost refuses what can be no name of a host. What can is for the
+// resolver to say.
+func checkHost(host string) error {
+	switch {
+	case host == "":
+		return errors.New("no host; write [user@]host[:port]")
+	case host[0] == '-':
+		return errors.New("a host does not begin with a hyphen")
+	}
+	for _, r := range host {
+		if strings.ContainsRune(`/\[]{}<>()"'%,;*?!|`+"`", r) || unicode.IsSpace(r) || unicode.IsControl(r) || r == unicode.ReplacementChar {
+			return fmt.Errorf("a host has no %q in it", r)
+		}
+	}
+	return nil
+}
+
+// checkUser refuses what would confuse a log more than it could name a user.
+func checkUser(user string) error {
+	if user == "" {
+		return errors.New("no user before the @")
+	}
+	if strings.ContainsFunc(user, unicode.IsControl) {
+		return errors.New("a user has no control characters")
+	}
+	return nil
+}

@@ -1,0 +1,149 @@
+package sshtunnel
+
+// caddyfile.go reads the global option ssh_tunnel of a Caddyfile. The options
+// of a tunnel are in caddyfile_options.go.
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("ssh_tunnel", parseGlobalOption)
+}
+
+// parseGlobalOption reads one ssh_tunnel block into the app that the blocks
+// before it made.
+func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	app := new(App)
+	if before, ok := existing.(httpcaddyfile.App); ok {
+		if err := json.Unmarshal(before.Value, app); err != nil {
+			return nil, d.WrapErr(err)
+		}
+	}
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "ssh_tunnel", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// UnmarshalCaddyfile adds the tunnels of a block to the app. Syntax:
+//
+//	ssh_tunnel {
+//		tunnel <name> [[<user>@]<host>[:<port>]] {
+//			<options of the tunnel>
+//		}
+//	}
+//
+// Placeholders in the address are left for when the configuration is loaded,
+// and the address then is as well.
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the option's name
+	if d.NextArg() {
+		return d.Errf("ssh_tunnel takes no argument; got %q: write ssh_tunnel { tunnel <name> [<user>@]<host>[:<port>] }", d.Val())
+	}
+	for d.NextBlock(0) {
+		if d.Val() != "tunnel" {
+			return d.Errf("unknown option %q of ssh_tunnel; it takes tunnel <name> [[<user>@]<host>[:<port>]] { ... }", d.Val())
+		}
+		if err := a.unmarshalTunnel(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unmarshalTunnel adds the tunnel that d stands at.
+func (a *App) unmarshalTunnel(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 1 || len(args) > 2 {
+		return d.Err("usage: tunnel <name> [[<user>@]<host>[:<port>]]")
+	}
+	name := args[0]
+	if err := checkTunnelName(name); err != nil {
+		return d.WrapErr(err)
+	}
+	if a.Tunnels[name] != nil {
+		return d.Errf("tunnel %q is configured twice", name)
+	}
+
+	t := new(Tunnel)
+	seen := make(map[string]int) // the line of each option that may stand once
+	if len(args) == 2 {
+		if err := t.setHost(args[1]); err != nil {
+			return d.Errf("tunnel %q: %w", name, err)
+		}
+		seen["host"] = d.Line()
+		if t.User != "" {
+			seen["user"] = d.Line()
+		}
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := t.unmarshalOption(d, seen); err != nil {
+			return d.Errf("tunnel %q: %w", name, err)
+		}
+	}
+
+	if a.Tunnels == nil {
+		a.Tunnels = make(map[string]*Tunnel)
+	}
+	a.Tunnels[name] = t
+	return nil
+}
+
+// unmarshalOption reads the option that d stands at.
+func (t *Tunnel) unmarshalOption(d *caddyfile.Dispenser, seen map[string]int) error {
+	name := d.Val()
+	if slices.Contains(unsupportedOptions, name) {
+		return fmt.Errorf("%s is not supported in this version", name)
+	}
+	opt, ok := tunnelOptions[name]
+	if !ok {
+		return unknownOption(name)
+	}
+	if line, ok := seen[name]; ok && !opt.repeats {
+		return fmt.Errorf("%s is already written on line %d; it may be written once", name, line)
+	}
+	seen[name] = d.Line()
+
+	args := d.RemainingArgs()
+	err := opt.set(t, args)
+	if slices.Contains(args, "") {
+		// An empty value would be as good as none, and nobody would notice.
+		err = errors.New("an empty argument; remove the option, or write its value")
+	}
+	if errors.Is(err, errUsage) {
+		return fmt.Errorf("usage: %s", strings.TrimSpace(name+" "+opt.usage))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if d.NextBlock(d.Nesting()) {
+		return fmt.Errorf("%s takes no block", name)
+	}
+	return nil
+}
+
+// unknownOption is the error for a name that is no option's. It points to the
+// one that was meant where that is written as in ssh_config(5), or as in JSON.
+func unknownOption(name string) error {
+	plain := func(s string) string {
+		return strings.TrimSuffix(strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s)), "s")
+	}
+	for known := range tunnelOptions {
+		if plain(known) == plain(name) {
+			return fmt.Errorf("unknown option %q; did you mean %s", name, known)
+		}
+	}
+	return fmt.Errorf("unknown option %q", name)
+}
+
+// Interface guards
+var _ caddyfile.Unmarshaler = (*App)(nil)

@@ -1,0 +1,94 @@
+package sshtunnel
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// TestEveryOptionIsTested keeps options from being added without test data,
+// and without a place in the grammar.
+func TestEveryOptionIsTested(t *testing.T) {
+	source, err := os.ReadFile("caddyfile_options.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, opt := range tunnelOptions {
+		if _, err := os.Stat("testdata/app_" + name + ".caddyfiletest"); err != nil {
+			t.Error(err)
+		}
+		if !regexp.MustCompile(`(?m)^//\t\t` + name + ` +` + regexp.QuoteMeta(opt.usage) + `$`).Match(source) {
+			t.Errorf("the grammar has no line %q", name+" "+opt.usage)
+		}
+	}
+	for _, name := range unsupportedOptions {
+		if _, err := os.Stat("testdata/app_error_" + name + ".caddyfiletest"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestExample(t *testing.T) {
+	example, err := os.ReadFile("example.Caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := adapt(string(example)); err != nil {
+		t.Error(err)
+	}
+	if formatted := caddyfile.Format(example); string(formatted) != string(example) {
+		t.Error("example.Caddyfile is not formatted; run caddy fmt")
+	}
+}
+
+// TestSecretsInErrors checks that a secret that is written wrong is not shown.
+func TestSecretsInErrors(t *testing.T) {
+	for _, line := range []string{
+		"password hunter2 more",
+		"password hunter2\npassword hunter2",
+		"password hunter2 {\nx\n}",
+		"identity_file /key hunter2 more",
+		"identity_file none hunter2",
+		"password {hunter2}",
+		"identity_file /nonexistent/key {hunter2}",
+	} {
+		config, err := adapt("{\nssh_tunnel {\ntunnel prod deploy@bastion.example.com {\n" + line + "\nhost_key SHA256:" + strings.Repeat("A", 43) + "\n}\n}\n}")
+		if err == nil {
+			err = load(config)
+		}
+		if err == nil {
+			t.Errorf("%q: no error", line)
+		} else if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: the error shows the secret: %v", line, err)
+		}
+	}
+}
+
+// FuzzCaddyfile checks that whatever is read without error can be loaded as
+// JSON, and is then the same.
+func FuzzCaddyfile(f *testing.F) {
+	f.Add("ssh_tunnel {\n\ttunnel prod deploy@bastion.example.com\n}")
+	f.Add("ssh_tunnel {\n\ttunnel prod {\n\t\thost a\n\t\tlazy no\n\t\tconnect_timeout 5s\n\t\trekey_limit 1GiB 1h\n\t}\n}")
+	f.Add("ssh_tunnel {\n\ttunnel prod a {\n\t\tidentity_file none\n\t\thost_key a b\n\t\tciphers a,b c\n\t\tuser {\n\t\t}\n\t}\n}")
+	f.Add("ssh_tunnel {\n} }")
+	f.Fuzz(func(t *testing.T, input string) {
+		app := new(App)
+		d := caddyfile.NewTestDispenser(input)
+		if err := app.UnmarshalCaddyfile(d); err != nil {
+			return
+		}
+		config := caddyconfig.JSON(app, nil)
+		again := new(App)
+		if err := caddy.StrictUnmarshalJSON(config, again); err != nil {
+			t.Fatalf("%s: %v", config, err)
+		}
+		if got := caddyconfig.JSON(again, nil); string(got) != string(config) {
+			t.Fatalf("adapted %s\nloaded  %s", config, got)
+		}
+	})
+}

@@ -1,0 +1,52 @@
+package sshtunnel
+
+// caddyfile_transport.go contains the transport's Caddyfile syntax.
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// UnmarshalCaddyfile sets up the transport from Caddyfile tokens. Syntax:
+//
+//	transport ssh_tunnel <tunnel> {
+//		<options of the http transport>
+//	}
+//
+// The options are those of Caddy's http transport, without resolvers,
+// local_address, dial_fallback_delay, keepalive_interval and versions 3.
+func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the transport's name
+	if !d.NextArg() {
+		return d.Err("no tunnel given; usage: transport ssh_tunnel <tunnel>")
+	}
+	t.TunnelName = d.Val()
+	if err := checkStaticName(t.TunnelName); err != nil {
+		return d.WrapErr(err)
+	}
+	if d.NextArg() {
+		return d.Errf("unexpected %q after the tunnel's name; usage: transport ssh_tunnel <tunnel>", d.Val())
+	}
+	// The http transport would let the last of two win.
+	given := make(map[string]bool)
+	for d.NextBlock(0) {
+		if given[d.Val()] {
+			return d.Errf("option %q is given twice", d.Val())
+		}
+		given[d.Val()] = true
+		d.NextSegment()
+	}
+
+	// Without the tunnel's name it is the http transport's own syntax.
+	d.Reset()
+	d.Next()
+	d.NextArg()
+	d.Delete()
+	d.Reset()
+	if err := t.HTTPTransport.UnmarshalCaddyfile(d); err != nil {
+		return err
+	}
+	if err := checkOptions(t.HTTPTransport); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package sshtunnel
+
+// conns.go keeps the raw connections that the listener wrapper took, so that
+// they can be ended when the process exits. They outlive their configuration,
+// hence one registry for the process.
+
+import (
+	"io"
+	"sync"
+	"time"
+)
+
+// rawConns are the connections that the listener wrapper took.
+var rawConns connRegistry
+
+// trackConn registers a raw connection, to be closed when the process exits.
+// Call done once it has ended. At exit it is closed at once.
+func trackConn(conn io.Closer) (done func()) {
+	return rawConns.track(conn)
+}
+
+// connRegistry is a set of open connections. Its zero value is empty.
+type connRegistry struct {
+	mu    sync.Mutex
+	conns map[*trackedConn]struct{}
+	empty chan struct{} // closed when the last one is done; nil while nobody waits
+	ended bool          // no connection may go on
+}
+
+// trackedConn gives a connection an identity: an io.Closer need not be
+// comparable, and may be tracked more than once.
+type trackedConn struct{ io.Closer }
+
+func (r *connRegistry) track(conn io.Closer) (done func()) {
+	c := &trackedConn{conn}
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		_ = conn.Close() // the process exits: nobody is left to tell
+		return func() {}
+	}
+	if r.conns == nil {
+		r.conns = make(map[*trackedConn]struct{})
+	}
+	r.conns[c] = struct{}{}
+	return func() { r.done(c) }
+}
+
+func (r *connRegistry) done(c *trackedConn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.conns, c)
+	if len(r.conns) == 0 && r.empty != nil {
+		close(r.empty)
+		r.empty = nil
+	}
+}
+
+// end waits until every connection is done, at most for grace, and closes
+// those that are not. Connections that are tracked later are closed at once.
+func (r *connRegistry) end(grace time.Duration) {
+	if grace > 0 {
+		select {
+		case <-r.idle():
+		case <-time.After(grace):
+		}
+	}
+
+	r.mu.Lock()
+	r.ended = true
+	conns := r.conns
+	r.conns = nil
+	r.mu.Unlock()
+
+	// A TLS connection's Close may wait seconds for a peer that does not read:
+	// they are closed side by side.
+	var closing sync.WaitGroup
+	for c := range conns {
+		closing.Go(func() { _ = c.Close() })
+	}
+	closing.Wait()
+}
+
+// idle returns a channel that is closed once no connection is open.
+func (r *connRegistry) idle() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.empty != nil {
+		return r.empty
+	}
+	empty := make(chan struct{})
+	if len(r.conns) == 0 {
+		close(empty)
+	} else {
+		r.empty = empty
+	}
+	return empty
+}

@@ -1,0 +1,55 @@
+package sshtunnel
+
+// dialer.go contains what the transport and the listener wrapper need of a
+// tunnel.
+
+import (
+	"context"
+	"net"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+// channel is a connection through a tunnel.
+type channel interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// dialer opens channels through a tunnel. See tunnel.Handle, whose methods
+// these are.
+type dialer interface {
+	Dial(ctx context.Context, target tunnel.Target) (channel, error)
+	Generation() uint64
+	Drained(gen uint64) <-chan struct{}
+}
+
+// handleDialer is a tunnel's handle as a dialer.
+type handleDialer struct{ *tunnel.Handle }
+
+// Dial implements dialer.
+func (d handleDialer) Dial(ctx context.Context, target tunnel.Target) (channel, error) {
+	conn, err := d.Handle.Dial(ctx, target)
+	if err != nil {
+		return nil, err // and no nil *tunnel.Conn in the interface
+	}
+	return conn, nil
+}
+
+// lookupDialer returns the named tunnel of the configuration that ctx belongs
+// to. See lookupTunnel.
+func lookupDialer(ctx caddy.Context, name string) (dialer, error) {
+	t, err := lookupTunnel(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return handleDialer{t.handle()}, nil
+}
+
+// Interface guards
+var (
+	_ dialer  = handleDialer{}
+	_ channel = (*tunnel.Conn)(nil)
+)

@@ -1,0 +1,133 @@
+package sshtunnel
+
+// fake_test.go contains a tunnel for tests that leads to loopback sockets, or
+// nowhere.
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+// fakeTunnel is a dialer that records its targets. Unless it is told otherwise
+// it dials them by itself.
+type fakeTunnel struct {
+	generation atomic.Uint64
+	open       atomic.Int64 // channels
+
+	// wrap, if not nil, changes the channels.
+	wrap func(channel) channel
+
+	mu      sync.Mutex
+	targets []tunnel.Target
+	routes  map[string]string // from a target's address to one that can be dialed
+	err     error             // what dials fail with
+	drained map[uint64]chan struct{}
+}
+
+// Dial implements dialer.
+func (f *fakeTunnel) Dial(ctx context.Context, target tunnel.Target) (channel, error) {
+	f.mu.Lock()
+	f.targets = append(f.targets, target)
+	err, address := f.err, target.Address
+	if to, ok := f.routes[address]; ok {
+		address = to
+	}
+	f.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, target.Network, address)
+	if err != nil {
+		return nil, &tunnel.OpenError{Tunnel: "fake", Target: target.Address, Reason: tunnel.OpenRefused}
+	}
+	f.open.Add(1)
+	var ch channel = &countedChannel{channel: conn.(channel), count: &f.open}
+	if f.wrap != nil {
+		ch = f.wrap(ch)
+	}
+	return ch, nil
+}
+
+// Generation implements dialer.
+func (f *fakeTunnel) Generation() uint64 { return f.generation.Load() }
+
+// Drained implements dialer.
+func (f *fakeTunnel) Drained(gen uint64) <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.drainedLocked(gen)
+}
+
+func (f *fakeTunnel) drainedLocked(gen uint64) chan struct{} {
+	if f.drained == nil {
+		f.drained = make(map[uint64]chan struct{})
+	}
+	if f.drained[gen] == nil {
+		f.drained[gen] = make(chan struct{})
+	}
+	return f.drained[gen]
+}
+
+// fail makes dials fail; with nil they no longer do.
+func (f *fakeTunnel) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+}
+
+// dialed returns the targets so far.
+func (f *fakeTunnel) dialed() []tunnel.Target {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]tunnel.Target(nil), f.targets...)
+}
+
+// countedChannel counts itself until it is closed.
+type countedChannel struct {
+	channel
+	count *atomic.Int64
+	once  sync.Once
+}
+
+func (c *countedChannel) Close() error {
+	c.once.Do(func() { c.count.Add(-1) })
+	return c.channel.Close()
+}
+
+// newTransport provisions a transport, given as JSON, on a tunnel.
+func newTransport(t *testing.T, tun dialer, config string) *Transport {
+	t.Helper()
+	tr, err := tryTransport(t, tun, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+func tryTransport(t *testing.T, tun dialer, config string) (*Transport, error) {
+	t.Helper()
+	tr := Transport{}.CaddyModule().New().(*Transport)
+	if config != "" {
+		if err := json.Unmarshal([]byte(config), tr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	t.Cleanup(cancel)
+	t.Cleanup(func() {
+		for range 2 { // it is idempotent
+			if err := tr.Cleanup(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return tr, tr.provision(ctx, tun)
+}

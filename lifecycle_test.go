@@ -1,0 +1,160 @@
+package sshtunnel
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// bastionConfig returns a configuration with one tunnel to address.
+func bastionConfig(t *testing.T, address string) []byte {
+	t.Helper()
+	config, err := json.Marshal(map[string]any{
+		"admin": map[string]any{"disabled": true, "config": map[string]any{"persist": false}},
+		"apps": map[string]any{
+			"http": map[string]any{"grace_period": "3s"},
+			"ssh_tunnel": map[string]any{"tunnels": map[string]any{"prod": map[string]any{
+				"hosts":     []string{"deploy@" + address},
+				"password":  "x",
+				"host_keys": []string{testFingerprint},
+			}}},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// listen accepts connections, to close them at once, and tells of each. Its
+// goroutine returns when the test ends.
+func listen(t *testing.T) (address string, accepted <-chan struct{}) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	accepts := make(chan struct{}, 1)
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.Close()
+			select {
+			case accepts <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return ln.Addr().String(), accepts
+}
+
+// TestLoad loads a configuration whose bastion hangs up: that connects only
+// once it has started, and in the background.
+func TestLoad(t *testing.T) {
+	address, accepted := listen(t)
+	config := bastionConfig(t, address)
+
+	if err := load(config); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-accepted:
+		t.Fatal("validating connected")
+	case <-time.After(200 * time.Millisecond):
+	}
+
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case <-accepted:
+	case <-time.After(10 * time.Second):
+		t.Fatal("starting did not connect")
+	}
+
+	ctx := caddy.ActiveContext()
+	before, err := lookupTunnel(ctx, "prod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lookupTunnel(ctx, "prdo"); err == nil || err.Error() != `unknown tunnel "prdo"; configured: prod` {
+		t.Errorf("looking up an unknown tunnel: %v", err)
+	}
+	app, err := ctx.AppIfConfigured("ssh_tunnel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := app.(*App).gracePeriod(); got != 3*time.Second {
+		t.Errorf("the grace period is %s", got)
+	}
+
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+	after, err := lookupTunnel(caddy.ActiveContext(), "prod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before == after || before.handle() == after.handle() {
+		t.Error("two configurations share a tunnel's handle")
+	}
+	if before.handle().Key() != after.handle().Key() {
+		t.Error("reloading what has not changed made another tunnel of it")
+	}
+}
+
+// TestProvisionPartly cleans up an app whose second tunnel, or whose jump, is
+// refused: what was opened by then is closed, and doing so again is no harm.
+func TestProvisionPartly(t *testing.T) {
+	t.Setenv("SSH_TUNNEL_TEST_PASSWORD", "x")
+	good := func() *Tunnel {
+		return &Tunnel{Hosts: []string{"deploy@127.0.0.1"}, Password: "{env.SSH_TUNNEL_TEST_PASSWORD}", HostKeys: []string{testFingerprint}}
+	}
+	jumping := good()
+	jumping.ProxyJump = "nowhere"
+	for want, tunnels := range map[string]map[string]*Tunnel{
+		``:                                     {"a": good(), "b": good()},
+		`tunnel "b": host: none`:               {"a": good(), "b": {}},
+		`tunnel "b": empty`:                    {"a": good(), "b": nil},
+		`tunnel "b": proxy_jump: unknown tunn`: {"a": good(), "b": jumping},
+		`tunnel name "" has no letter`:         {"": good()},
+		`tunnel name ".." has no letter`:       {"..": good()},
+		`tunnel name "a/b" has a '/'`:          {"a/b": good()},
+	} {
+		ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+		app := &App{Tunnels: tunnels}
+		err := app.Provision(ctx)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("got error %v; want %q", err, want)
+		}
+		for range 2 {
+			if err := app.Cleanup(); err != nil {
+				t.Error(err)
+			}
+		}
+		cancel()
+	}
+}
+
+func TestLookupWithoutApp(t *testing.T) {
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	defer cancel()
+	_, err := lookupTunnel(ctx, "prod")
+	if err == nil || err.Error() != `unknown tunnel "prod"; no tunnel is configured: add the global option ssh_tunnel` {
+		t.Errorf("got %v", err)
+	}
+}

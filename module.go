@@ -1,0 +1,200 @@
+// Package sshtunnel lets Caddy reach hosts behind an SSH bastion.
+//
+// The app ssh_tunnel owns named tunnels: it connects to their bastions,
+// verifies and authenticates, keeps the connections alive and replaces them.
+// The reverse_proxy transport ssh_tunnel and the listener wrapper ssh_tunnel
+// borrow channels from them:
+//
+//	{
+//		ssh_tunnel {
+//			tunnel prod deploy@bastion.example.com
+//		}
+//	}
+//
+//	app.example.com {
+//		reverse_proxy web.internal:80 {
+//			transport ssh_tunnel prod
+//		}
+//	}
+package sshtunnel
+
+// module.go contains the app: its lifecycle, and how other modules find a
+// tunnel in it.
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+func init() {
+	caddy.RegisterModule(App{})
+}
+
+// App keeps SSH tunnels to bastions, through which other modules reach what
+// lies behind these: the reverse proxy's transport `ssh_tunnel` and the
+// listener wrapper `ssh_tunnel`.
+//
+// Tunnels connect in the background when the configuration starts; a bastion
+// that is down does not keep it from starting. A tunnel that a new
+// configuration leaves as it was keeps its connections, and all that goes on
+// through them.
+type App struct {
+	// The tunnels, by name. A name may have letters, digits, dots, underscores
+	// and hyphens. Default: none.
+	Tunnels map[string]*Tunnel `json:"tunnels,omitempty"`
+
+	ctx    caddy.Context
+	logger *zap.Logger
+	opened []*Tunnel // those that have a handle; each after the tunnel it jumps through
+}
+
+// CaddyModule returns the Caddy module information.
+func (App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "ssh_tunnel",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision checks every tunnel and takes a handle on it. It reads the files
+// that the tunnels name, but opens no connection and asks no agent: modules of
+// the same configuration may look tunnels up from here on, and
+// `caddy validate` goes no further.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx = ctx
+	a.logger = ctx.Logger()
+
+	for _, name := range slices.Sorted(maps.Keys(a.Tunnels)) {
+		if err := checkTunnelName(name); err != nil {
+			return err
+		}
+		t := a.Tunnels[name]
+		if t == nil {
+			return fmt.Errorf("tunnel %q: empty; give it hosts", name)
+		}
+		if err := t.provision(name, a.logger); err != nil {
+			return fmt.Errorf("tunnel %q: %w", name, err)
+		}
+	}
+
+	order, err := jumpOrder(a.Tunnels)
+	if err != nil {
+		return err
+	}
+	for _, name := range order {
+		t := a.Tunnels[name]
+		var jump *tunnel.Handle
+		if t.jump != "" {
+			jump = a.Tunnels[t.jump].h
+		}
+		t.h = tunnel.Open(t.config, t.settings, jump)
+		a.opened = append(a.opened, t)
+	}
+	return nil
+}
+
+// Start lets the tunnels connect. It does not wait for them.
+func (a *App) Start() error {
+	for _, t := range a.opened {
+		t.h.Start()
+	}
+	return nil
+}
+
+// Stop closes no tunnel: requests of this configuration may still go on, or
+// start, while the HTTP app drains. Only when the process exits does it end
+// what nothing else would: the connections that the listener wrapper took.
+// They have the HTTP app's grace period to end by themselves; without one they
+// are ended at once.
+func (a *App) Stop() error {
+	if caddy.Exiting() {
+		rawConns.end(a.gracePeriod())
+	}
+	return nil
+}
+
+// gracePeriod returns the HTTP app's grace period. That app may be looked up
+// only once all apps are provisioned: its own modules look up this one.
+func (a *App) gracePeriod() time.Duration {
+	app, err := a.ctx.AppIfConfigured("http")
+	if err != nil {
+		return 0
+	}
+	http, ok := app.(*caddyhttp.App)
+	if !ok {
+		return 0
+	}
+	return time.Duration(http.GracePeriod)
+}
+
+// Cleanup lets the tunnels go. One that the next configuration has as well
+// stays connected; any other ends once its channels have, or at its
+// drain_timeout. Cleanup does not wait for that, and also follows a Provision
+// that failed half-way.
+func (a *App) Cleanup() error {
+	for _, t := range slices.Backward(a.opened) {
+		t.h.Close()
+	}
+	return nil
+}
+
+// lookupTunnel returns the named tunnel of the configuration that ctx belongs
+// to. It may be called from any module's Provision: the app is provisioned
+// first if it has not been yet.
+func lookupTunnel(ctx caddy.Context, name string) (*Tunnel, error) {
+	app, err := ctx.AppIfConfigured("ssh_tunnel")
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return nil, fmt.Errorf("unknown tunnel %q; no tunnel is configured: add the global option ssh_tunnel", name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a := app.(*App)
+	t, ok := a.Tunnels[name]
+	if !ok {
+		return nil, unknownTunnel(name, a.Tunnels)
+	}
+	return t, nil
+}
+
+// unknownTunnel is the error for a name that no tunnel has.
+func unknownTunnel(name string, tunnels map[string]*Tunnel) error {
+	if len(tunnels) == 0 {
+		return fmt.Errorf("unknown tunnel %q; no tunnel is configured: add one to the global option ssh_tunnel", name)
+	}
+	names := slices.Sorted(maps.Keys(tunnels))
+	return fmt.Errorf("unknown tunnel %q; configured: %s", name, strings.Join(names, ", "))
+}
+
+// checkTunnelName keeps names to what is the same in a Caddyfile, a URL's path
+// and a network address.
+func checkTunnelName(name string) error {
+	for _, r := range name {
+		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
+		digit := '0' <= r && r <= '9'
+		if !letter && !digit && !strings.ContainsRune("._-", r) {
+			return fmt.Errorf("tunnel name %q has a %q; use letters, digits, dots, underscores and hyphens", name, r)
+		}
+	}
+	if strings.Trim(name, ".") == "" {
+		return fmt.Errorf("tunnel name %q has no letter or digit", name)
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -1,0 +1,210 @@
+package sshtunnel
+
+// provision.go turns a tunnel's configuration into what package tunnel takes.
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+// What an option is when it is not written, where package tunnel leaves that
+// to its caller or this file has to compare with it.
+const (
+	defaultServerAliveInterval = 15 * time.Second
+	defaultReconnectMin        = 250 * time.Millisecond
+	defaultReconnectMax        = 30 * time.Second
+	maxRekeySize               = 32 << 30
+)
+
+// provision checks the configuration, all of it without going online.
+func (t *Tunnel) provision(name string, appLogger *zap.Logger) error {
+	logger := appLogger.With(zap.String("tunnel", name))
+	r := &resolver{home: homeDir()}
+
+	cfg := t.resolveConfig(r, name)
+	t.resolveHost(r, &cfg, logger)
+	t.resolveIdentities(r, &cfg)
+	set := t.resolveSettings(r, appLogger) // package tunnel names the tunnel itself
+	t.jump = r.value("proxy_jump", t.ProxyJump)
+	if r.err != nil {
+		return r.err
+	}
+
+	cfg.ApplyDefaults(r.home)
+	if only := t.IdentitiesOnly; only != nil {
+		// What is written stands, whatever else follows from the rest.
+		cfg.IdentitiesOnly = *only
+		if !*only && t.IdentityAgent == "" {
+			cfg.IdentityAgent = "SSH_AUTH_SOCK"
+		}
+	}
+	warnings, err := cfg.Check()
+	for _, warning := range warnings {
+		logger.Warn(warning)
+	}
+	t.config, t.settings = cfg, set
+	return err
+}
+
+// resolveConfig resolves what needs no more than that.
+func (t *Tunnel) resolveConfig(r *resolver, name string) tunnel.Config {
+	cfg := tunnel.Config{
+		Name:                       name,
+		CertificateFiles:           r.paths("certificate_file", t.CertificateFiles),
+		IdentityAgent:              r.path("identity_agent", t.IdentityAgent),
+		Password:                   t.Password,
+		KnownHosts:                 r.paths("known_hosts", t.KnownHosts),
+		HostKeys:                   r.values("host_key", t.HostKeys),
+		HostCertificateAuthorities: r.paths("host_certificate_authority", t.HostCertificateAuthorities),
+		HostKeyAlias:               r.value("host_key_alias", t.HostKeyAlias),
+		BindAddress:                r.value("bind_address", t.BindAddress),
+		AddressFamily:              r.value("address_family", t.AddressFamily),
+		KexAlgorithms:              r.values("kex_algorithms", t.KexAlgorithms),
+		Ciphers:                    r.values("ciphers", t.Ciphers),
+		MACs:                       r.values("macs", t.MACs),
+		HostKeyAlgorithms:          r.values("host_key_algorithms", t.HostKeyAlgorithms),
+		PubkeyAcceptedAlgorithms:   r.values("pubkey_accepted_algorithms", t.PubkeyAcceptedAlgorithms),
+		CASignatureAlgorithms:      r.values("ca_signature_algorithms", t.CASignatureAlgorithms),
+		RequiredRSASize:            t.RequiredRSASize,
+		Resolve:                    replaceSecret,
+	}
+	switch strict := r.value("strict_host_key_checking", t.StrictHostKeyChecking); strict {
+	case "", "yes":
+	case "no":
+		cfg.InsecureIgnoreHostKey = true
+	case "accept-new":
+		r.fail("strict_host_key_checking", errors.New("accept-new is not supported in this version; write yes, or no"))
+	default:
+		r.fail("strict_host_key_checking", fmt.Errorf("%q is neither yes nor no", strict))
+	}
+	return cfg
+}
+
+// resolveHost resolves where the bastion is and whom to log in as.
+func (t *Tunnel) resolveHost(r *resolver, cfg *tunnel.Config, logger *zap.Logger) {
+	if len(t.Hosts) == 0 {
+		r.fail("host", errors.New("none; write the bastion's address, as in tunnel <name> [<user>@]<host>[:<port>]"))
+		return
+	}
+	if len(t.Hosts) > 1 {
+		r.fail("host", errSeveralHosts)
+	}
+	address, login := r.values("host", t.Hosts)[0], r.value("user", t.User)
+	if r.err != nil {
+		return
+	}
+
+	user, host, port, err := splitAddress(address)
+	r.fail("host", err)
+	cfg.Address = net.JoinHostPort(host, port)
+
+	switch {
+	case login != "":
+		r.fail("user", checkUser(login))
+		if user != "" {
+			r.fail("user", fmt.Errorf("%q; the host has %q: keep one", login, user))
+		}
+		cfg.User = login
+	case user != "":
+		cfg.User = user
+	default:
+		cfg.User = loginName()
+		if cfg.User == "" {
+			r.fail("user", errors.New("none, and the user that Caddy runs as has no name; set user"))
+		}
+		logger.Info("no user is configured; logging in as the user Caddy runs as", zap.String("user", cfg.User))
+	}
+}
+
+// errSeveralHosts refuses, in JSON and Caddyfile, what is to come.
+var errSeveralHosts = errors.New("several hosts are not supported in this version")
+
+// resolveIdentities resolves what to log in with. Secrets stay as they are:
+// they are resolved at each connect.
+func (t *Tunnel) resolveIdentities(r *resolver, cfg *tunnel.Config) {
+	const option = "identity_file"
+	for _, file := range t.IdentityFiles {
+		path := r.path(option, file.Path)
+		switch {
+		case path == "":
+			r.fail(option, errors.New("no path; write one, or none"))
+		case path == "none" && (len(t.IdentityFiles) > 1 || file.Passphrase != ""):
+			r.fail(option, errors.New("none stands alone; remove it, or the others"))
+		case path == "none":
+			cfg.NoIdentityFiles = true
+		default:
+			cfg.IdentityFiles = append(cfg.IdentityFiles, tunnel.IdentityFile{Path: path, Passphrase: file.Passphrase})
+		}
+	}
+}
+
+// resolveSettings checks when to connect, to probe and to replace.
+func (t *Tunnel) resolveSettings(r *resolver, logger *zap.Logger) tunnel.Settings {
+	set := tunnel.Settings{
+		Logger:              logger,
+		ConnectTimeout:      r.duration("connect_timeout", t.ConnectTimeout),
+		ServerAliveInterval: defaultServerAliveInterval,
+		ServerAliveCountMax: t.ServerAliveCountMax,
+		ReconnectMin:        defaultReconnectMin,
+		ReconnectMax:        defaultReconnectMax,
+		Lazy:                t.Lazy,
+	}
+	if t.ServerAliveInterval != nil {
+		set.ServerAliveInterval = r.duration("server_alive_interval", *t.ServerAliveInterval)
+	}
+	if t.ServerAliveCountMax < 0 {
+		r.fail("server_alive_count_max", fmt.Errorf("%d is negative", t.ServerAliveCountMax))
+	}
+	if delay := t.ReconnectDelay; delay != nil {
+		if lo := r.duration("reconnect_delay", delay.Min); lo > 0 {
+			set.ReconnectMin = lo
+		}
+		if hi := r.duration("reconnect_delay", delay.Max); hi > 0 {
+			set.ReconnectMax = hi
+		}
+		if set.ReconnectMin > set.ReconnectMax {
+			r.fail("reconnect_delay", fmt.Errorf("the first delay, %s, is above the longest, %s", set.ReconnectMin, set.ReconnectMax))
+		}
+	}
+	if t.DrainTimeout != nil {
+		set.DrainTimeout = r.duration("drain_timeout", *t.DrainTimeout)
+		if set.DrainTimeout == 0 {
+			set.DrainTimeout = -1 // package tunnel takes zero for not set
+		}
+	}
+	if conns := t.Connections; conns != nil {
+		switch {
+		case conns.Min < 0 || conns.Max < 0:
+			r.fail("connections", errors.New("negative; write 1"))
+		case conns.Min > 1 || conns.Max > 1:
+			r.fail("connections", errors.New("more than 1 is not supported in this version"))
+		}
+	}
+	if limit := t.RekeyLimit; limit != nil {
+		set.RekeyBytes = limit.Size
+		set.RekeyInterval = r.duration("rekey_limit", limit.Interval)
+		if limit.Size < 0 || limit.Size > maxRekeySize {
+			r.fail("rekey_limit", fmt.Errorf("%d bytes; it is at most 32GiB", limit.Size))
+		}
+	}
+	return set
+}
+
+// duration checks the duration of an option. In JSON a number counts
+// nanoseconds, which a user may well take for seconds.
+func (r *resolver) duration(option string, d caddy.Duration) time.Duration {
+	switch dur := time.Duration(d); {
+	case dur < 0:
+		r.fail(option, fmt.Errorf("%s is negative", dur))
+	case 0 < dur && dur < time.Millisecond:
+		r.fail(option, fmt.Errorf(`%s is below 1ms; a number in JSON counts nanoseconds: write a string, as in "15s"`, dur))
+	}
+	return time.Duration(d)
+}

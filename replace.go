@@ -1,0 +1,144 @@
+package sshtunnel
+
+// replace.go turns strings as they were configured into what they stand for:
+// placeholders into their values, ~ into the home directory.
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// replacePlaceholders returns s with its placeholders replaced. One that is
+// unknown or empty is an error: a missing file or variable must not quietly
+// become an empty user or password. A brace that is meant as such is escaped
+// with a backslash. Values are taken as they are, braces and all.
+func replacePlaceholders(s string) (string, error) {
+	return caddy.NewReplacer().ReplaceFunc(s, func(key string, value any) (any, error) {
+		if caddy.ToString(value) != "" {
+			return value, nil
+		}
+		switch {
+		case strings.HasPrefix(key, "file."):
+			return nil, fmt.Errorf("placeholder {%s} is empty: the file is empty, absent or not readable by %s", key, processUser())
+		case value == nil:
+			return nil, &unknownPlaceholderError{key}
+		default:
+			return nil, fmt.Errorf("placeholder {%s} is empty; set it", key)
+		}
+	})
+}
+
+// replaceSecret is replacePlaceholders for a secret: its errors never show what
+// may be a part of it.
+func replaceSecret(s string) (string, error) {
+	secret, err := replacePlaceholders(s)
+	if unknown := new(unknownPlaceholderError); errors.As(err, &unknown) {
+		return "", errors.New(`an unknown placeholder; for a brace that is meant as such write \{`)
+	}
+	return secret, err
+}
+
+// unknownPlaceholderError tells of braces around what is no placeholder.
+type unknownPlaceholderError struct{ key string }
+
+func (e *unknownPlaceholderError) Error() string {
+	return fmt.Sprintf(`unknown placeholder {%s}; for a brace that is meant as such write \{`, e.key)
+}
+
+// resolver replaces placeholders in one option after the other. It keeps the
+// first error and does nothing after it, so that callers need to look at err
+// only at the end.
+type resolver struct {
+	home string // "" if the user Caddy runs as has none
+	err  error
+}
+
+// value resolves the value of an option, "" if that is not set.
+func (r *resolver) value(option, s string) string {
+	if r.err != nil || s == "" {
+		return s
+	}
+	s, err := replacePlaceholders(s)
+	r.fail(option, err)
+	return s
+}
+
+// values resolves the values of an option that is a list.
+func (r *resolver) values(option string, list []string) []string {
+	return r.each(option, list, r.value)
+}
+
+// path resolves a path: a ~ at its start stands for the home directory.
+func (r *resolver) path(option, s string) string {
+	s = r.value(option, s)
+	if r.err != nil || !strings.HasPrefix(s, "~") {
+		return s
+	}
+	rest := s[1:]
+	switch {
+	case rest != "" && !os.IsPathSeparator(rest[0]):
+		r.fail(option, fmt.Errorf("%q: only ~/ is expanded; write the other user's home directory out", s))
+	case r.home == "":
+		r.fail(option, fmt.Errorf("%q: %s has no home directory; set HOME or write the whole path", s, processUser()))
+	}
+	return filepath.Join(r.home, rest)
+}
+
+// paths resolves the paths of an option that is a list.
+func (r *resolver) paths(option string, list []string) []string {
+	return r.each(option, list, r.path)
+}
+
+func (r *resolver) each(option string, list []string, resolve func(option, s string) string) []string {
+	var resolved []string
+	for _, s := range list {
+		if s == "" {
+			r.fail(option, errors.New("an empty entry; leave it out"))
+		}
+		resolved = append(resolved, resolve(option, s))
+	}
+	return resolved
+}
+
+// fail keeps err, if it is one and the first.
+func (r *resolver) fail(option string, err error) {
+	if err != nil && r.err == nil {
+		r.err = fmt.Errorf("%s: %w", option, err)
+	}
+}
+
+// homeDir returns the home directory of the user Caddy runs as: $HOME, else
+// what the user database says. It is "" if neither knows one.
+func homeDir() string {
+	if home, err := os.UserHomeDir(); err == nil && home != "" {
+		return home
+	}
+	if u, err := user.Current(); err == nil {
+		return u.HomeDir
+	}
+	return ""
+}
+
+// loginName returns the name of the user Caddy runs as: what the user database
+// says, else $USER. It is "" if neither knows one.
+func loginName() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		// On Windows it is DOMAIN\name.
+		return u.Username[strings.LastIndex(u.Username, `\`)+1:]
+	}
+	return os.Getenv("USER")
+}
+
+// processUser names the user Caddy runs as, for errors.
+func processUser() string {
+	if name := loginName(); name != "" {
+		return fmt.Sprintf("the user %q that Caddy runs as", name)
+	}
+	return "the user that Caddy runs as"
+}

@@ -1,0 +1,58 @@
+package sshtunnel
+
+// target.go reads the addresses that raw connections are forwarded to.
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+// parseTarget reads "host:port" or "unix//path", as the bastion is to
+// understand it.
+func parseTarget(s string) (tunnel.Target, error) {
+	fail := func(err error) (tunnel.Target, error) {
+		return tunnel.Target{}, fmt.Errorf("target %q: %w", s, err)
+	}
+	if network, rest, ok := strings.Cut(s, "/"); ok {
+		if network != "unix" {
+			return fail(fmt.Errorf("network %q does not go through a tunnel; use host:port or unix//path", network))
+		}
+		if !strings.HasPrefix(rest, "/") {
+			return fail(errors.New("not an absolute path on the bastion; write unix//path"))
+		}
+		return tunnel.Target{Network: "unix", Address: rest}, nil
+	}
+
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		if strings.Count(s, ":") > 1 && !strings.HasPrefix(s, "[") {
+			return fail(errors.New("an IPv6 address stands in brackets, before its port"))
+		}
+		return fail(errors.New("no port; write host:port"))
+	}
+	if host == "" {
+		return fail(errors.New(`no host; the bastion itself is "localhost"`))
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || number == 0 {
+		return fail(fmt.Errorf("port %q is not one from 1 to 65535", port))
+	}
+	return tunnel.Target{Network: "tcp", Address: net.JoinHostPort(host, port)}, nil
+}
+
+// resolveTarget is parseTarget, after placeholders such as {env.*} have been
+// replaced.
+func resolveTarget(s string) (tunnel.Target, error) {
+	resolved, err := caddy.NewReplacer().ReplaceOrErr(s, true, true)
+	if err != nil {
+		return tunnel.Target{}, fmt.Errorf("target %q: %w", s, err)
+	}
+	return parseTarget(resolved)
+}

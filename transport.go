@@ -1,0 +1,206 @@
+package sshtunnel
+
+// transport.go contains the reverse proxy's transport: http.Transport as Caddy
+// configures it, with channels of a tunnel in place of sockets.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+)
+
+func init() {
+	caddy.RegisterModule(Transport{})
+}
+
+// Transport proxies requests to upstreams behind an SSH bastion. It takes the
+// options of the `http` transport; those that cannot mean anything through a
+// tunnel are refused when the configuration is loaded.
+//
+// Upstreams are `host:port`, whose name is resolved by the bastion and never
+// here, or `unix//path` for a socket on the bastion. Without a host, as in
+// `:8080`, the bastion itself is meant. The bastion sees every upstream as a
+// `direct-tcpip` channel (RFC 4254 section 7.2), or as a
+// `direct-streamlocal@openssh.com` one for a socket.
+//
+// If the tunnel is down, requests get status 503 at once, and
+// `{http.reverse_proxy.ssh_tunnel.retry_after}` in `handle_errors` is the
+// number of seconds until the next attempt to connect. They get 504 if it does
+// not connect within `dial_timeout`, and 502 if the bastion cannot reach the
+// upstream or may not. All these are retried as `lb_try_duration` says.
+//
+// Static upstreams are known to metrics and to the admin endpoint
+// `/reverse_proxy/upstreams` as `ssh_tunnel+<tunnel>/host:port`, or
+// `unix+ssh_tunnel+<tunnel>//path`.
+type Transport struct {
+	// The name of the tunnel, as configured in the `ssh_tunnel` app.
+	// Placeholders are not allowed. Required.
+	TunnelName string `json:"tunnel"`
+
+	*reverseproxy.HTTPTransport
+
+	tunnel dialer
+	pools  *generations
+}
+
+// CaddyModule returns the Caddy module information.
+func (Transport) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID: "http.reverse_proxy.transport.ssh_tunnel",
+		New: func() caddy.Module {
+			return &Transport{HTTPTransport: new(reverseproxy.HTTPTransport)}
+		},
+	}
+}
+
+// Provision looks the tunnel up and sets up the HTTP transport. It dials
+// nothing.
+func (t *Transport) Provision(ctx caddy.Context) error {
+	if err := checkStaticName(t.TunnelName); err != nil {
+		return err
+	}
+	tun, err := lookupDialer(ctx, t.TunnelName)
+	if err != nil {
+		return err
+	}
+	return t.provision(ctx, tun)
+}
+
+// checkStaticName refuses the name of a tunnel that could not be looked up
+// when the configuration is loaded. (Nor could it differ between requests:
+// http.Transport pools connections by the upstream's address alone.)
+func checkStaticName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("no tunnel given; name one of the global option ssh_tunnel")
+	case strings.Contains(name, "{"):
+		return fmt.Errorf("tunnel %q: a tunnel's name cannot have placeholders", name)
+	}
+	return nil
+}
+
+const (
+	// bufferSize is the default of read_buffer and write_buffer. What is
+	// written at once fills a packet of the SSH connection, and what is read at
+	// once needs few window adjustments.
+	bufferSize = 32 << 10
+
+	// tlsTimeout is the default of tls_timeout. The http transport has none; but
+	// the bastion accepts a channel even for an upstream that is frozen.
+	tlsTimeout = 10 * time.Second
+)
+
+func (t *Transport) provision(ctx caddy.Context, tun dialer) error {
+	if err := checkOptions(t.HTTPTransport); err != nil {
+		return err
+	}
+	handler := parentHandler(ctx)
+	if handler != nil {
+		if err := checkUpstreams(handler); err != nil {
+			return err
+		}
+		if handler.DynamicUpstreamsRaw != nil {
+			ctx.Logger().Warn("dynamic upstreams are looked up from here, not from the bastion, and their passive health does not tell tunnels apart",
+				zap.String("tunnel", t.TunnelName))
+		}
+	}
+
+	if t.ReadBufferSize == 0 {
+		t.ReadBufferSize = bufferSize
+	}
+	if t.WriteBufferSize == 0 {
+		t.WriteBufferSize = bufferSize
+	}
+	// Provisioning clears the raw field.
+	proxied := len(t.NetworkProxyRaw) > 0 || t.ForwardProxyURL != ""
+	if err := t.HTTPTransport.Provision(ctx); err != nil {
+		return err
+	}
+
+	// Every way on which http.Transport could open a socket by itself leads
+	// into the tunnel.
+	t.Transport.DialContext = t.dial
+	t.Transport.DialTLSContext = t.dialTLS
+	if t.Transport.TLSHandshakeTimeout == 0 {
+		t.Transport.TLSHandshakeTimeout = tlsTimeout
+	}
+	if proxied {
+		t.Transport.Proxy = markProxied(t.Transport.Proxy)
+	} else {
+		t.Transport.Proxy = nil // the environment's is not on the bastion's side
+	}
+
+	t.tunnel = tun
+	t.pools = newGenerations(t.Transport, tun)
+	if handler != nil {
+		// Last, so that a configuration that is refused leaves the handler as
+		// it was: it then forgets its upstreams by these names.
+		renameUpstreams(handler, t.TunnelName)
+	}
+	return nil
+}
+
+// parentHandler returns the reverse proxy that loads this transport, or nil.
+func parentHandler(ctx caddy.Context) *reverseproxy.Handler {
+	for _, module := range slices.Backward(ctx.Modules()) {
+		if h, ok := module.(*reverseproxy.Handler); ok {
+			return h
+		}
+	}
+	return nil
+}
+
+// markProxied is proxy, but tells the dial for which requests there is one.
+func markProxied(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+	return func(req *http.Request) (*url.URL, error) {
+		u, err := proxy(req)
+		if u != nil && err == nil {
+			errandFrom(req.Context()).proxied.Store(true)
+		}
+		return u, err
+	}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	t.SetScheme(req)
+	ctx := context.WithValue(req.Context(), errandKey{}, t.newErrand(req))
+	res, err := t.pools.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		setRetryAfter(req, err)
+	}
+	return res, err
+}
+
+// Cleanup closes idle connections. Requests that are still under way go on,
+// and close theirs when they end.
+func (t *Transport) Cleanup() error {
+	if t.pools != nil {
+		t.pools.close()
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*Transport)(nil)
+	_ caddy.CleanerUpper    = (*Transport)(nil)
+	_ caddyfile.Unmarshaler = (*Transport)(nil)
+	_ http.RoundTripper     = (*Transport)(nil)
+
+	_ reverseproxy.TLSTransport                        = (*Transport)(nil)
+	_ reverseproxy.H2CTransport                        = (*Transport)(nil)
+	_ reverseproxy.HealthCheckSchemeOverriderTransport = (*Transport)(nil)
+	_ reverseproxy.ProxyProtocolTransport              = (*Transport)(nil)
+	_ reverseproxy.RequestHeaderOpsTransport           = (*Transport)(nil)
+)

@@ -1,0 +1,156 @@
+package sshtunnel
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// TestNoDirectDial listens where a transport would go if it went by itself: at
+// the upstream's address, at HTTP_PROXY's and at network_proxy's. The tunnel
+// refuses everything, so nobody may come.
+func TestNoDirectDial(t *testing.T) {
+	const envMark = "SSH_TUNNEL_TEST_DIRECT"
+	if os.Getenv(envMark) == "" {
+		// net/http reads the environment once a process: a fresh one is needed.
+		ln := listenAndCount(t)
+		cmd := exec.Command(os.Args[0], "-test.run=^TestNoDirectDial$", "-test.v")
+		proxy := "http://" + ln.Addr().String()
+		cmd.Env = append(os.Environ(), envMark+"=1", "HTTP_PROXY="+proxy, "HTTPS_PROXY="+proxy, "ALL_PROXY="+proxy, "NO_PROXY=")
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "--- PASS: TestNoDirectDial") {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if n := ln.accepted(); n > 0 {
+			t.Errorf("%d connections to the environment's proxy", n)
+		}
+		return
+	}
+
+	upstream, proxy := listenAndCount(t), listenAndCount(t)
+	address, proxyAddress := upstream.Addr().String(), proxy.Addr().String()
+	_, port, _ := net.SplitHostPort(address)
+	network := `"network_proxy": {"from": "url", "url": "` + "%s://" + proxyAddress + `"}`
+	ca := sshtest.NewCA()
+	keyFile, certFile := clientCert(t, ca)
+	for _, tt := range []struct {
+		config string
+		want   string // the address that is dialed
+	}{
+		{`{}`, address},
+		{`{"network_proxy": {"from": "none"}}`, address},
+		{`{` + fmt.Sprintf(network, "http") + `}`, proxyAddress},
+		{`{` + fmt.Sprintf(network, "https") + `}`, proxyAddress},
+		{`{` + fmt.Sprintf(network, "socks5") + `}`, proxyAddress},
+		{`{` + fmt.Sprintf(network, "socks5h") + `, "tls": {}}`, proxyAddress},
+		{`{` + fmt.Sprintf(network, "http") + `, "tls": {"server_name": "{http.vars.x}"}, "proxy_protocol": "v1"}`, proxyAddress},
+		{`{"forward_proxy_url": "http://` + proxyAddress + `"}`, proxyAddress},
+		{`{"tls": {}}`, address},
+		{`{"tls": {"insecure_skip_verify": true, "handshake_timeout": 1000000000, "renegotiation": "freely", "curves": ["x25519"]}}`, address},
+		{`{"tls": {"server_name": "a.test"}}`, address},
+		{`{"tls": {"server_name": "{http.vars.x}"}}`, address},
+		{`{"tls": {"except_ports": ["` + port + `"]}}`, address},
+		{`{"tls": {"client_certificate_file": "` + certFile + `", "client_certificate_key_file": "` + keyFile + `"}}`, address},
+		{`{"tls": {}, "proxy_protocol": "v2"}`, address},
+		{`{"proxy_protocol": "v1"}`, address},
+		{`{"tls": {}, "versions": ["2"]}`, address},
+		{`{"tls": {}, "versions": ["1.1"]}`, address},
+		{`{"versions": ["h2c", "2"]}`, address},
+		{`{"keep_alive": {"enabled": false, "max_idle_conns": 1, "max_idle_conns_per_host": 1, "idle_timeout": 1000000000}}`, address},
+		{`{"compression": false, "max_conns_per_host": 1, "max_response_header_size": 1, "write_buffer_size": 1, "read_buffer_size": 1}`, address},
+		{`{"read_timeout": 1000000000, "write_timeout": 1000000000, "dial_timeout": 1000000000}`, address},
+		{`{"response_header_timeout": 1000000000, "expect_continue_timeout": 1000000000}`, address},
+	} {
+		t.Run(tt.config, func(t *testing.T) {
+			tun := &fakeTunnel{err: errors.New("not through here")}
+			tr := newTransport(t, tun, tt.config)
+			vars := map[string]any{proxyProtocolInfoVar: reverseproxy.ProxyProtocolInfo{AddrPort: netip.MustParseAddrPort("192.0.2.1:1")}}
+			for _, to := range []string{"//" + address + "/", "http://" + address + "/", "https://" + address + "/"} {
+				for _, upgrade := range []bool{false, true} {
+					req := request(t, "GET", to, vars)
+					if upgrade {
+						req.Header.Set("Connection", "Upgrade")
+						req.Header.Set("Upgrade", "websocket")
+					}
+					res, err := tr.RoundTrip(req)
+					if err == nil {
+						res.Body.Close()
+						t.Errorf("%s: got an answer", to)
+					}
+				}
+			}
+			got := tun.dialed()
+			if len(got) != 6 {
+				t.Errorf("%d dials through the tunnel, want 6", len(got))
+			}
+			for _, target := range got {
+				if target.Address != tt.want {
+					t.Errorf("dialed %s, want %s", target.Address, tt.want)
+				}
+			}
+		})
+	}
+	for name, ln := range map[string]*countingListener{"upstream": upstream, "proxy": proxy} {
+		if n := ln.accepted(); n > 0 {
+			t.Errorf("%d direct connections to the %s", n, name)
+		}
+	}
+}
+
+// clientCert returns the paths of a key and its certificate.
+func clientCert(t *testing.T, ca *sshtest.CA) (keyFile, certFile string) {
+	t.Helper()
+	certPEM, keyPEM := sshtest.EncodePEM(ca.Issue("client.test"))
+	return sshtest.WriteFile(t, "key.pem", keyPEM), sshtest.WriteFile(t, "cert.pem", certPEM)
+}
+
+// countingListener accepts connections and counts them.
+type countingListener struct {
+	net.Listener
+	conns chan net.Conn
+}
+
+func listenAndCount(t *testing.T) *countingListener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &countingListener{ln, make(chan net.Conn, 100)}
+	done := make(chan struct{})
+	// It returns when the listener is closed.
+	go func() {
+		defer close(done)
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			l.conns <- conn
+		}
+	}()
+	t.Cleanup(func() {
+		_ = ln.Close()
+		<-done
+		for len(l.conns) > 0 {
+			_ = (<-l.conns).Close()
+		}
+	})
+	return l
+}
+
+// accepted returns how many connections came that nobody has taken.
+func (l *countingListener) accepted() int {
+	time.Sleep(20 * time.Millisecond) // for the accepting goroutine
+	return len(l.conns)
+}

@@ -1,0 +1,123 @@
+package sshtunnel
+
+import (
+	"crypto/tls"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// begin starts a request whose response goes on until it is closed.
+func begin(t *testing.T, tr *Transport, address string) *http.Response {
+	t.Helper()
+	res, err := tr.RoundTrip(request(t, "GET", "//"+address+"/stream/1000000?chunk=10&every=10ms", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+// finish reads a little of a response, and closes it.
+func finish(t *testing.T, res *http.Response) {
+	t.Helper()
+	if _, err := io.ReadFull(res.Body, make([]byte, 50)); err != nil {
+		t.Errorf("a request in flight was cut: %v", err)
+	}
+	_ = res.Body.Close()
+}
+
+// TestGenerations replaces the connection of a tunnel while requests are under
+// way, with HTTP/1.1 and with HTTP/2, whose pool is hidden elsewhere.
+func TestGenerations(t *testing.T) {
+	for _, proto := range []string{"1.1", "2"} {
+		t.Run("HTTP/"+proto, func(t *testing.T) {
+			web := sshtest.NewWeb(t, sshtest.WebOptions{TLS: &tls.Config{Certificates: []tls.Certificate{sshtest.NewCA().Issue("127.0.0.1")}}})
+			tun := new(fakeTunnel)
+			tr := newTransport(t, tun, `{"tls": {"insecure_skip_verify": true}, "versions": ["`+proto+`"]}`)
+			hello := func() { get(t, tr, request(t, "GET", "//"+web.Addr()+"/hello", nil)) }
+
+			hello()
+			hello()
+			if n := len(tun.dialed()); n != 1 {
+				t.Fatalf("%d dials, want 1", n)
+			}
+			old := begin(t, tr, web.Addr())
+
+			tun.generation.Add(1)
+			hello()
+			hello()
+			if n := len(tun.dialed()); n != 2 {
+				t.Errorf("%d dials, want 2: one a generation", n)
+			}
+			if n := tun.open.Load(); n != 2 {
+				t.Errorf("%d channels are open, want the busy old one and the new", n)
+			}
+
+			finish(t, old)
+			sshtest.Eventually(t, 5*time.Second, "the old channel is closed once idle", func() bool { return tun.open.Load() == 1 })
+			hello()
+			if n := len(tun.dialed()); n != 2 {
+				t.Errorf("%d dials, want 2", n)
+			}
+		})
+	}
+}
+
+// TestGenerationsEnd checks that what sheds an old generation ends with it, and
+// with the transport.
+func TestGenerationsEnd(t *testing.T) {
+	running := goleak.IgnoreCurrent()
+	web, err := sshtest.ListenWeb(sshtest.WebOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tun := new(fakeTunnel)
+	tr := newTransport(t, tun, "")
+	for range 3 {
+		get(t, tr, request(t, "GET", "//"+web.Addr()+"/hello", nil))
+		tun.generation.Add(1)
+	}
+	tun.mu.Lock()
+	close(tun.drainedLocked(1))
+	tun.mu.Unlock()
+	if err := tr.Cleanup(); err != nil {
+		t.Error(err)
+	}
+	_ = web.Close()
+	goleak.VerifyNone(t, running)
+}
+
+// TestRequestsAfterCleanup: a configuration's last requests go on, but leave no
+// idle channel to a tunnel that may be about to end.
+func TestRequestsAfterCleanup(t *testing.T) {
+	for name, before := range map[string]bool{"begun before": true, "begun after": false} {
+		t.Run(name, func(t *testing.T) {
+			web := sshtest.NewWeb(t, sshtest.WebOptions{})
+			tun := new(fakeTunnel)
+			tr := newTransport(t, tun, "")
+			if before {
+				get(t, tr, request(t, "GET", "//"+web.Addr()+"/hello", nil))
+				old := begin(t, tr, web.Addr())
+				_ = tr.Cleanup()
+				finish(t, old)
+			} else {
+				_ = tr.Cleanup()
+			}
+			tun.generation.Add(1)
+			get(t, tr, request(t, "GET", "//"+web.Addr()+"/hello", nil))
+			sshtest.Eventually(t, 2*time.Second, "no channel is left", func() bool { return tun.open.Load() == 0 })
+		})
+	}
+}
+
+func TestCleanupUnprovisioned(t *testing.T) {
+	tr := Transport{}.CaddyModule().New().(*Transport)
+	if err := tr.Cleanup(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,194 @@
+package sshtunnel
+
+// tunnel.go contains a tunnel's configuration. provision.go makes use of it.
+
+import (
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+// Tunnel says where a bastion is, who we are to it, how to know it, and how to
+// keep connected to it. Options are named after their ssh_config(5) keyword
+// wherever one exists, and mean the same.
+//
+// With nothing but a host it behaves like `ssh host` run by the same user.
+//
+// Strings take placeholders, which are replaced when the configuration is
+// loaded; one that is unknown or empty is an error. Secrets are replaced each
+// time the tunnel connects. In paths, `~/` stands for $HOME, or else for the
+// home directory of the user Caddy runs as.
+type Tunnel struct {
+	// The bastion's address: `[user@]host[:port]`, an IPv6 address in brackets.
+	// Exactly one in this version. The port is 22 if it is not written.
+	// Required.
+	Hosts []string `json:"hosts,omitempty"`
+
+	// The user to log in as. Default: the user Caddy runs as, which is logged.
+	User string `json:"user,omitempty"`
+
+	// Private keys to log in with, offered in this order. Once these, a
+	// certificate, an agent or a password are set, nothing else is offered.
+	// Default: the standard `~/.ssh/id_*` files, and the agent's keys.
+	IdentityFiles []IdentityFile `json:"identity_files,omitempty"`
+
+	// Paths of OpenSSH certificates for these keys or the agent's. The one
+	// beside an identity file (`<path>-cert.pub`) need not be named.
+	CertificateFiles []string `json:"certificate_files,omitempty"`
+
+	// The path of the agent's socket, `SSH_AUTH_SOCK` for the one that this
+	// environment variable names, or `none`. Default: `SSH_AUTH_SOCK`, unless an
+	// identity is set.
+	IdentityAgent string `json:"identity_agent,omitempty"`
+
+	// The password, also for a keyboard-interactive dialogue with one hidden
+	// password prompt. A secret: write a placeholder such as `{env.PASSWORD}` or
+	// `{file./run/secrets/password}`, since anything else shows in `/config/`.
+	Password string `json:"password,omitempty"`
+
+	// Whether to offer only the agent's keys that an identity or certificate
+	// file names. Default: true if one of these is set and `identity_agent` is
+	// not, otherwise false.
+	IdentitiesOnly *bool `json:"identities_only,omitempty"`
+
+	// Paths of known_hosts files. This, `host_keys` and
+	// `host_certificate_authorities` add up; a key that one of the files marks
+	// @revoked is refused whatever the others say. Default: the user's and the
+	// system's known_hosts files, unless one of the three is set.
+	KnownHosts []string `json:"known_hosts,omitempty"`
+
+	// Keys that the bastion may have: `SHA256:<fingerprint>`, or
+	// `<type> <base64>`.
+	HostKeys []string `json:"host_keys,omitempty"`
+
+	// Keys that may have signed the bastion's host certificate:
+	// `<type> <base64>`, or the path of a .pub file.
+	HostCertificateAuthorities []string `json:"host_certificate_authorities,omitempty"`
+
+	// The name to look for in known_hosts and among a host certificate's
+	// principals. Default: the bastion's host.
+	HostKeyAlias string `json:"host_key_alias,omitempty"`
+
+	// Whether the bastion's host key must be known: `yes`, or `no` to connect to
+	// anyone who answers. `no` is refused together with a password. Default:
+	// `yes`.
+	StrictHostKeyChecking string `json:"strict_host_key_checking,omitempty"`
+
+	// The name of the tunnel through which to reach this one's bastion. Default:
+	// none, the bastion is dialed directly.
+	ProxyJump string `json:"proxy_jump,omitempty"`
+
+	// The local IP address to connect from. Default: the system's choice.
+	BindAddress string `json:"bind_address,omitempty"`
+
+	// Which of the bastion's addresses to connect to: `any`, `inet` (IPv4) or
+	// `inet6`. Default: `any`.
+	AddressFamily string `json:"address_family,omitempty"`
+
+	// How long one connect may take: TCP, key exchange and authentication.
+	// Default: 10s.
+	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
+
+	// How long the bastion may be silent before it is probed. 0 is never.
+	// Default: 15s.
+	ServerAliveInterval *caddy.Duration `json:"server_alive_interval,omitempty"`
+
+	// How many probes in a row may stay unanswered before the connection counts
+	// as lost. Default: 3.
+	ServerAliveCountMax int `json:"server_alive_count_max,omitempty"`
+
+	// How long to wait before a reconnect. Default: from 250ms to 30s.
+	ReconnectDelay *ReconnectDelay `json:"reconnect_delay,omitempty"`
+
+	// How long what goes on through a replaced connection may go on. 0 is not at
+	// all. Default: 1h.
+	DrainTimeout *caddy.Duration `json:"drain_timeout,omitempty"`
+
+	// How many connections to keep. Default: 1, and no more in this version.
+	Connections *Connections `json:"connections,omitempty"`
+
+	// When to replace a connection, rather than exchange its keys anew. Default:
+	// after 32 GiB.
+	RekeyLimit *RekeyLimit `json:"rekey_limit,omitempty"`
+
+	// Whether to connect at first use rather than at once. A health check is a
+	// use. Default: false.
+	Lazy bool `json:"lazy,omitempty"`
+
+	// Key exchange algorithms, in order of preference. Default: those that Go's
+	// SSH library considers secure.
+	KexAlgorithms []string `json:"kex_algorithms,omitempty"`
+
+	// Ciphers, in order of preference. Default: those that Go's SSH library
+	// considers secure, AES-GCM first.
+	Ciphers []string `json:"ciphers,omitempty"`
+
+	// Message authentication codes, in order of preference. Default: those that
+	// Go's SSH library considers secure.
+	MACs []string `json:"macs,omitempty"`
+
+	// Signature algorithms of the bastion's host key. Default: those that Go's
+	// SSH library considers secure.
+	HostKeyAlgorithms []string `json:"host_key_algorithms,omitempty"`
+
+	// Signature algorithms to log in with. Default: those that Go's SSH library
+	// considers secure.
+	PubkeyAcceptedAlgorithms []string `json:"pubkey_accepted_algorithms,omitempty"`
+
+	// Signature algorithms that a certificate authority may have signed with.
+	// Default: those that Go's SSH library considers secure.
+	CASignatureAlgorithms []string `json:"ca_signature_algorithms,omitempty"`
+
+	// The least size of an RSA key, the bastion's and our own, in bits.
+	// Default: 2048.
+	RequiredRSASize int `json:"required_rsa_size,omitempty"`
+
+	config   tunnel.Config
+	settings tunnel.Settings
+	jump     string // the tunnel to jump through, or ""
+	h        *tunnel.Handle
+}
+
+// IdentityFile is a private key to log in with.
+type IdentityFile struct {
+	// The path of a private key in OpenSSH or PEM form; of a public key (.pub)
+	// whose private half the agent has; or `none`, alone, to read no key file.
+	Path string `json:"path"`
+
+	// The passphrase of an encrypted key. A secret: write a placeholder.
+	// Default: none.
+	Passphrase string `json:"passphrase,omitempty"`
+}
+
+// ReconnectDelay bounds the wait before a reconnect, which grows with each
+// failure and is jittered.
+type ReconnectDelay struct {
+	// The first delay. Default: 250ms.
+	Min caddy.Duration `json:"min,omitempty"`
+
+	// The longest delay. Default: 30s.
+	Max caddy.Duration `json:"max,omitempty"`
+}
+
+// Connections says how many connections a tunnel keeps.
+type Connections struct {
+	// How many to keep at least. Default: 1.
+	Min int `json:"min,omitempty"`
+
+	// How many to keep at most. Default: 1.
+	Max int `json:"max,omitempty"`
+}
+
+// RekeyLimit says when a connection is replaced.
+type RekeyLimit struct {
+	// After how many bytes, both ways together. Default, and the most:
+	// 34359738368 (32 GiB).
+	Size int64 `json:"size,omitempty"`
+
+	// After how long. Default: never.
+	Interval caddy.Duration `json:"interval,omitempty"`
+}
+
+// handle returns the hold on the tunnel. It is valid once the app is
+// provisioned, as it is for any tunnel that lookupTunnel returned.
+func (t *Tunnel) handle() *tunnel.Handle { return t.h }
