@@ -10,6 +10,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,12 +153,11 @@ func (d *daemon) start() error {
 	// as well.
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	d.cmd.SysProcAttr = dieWithParent()
-	if err := d.cmd.Start(); err != nil {
+	d.exited = make(chan struct{})
+	if err := startAndWait(d.cmd, d.exited); err != nil {
 		d.cmd = nil
 		return err
 	}
-	d.exited = make(chan struct{})
-	go d.wait(d.cmd, d.exited)
 	for deadline := time.Now().Add(daemonStart); time.Now().Before(deadline); time.Sleep(daemonPoll) {
 		if strings.Contains(d.Log()[before:], d.listening) {
 			return nil
@@ -171,10 +171,23 @@ func (d *daemon) start() error {
 	return fmt.Errorf("it did not listen within %v", daemonStart)
 }
 
-// wait returns when the process has ended; Stop waits for that.
-func (d *daemon) wait(cmd *exec.Cmd, exited chan<- struct{}) {
-	_ = cmd.Wait()
-	close(exited)
+// startAndWait starts a process, and closes exited when it has ended. One
+// thread does both: dieWithParent takes the end of the thread that forked for
+// that of the parent.
+func startAndWait(cmd *exec.Cmd, exited chan<- struct{}) error {
+	started := make(chan error)
+	// It returns when the process has ended; Stop waits for that.
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+			close(exited)
+		}
+	}()
+	return <-started
 }
 
 // Stop ends the server and its sessions with SIGKILL, as a crash of the

@@ -17,8 +17,8 @@ import (
 
 // Key is a key pair: a bastion's, a user's or an authority's.
 type Key struct {
-	ssh.Signer
-	private crypto.Signer
+	ssh.MultiAlgorithmSigner // an ssh.Signer would let a server's RSA key sign with SHA-1 only
+	private                  crypto.Signer
 }
 
 // NewKey returns a new Ed25519 key.
@@ -50,7 +50,7 @@ func newKey(private crypto.Signer, err error) *Key {
 	if err != nil {
 		panic(err)
 	}
-	return &Key{Signer: signer, private: private}
+	return &Key{MultiAlgorithmSigner: signer.(ssh.MultiAlgorithmSigner), private: private}
 }
 
 // Private returns the private key, as an ssh-agent's keyring takes it.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,28 +23,22 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 }
 
 // downTunnel runs f in simulated time with a tunnel whose every connect fails
-// as spoil makes it, and the times at which it was tried.
+// as spoil makes it, and the times at which that happened.
 func downTunnel(t *testing.T, spoil func(*Config), f func(t *testing.T, h *Handle, attempts func() []time.Duration, set Settings)) {
 	t.Helper()
 	bubble(t, func(t *testing.T) {
-		set := Settings{}.withDefaults()
+		var set Settings
+		logs := observed(&set)
+		set = set.withDefaults()
 		start := time.Now()
-		var mu sync.Mutex
-		var attempts []time.Duration
 		cfg := Config{Name: "test", Address: t.Name() + ":22", User: "u", HostKeys: []string{sshtest.NewKey().Fingerprint()}}
 		spoil(&cfg)
-		dial := cfg.DialContext
-		cfg.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			mu.Lock()
-			attempts = append(attempts, time.Since(start))
-			mu.Unlock()
-			return dial(ctx, network, addr)
-		}
 		h := Open(cfg, set, nil)
-		f(t, h, func() []time.Duration {
-			mu.Lock()
-			defer mu.Unlock()
-			return slices.Clone(attempts)
+		f(t, h, func() (at []time.Duration) {
+			for _, e := range logs.FilterMessage("connecting failed; will retry").All() {
+				at = append(at, e.Time.Sub(start))
+			}
+			return at
 		}, set)
 		h.Close()
 		time.Sleep(time.Second) // an attempt under way ends within its deathGrace
@@ -76,7 +68,6 @@ func badBanner(cfg *Config) {
 
 // refusedLogin is a bastion that would never be let in, or let us in.
 func refusedLogin(cfg *Config) {
-	badBanner(cfg)
 	cfg.HostKeys = []string{"not a key"}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,16 +24,31 @@ func (e *entry) connect() (*link, error) {
 		return nil, err
 	}
 	defer e.gate.leave()
-	timeout := e.settings().ConnectTimeout
 
+	hosts, err := loadHostKeys(&e.cfg, e.log())
+	if err != nil {
+		return nil, &connectError{classRefused, err}
+	}
+	for {
+		l, err := e.connectOnce(hosts)
+		if _, ok := errors.AsType[*HostKeyError](err); ok && hosts.another() {
+			continue // the fingerprint we know may be that of a key of another type
+		}
+		return l, err
+	}
+}
+
+// connectOnce makes one connection of TCP and one handshake on it.
+func (e *entry) connectOnce(hosts *hostKeys) (*link, error) {
+	timeout := e.settings().ConnectTimeout
 	if e.jump == nil {
 		ctx, cancel := context.WithTimeoutCause(e.ctx, timeout, errConnectTimeout)
 		defer cancel()
-		conn, err := e.dialTCP(ctx)
+		conn, err := dialTCP(ctx, &e.cfg)
 		if err != nil {
 			return nil, &connectError{classNetwork, fmt.Errorf("connecting to %q: %w", e.cfg.Address, e.explainTimeout(ctx, err, "no answer"))}
 		}
-		return e.handshake(ctx, conn)
+		return e.handshake(ctx, conn, hosts)
 	}
 	// Each hop has its own connect_timeout.
 	conn, err := e.dialJump(timeout)
@@ -41,7 +57,7 @@ func (e *entry) connect() (*link, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(e.ctx, timeout, errConnectTimeout)
 	defer cancel()
-	return e.handshake(ctx, conn)
+	return e.handshake(ctx, conn, hosts)
 }
 
 // dialJump connects to the bastion through the tunnel jumped through, for
@@ -61,37 +77,12 @@ func (h *Handle) connectBudget() time.Duration {
 	return budget
 }
 
-// dialTCP connects to the bastion, trying all addresses of its name.
-func (e *entry) dialTCP(ctx context.Context) (net.Conn, error) {
-	network := map[string]string{"inet": "tcp4", "inet6": "tcp6"}[e.cfg.AddressFamily]
-	if network == "" {
-		network = "tcp"
-	}
-	if e.cfg.DialContext != nil {
-		return e.cfg.DialContext(ctx, network, e.cfg.Address)
-	}
-	var d net.Dialer
-	if e.cfg.BindAddress != "" {
-		addr, err := net.ResolveTCPAddr(network, net.JoinHostPort(e.cfg.BindAddress, "0"))
-		if err != nil {
-			return nil, fmt.Errorf("bind_address %q: %w", e.cfg.BindAddress, err)
-		}
-		d.LocalAddr = addr
-	}
-	return d.DialContext(ctx, network, e.cfg.Address)
-}
-
 // handshake exchanges keys and authenticates on a connection, which it closes
 // if that fails. A watchdog closes it, and the agent's, when ctx ends: neither
 // a server that says nothing, or one byte a second, nor a hung agent keeps it.
-func (e *entry) handshake(ctx context.Context, conn net.Conn) (*link, error) {
+func (e *entry) handshake(ctx context.Context, conn net.Conn, hosts *hostKeys) (*link, error) {
 	log := e.log()
 	w := newWire(conn)
-	hosts, err := loadHostKeys(&e.cfg, log)
-	if err != nil {
-		w.die(err)
-		return nil, &connectError{classRefused, err}
-	}
 	auth := newAuthenticator(&e.cfg, log)
 	defer auth.close()
 	stop := context.AfterFunc(ctx, func() {
@@ -146,21 +137,19 @@ func (e *entry) handshake(ctx context.Context, conn net.Conn) (*link, error) {
 // explainHandshake turns a handshake's error into one that says at which point
 // it failed, with its class.
 func (e *entry) explainHandshake(ctx context.Context, w *wire, hosts *hostKeys, auth *authenticator, err error) error {
-	var hostKey *HostKeyError
-	if errors.As(err, &hostKey) {
+	if hostKey, ok := errors.AsType[*HostKeyError](err); ok {
 		return &connectError{classRefused, hostKey}
 	}
-	if ctx.Err() == nil {
-		err = auth.explain(err)
-		var refused *AuthError
-		if errors.As(err, &refused) {
-			return &connectError{classRefused, refused}
-		}
+	explained := auth.explain(err)
+	if refused, ok := errors.AsType[*AuthError](explained); ok {
+		return &connectError{classRefused, refused}
 	}
 	class, stage := classProtocol, "in the key exchange"
 	switch {
 	case w.lastHeard() == 0:
 		class, stage = classNetwork, "it accepted the connection, but sent no SSH banner"
+	case explained != err: //nolint:errorlint // identity: the agent kept us waiting
+		stage = "in the authentication, " + strings.TrimSuffix(explained.Error(), ": "+err.Error())
 	case hosts.accepted() != nil:
 		stage = "in the authentication"
 	}

@@ -12,7 +12,8 @@
 //	place.go      which connection a new channel opens on; taking over and draining
 //	gate.go       one connect at a time per bastion, and its failures
 //	backoff.go    when to try again, by class of failure
-//	connect.go    one connect: TCP, handshake, authentication, watchdog
+//	connect.go    one connect: handshake, authentication, watchdog
+//	dialtcp.go    its TCP connection
 //	link.go       link: one SSH connection
 //	keepalive.go  probing a link, and closing it when it is dead
 //	open.go       opening a channel on a link

@@ -6,10 +6,13 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -246,6 +249,47 @@ func TestBadHandshakes(t *testing.T) {
 			}
 			bastion.Misbehave(sshtest.Faults{})
 		})
+	}
+}
+
+// TestFingerprintOfAnotherKey: a host_key that pins one of several keys by its
+// fingerprint works whichever the bastion would show first.
+func TestFingerprintOfAnotherKey(t *testing.T) {
+	key := sshtest.NewKey()
+	ed, ecdsa, rsa := sshtest.NewKey(), sshtest.NewECDSAKey(), sshtest.NewRSAKey(2048)
+	bastion := bastionFor(t, key, func(o *sshtest.BastionOptions) { o.HostKeys = []ssh.Signer{ed, ecdsa, rsa} })
+	addr := listen(t, echo)
+	for _, pinned := range []*sshtest.Key{ed, ecdsa, rsa} {
+		roundTrip(t, dial(t, open(t, configFor(t, key, pinned.Fingerprint(), bastion.Addr()), quick()), addr))
+	}
+	h := open(t, configFor(t, key, sshtest.NewKey().Fingerprint(), bastion.Addr()), quick())
+	_, err := dialFor(t, h, addr, 10*time.Second)
+	var hostKey *HostKeyError
+	if !errors.As(err, &hostKey) {
+		t.Errorf("got %v, want a HostKeyError", err)
+	}
+}
+
+// TestConnectHungAgent: an agent that accepts and says nothing keeps a connect no
+// longer than connect_timeout, and is named.
+func TestConnectHungAgent(t *testing.T) {
+	key := sshtest.NewKey()
+	bastion := bastionFor(t, key, nil)
+	path := filepath.Join(t.TempDir(), "agent")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	cfg := configFor(t, key, bastion.HostKeyFingerprint(), bastion.Addr())
+	cfg.IdentityFiles, cfg.IdentitiesOnly, cfg.IdentityAgent = nil, false, path
+	set := quick()
+	set.ConnectTimeout = 300 * time.Millisecond
+	_, err = dialFor(t, open(t, cfg, set), "web:80", 10*time.Second)
+	for _, want := range []string{"waiting for the agent at", path, "within connect_timeout (300ms)"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %v", want, err)
+		}
 	}
 }
 
