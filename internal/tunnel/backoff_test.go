@@ -179,30 +179,31 @@ func TestBackoffProtocol(t *testing.T) {
 // TestFailureLogDoesNotFlood: a bastion that is down for a day with requests
 // coming is a warning now and then.
 func TestFailureLogDoesNotFlood(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		var set Settings
-		logs := observed(&set)
-		cfg := Config{Name: "test", Address: t.Name() + ":22", DialContext: func(context.Context, string, string) (net.Conn, error) {
-			return nil, errRefusedPort
-		}}
-		h := Open(cfg, set, nil)
-		h.Start()
-		for range 24 * 360 {
-			_, _ = h.Dial(t.Context(), Target{Network: "tcp", Address: "web:80"})
-			time.Sleep(10 * time.Second)
-		}
-		h.Close()
-		synctest.Wait()
-		loud := 0
-		for _, e := range logs.All() {
-			if e.Level >= zapcore.InfoLevel {
-				loud++
+	for _, lazy := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			set := Settings{Lazy: lazy}
+			logs := observed(&set)
+			cfg := Config{Name: "test", Address: t.Name() + ":22"}
+			refusedPort(&cfg)
+			h := Open(cfg, set, nil)
+			h.Start()
+			for range 24 * 360 {
+				_, _ = h.Dial(t.Context(), Target{Network: "tcp", Address: "web:80"})
+				time.Sleep(10 * time.Second)
 			}
-		}
-		if most := int(24*time.Hour/remindEvery) + 5; loud == 0 || loud > most {
-			t.Errorf("%d lines at info or above in a day, want at most %d", loud, most)
-		}
-	})
+			h.Close()
+			synctest.Wait()
+			loud := 0
+			for _, e := range logs.All() {
+				if e.Level >= zapcore.InfoLevel {
+					loud++
+				}
+			}
+			if most := int(24*time.Hour/remindEvery) + 5; loud == 0 || loud > most {
+				t.Errorf("lazy %t: %d lines at info or above in a day, want at most %d", lazy, loud, most)
+			}
+		})
+	}
 }
 
 // TestDialTimesOutWhileConnecting: a dial's context bounds its wait, and what

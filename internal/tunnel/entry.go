@@ -31,6 +31,9 @@ type entry struct {
 	// wake tells maintain that there may be something to do.
 	wake chan struct{}
 
+	// failures is maintain's, of which there is one at a time.
+	failures failureLog
+
 	// refs is guarded by registry.mu.
 	refs int
 

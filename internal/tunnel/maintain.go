@@ -42,12 +42,11 @@ func (e *entry) nudge() {
 // maintain gets the entry a connection, for as long as one is wanted. It
 // returns when none is: there is one, nobody asks, or the entry has ended.
 func (e *entry) maintain() {
-	var log failureLog
 	for e.awaitTurn() {
 		start := time.Now()
 		l, err := e.connect()
 		if err != nil {
-			e.connectFailed(err, start, &log)
+			e.connectFailed(err, start)
 			continue
 		}
 		e.connected(l, time.Since(start))
@@ -91,33 +90,19 @@ func (e *entry) awaitTurn() bool {
 // connected puts a new connection into service.
 func (e *entry) connected(l *link, took time.Duration) {
 	e.gate.succeeded(e.key)
-	e.mu.Lock()
-	ended := e.ctx.Err() != nil
-	l.retired = ended
-	msg, downtime := "connected", time.Duration(0)
-	if !e.lostAt.IsZero() {
-		msg, downtime = "reconnected", time.Since(e.lostAt)
-	}
-	if e.current != nil {
-		msg, downtime = "connection replaced", 0
-	}
-	e.lostAt = time.Time{}
-	log := e.logger()
-	e.mu.Unlock()
-	if ended {
-		l.wire.die(ErrClosed)
+	msg, downtime := e.takeOver(l)
+	if msg == "" {
 		return
 	}
 	fields := append([]zap.Field{zap.Duration("duration", took)}, l.about...)
 	if downtime > 0 {
 		fields = append(fields, zap.Duration("downtime", downtime))
 	}
-	log.Info(msg, fields...)
-	e.takeOver(l)
+	e.log().Info(msg, fields...)
 }
 
 // connectFailed records why an attempt failed and when the next one is due.
-func (e *entry) connectFailed(err error, start time.Time, log *failureLog) {
+func (e *entry) connectFailed(err error, start time.Time) {
 	set := e.settings()
 	if e.ctx.Err() != nil {
 		return
@@ -138,7 +123,7 @@ func (e *entry) connectFailed(err error, start time.Time, log *failureLog) {
 	logger := e.logger()
 	e.broadcast()
 	e.mu.Unlock()
-	log.write(logger, err, n, delay)
+	e.failures.write(logger, err, n, delay)
 }
 
 // failureLog keeps a bastion that is down for a day from filling the log: the

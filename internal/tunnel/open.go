@@ -225,9 +225,23 @@ func (l *link) openError(r *openRequest, err error) error {
 			e.Detail = "nothing listens there, as seen from the bastion"
 		case OpenUnknownName:
 			e.Detail = "the bastion cannot resolve the name"
+		case OpenFailed:
+			e.Detail = unsaidReason(r.target.Network, e.Detail)
 		}
 	}
 	return e
+}
+
+// unsaidReason says what it can be when the bastion does not tell. sshd says
+// "open failed" of whatever goes wrong before it waits for the target.
+func unsaidReason(network, said string) string {
+	if said != "" && !strings.EqualFold(said, "open failed") && !strings.EqualFold(said, "connect failed") {
+		return said
+	}
+	if network == "unix" {
+		return "no such socket, no permission for it, or AllowStreamLocalForwarding off on the bastion; see the bastion's log"
+	}
+	return "the bastion does not say why; it may have no route to the target: see the bastion's log"
 }
 
 // connectReason reads the text that servers send with "connect failed": the

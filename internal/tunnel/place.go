@@ -25,11 +25,25 @@ func (e *entry) place(Class) *link {
 }
 
 // takeOver makes a new connection the current one and lets the one before it
-// drain.
-func (e *entry) takeOver(l *link) {
+// drain. It returns what there is to log of it.
+func (e *entry) takeOver(l *link) (msg string, downtime time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.ctx.Err() != nil {
+		l.retired = true
+		go l.wire.die(ErrClosed) // not under mu: it closes a socket
+		return "", 0
+	}
 	old := e.current
+	switch {
+	case old != nil:
+		msg = "connection replaced"
+	case !e.lostAt.IsZero():
+		msg, downtime = "reconnected", time.Since(e.lostAt)
+	default:
+		msg = "connected"
+	}
+	e.lostAt = time.Time{}
 	e.current = l
 	e.links = append(e.links, l)
 	e.failed, e.asked = nil, false
@@ -40,13 +54,14 @@ func (e *entry) takeOver(l *link) {
 	l.generation = e.generation
 	e.replacing = ""
 	e.broadcast()
+	return msg, downtime
 }
 
 // replace asks for a new connection to take over from l.
 func (e *entry) replace(l *link, reason string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if l != e.current || e.replacing != "" {
+	if l != e.current || e.replacing != "" || !e.held {
 		return
 	}
 	e.replacing = reason
