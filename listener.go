@@ -5,6 +5,7 @@ package sshtunnel
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"time"
 
@@ -109,6 +110,9 @@ const (
 	forwardDialTimeout = 10 * time.Second
 )
 
+// errForwardDial is the cause of a dial that took too long.
+var errForwardDial = fmt.Errorf("no answer within %s", forwardDialTimeout)
+
 // forward connects a client to the target. It returns when both directions
 // have ended, when either connection breaks or is closed at the process's
 // exit, or when the target cannot be reached. A reload does not end it.
@@ -135,7 +139,7 @@ func (w *ListenerWrapper) forward(client net.Conn) {
 		target.Originator = addr.AddrPort()
 	}
 	// Not the context of the configuration, which a reload cancels.
-	ctx, cancel := context.WithTimeout(context.Background(), forwardDialTimeout)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), forwardDialTimeout, errForwardDial)
 	channel, err := w.tunnel.Dial(ctx, target)
 	cancel()
 	if err != nil {
@@ -143,7 +147,6 @@ func (w *ListenerWrapper) forward(client net.Conn) {
 		reset(client)
 		return
 	}
-	defer trackConn(channel)()
 
 	logger.Debug("connection opened")
 	start := time.Now()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"math"
 	"net"
 	"net/http"
@@ -27,7 +28,8 @@ func (t *Transport) dial(ctx context.Context, network, address string) (net.Conn
 	if err != nil {
 		return nil, newDialError(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(t.DialTimeout))
+	timeout := time.Duration(t.DialTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within dial_timeout (%s)", timeout))
 	defer cancel()
 
 	conn, err := t.tunnel.Dial(ctx, target)
@@ -118,8 +120,8 @@ func (e *dialError) Unwrap() []error {
 // seconds, for a Retry-After header in handle_errors.
 const retryAfterPlaceholder = "http.reverse_proxy.ssh_tunnel.retry_after"
 
-// setRetryAfter sets or clears the placeholder, of which there is one for all
-// tries of a request.
+// setRetryAfter sets or empties the placeholder, of which there is one for all
+// tries of a request. Were it not set, its name would stand in the header.
 func setRetryAfter(req *http.Request, err error) {
 	repl, ok := req.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
@@ -128,6 +130,6 @@ func setRetryAfter(req *http.Request, err error) {
 	if e, ok := errors.AsType[*dialError](err); ok && e.retryAfter > 0 {
 		repl.Set(retryAfterPlaceholder, int(math.Ceil(e.retryAfter.Seconds())))
 	} else {
-		repl.Delete(retryAfterPlaceholder)
+		repl.Set(retryAfterPlaceholder, "")
 	}
 }

@@ -34,11 +34,11 @@ func TestDialErrors(t *testing.T) {
 		"down after a timeout": {&tunnel.DownError{Tunnel: "t", Cause: &tunnel.TimeoutError{Cause: context.DeadlineExceeded}}, 503, 1},
 		"down when cancelled":  {&tunnel.DownError{Tunnel: "t", Cause: context.Canceled, RetryAfter: time.Minute}, 503, 60},
 		"closed":               {tunnel.ErrClosed, 503, 1},
-		"timeout":              {&tunnel.TimeoutError{Tunnel: "t", Doing: "opening", Cause: context.DeadlineExceeded}, 504, nil},
-		"cancelled":            {&tunnel.TimeoutError{Tunnel: "t", Doing: "opening", Cause: context.Canceled}, 504, nil},
-		"refused":              {&tunnel.OpenError{Tunnel: "t", Target: "web:80", Reason: tunnel.OpenRefused}, 502, nil},
-		"unreachable slowly":   {&tunnel.OpenError{Tunnel: "t", Target: "web:80", Reason: tunnel.OpenTimedOut}, 502, nil},
-		"bare cancellation":    {context.Canceled, 502, nil},
+		"timeout":              {&tunnel.TimeoutError{Tunnel: "t", Doing: "opening", Cause: context.DeadlineExceeded}, 504, ""},
+		"cancelled":            {&tunnel.TimeoutError{Tunnel: "t", Doing: "opening", Cause: context.Canceled}, 504, ""},
+		"refused":              {&tunnel.OpenError{Tunnel: "t", Target: "web:80", Reason: tunnel.OpenRefused}, 502, ""},
+		"unreachable slowly":   {&tunnel.OpenError{Tunnel: "t", Target: "web:80", Reason: tunnel.OpenTimedOut}, 502, ""},
+		"bare cancellation":    {context.Canceled, 502, ""},
 	} {
 		for _, config := range []string{`{}`, `{"network_proxy": {"from": "url", "url": "http://proxy:3128"}}`} {
 			t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package sshtunnel
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -45,57 +46,57 @@ func TestNoDirectDial(t *testing.T) {
 	keyFile, certFile := clientCert(t, ca)
 	for _, tt := range []struct {
 		config string
-		want   string // the address that is dialed
+		want   string // the address that is dialed, if it is not the upstream's
 	}{
-		{`{}`, address},
-		{`{"network_proxy": {"from": "none"}}`, address},
+		{`{}`, ""},
+		{`{"network_proxy": {"from": "none"}}`, ""},
 		{`{` + fmt.Sprintf(network, "http") + `}`, proxyAddress},
 		{`{` + fmt.Sprintf(network, "https") + `}`, proxyAddress},
 		{`{` + fmt.Sprintf(network, "socks5") + `}`, proxyAddress},
 		{`{` + fmt.Sprintf(network, "socks5h") + `, "tls": {}}`, proxyAddress},
 		{`{` + fmt.Sprintf(network, "http") + `, "tls": {"server_name": "{http.vars.x}"}, "proxy_protocol": "v1"}`, proxyAddress},
 		{`{"forward_proxy_url": "http://` + proxyAddress + `"}`, proxyAddress},
-		{`{"tls": {}}`, address},
-		{`{"tls": {"insecure_skip_verify": true, "handshake_timeout": 1000000000, "renegotiation": "freely", "curves": ["x25519"]}}`, address},
-		{`{"tls": {"server_name": "a.test"}}`, address},
-		{`{"tls": {"server_name": "{http.vars.x}"}}`, address},
-		{`{"tls": {"except_ports": ["` + port + `"]}}`, address},
-		{`{"tls": {"client_certificate_file": "` + certFile + `", "client_certificate_key_file": "` + keyFile + `"}}`, address},
-		{`{"tls": {}, "proxy_protocol": "v2"}`, address},
-		{`{"proxy_protocol": "v1"}`, address},
-		{`{"tls": {}, "versions": ["2"]}`, address},
-		{`{"tls": {}, "versions": ["1.1"]}`, address},
-		{`{"versions": ["h2c", "2"]}`, address},
-		{`{"keep_alive": {"enabled": false, "max_idle_conns": 1, "max_idle_conns_per_host": 1, "idle_timeout": 1000000000}}`, address},
-		{`{"compression": false, "max_conns_per_host": 1, "max_response_header_size": 1, "write_buffer_size": 1, "read_buffer_size": 1}`, address},
-		{`{"read_timeout": 1000000000, "write_timeout": 1000000000, "dial_timeout": 1000000000}`, address},
-		{`{"response_header_timeout": 1000000000, "expect_continue_timeout": 1000000000}`, address},
+		{`{"tls": {}}`, ""},
+		{`{"tls": {"insecure_skip_verify": true, "handshake_timeout": 1000000000, "renegotiation": "freely", "curves": ["x25519"]}}`, ""},
+		{`{"tls": {"server_name": "a.test"}}`, ""},
+		{`{"tls": {"server_name": "{http.vars.x}"}}`, ""},
+		{`{"tls": {"except_ports": ["` + port + `"]}}`, ""},
+		{`{"tls": {"client_certificate_file": "` + certFile + `", "client_certificate_key_file": "` + keyFile + `"}}`, ""},
+		{`{"tls": {}, "proxy_protocol": "v2"}`, ""},
+		{`{"proxy_protocol": "v1"}`, ""},
+		{`{"tls": {}, "versions": ["2"]}`, ""},
+		{`{"tls": {}, "versions": ["1.1"]}`, ""},
+		{`{"versions": ["h2c", "2"]}`, ""},
+		{`{"keep_alive": {"enabled": false, "max_idle_conns": 1, "max_idle_conns_per_host": 1, "idle_timeout": 1000000000}}`, ""},
+		{`{"compression": false, "max_conns_per_host": 1, "max_response_header_size": 1, "write_buffer_size": 1, "read_buffer_size": 1}`, ""},
+		{`{"read_timeout": 1000000000, "write_timeout": 1000000000, "dial_timeout": 1000000000}`, ""},
+		{`{"response_header_timeout": 1000000000, "expect_continue_timeout": 1000000000}`, ""},
 	} {
 		t.Run(tt.config, func(t *testing.T) {
 			tun := &fakeTunnel{err: errors.New("not through here")}
 			tr := newTransport(t, tun, tt.config)
 			vars := map[string]any{proxyProtocolInfoVar: reverseproxy.ProxyProtocolInfo{AddrPort: netip.MustParseAddrPort("192.0.2.1:1")}}
-			for _, to := range []string{"//" + address + "/", "http://" + address + "/", "https://" + address + "/"} {
-				for _, upgrade := range []bool{false, true} {
-					req := request(t, "GET", to, vars)
-					if upgrade {
-						req.Header.Set("Connection", "Upgrade")
-						req.Header.Set("Upgrade", "websocket")
+			// net/http has no proxy for a loopback address; the other leads
+			// nowhere, but it would to the proxy.
+			for _, host := range []string{address, "upstream.test:" + port} {
+				for _, scheme := range []string{"", "http:", "https:"} {
+					for _, upgrade := range []string{"", "websocket"} {
+						req := request(t, "GET", scheme+"//"+host+"/", vars)
+						if upgrade != "" {
+							req.Header.Set("Connection", "Upgrade")
+							req.Header.Set("Upgrade", upgrade)
+						}
+						before := len(tun.dialed())
+						res, err := tr.RoundTrip(req)
+						if err == nil {
+							res.Body.Close()
+							t.Errorf("%s: got an answer", req.URL)
+						}
+						want := cmp.Or(tt.want, host)
+						if got := tun.dialed()[before:]; len(got) != 1 || got[0].Address != want {
+							t.Errorf("%s: dialed %+v through the tunnel, want %s", req.URL, got, want)
+						}
 					}
-					res, err := tr.RoundTrip(req)
-					if err == nil {
-						res.Body.Close()
-						t.Errorf("%s: got an answer", to)
-					}
-				}
-			}
-			got := tun.dialed()
-			if len(got) != 6 {
-				t.Errorf("%d dials through the tunnel, want 6", len(got))
-			}
-			for _, target := range got {
-				if target.Address != tt.want {
-					t.Errorf("dialed %s, want %s", target.Address, tt.want)
 				}
 			}
 		})

@@ -3,7 +3,6 @@ package sshtunnel
 import (
 	"crypto/tls"
 	"io"
-	"net/http"
 	"testing"
 	"time"
 
@@ -12,23 +11,23 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
-// begin starts a request whose response goes on until it is closed.
-func begin(t *testing.T, tr *Transport, address string) *http.Response {
+// begin starts a request and returns its response, which goes on until closed.
+func begin(t *testing.T, tr *Transport, address string) io.ReadCloser {
 	t.Helper()
 	res, err := tr.RoundTrip(request(t, "GET", "//"+address+"/stream/1000000?chunk=10&every=10ms", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res
+	return res.Body
 }
 
 // finish reads a little of a response, and closes it.
-func finish(t *testing.T, res *http.Response) {
+func finish(t *testing.T, body io.ReadCloser) {
 	t.Helper()
-	if _, err := io.ReadFull(res.Body, make([]byte, 50)); err != nil {
+	if _, err := io.ReadFull(body, make([]byte, 50)); err != nil {
 		t.Errorf("a request in flight was cut: %v", err)
 	}
-	_ = res.Body.Close()
+	_ = body.Close()
 }
 
 // TestGenerations replaces the connection of a tunnel while requests are under

@@ -24,7 +24,6 @@ func TestTransportTLS(t *testing.T) {
 	ca := sshtest.NewCA()
 	web := sshtest.NewWeb(t, sshtest.WebOptions{TLS: &tls.Config{Certificates: []tls.Certificate{ca.Issue("a.test", "b.test", "127.0.0.1")}}})
 	trust := `"ca": {"provider": "file", "pem_files": ["` + sshtest.WriteFile(t, "ca.pem", ca.PEM()) + `"]}`
-	withInfo := func(req *http.Request) *http.Request { return withUpstream(req, web.Addr()) }
 
 	for _, tt := range []struct {
 		name, config string
@@ -79,13 +78,17 @@ func TestTransportTLS(t *testing.T) {
 	})
 
 	t.Run("unknown authority", func(t *testing.T) {
-		tr := newTransport(t, new(fakeTunnel), `{"tls": {}}`)
-		res, err := tr.RoundTrip(withInfo(request(t, "GET", "//"+web.Addr()+"/", nil)))
+		tun := new(fakeTunnel)
+		tr := newTransport(t, tun, `{"tls": {}}`)
+		res, err := tr.RoundTrip(request(t, "GET", "//"+web.Addr()+"/", nil))
 		if err == nil {
 			res.Body.Close()
 		}
 		if err == nil || !strings.Contains(err.Error(), "TLS handshake with upstream: ") || caddyhttp.Error(500, err).StatusCode != 502 {
 			t.Errorf("got error %v", err)
+		}
+		if n := tun.open.Load(); n != 0 {
+			t.Errorf("%d channels left open", n)
 		}
 	})
 

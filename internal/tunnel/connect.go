@@ -125,7 +125,7 @@ func (e *entry) handshake(ctx context.Context, conn net.Conn, hosts *hostKeys) (
 		zap.String("auth", auth.used()),
 	}
 	if key := hosts.accepted(); key != nil {
-		about = append(about, zap.String("host_key", ssh.FingerprintSHA256(key)))
+		about = append(about, zap.String("host_key", ssh.FingerprintSHA256(plainKey(key))))
 	}
 	if m, ok := sc.(ssh.AlgorithmsConnMetadata); ok {
 		a := m.Algorithms()

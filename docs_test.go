@@ -1,0 +1,364 @@
+package sshtunnel
+
+// docs_test.go holds README.md to what the code does: its Caddyfiles, JSON,
+// tables of options, texts of errors and logs, and dependencies.
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// fence is a block of code of the README.
+type fence struct {
+	line    int
+	lang    string // with what comes after it, as in "caddyfile tunnel"
+	content string
+}
+
+// around is what makes a whole Caddyfile of a fence, by what its language says
+// that it is a part of.
+var around = map[string]string{
+	"caddyfile":        "%s",
+	"caddyfile global": "{\n%s}\n:443 {\n}\n",
+	"caddyfile tunnel": "{\nssh_tunnel {\ntunnel prod bastion.example.com {\n%s}\n}\n}\n",
+	"caddyfile site":   ":80 {\n%s}\n",
+}
+
+// TestReadmeExamples adapts the Caddyfiles of the README, and validates those
+// that are whole. JSON after one of them is a part of what that adapts to.
+func TestReadmeExamples(t *testing.T) {
+	home := t.TempDir()
+	if err := os.Mkdir(filepath.Join(home, ".ssh"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{"id_ed25519": sshtest.NewKey().PEM(""), "known_hosts": nil} {
+		if err := os.WriteFile(filepath.Join(home, ".ssh", name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("HOME", home)
+	t.Setenv("PASSPHRASE", "x")
+
+	var config any // of the Caddyfile before
+	counts := make(map[string]int)
+	for _, f := range readmeFences(t) {
+		counts[f.lang]++
+		switch {
+		case strings.HasPrefix(f.lang, "caddyfile"):
+			whole, ok := around[f.lang]
+			if !ok {
+				t.Errorf("README.md:%d: unknown kind of Caddyfile %q", f.line, f.lang)
+				continue
+			}
+			if formatted := caddyfile.Format([]byte(f.content)); string(formatted) != f.content {
+				t.Errorf("README.md:%d: not as caddy fmt has it:\n%s", f.line, formatted)
+			}
+			adapted, err := adapt(fmt.Sprintf(whole, f.content))
+			if err != nil {
+				t.Errorf("README.md:%d: %v", f.line, err)
+				continue
+			}
+			if f.lang == "caddyfile" {
+				// Not with what this machine happens to have there.
+				if err := load(bytes.ReplaceAll(adapted, []byte("/etc/caddy/"), []byte(filepath.ToSlash(home)+"/"))); err != nil {
+					t.Errorf("README.md:%d: %v", f.line, err)
+				}
+			}
+			config = parseJSON(t, adapted)
+		case f.lang == "json":
+			if !containsValue(config, parseJSON(t, []byte(f.content))) {
+				t.Errorf("README.md:%d: no part of what the Caddyfile before it adapts to", f.line)
+			}
+		}
+	}
+	if counts["caddyfile"] == 0 || counts["json"] == 0 {
+		t.Errorf("too few examples were found: %v", counts)
+	}
+}
+
+// TestReadmeBegins checks that the README begins with the least that works.
+func TestReadmeBegins(t *testing.T) {
+	golden, err := os.ReadFile("testdata/ten_lines.caddyfiletest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tenLines, _, _ := strings.Cut(string(golden), "----------\n")
+	first := readmeFences(t)[0]
+	if first.content != tenLines {
+		t.Errorf("the first Caddyfile is\n%s\nwant\n%s", first.content, tenLines)
+	}
+	if last := first.line + strings.Count(first.content, "\n"); last > 20 {
+		t.Errorf("the first Caddyfile ends on line %d, want it within the first 20", last)
+	}
+}
+
+func TestReadmeTunnelOptions(t *testing.T) {
+	section := readmeSection(t, "The app block")
+	rows := tableRows(section)
+	usages := make(map[string]string)
+	for _, row := range rows {
+		usages[code(row[0])] = code(row[1])
+	}
+	want := make(map[string]string)
+	for name, opt := range tunnelOptions {
+		want[name] = opt.usage
+	}
+	if !maps.Equal(usages, want) {
+		t.Errorf("options and their arguments are\n%v\nwant\n%v", usages, want)
+	}
+	if len(rows) != len(usages) {
+		t.Error("an option has two rows")
+	}
+
+	_, notYet, _ := strings.Cut(section, "\nNot yet")
+	notYet, _, _ = strings.Cut(notYet, "\n")
+	sameNames(t, "options that are not supported", codes(notYet), unsupportedOptions)
+}
+
+func TestReadmeTransportOptions(t *testing.T) {
+	var all, refused []string
+	for _, row := range tableRows(readmeSection(t, "The transport")) {
+		switch name := code(row[0]); row[1] {
+		case "works":
+			all = append(all, name)
+		case "refused":
+			refused = append(refused, name)
+			if !strings.Contains(name, " ") { // "versions 3" is but a value
+				all = append(all, name)
+			}
+		}
+	}
+	var want []string
+	for _, o := range refusedOptions {
+		want = append(want, o.name)
+	}
+	sameNames(t, "refused options", refused, want)
+	sameNames(t, "options of the http transport", all, httpTransportOptions(t))
+}
+
+// httpTransportOptions returns the options of Caddy's http transport, from the
+// source that it was built from: those of a newer Caddy have to be classified,
+// too.
+func httpTransportOptions(t *testing.T) (options []string) {
+	t.Helper()
+	parse := reflect.ValueOf((*reverseproxy.HTTPTransport).UnmarshalCaddyfile)
+	file, _ := runtime.FuncForPC(parse.Pointer()).FileLine(parse.Pointer())
+	source, err := os.ReadFile(file)
+	if err != nil {
+		t.Skipf("Caddy's source is not where it was built, as with -trimpath: %v", err)
+	}
+	_, function, _ := strings.Cut(string(source), "func (h *HTTPTransport) UnmarshalCaddyfile(")
+	function, _, _ = strings.Cut(function, "\n}\n")
+	for _, m := range regexp.MustCompile(`(?m)^\t\tcase "(\w+)":`).FindAllStringSubmatch(function, -1) {
+		options = append(options, m[1])
+	}
+	return options
+}
+
+// TestReadmeTexts checks that what the README quotes of errors and logs is in
+// the source, around what is left out of it.
+func TestReadmeTexts(t *testing.T) {
+	var source strings.Builder
+	for _, pattern := range []string{"*.go", "internal/tunnel/*.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			source.Write(text)
+		}
+	}
+	// What other packages say, and what is put together.
+	source.WriteString("dial tcp, connect, connection refused, ssh, handshake failed, no answer within connect_timeout")
+	between := regexp.MustCompile(`[…"(){};:]+`)
+
+	var texts []string
+	for _, row := range tableRows(readmeSection(t, "Logs")) {
+		texts = append(texts, code(row[1]))
+	}
+	for _, row := range tableRows(readmeSection(t, "Troubleshooting")) {
+		texts = append(texts, code(row[0]))
+	}
+	if len(texts) < 10 {
+		t.Fatalf("only %d texts were found", len(texts))
+	}
+	for _, text := range texts {
+		for _, part := range between.Split(text, -1) {
+			part = strings.Trim(part, ` ,`)
+			if !strings.Contains(source.String(), part) {
+				t.Errorf("%q: %q is not in the source", text, part)
+			}
+		}
+	}
+}
+
+func TestReadmeDependencies(t *testing.T) {
+	gomod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var direct, listed []string
+	for _, m := range regexp.MustCompile(`(?m)^(?:require )?\t?(\S+) v\S+$`).FindAllStringSubmatch(string(gomod), -1) {
+		direct = append(direct, m[1])
+	}
+	for _, row := range tableRows(readmeSection(t, "Dependencies")) {
+		listed = append(listed, code(row[0]))
+	}
+	sameNames(t, "dependencies", listed, direct)
+}
+
+// TestReadmeLinks checks the README's links to its sections and to files.
+func TestReadmeLinks(t *testing.T) {
+	readme := readReadme(t)
+	anchors := make(map[string]bool)
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(readme, -1) {
+		plain := regexp.MustCompile(`[^\w\- ]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		anchors[strings.ReplaceAll(plain, " ", "-")] = true
+	}
+	for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(readme, -1) {
+		anchor, isAnchor := strings.CutPrefix(m[1], "#")
+		switch {
+		case isAnchor && !anchors[anchor]:
+			t.Errorf("no section %q", m[1])
+		case !isAnchor && !strings.Contains(m[1], "://"):
+			if _, err := os.Stat(m[1]); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func readReadme(t *testing.T) string {
+	t.Helper()
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(readme)
+}
+
+func readmeFences(t *testing.T) (fences []fence) {
+	t.Helper()
+	open := false
+	number := 0
+	for line := range strings.Lines(readReadme(t)) {
+		number++
+		lang, isFence := strings.CutPrefix(line, "```")
+		switch {
+		case isFence && !open:
+			fences = append(fences, fence{line: number, lang: strings.TrimSpace(lang)})
+			open = true
+		case isFence:
+			open = false
+		case open:
+			fences[len(fences)-1].content += line
+		}
+	}
+	if open || len(fences) == 0 {
+		t.Fatal("README.md has no fences, or one that is not closed")
+	}
+	return fences
+}
+
+// readmeSection returns what is below a heading of the second level.
+func readmeSection(t *testing.T, heading string) string {
+	t.Helper()
+	_, section, ok := strings.Cut(readReadme(t), "\n## "+heading+"\n")
+	if !ok {
+		t.Fatalf("README.md has no section %q", heading)
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	return section
+}
+
+// tableRows returns the cells of all tables of a text, their heads left out.
+func tableRows(text string) (rows [][]string) {
+	const bar = "\x00" // an escaped one, which does not separate
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "|") {
+			continue
+		}
+		if strings.HasPrefix(line, "|-") { // what came before it was the head
+			rows = rows[:len(rows)-1]
+			continue
+		}
+		cells := strings.Split(strings.ReplaceAll(line, `\|`, bar), "|")
+		cells = cells[1 : len(cells)-1]
+		for i, cell := range cells {
+			cells[i] = strings.ReplaceAll(strings.TrimSpace(cell), bar, "|")
+		}
+		rows = append(rows, cells)
+	}
+	return rows
+}
+
+// code returns the first piece of code in a text, or "".
+func code(text string) string {
+	if pieces := codes(text); len(pieces) > 0 {
+		return pieces[0]
+	}
+	return ""
+}
+
+// codes returns all pieces of code in a text.
+func codes(text string) (pieces []string) {
+	for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(text, -1) {
+		pieces = append(pieces, m[1])
+	}
+	return pieces
+}
+
+// sameNames compares two lists, whatever their order.
+func sameNames(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	slices.Sort(got)
+	if want = slices.Sorted(slices.Values(want)); !slices.Equal(got, want) {
+		t.Errorf("README.md: %s are\n%q\nwant\n%q", what, got, want)
+	}
+}
+
+func parseJSON(t *testing.T, data []byte) (value any) {
+	t.Helper()
+	if err := json.Unmarshal(data, &value); err != nil {
+		t.Fatalf("%v:\n%s", err, data)
+	}
+	return value
+}
+
+// containsValue tells whether a JSON value is another one or has it within.
+func containsValue(value, part any) bool {
+	if reflect.DeepEqual(value, part) {
+		return true
+	}
+	has := func(v any) bool { return containsValue(v, part) }
+	switch v := value.(type) {
+	case []any:
+		return slices.ContainsFunc(v, has)
+	case map[string]any:
+		return slices.ContainsFunc(slices.Collect(maps.Values(v)), has)
+	}
+	return false
+}

@@ -1,0 +1,351 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// caddy_test.go builds Caddy, runs it and looks at it.
+
+// patience is how long anything may take for which a test has no limit of its
+// own.
+const patience = 20 * time.Second
+
+// logShown is how much of Caddy's log a failed test shows.
+const logShown = 64 << 10
+
+// binary returns the path of Caddy with this module.
+var binary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(buildDir, "caddy")
+	out, err := exec.Command("go", "build", raceFlag, "-o", path, "../../cmd/caddy").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building caddy: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// buildDir is where it is built.
+var buildDir string
+
+func TestMain(m *testing.M) {
+	var err error
+	if buildDir, err = os.MkdirTemp("", "e2e"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(buildDir)
+	os.Exit(code)
+}
+
+// caddy is a Caddy process with a home of its own.
+type caddy struct {
+	t      *testing.T
+	home   string         // $HOME; the directories of $XDG_* are in it
+	port   int            // a free one, for sites
+	env    []string       // more of the environment
+	netns  *sshtest.Netns // where it runs. Default: in no other than we
+	client *http.Client   // for sites
+	admin  *http.Client   // for the admin API, at any address
+
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when cmd has ended
+}
+
+// newCaddy prepares a Caddy that is not running yet.
+func newCaddy(t *testing.T, env ...string) *caddy {
+	t.Helper()
+	c := &caddy{t: t, home: t.TempDir(), port: freePort(t), env: env}
+	c.client = &http.Client{
+		Transport: &http.Transport{MaxIdleConnsPerHost: 100, ExpectContinueTimeout: patience},
+		Timeout:   patience,
+	}
+	c.admin = &http.Client{
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", c.adminSocket())
+			},
+			DisableKeepAlives: true, // each configuration has its own admin server
+		},
+		Timeout: patience,
+	}
+	t.Cleanup(c.client.CloseIdleConnections)
+	return c
+}
+
+// startCaddy starts one with the Caddyfile that config returns.
+func startCaddy(t *testing.T, config func(c *caddy) string, env ...string) *caddy {
+	t.Helper()
+	c := newCaddy(t, env...)
+	c.start(config(c))
+	return c
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func (c *caddy) adminSocket() string { return filepath.Join(c.home, "admin.sock") }
+func (c *caddy) logFile() string     { return filepath.Join(c.home, "log") }
+
+// autosave is where Caddy keeps the last configuration.
+func (c *caddy) autosave() string { return filepath.Join(c.home, "config/caddy/autosave.json") }
+
+// configured returns a caddy command that reads a Caddyfile.
+func (c *caddy) configured(caddyfile string, args ...string) *exec.Cmd {
+	c.t.Helper()
+	file := filepath.Join(c.home, "Caddyfile")
+	if err := os.WriteFile(file, []byte(caddyfile), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	return c.command(append(args, "--config", file, "--adapter", "caddyfile")...)
+}
+
+// command returns a caddy command.
+func (c *caddy) command(args ...string) *exec.Cmd {
+	c.t.Helper()
+	path, err := binary()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	cmd := exec.Command(path, args...)
+	if c.netns != nil {
+		cmd = c.netns.Command(path, args...)
+	}
+	// Nothing of our environment: no agent, no proxy, no home.
+	cmd.Env = append([]string{
+		"PATH=" + os.Getenv("PATH"),
+		"HOME=" + c.home,
+		"XDG_CONFIG_HOME=" + filepath.Join(c.home, "config"),
+		"XDG_DATA_HOME=" + filepath.Join(c.home, "data"),
+		"CADDY_ADMIN=unix/" + c.adminSocket(),
+	}, c.env...)
+	return cmd
+}
+
+// start runs Caddy until the test ends, and waits until it serves.
+func (c *caddy) start(caddyfile string) {
+	c.t.Helper()
+	log, err := os.Create(c.logFile())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() { _ = log.Close() }()
+	c.cmd = c.configured(caddyfile, "run")
+	c.cmd.Stdout, c.cmd.Stderr = log, log
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	c.exited = make(chan struct{})
+	started := make(chan error)
+	// Returns when the process has ended; stop waits for that. It keeps its
+	// thread until then: the process dies with the thread that has forked it.
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := c.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = c.cmd.Wait()
+			close(c.exited)
+		}
+	}()
+	if err := <-started; err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() {
+		c.stop(patience)
+		if c.t.Failed() {
+			log := c.log()
+			c.t.Logf("the end of Caddy's log:\n%s", log[max(0, len(log)-logShown):])
+		}
+	})
+	sshtest.Eventually(c.t, patience, "Caddy serves its admin API", func() bool {
+		if !c.running() {
+			c.t.Fatalf("Caddy does not start:\n%s", c.log())
+		}
+		response, err := c.admin.Get("http://127.0.0.1/config/")
+		if err != nil {
+			return false
+		}
+		_ = response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+}
+
+func (c *caddy) running() bool {
+	select {
+	case <-c.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// stop ends Caddy with SIGTERM, if it runs. It fails the test if that takes too
+// long, or if Caddy has panicked or raced.
+func (c *caddy) stop(timeout time.Duration) {
+	c.t.Helper()
+	_ = c.cmd.Process.Signal(syscall.SIGTERM)
+	c.waitExit(timeout)
+	log := c.log()
+	for _, trouble := range []string{"panic: ", "fatal error: "} {
+		if strings.Contains(log, trouble) {
+			c.t.Errorf("Caddy's log has %q", trouble)
+		}
+	}
+	// Caddy's own races are not ours to fix: its streams have one at a reload.
+	const border = "==================\n"
+	for report := range strings.SplitSeq(log, border) {
+		if strings.Contains(report, "WARNING: DATA RACE") && strings.Contains(report, project) {
+			c.t.Errorf("a data race:\n%s", report)
+		}
+	}
+}
+
+// project is in the names of all functions of this module.
+const project = "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel"
+
+// waitExit waits until Caddy has ended, which it has been told to.
+func (c *caddy) waitExit(timeout time.Duration) {
+	c.t.Helper()
+	select {
+	case <-c.exited:
+	case <-time.After(timeout):
+		c.t.Errorf("Caddy has not ended within %v", timeout)
+		_ = c.cmd.Process.Signal(syscall.SIGQUIT) // has it log its goroutines
+		select {
+		case <-c.exited:
+		case <-time.After(patience):
+			_ = c.cmd.Process.Kill()
+			<-c.exited
+		}
+	}
+}
+
+// load gives the running Caddy another Caddyfile, and returns why it does not
+// take it.
+func (c *caddy) load(caddyfile string) error {
+	request, err := http.NewRequest(http.MethodPost, "http://127.0.0.1/load", strings.NewReader(caddyfile))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "text/caddyfile")
+	request.Header.Set("Cache-Control", "must-revalidate") // even if nothing has changed
+	response, err := c.admin.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", response.Status, body)
+	}
+	return err
+}
+
+// reload is load that fails the test.
+func (c *caddy) reload(caddyfile string) {
+	c.t.Helper()
+	if err := c.load(caddyfile); err != nil {
+		c.t.Fatalf("reloading: %v", err)
+	}
+}
+
+// fromAdmin returns what the admin API answers.
+func (c *caddy) fromAdmin(path string) string {
+	c.t.Helper()
+	response, err := c.admin.Get("http://127.0.0.1" + path)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return string(body)
+}
+
+var profileCount = regexp.MustCompile(`^(\d+) @ `)
+
+// goroutines returns how many goroutines run this project's code, and their
+// stacks. Those of Caddy and net/http come and go as they like.
+func (c *caddy) goroutines() (n int, stacks string) {
+	c.t.Helper()
+	var ours []string
+	for record := range strings.SplitSeq(c.fromAdmin("/debug/pprof/goroutine?debug=1"), "\n\n") {
+		at := max(strings.IndexByte(record, '\n')+1, 0)
+		if !profileCount.MatchString(record) {
+			record = record[at:] // the first record stands below the total
+		}
+		if count := profileCount.FindStringSubmatch(record); count != nil && strings.Contains(record, project) {
+			k, _ := strconv.Atoi(count[1])
+			n += k
+			ours = append(ours, record)
+		}
+	}
+	return n, strings.Join(ours, "\n\n")
+}
+
+// descriptors returns how many files Caddy has open.
+func (c *caddy) descriptors() int {
+	c.t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.cmd.Process.Pid))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// log returns what Caddy has logged.
+func (c *caddy) log() string {
+	log, err := os.ReadFile(c.logFile())
+	if err != nil {
+		return ""
+	}
+	return string(log)
+}
+
+// logged tells whether an entry of the log has all the texts, in its values
+// and not as JSON has them.
+func (c *caddy) logged(texts ...string) bool {
+	for line := range strings.Lines(c.log()) {
+		var entry map[string]any
+		if json.Unmarshal([]byte(line), &entry) != nil {
+			continue
+		}
+		values := fmt.Sprint(entry)
+		all := true
+		for _, text := range texts {
+			all = all && strings.Contains(values, text)
+		}
+		if all {
+			return true
+		}
+	}
+	return false
+}

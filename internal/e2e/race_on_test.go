@@ -1,0 +1,7 @@
+//go:build race
+
+package e2e
+
+// race_on_test.go has Caddy built with the race detector if the tests are.
+
+const raceFlag = "-race=true"
