@@ -1,0 +1,64 @@
+# What a contributor needs. CI runs .ci/run, which uses some of these.
+
+GOLANGCI_LINT_VERSION = v2.15.0
+GOVULNCHECK_VERSION   = v1.9.0
+
+# How long `make fuzz` tries each target.
+FUZZTIME = 30s
+
+GOLANGCI_LINT = bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
+GOVULNCHECK   = bin/govulncheck-$(GOVULNCHECK_VERSION)
+
+# What `make cross` builds.
+PACKAGES = ./...
+
+.PHONY: build demo test race fuzz cross fmt lint vuln ci clean
+
+build: ## Caddy with this plugin, as bin/caddy
+	go build -o bin/ ./cmd/caddy
+
+demo: ## a bastion, a private web server and Caddy, on this machine
+	go run ./cmd/demo
+
+test:
+	go test ./...
+
+race:
+	go test -race -timeout 15m ./...
+
+# go test takes one fuzz target at a time.
+fuzz:
+	@set -e; for target in $$(grep -rEo --include='*_test.go' 'func Fuzz[A-Za-z0-9_]+' . | sed 's/func //'); do \
+		file=$${target%%:*}; \
+		echo "== $${target##*:}"; \
+		go test -timeout 15m -run '^$$' -fuzz "^$${target##*:}\$$" -fuzztime $(FUZZTIME) "$${file%/*}"; \
+	done
+
+cross: ## for systems other than Linux
+	GOOS=darwin go build $(PACKAGES)
+	GOOS=freebsd go build $(PACKAGES)
+	GOOS=windows go build $(PACKAGES)
+
+fmt: $(GOLANGCI_LINT)
+	$(GOLANGCI_LINT) fmt
+
+lint: $(GOLANGCI_LINT)
+	$(GOLANGCI_LINT) run
+
+vuln: $(GOVULNCHECK) ## known vulnerabilities in code that is called
+	$(GOVULNCHECK) ./...
+
+ci:
+	.ci/run
+
+clean:
+	rm -rf bin
+
+# The version is in the name, so that a new one is fetched when it changes.
+$(GOLANGCI_LINT):
+	GOBIN="$(CURDIR)/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv bin/golangci-lint $@
+
+$(GOVULNCHECK):
+	GOBIN="$(CURDIR)/bin" go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	mv bin/govulncheck $@
