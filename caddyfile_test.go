@@ -78,8 +78,11 @@ func FuzzCaddyfile(f *testing.F) {
 	f.Add("ssh_tunnel {\n} }")
 	f.Fuzz(func(t *testing.T, input string) {
 		app := new(App)
-		d := caddyfile.NewTestDispenser(input)
-		if err := app.UnmarshalCaddyfile(d); err != nil {
+		tokens, err := caddyfile.Tokenize([]byte(input), "Testfile")
+		if err != nil {
+			return
+		}
+		if err := app.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens)); err != nil {
 			return
 		}
 		config := caddyconfig.JSON(app, nil)
