@@ -36,8 +36,7 @@ func (e *connectError) Unwrap() error { return e.err }
 
 // classOf returns the class of a connect's error.
 func classOf(err error) failureClass {
-	var c *connectError
-	if errors.As(err, &c) {
+	if c, ok := errors.AsType[*connectError](err); ok {
 		return c.class
 	}
 	return classNetwork

@@ -145,8 +145,7 @@ func TestBackoffRefused(t *testing.T) {
 		defer fresh.Close()
 		fresh.Start()
 		_, err := fresh.Dial(t.Context(), Target{Network: "tcp", Address: "web:80"})
-		var down *DownError
-		if !errors.As(err, &down) {
+		if _, ok := errors.AsType[*DownError](err); !ok {
 			t.Errorf("got %v", err)
 		}
 		if more := len(attempts()) - n; more > 1 {
@@ -227,8 +226,7 @@ func TestDialTimesOutWhileConnecting(t *testing.T) {
 		// The attempt itself ends at connect_timeout; from then on dials fail at once.
 		time.Sleep(7*time.Second + time.Millisecond)
 		_, err = h.Dial(t.Context(), Target{Network: "tcp", Address: "web:80"})
-		var down *DownError
-		if !errors.As(err, &down) {
+		if _, ok := errors.AsType[*DownError](err); !ok {
 			t.Errorf("got %v", err)
 		}
 		h.Close()

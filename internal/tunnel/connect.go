@@ -152,6 +152,9 @@ func (e *entry) explainHandshake(ctx context.Context, w *wire, hosts *hostKeys, 
 		stage = "in the authentication, " + strings.TrimSuffix(explained.Error(), ": "+err.Error())
 	case hosts.accepted() != nil:
 		stage = "in the authentication"
+	case isConnError(err) && ctx.Err() == nil && !strings.Contains(w.greeting, "SSH-"):
+		// As sshd does past MaxStartups, and to a source that it penalises.
+		class, stage = classNetwork, fmt.Sprintf("it sent %q instead of an SSH banner", printable(w.greeting))
 	}
 	return &connectError{class, fmt.Errorf("connecting to %q: %s: %w", e.cfg.Address, stage, e.explainTimeout(ctx, err, "no progress"))}
 }

@@ -83,8 +83,9 @@ type entry struct {
 func newEntry(h, jump *Handle) *entry {
 	e := &entry{
 		key: h.key, cfg: h.cfg, set: h.set, jump: jump,
-		wake:    make(chan struct{}, 1),
-		changed: make(chan struct{}),
+		wake:     make(chan struct{}, 1),
+		changed:  make(chan struct{}),
+		failures: failureLog{},
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
 	where := strings.ToLower(h.cfg.Address)
@@ -157,21 +158,30 @@ func (e *entry) lingerIfIdle() {
 		}
 	}
 	e.idle = time.AfterFunc(wait, func() {
-		e.mu.Lock()
-		e.idle = nil
-		busy := e.held || slices.ContainsFunc(e.links, func(l *link) bool { return l.channels > 0 })
-		e.mu.Unlock()
-		if !busy {
-			e.finish()
+		if entries.remove(e, e.stillIdle) {
+			e.shutDown()
 		}
 	})
 }
 
-// finish ends an entry for good, unless somebody has taken a hold on it.
+// stillIdle tells whether the entry has no channel, when idle has fired.
+func (e *entry) stillIdle() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.idle = nil
+	return !slices.ContainsFunc(e.links, func(l *link) bool { return l.channels > 0 })
+}
+
+// finish ends an entry for good, channels or not, unless somebody has taken a
+// hold on it.
 func (e *entry) finish() {
-	if !entries.remove(e) {
-		return
+	if entries.remove(e, func() bool { return true }) {
+		e.shutDown()
 	}
+}
+
+// shutDown ends an entry that was removed from the registry.
+func (e *entry) shutDown() {
 	e.mu.Lock()
 	if e.ctx.Err() != nil {
 		e.mu.Unlock()
@@ -240,7 +250,10 @@ func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, 
 		if !errors.Is(err, errLinkLost) {
 			return c, err
 		}
-		if chances == 0 || ctx.Err() != nil {
+		// One that nothing answers may be what keeps sshd: it resolves names, for
+		// all of a connection, one after the other.
+		stuck := errors.Is(l.wire.err(), errDoubt)
+		if chances == 0 || stuck || ctx.Err() != nil {
 			return nil, &DownError{Tunnel: e.cfg.Name, Cause: &lostError{cause: l.wire.err()}, RetryAfter: time.Second}
 		}
 	}
@@ -262,23 +275,22 @@ func (e *entry) pick(ctx context.Context, class Class, patient bool) (*link, err
 		}
 		e.asked = true
 		e.nudge()
-		if e.failed != nil && (!patient || e.attempts != since) {
+		over := ctx.Err() != nil
+		if e.failed != nil && (!patient || e.attempts != since || over) {
 			return nil, &DownError{
 				Tunnel: e.cfg.Name, Cause: e.failed,
 				RetryAfter: max(time.Second, time.Until(e.retryAt)),
 			}
 		}
+		if over {
+			return nil, &TimeoutError{Tunnel: e.cfg.Name, Doing: "waiting for the connection to the bastion", Cause: context.Cause(ctx)}
+		}
 		changed := e.changed
 		e.mu.Unlock()
-		var err error
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			err = &TimeoutError{Tunnel: e.cfg.Name, Doing: "waiting for the connection to the bastion", Cause: context.Cause(ctx)}
 		}
 		e.mu.Lock()
-		if err != nil {
-			return nil, err
-		}
 	}
 }

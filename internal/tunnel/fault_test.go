@@ -179,8 +179,7 @@ func TestDyingLinkHangsNobody(t *testing.T) {
 				}
 				c, err := dialFor(t, b.Handle, addr, 10*time.Second)
 				if err != nil {
-					var timeout *TimeoutError
-					if errors.As(err, &timeout) {
+					if _, ok := errors.AsType[*TimeoutError](err); ok {
 						t.Errorf("dial: %v", err)
 					}
 					continue

@@ -142,15 +142,12 @@ func (h *Handle) dial(ctx context.Context, t Target, patient bool) (*Conn, error
 	return e.dial(ctx, r, patient)
 }
 
-// hold returns the entry for the time of a dial. A handle that is closed takes
-// a new hold on its tunnel, for its configuration's last requests.
+// hold returns the tunnel, held for the time of a dial: the handle may be
+// closed meanwhile, or have been, and this be one of its last requests.
 func (h *Handle) hold() (e *entry, release func(), err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	switch {
-	case !h.closed:
-		return h.entry, func() {}, nil
-	case !h.started || time.Since(h.closedAt) >= h.set.DrainTimeout:
+	if h.closed && (!h.started || time.Since(h.closedAt) >= h.set.DrainTimeout) {
 		return nil, nil, ErrClosed
 	}
 	e = entries.acquire(h)

@@ -37,7 +37,9 @@ func (l *link) keepAlive() {
 	tick := keepAliveTickFor(l.entry.settings().ServerAliveInterval)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	probes, doubted := 0, false
+	// What is counted are probes, not the time alone: after a pause of this
+	// process an answer may be waiting to be read.
+	probes, doubted := 0, time.Duration(0)
 	for {
 		select {
 		case <-l.wire.dead:
@@ -50,30 +52,29 @@ func (l *link) keepAlive() {
 			ticker.Reset(tick)
 		}
 
-		waited := l.waitingFor()
 		switch {
-		case waited >= doubtAfter+doubtFor:
+		case l.waitingFor() < doubtAfter:
+			doubted = 0
+		case doubted == 0:
+			doubted = l.wire.now()
+			l.probe()
+		case l.wire.now()-doubted >= doubtFor:
 			l.wire.die(errDoubt)
 			return
-		case waited >= doubtAfter && !doubted:
-			doubted = true
-			l.probe()
-		case waited < doubtAfter:
-			doubted = false
 		}
 
 		silent := l.wire.now() - l.wire.lastHeard()
-		if set.ServerAliveInterval > 0 && silent >= set.ServerAliveInterval {
-			if due := int(silent / set.ServerAliveInterval); due > set.ServerAliveCountMax {
-				l.wire.die(&silentError{silent})
-				return
-			} else if due > probes {
-				probes = due
-				l.entry.log().Debug("probing the bastion", zap.Duration("silent", silent))
-				l.probe()
-			}
-		} else {
+		switch {
+		case set.ServerAliveInterval <= 0 || silent < set.ServerAliveInterval:
 			probes = 0
+		case silent < time.Duration(probes+1)*set.ServerAliveInterval:
+		case probes >= set.ServerAliveCountMax:
+			l.wire.die(&silentError{silent})
+			return
+		default:
+			probes++
+			l.entry.log().Debug("probing the bastion", zap.Duration("silent", silent))
+			l.probe()
 		}
 
 		if reason := l.dueForReplacement(set); reason != "" {

@@ -99,8 +99,7 @@ func TestNeverStarted(t *testing.T) {
 		failed <- err
 	}()
 	_, err := dialFor(t, h, "web:80", 20*time.Millisecond)
-	var timeout *TimeoutError
-	if !errors.As(err, &timeout) {
+	if _, ok := errors.AsType[*TimeoutError](err); !ok {
 		t.Errorf("dial before Start: %v", err)
 	}
 	closeAndWait(t, h)
@@ -264,8 +263,7 @@ func TestFingerprintOfAnotherKey(t *testing.T) {
 	}
 	h := open(t, configFor(t, key, sshtest.NewKey().Fingerprint(), bastion.Addr()), quick())
 	_, err := dialFor(t, h, addr, 10*time.Second)
-	var hostKey *HostKeyError
-	if !errors.As(err, &hostKey) {
+	if _, ok := errors.AsType[*HostKeyError](err); !ok {
 		t.Errorf("got %v, want a HostKeyError", err)
 	}
 }
@@ -326,8 +324,7 @@ func TestRefusedWaitsForFiles(t *testing.T) {
 	cfg := configFor(t, stranger, bastion.HostKeyFingerprint(), bastion.Addr())
 	h := open(t, cfg, quick())
 	_, err := dialFor(t, h, "web:80", 10*time.Second)
-	var refused *AuthError
-	if !errors.As(err, &refused) {
+	if _, ok := errors.AsType[*AuthError](err); !ok {
 		t.Fatalf("got %v, want an AuthError", err)
 	}
 	// Past the first, quick attempts.
@@ -439,8 +436,7 @@ func TestDownThroughJump(t *testing.T) {
 	inner.Start()
 	defer closeAndWait(t, inner)
 	_, err := dialFor(t, inner, "web:80", 10*time.Second)
-	var down *DownError
-	if !errors.As(err, &down) {
+	if _, ok := errors.AsType[*DownError](err); !ok {
 		t.Fatalf("got %v", err)
 	}
 	for _, want := range []string{`tunnel "inner" is down`, `through tunnel "outer"`, "connection refused"} {

@@ -42,7 +42,8 @@ type link struct {
 }
 
 // newLink takes over a transport whose handshake has ended, and what comes in
-// on it. Its goroutines return when the transport has died.
+// on it. Its goroutines return when the transport has died. Whoever puts it
+// into service runs watch.
 func newLink(e *entry, w *wire, conn ssh.Conn, opens <-chan ssh.NewChannel, requests <-chan *ssh.Request, about []zap.Field) *link {
 	l := &link{
 		entry: e, wire: w, conn: conn, about: about,
@@ -51,7 +52,6 @@ func newLink(e *entry, w *wire, conn ssh.Conn, opens <-chan ssh.NewChannel, requ
 	go l.refuseRequests(requests)
 	go l.refuseChannels(opens)
 	go l.keepAlive()
-	go l.watch()
 	return l
 }
 
@@ -67,16 +67,19 @@ func (l *link) refuseRequests(requests <-chan *ssh.Request) {
 }
 
 // refuseChannels refuses the channels that the bastion opens towards us:
-// nobody asked for any. It returns when the transport has died.
+// nobody asked for any. The first is a warning; a bastion that opens many is
+// not to fill the log. It returns when the transport has died.
 func (l *link) refuseChannels(opens <-chan ssh.NewChannel) {
+	level := zap.WarnLevel
 	for ch := range opens {
-		l.entry.log().Warn("refused a channel that the bastion opened unasked", zap.String("type", ch.ChannelType()))
+		l.entry.log().Log(level, "refused a channel that the bastion opened unasked", zap.String("type", printable(ch.ChannelType())))
+		level = zap.DebugLevel
 		_ = ch.Reject(ssh.Prohibited, "not asked for") // fails only if the link is dead
 	}
 }
 
-// watch tells the entry of the link's death. It returns when the transport has
-// died.
+// watch tells the entry of the link's death. It starts when the entry knows the
+// link, and returns when the transport has died.
 func (l *link) watch() {
 	<-l.wire.dead
 	cause := l.wire.err()

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -44,9 +45,10 @@ func (e *entry) nudge() {
 func (e *entry) maintain() {
 	for e.awaitTurn() {
 		start := time.Now()
+		stamp := stampFiles(e.cfg.files()) // before they are read
 		l, err := e.connect()
 		if err != nil {
-			e.connectFailed(err, start)
+			e.connectFailed(err, start, stamp)
 			continue
 		}
 		e.connected(l, time.Since(start))
@@ -91,6 +93,7 @@ func (e *entry) awaitTurn() bool {
 func (e *entry) connected(l *link, took time.Duration) {
 	e.gate.succeeded(e.key)
 	msg, downtime := e.takeOver(l)
+	go l.watch() // not before: the link may have died already
 	if msg == "" {
 		return
 	}
@@ -102,14 +105,10 @@ func (e *entry) connected(l *link, took time.Duration) {
 }
 
 // connectFailed records why an attempt failed and when the next one is due.
-func (e *entry) connectFailed(err error, start time.Time) {
+func (e *entry) connectFailed(err error, start time.Time, stamp string) {
 	set := e.settings()
 	if e.ctx.Err() != nil {
 		return
-	}
-	var stamp string
-	if classOf(err) == classRefused {
-		stamp = stampFiles(e.cfg.files())
 	}
 	n, delay := e.gate.failed(e.key, err, start, stamp, set)
 
@@ -127,24 +126,36 @@ func (e *entry) connectFailed(err error, start time.Time) {
 }
 
 // failureLog keeps a bastion that is down for a day from filling the log: the
-// first failure, each new kind of failure and a reminder now and then are
-// warnings, the rest is for debugging.
-type failureLog struct {
-	last string
-	at   time.Time
+// first failure of each kind and a reminder now and then are warnings, the rest
+// is for debugging. It holds when each kind was last a warning.
+type failureLog map[string]time.Time
+
+// maxKinds bounds a failureLog, for part of an error's text is the bastion's.
+const maxKinds = 32
+
+// kindOf is an error's text without what differs from one time to the next:
+// our port, most of all.
+func kindOf(err error) string {
+	return strings.Map(func(r rune) rune {
+		if '0' <= r && r <= '9' {
+			return -1
+		}
+		return r
+	}, err.Error())
 }
 
-func (f *failureLog) write(logger *zap.Logger, err error, attempt int, delay time.Duration) {
-	level := zap.WarnLevel
-	var hostKey *HostKeyError
-	switch {
-	case err.Error() == f.last && time.Since(f.at) < remindEvery:
+func (f failureLog) write(logger *zap.Logger, err error, attempt int, delay time.Duration) {
+	kind, level := kindOf(err), zap.WarnLevel
+	if at, known := f[kind]; known && time.Since(at) < remindEvery {
 		level = zap.DebugLevel
-	case errors.As(err, &hostKey):
-		level = zap.ErrorLevel
-	}
-	if level != zap.DebugLevel {
-		f.last, f.at = err.Error(), time.Now()
+	} else {
+		if _, ok := errors.AsType[*HostKeyError](err); ok {
+			level = zap.ErrorLevel
+		}
+		if len(f) >= maxKinds {
+			clear(f)
+		}
+		f[kind] = time.Now()
 	}
 	logger.Log(level, "connecting failed; will retry",
 		zap.Error(err), zap.Int("attempt", attempt), zap.Duration("retry_in", delay.Round(time.Millisecond)))

@@ -9,7 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -104,7 +106,7 @@ func (l *link) open(ctx context.Context, r *openRequest) (*Conn, error) {
 	var gaveUp error
 	select {
 	case a := <-o.answer:
-		return l.opened(a, r)
+		return a.conn, a.err
 	case <-l.wire.dead:
 		gaveUp = errLinkLost
 	case <-ctx.Done():
@@ -114,14 +116,8 @@ func (l *link) open(ctx context.Context, r *openRequest) (*Conn, error) {
 		l.entry.channelEnded(l) // one that nobody waits for holds up no drain
 		return nil, gaveUp
 	}
-	return l.opened(<-o.answer, r) // it came in the same moment
-}
-
-func (l *link) opened(a openAnswer, r *openRequest) (*Conn, error) {
-	if a.err != nil {
-		return nil, a.err
-	}
-	return newConn(l, a.ch, r.local, r.remote), nil
+	a := <-o.answer // it came in the same moment
+	return a.conn, a.err
 }
 
 // opening is the hand-over of an open channel from runChannel to open.
@@ -133,8 +129,8 @@ type opening struct {
 }
 
 type openAnswer struct {
-	ch  ssh.Channel
-	err error
+	conn *Conn
+	err  error
 }
 
 // deliver hands the answer over, unless nobody waits for it any more.
@@ -161,9 +157,10 @@ func (o *opening) abandon() bool {
 }
 
 // runChannel opens a channel, and then answers the requests that the bastion
-// makes on it, such as sshd's keepalives. It returns when the channel has
-// ended, or was refused, or the link has died. An open that succeeds after it
-// was given up is closed: SSH has no message to take an open back.
+// makes on it, such as sshd's keepalives. An open that succeeds after it was
+// given up is closed: SSH has no message to take an open back. It returns when
+// the channel was refused, or has ended and been read to its end or closed:
+// until then the channel counts, so that no drain cuts off what has arrived.
 func (l *link) runChannel(o *opening, r *openRequest) {
 	if l.wire.isDead() {
 		l.opens.release(r.target.Address)
@@ -178,9 +175,12 @@ func (l *link) runChannel(o *opening, r *openRequest) {
 		l.finish(o, l.openError(r, err))
 		return
 	}
-	wanted := o.deliver(openAnswer{ch: ch})
+	c := newConn(l, ch, r.local, r.remote)
+	start := time.Now()
+	l.debugChannel("channel opened", c)
+	wanted := o.deliver(openAnswer{conn: c})
 	if !wanted {
-		_ = ch.Close() // fails only if it has ended
+		_ = c.Close()
 	}
 	for req := range requests {
 		if req.WantReply {
@@ -188,7 +188,21 @@ func (l *link) runChannel(o *opening, r *openRequest) {
 		}
 	}
 	if wanted {
+		select {
+		case <-c.ended:
+		case <-c.closed:
+		}
 		l.entry.channelEnded(l)
+	}
+	read, written := c.Stats()
+	l.debugChannel("channel closed", c,
+		zap.Int64("read", read), zap.Int64("written", written), zap.Duration("duration", time.Since(start)))
+}
+
+// debugChannel logs a line about a channel, if anybody reads it.
+func (l *link) debugChannel(msg string, c *Conn, fields ...zap.Field) {
+	if l.entry.settings().Logger.Core().Enabled(zap.DebugLevel) {
+		l.entry.log().Debug(msg, append(fields, zap.Stringer("target", c.remote), zap.Stringer("originator", c.local))...)
 	}
 }
 

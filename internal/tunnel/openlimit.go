@@ -8,8 +8,10 @@ import (
 )
 
 // openLimiter bounds the opens that a bastion has not answered yet, on the
-// whole and for each target. An open above the bound waits its turn, unless
-// the target has not answered anything for a while: then it fails at once.
+// whole and for each target: to a share of the room that is left, so that
+// however many targets do not answer, there is room for one that does. An open
+// above the bound waits its turn, unless the target has not answered anything
+// for a while: then it fails at once.
 type openLimiter struct {
 	// mu guards the fields below.
 	mu      sync.Mutex
@@ -38,17 +40,17 @@ func (p *openLimiter) acquire(ctx context.Context, l *link, target string) error
 		if t == nil {
 			t = &pendingTarget{answered: time.Now()}
 		}
-		if p.total < maxPendingOpens && t.n < maxPendingOpensPerTarget {
+		if t.n < min(maxPendingOpensPerTarget, maxPendingOpens-p.total) {
 			p.targets[target] = t
 			p.total++
 			t.n++
 			p.mu.Unlock()
 			return nil
 		}
-		n, stuck := t.n, time.Since(t.answered) >= doubtAfter
+		n, total, stuck := t.n, p.total, time.Since(t.answered) >= doubtAfter
 		freed := p.freed
 		p.mu.Unlock()
-		if n >= maxPendingOpensPerTarget && stuck {
+		if n > 0 && stuck {
 			return &OpenError{
 				Tunnel: l.entry.cfg.Name, Target: target, Reason: OpenPending,
 				Detail: fmt.Sprintf("the bastion has answered none of %d", n),
@@ -59,7 +61,7 @@ func (p *openLimiter) acquire(ctx context.Context, l *link, target string) error
 		case <-l.wire.dead:
 			return errLinkLost
 		case <-ctx.Done():
-			return &TimeoutError{Tunnel: l.entry.cfg.Name, Doing: fmt.Sprintf("waiting for %d unanswered opens before that to %q", n, target), Cause: context.Cause(ctx)}
+			return &TimeoutError{Tunnel: l.entry.cfg.Name, Doing: fmt.Sprintf("opening channel to %q: waiting for one of %d unanswered opens", target, total), Cause: context.Cause(ctx)}
 		}
 	}
 }

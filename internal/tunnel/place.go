@@ -86,13 +86,17 @@ func (e *entry) startDrain(l *link) {
 	e.closeIfDrained(l)
 }
 
+// drainLinger is how long a draining connection outlives its last channel: a
+// server may answer the CLOSE of a channel before it has delivered its data.
+const drainLinger = time.Second
+
 // closeIfDrained closes a draining connection without channels. The caller
 // holds mu.
 func (e *entry) closeIfDrained(l *link) {
 	if l.drainTimer != nil && l.channels == 0 && !l.retired {
 		l.retired = true
 		l.drainTimer.Stop()
-		go l.wire.die(ErrClosed) // not under mu: it closes a socket
+		l.drainTimer = time.AfterFunc(drainLinger, func() { l.wire.die(ErrClosed) })
 	}
 }
 
@@ -131,7 +135,9 @@ func (e *entry) lost(l *link, cause error) {
 		}
 		e.replacing = ""
 		e.lostAt = time.Now()
-		e.gate.lost(e.key, l.wire.now(), e.set)
+		if !l.retired {
+			e.gate.lost(e.key, l.wire.now(), e.set)
+		}
 		e.broadcast()
 		e.nudge()
 	}

@@ -49,12 +49,12 @@ func (r *registry) release(e *entry) {
 	}
 }
 
-// remove forgets an entry that nobody holds, and tells whether it did: then the
-// entry must end, for nobody can come by it any more.
-func (r *registry) remove(e *entry) bool {
+// remove forgets an entry that nobody holds and that may end, and tells whether
+// it did: then the entry must end, for nobody can come by it any more.
+func (r *registry) remove(e *entry, mayEnd func() bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e.refs > 0 {
+	if e.refs > 0 || !mayEnd() {
 		return false
 	}
 	if r.entries[e.key] == e {

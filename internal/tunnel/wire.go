@@ -12,6 +12,9 @@ import (
 // most. x/crypto's own buffer is 4 KiB.
 const wireReadBuffer = 64 << 10
 
+// maxGreeting is how much of the bastion's first words is kept for an error.
+const maxGreeting = 100
+
 // deathGrace is the time between a wire's death becoming known and x/crypto
 // learning of it. A channel that is being opened in between would never hear
 // of the death: x/crypto forgets to end channels that are added after it has
@@ -30,6 +33,8 @@ type wire struct {
 	start time.Time
 	// heard is when the last byte arrived.
 	heard atomic.Int64
+	// greeting is the beginning of what arrived first. It is set before heard.
+	greeting string
 	// bytes counts both directions.
 	bytes atomic.Int64
 
@@ -69,6 +74,9 @@ type socketReader struct{ w *wire }
 func (r socketReader) Read(p []byte) (int, error) {
 	n, err := r.w.Conn.Read(p)
 	if n > 0 {
+		if r.w.heard.Load() == 0 {
+			r.w.greeting = string(p[:min(n, maxGreeting)])
+		}
 		r.w.heard.Store(int64(r.w.now()))
 		r.w.bytes.Add(int64(n))
 		r.w.acknowledge()
