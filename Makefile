@@ -43,7 +43,7 @@ fmt: $(GOLANGCI_LINT)
 	$(GOLANGCI_LINT) fmt
 
 lint: $(GOLANGCI_LINT)
-	$(GOLANGCI_LINT) run
+	$(GOLANGCI_LINT) run --allow-parallel-runners
 
 vuln: $(GOVULNCHECK) ## known vulnerabilities in code that is called
 	$(GOVULNCHECK) ./...
