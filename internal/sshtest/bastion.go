@@ -69,6 +69,11 @@ type BastionOptions struct {
 	// failed" if network is "unix". Default: all are permitted.
 	PermitOpen func(network, addr string) error
 
+	// PermitListen decides on what clients ask the bastion to listen on: network
+	// is "tcp" or "unix". Addresses are loopback ones whatever was asked for.
+	// Default: all are permitted.
+	PermitListen func(network, addr string) error
+
 	// Dial connects to a permitted target, so it is where names get a meaning
 	// that only the bastion knows. Connections with a CloseWrite method are
 	// half-closed. Default: a net.Dialer's.
@@ -90,6 +95,10 @@ type Stats struct {
 	Opens    int // channels that clients asked for
 	Pending  int // of those, the ones not yet answered
 	Channels int // of those, the ones that are open now
+
+	ForwardRequests int // requests to listen
+	Forwards        int // addresses listened on now
+	Forwarded       int // connections to those that a client has accepted
 }
 
 // Open is a channel that a client asked for.
@@ -129,6 +138,9 @@ func ListenBastion(opts BastionOptions) (*Bastion, error) {
 	}
 	if opts.PermitOpen == nil {
 		opts.PermitOpen = func(string, string) error { return nil }
+	}
+	if opts.PermitListen == nil {
+		opts.PermitListen = func(string, string) error { return nil }
 	}
 	if opts.Dial == nil {
 		opts.Dial = new(net.Dialer).DialContext
@@ -294,23 +306,25 @@ func (b *Bastion) serve(c net.Conn) {
 
 	ctx, cancel := context.WithCancel(b.ctx)
 	defer cancel() // ends the channels' targets
-	b.wg.Go(func() { b.answerRequests(ctx, requests) })
+	b.wg.Go(func() { b.answerRequests(ctx, conn, requests) })
 	for open := range opens {
 		b.wg.Go(func() { b.serveOpen(ctx, conn, open) })
 	}
 	b.opts.Logf("connection of %s from %s ended", conn.User(), c.RemoteAddr())
 }
 
-// answerRequests refuses global requests, in their order, once it may. It
+// answerRequests answers global requests, in their order, once it may. It
 // never stops taking them: that would freeze the connection. It returns when
 // the connection has ended.
-func (b *Bastion) answerRequests(ctx context.Context, requests <-chan *ssh.Request) {
+func (b *Bastion) answerRequests(ctx context.Context, conn *ssh.ServerConn, requests <-chan *ssh.Request) {
+	f := &forwards{bastion: b, conn: conn, listeners: make(map[forwardAddress]net.Listener)}
+	defer f.close()
 	var held []*ssh.Request
 	for {
 		faults, changed := b.currentFaults()
 		if !faults.HoldRequests {
 			for _, request := range held {
-				_ = request.Reply(false, nil)
+				f.answer(ctx, request)
 			}
 			held = nil
 		}

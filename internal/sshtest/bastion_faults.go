@@ -52,6 +52,10 @@ type Faults struct {
 	// They are answered when it is unset.
 	HoldRequests bool
 
+	// RefuseForwards refuses to listen for clients, as if the address was still
+	// held by somebody else.
+	RefuseForwards bool
+
 	// CloseChannels closes each new channel as soon as it is open, before the
 	// target could say anything.
 	CloseChannels bool

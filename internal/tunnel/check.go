@@ -240,7 +240,7 @@ func (c *checker) something() error {
 	if len(why) > 0 {
 		detail = " (" + strings.Join(why, ", ") + ")"
 	}
-	return fmt.Errorf("nothing to authenticate as %q with: no identity file, agent or password%s; add identity_file or password", c.cfg.User, detail)
+	return &AuthError{Message: fmt.Sprintf("nothing to authenticate as %q with: no identity file, agent or password%s; add identity_file or password", c.cfg.User, detail)}
 }
 
 // hostKeys reads what the bastion's host key is verified against.
@@ -261,7 +261,10 @@ func (c *checker) hostKeys() error {
 	switch {
 	case cfg.InsecureIgnoreHostKey:
 	case nothingWritten && len(h.searched) == 0:
-		return fmt.Errorf("no known_hosts file or host_key to verify %q against; run ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the bastion and add host_key SHA256:<what it prints>", cfg.Address)
+		return &HostKeyError{
+			Message: fmt.Sprintf("no known_hosts file or host_key to verify %q against; run ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the bastion and add host_key SHA256:<what it prints>", cfg.Address),
+			Unknown: true,
+		}
 	case !h.knowsAnything():
 		c.warn("nothing in %s is about %s; the tunnel is down until there is: add host_key or a known_hosts line", sourceNames(cfg), h.names.name)
 	}

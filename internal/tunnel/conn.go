@@ -272,11 +272,13 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// LocalAddr returns the originator's address, as the bastion was told.
+// LocalAddr returns the originator's address, as the bastion was told; of a
+// connection that a Listener accepted, the address that the bastion listens on.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 
-// RemoteAddr returns the target's address. It is a *net.TCPAddr if the target
-// was given as an IP address.
+// RemoteAddr returns the target's address, a *net.TCPAddr if the target was
+// given as an IP address; of a connection that a Listener accepted, the peer's,
+// as the bastion tells it.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
 // SetDeadline implements net.Conn.

@@ -5,7 +5,8 @@
 // which all handles with the same Key share and which owns the connections.
 // From the outside in:
 //
-//	handle.go     Handle: Open, Start, Dial, Close
+//	handle.go     Handle: Open, Start, Dial, Close; Listen is in remote_listener.go
+//	ready.go      Handle.Connect: waiting for a connection
 //	registry.go   the entries of this process, by key
 //	entry.go      entry: one tunnel's life, from the first handle to the last channel
 //	maintain.go   the goroutine that keeps an entry connected
@@ -17,6 +18,8 @@
 //	link.go       link: one SSH connection
 //	keepalive.go  probing a link, and closing it when it is dead
 //	open.go       opening a channel on a link
+//	remote.go, remote_listener.go, remote_channel.go, remote_address.go
+//	              Listener: addresses that the bastion listens on for us
 //	wire.go       the net.Conn under an SSH transport
 //	conn.go       Conn: a channel as a net.Conn
 //	pipe.go       copying between two connections

@@ -61,6 +61,9 @@ type entry struct {
 	// drains wait for links of old generations to end.
 	drains []drainWaiter
 
+	// forwards are what the bastion is to listen on, while it is or shall be.
+	forwards map[remoteAddress]*forward
+
 	// changed is closed, and replaced, when one of the fields below or current
 	// changes.
 	changed chan struct{}
@@ -104,6 +107,7 @@ func (e *entry) attach(h *Handle) {
 	e.drainAt = time.Time{}
 	e.handles = append(e.handles, h)
 	e.set = h.set
+	e.stirForwards()
 	e.nudge()
 }
 
@@ -115,6 +119,7 @@ func (e *entry) detach(h *Handle) {
 	if n := len(e.handles); n > 0 {
 		e.set = e.handles[n-1].set
 	}
+	e.stirForwards()
 }
 
 // revive takes an entry up again that somebody holds.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // ErrClosed is returned by dials on a Handle that was closed before it was
@@ -87,6 +89,9 @@ type HostKeyError struct {
 	Message string
 	// Offered is the SHA-256 fingerprint of the key that was offered.
 	Offered string
+	// Key is the key that was offered, or nil where none was asked for yet, as
+	// by Check.
+	Key ssh.PublicKey
 	// Unknown tells that nothing is known about the host, as opposed to
 	// another key, a revoked one or a certificate that is not valid.
 	Unknown bool
@@ -95,7 +100,7 @@ type HostKeyError struct {
 func (e *HostKeyError) Error() string { return e.Message }
 
 // AuthError is returned by a connect when the bastion accepted none of what we
-// have to authenticate with.
+// have to authenticate with, and by Check when there is nothing.
 type AuthError struct {
 	// Message says what was offered and what the bastion would take.
 	Message string

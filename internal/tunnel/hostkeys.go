@@ -353,6 +353,7 @@ func (h *hostKeys) refuse(key ssh.PublicKey, unknown bool, format string, args .
 	return &HostKeyError{
 		Message: fmt.Sprintf(format, args...),
 		Offered: ssh.FingerprintSHA256(plainKey(key)),
+		Key:     plainKey(key),
 		Unknown: unknown,
 	}
 }

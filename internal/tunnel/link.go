@@ -49,29 +49,23 @@ func newLink(e *entry, w *wire, conn ssh.Conn, opens <-chan ssh.NewChannel, requ
 		entry: e, wire: w, conn: conn, about: about,
 		opens: newOpenLimiter(), draining: make(chan struct{}), used: time.Now(),
 	}
-	go l.refuseRequests(requests)
-	go l.refuseChannels(opens)
+	go answerRequests(requests)
+	go l.answerOpens(opens)
 	go l.keepAlive()
 	return l
 }
 
-// refuseRequests answers the bastion's global requests, such as its
-// keepalives, at once: an unanswered one would hold up every channel. It
-// returns when the transport has died.
-func (l *link) refuseRequests(requests <-chan *ssh.Request) {
-	for req := range requests {
-		if req.WantReply {
-			_ = req.Reply(false, nil) // fails only if the link is dead
-		}
-	}
-}
-
-// refuseChannels refuses the channels that the bastion opens towards us:
-// nobody asked for any. The first is a warning; a bastion that opens many is
-// not to fill the log. It returns when the transport has died.
-func (l *link) refuseChannels(opens <-chan ssh.NewChannel) {
+// answerOpens queues the channels that the bastion opens towards us for the
+// listener that asked for them, and refuses all others, each at once: one that
+// waits would hold up every channel. The first refused one is a warning; a
+// bastion that opens many is not to fill the log. It returns when the
+// transport has died.
+func (l *link) answerOpens(opens <-chan ssh.NewChannel) {
 	level := zap.WarnLevel
 	for ch := range opens {
+		if l.takeForwarded(ch) {
+			continue
+		}
 		l.entry.log().Log(level, "refused a channel that the bastion opened unasked", zap.String("type", printable(ch.ChannelType())))
 		level = zap.DebugLevel
 		_ = ch.Reject(ssh.Prohibited, "not asked for") // fails only if the link is dead

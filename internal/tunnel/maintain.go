@@ -23,7 +23,7 @@ func (e *entry) wanted() bool {
 	case e.current != nil:
 		return e.replacing != ""
 	default:
-		return e.asked || len(e.handles) > 0 && !e.set.Lazy && e.unused < unusedLimit
+		return e.asked || e.forwarding() || len(e.handles) > 0 && !e.set.Lazy && e.unused < unusedLimit
 	}
 }
 

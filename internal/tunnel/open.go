@@ -156,11 +156,9 @@ func (o *opening) abandon() bool {
 	return true
 }
 
-// runChannel opens a channel, and then answers the requests that the bastion
-// makes on it, such as sshd's keepalives. An open that succeeds after it was
+// runChannel opens a channel and serves it. An open that succeeds after it was
 // given up is closed: SSH has no message to take an open back. It returns when
-// the channel was refused, or has ended and been read to its end or closed:
-// until then the channel counts, so that no drain cuts off what has arrived.
+// the channel was refused, or as serve does.
 func (l *link) runChannel(o *opening, r *openRequest) {
 	if l.wire.isDead() {
 		l.opens.release(r.target.Address)
@@ -176,40 +174,53 @@ func (l *link) runChannel(o *opening, r *openRequest) {
 		return
 	}
 	c := newConn(l, ch, r.local, r.remote)
-	start := time.Now()
-	l.debugChannel("channel opened", c)
-	wanted := o.deliver(openAnswer{conn: c})
-	if !wanted {
-		_ = c.Close()
+	if o.deliver(openAnswer{conn: c}) {
+		l.serve(c, requests)
+		return
 	}
-	for req := range requests {
-		if req.WantReply {
-			_ = req.Reply(false, nil)
-		}
-	}
-	if wanted {
-		select {
-		case <-c.ended:
-		case <-c.closed:
-		}
-		l.entry.channelEnded(l)
-	}
-	read, written := c.Stats()
-	l.debugChannel("channel closed", c,
-		zap.Int64("read", read), zap.Int64("written", written), zap.Duration("duration", time.Since(start)))
-}
-
-// debugChannel logs a line about a channel, if anybody reads it.
-func (l *link) debugChannel(msg string, c *Conn, fields ...zap.Field) {
-	if l.entry.settings().Logger.Core().Enabled(zap.DebugLevel) {
-		l.entry.log().Debug(msg, append(fields, zap.Stringer("target", c.remote), zap.Stringer("originator", c.local))...)
-	}
+	_ = c.Close()
+	answerRequests(requests)
 }
 
 // finish ends an open that has failed.
 func (l *link) finish(o *opening, err error) {
 	if o.deliver(openAnswer{err: err}) {
 		l.entry.channelEnded(l)
+	}
+}
+
+// serve looks after an open channel. It returns when the channel has ended and
+// been read to its end or closed: until then the channel counts, so that no
+// drain cuts off what has arrived.
+func (l *link) serve(c *Conn, requests <-chan *ssh.Request) {
+	start := time.Now()
+	l.debugChannel("channel opened", c)
+	answerRequests(requests)
+	select {
+	case <-c.ended:
+	case <-c.closed:
+	}
+	l.entry.channelEnded(l)
+	read, written := c.Stats()
+	l.debugChannel("channel closed", c,
+		zap.Int64("read", read), zap.Int64("written", written), zap.Duration("duration", time.Since(start)))
+}
+
+// answerRequests answers what the bastion asks on a connection or a channel,
+// such as sshd's keepalives, at once: an unanswered one would hold up every
+// channel. It returns when that has ended, or the transport has died.
+func answerRequests(requests <-chan *ssh.Request) {
+	for req := range requests {
+		if req.WantReply {
+			_ = req.Reply(false, nil) // fails only if the link is dead
+		}
+	}
+}
+
+// debugChannel logs a line about a channel, if anybody reads it.
+func (l *link) debugChannel(msg string, c *Conn, fields ...zap.Field) {
+	if l.entry.settings().Logger.Core().Enabled(zap.DebugLevel) {
+		l.entry.log().Debug(msg, append(fields, zap.Stringer("local", c.local), zap.Stringer("remote", c.remote))...)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 )
 
 // closeWriter is a connection that can be half-closed.
@@ -53,10 +54,14 @@ func copyHalf(dst, src net.Conn) (n int64, err error) {
 		}
 		switch {
 		case errors.Is(readErr, io.EOF) && !errors.Is(readErr, io.ErrUnexpectedEOF):
-			if cw, ok := dst.(closeWriter); ok {
-				return n, cw.CloseWrite()
+			cw, ok := dst.(closeWriter)
+			if !ok {
+				return n, dst.Close()
 			}
-			return n, dst.Close()
+			if err := cw.CloseWrite(); !errors.Is(err, syscall.ENOTCONN) {
+				return n, err
+			}
+			return n, nil // dst's peer has left already, and wants no end
 		case readErr != nil:
 			return n, readErr
 		}

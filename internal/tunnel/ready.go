@@ -1,0 +1,64 @@
+package tunnel
+
+import (
+	"context"
+	"fmt"
+	"net"
+)
+
+// Connect waits, as Dial does, until the tunnel has a connection, and opens no
+// channel. It has a lazy tunnel connect. Errors are those of Dial.
+func (h *Handle) Connect(ctx context.Context) error {
+	select {
+	case <-h.opened:
+	case <-ctx.Done():
+		return &TimeoutError{Tunnel: h.cfg.Name, Doing: "waiting for the configuration to start", Cause: context.Cause(ctx)}
+	}
+	e, release, err := h.hold()
+	if err != nil {
+		return err
+	}
+	defer release()
+	l, err := e.pick(ctx, Request, false)
+	if err != nil {
+		return err
+	}
+	e.channelEnded(l) // the place for a channel that pick has counted
+	return nil
+}
+
+// Established waits until the bastion listens, or has refused to for longer
+// than a port may be held by the connection before. A listener that was refused
+// goes on asking.
+func (l *Listener) Established(ctx context.Context) error {
+	f := l.forward
+	e := f.entry
+	for {
+		e.mu.Lock()
+		outcome, closed, changed := f.outcome, l.closed || e.ctx.Err() != nil, e.changed
+		e.mu.Unlock()
+		switch {
+		case closed:
+			return net.ErrClosed
+		case outcome != nil:
+			return outcome.err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return &TimeoutError{Tunnel: e.cfg.Name, Doing: fmt.Sprintf("waiting for the bastion to listen on %q", f.address), Cause: context.Cause(ctx)}
+		}
+	}
+}
+
+// outcome is what the bastion has answered to a forward, last: nil if it
+// listens.
+type outcome struct{ err error }
+
+// answered records an outcome.
+func (f *forward) answered(err error) {
+	f.entry.mu.Lock()
+	defer f.entry.mu.Unlock()
+	f.outcome = &outcome{err}
+	f.entry.broadcast()
+}

@@ -1,0 +1,269 @@
+package tunnel
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// forwardRetryMin is the delay before a refused forward is asked for again,
+	// at least. It grows with the time that it has been refused for, so that
+	// an outage lasts a quarter longer at most; ReconnectMax bounds it.
+	forwardRetryMin = 25 * time.Millisecond
+	// forwardRefusedFor is how long a forward is refused before the log says
+	// so: a port may be held a moment longer by the connection before.
+	forwardRefusedFor = time.Second
+	// forwardCancelTimeout is how long the bastion may take to answer a cancel
+	// before the forward is asked for elsewhere.
+	forwardCancelTimeout = 5 * time.Second
+	// forwardGrace is how long a connection is kept after a forward on it was
+	// cancelled: channels that the bastion opened before it knew are still
+	// coming in.
+	forwardGrace = time.Second
+)
+
+// forward is an address that the bastion listens on for us, with all the
+// listeners for it. Its keeper sees to it that it is asked for on the
+// entry's current connection.
+type forward struct {
+	entry   *entry
+	address remoteAddress
+	// wake tells the keeper that there may be something to do.
+	wake chan struct{}
+	// turn is signalled when a listener may have something to accept. Its lock
+	// is entry.mu.
+	turn *sync.Cond
+
+	// keeper's own.
+	asking asking
+
+	// The rest is guarded by entry.mu.
+
+	// listeners are those that are open, oldest first.
+	listeners []*Listener
+	// queue holds what nobody has accepted yet.
+	queue []*inbound
+	// on is the connection on which the bastion listens, as far as we know.
+	// The forward counts as one of its channels, so that a connection which
+	// drains stays until the forward has left it.
+	on *link
+	// overflowAt is when the log last told of a full queue.
+	overflowAt time.Time
+	// outcome is for Established; nil before the bastion has answered.
+	outcome *outcome
+}
+
+// asking is how asking for a forward has gone.
+type asking struct {
+	// granted is the connection on which it was granted last.
+	granted *link
+	// kept is a connection on which the bastion would not cancel the forward:
+	// dropbear does not. The forward stays there until it ends.
+	kept *link
+	// link is the connection that refused it, since when, and the time to ask
+	// again.
+	link           *link
+	since, retryAt time.Time
+	// warnedAt is when the log last told of a refusal; zero after a success.
+	warnedAt time.Time
+}
+
+// listen adds a listener of h's for an address.
+func (e *entry) listen(h *Handle, a remoteAddress) *Listener {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f := e.forwards[a]
+	if f == nil {
+		f = &forward{entry: e, address: a, wake: make(chan struct{}, 1), turn: sync.NewCond(&e.mu)}
+		if e.forwards == nil {
+			e.forwards = map[remoteAddress]*forward{}
+		}
+		e.forwards[a] = f
+		go f.keep()
+	}
+	l := &Listener{forward: f, handle: h}
+	f.listeners = append(f.listeners, l)
+	f.stir()
+	e.nudge()
+	return l
+}
+
+// newest returns the listener that gets the connections: the newest whose
+// handle is started and not closed, or nil. The caller holds mu.
+func (f *forward) newest() *Listener {
+	for _, l := range slices.Backward(f.listeners) {
+		if slices.Contains(f.entry.handles, l.handle) {
+			return l
+		}
+	}
+	return nil
+}
+
+// forwarding tells whether any forward wants a connection. The caller holds mu.
+func (e *entry) forwarding() bool {
+	for _, f := range e.forwards {
+		if f.newest() != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// stirForwards has all forwards look at who their newest listener is. The
+// caller holds mu.
+func (e *entry) stirForwards() {
+	for _, f := range e.forwards {
+		f.stir()
+	}
+}
+
+// stir has the listeners and the keeper look at what has changed. The caller
+// holds mu.
+func (f *forward) stir() {
+	f.turn.Broadcast()
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// keep keeps the bastion listening while there is a listener for it. It returns
+// when the last one is closed and the bastion told so, or when the entry has
+// ended.
+func (f *forward) keep() {
+	e := f.entry
+	for e.ctx.Err() == nil {
+		e.mu.Lock()
+		on, live := f.on, f.newest() != nil
+		var want *link
+		var refuse []*inbound
+		if live {
+			want = e.current
+		} else {
+			refuse, f.queue = f.queue, nil
+		}
+		if len(f.listeners) == 0 && on == nil && len(refuse) == 0 {
+			delete(e.forwards, f.address)
+			e.mu.Unlock()
+			return
+		}
+		changed := e.changed
+		e.mu.Unlock()
+
+		for _, in := range refuse {
+			in.refuse()
+		}
+		kept := live && on != nil && on == f.asking.kept && !on.wire.isDead()
+		switch {
+		case on != nil && on != want && !kept:
+			f.leave(on, live)
+		case on == nil && want != nil && f.asking.due(want):
+			f.ask(want)
+		case on == nil && want != nil:
+			f.await(changed, time.After(time.Until(f.asking.retryAt)), nil)
+		case kept:
+			f.await(changed, nil, on.wire.dead)
+		default:
+			f.await(changed, nil, nil)
+		}
+	}
+}
+
+// await waits for a change, until it is time to ask again, or for the end of a
+// connection.
+func (f *forward) await(changed <-chan struct{}, due <-chan time.Time, dead <-chan struct{}) {
+	select {
+	case <-changed:
+	case <-f.wake:
+	case <-due:
+	case <-dead:
+	case <-f.entry.ctx.Done():
+	}
+}
+
+// due tells whether it is time to ask on a connection: on another one than
+// has refused last, at once.
+func (a *asking) due(l *link) bool {
+	if l != a.link {
+		a.link, a.since, a.retryAt = l, time.Time{}, time.Time{}
+	}
+	return time.Until(a.retryAt) <= 0
+}
+
+// ask asks the bastion to listen on a connection, and waits until it has
+// answered or the connection has died or drains.
+func (f *forward) ask(l *link) {
+	e := f.entry
+	e.mu.Lock()
+	f.on = l
+	l.channels++
+	e.mu.Unlock()
+	name, payload := f.address.request()
+	switch ok, err := l.request(l.draining, name, payload); {
+	case err != nil:
+		// Whether it listens is not known: leave tells it not to.
+	case ok:
+		f.asking.granted, f.asking.warnedAt = l, time.Time{}
+		f.answered(nil)
+		e.log().Info("remote forward established", zap.Stringer("listen", f.address))
+	default:
+		e.mu.Lock()
+		f.on = nil
+		e.mu.Unlock()
+		e.channelEnded(l)
+		f.refused()
+	}
+}
+
+// refused records that the bastion would not listen, and when to ask again.
+func (f *forward) refused() {
+	now := time.Now()
+	a := &f.asking
+	if a.since.IsZero() {
+		a.since = now
+	}
+	elapsed := now.Sub(a.since)
+	delay := min(max(forwardRetryMin, elapsed/4), f.entry.settings().ReconnectMax)
+	a.retryAt = now.Add(delay)
+
+	level := zap.DebugLevel
+	if elapsed >= forwardRefusedFor && (a.warnedAt.IsZero() || now.Sub(a.warnedAt) >= remindEvery) {
+		level, a.warnedAt = zap.WarnLevel, now
+	}
+	if elapsed >= forwardRefusedFor {
+		f.answered(fmt.Errorf("the bastion refuses to listen on %q: %s", f.address, f.address.refusedHint()))
+	}
+	f.entry.log().Log(level, "the bastion refuses a remote forward; will retry",
+		zap.Stringer("listen", f.address), zap.String("hint", f.address.refusedHint()), zap.Duration("retry_in", delay.Round(time.Millisecond)))
+}
+
+// leave has the bastion stop listening on a connection that the forward moves
+// away from or, unless live, that nobody listens on any more. If the bastion
+// will not, a live forward stays; otherwise a new connection takes over, so
+// that the old one, and the forward with it, ends when it can.
+func (f *forward) leave(l *link, live bool) {
+	e := f.entry
+	ctx, cancel := context.WithTimeout(e.ctx, forwardCancelTimeout)
+	defer cancel()
+	name, payload := f.address.cancel()
+	ok, err := l.request(ctx.Done(), name, payload)
+	switch {
+	case err != nil, !ok && l != f.asking.granted:
+	case ok:
+		e.log().Debug("remote forward cancelled", zap.Stringer("listen", f.address))
+	case live:
+		f.asking.kept = l
+		return
+	default:
+		e.replace(l, "the bastion would not cancel a remote forward")
+	}
+	e.mu.Lock()
+	f.on = nil
+	e.mu.Unlock()
+	time.AfterFunc(forwardGrace, func() { e.channelEnded(l) })
+}

@@ -1,0 +1,114 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// tcpipForward is the payload of the requests "tcpip-forward" and
+// "cancel-tcpip-forward" (RFC 4254 section 7.1).
+type tcpipForward struct {
+	Host string
+	Port uint32
+}
+
+// streamLocalForward is the payload of the requests
+// "streamlocal-forward@openssh.com" and its cancel- (OpenSSH's PROTOCOL,
+// section 2.4).
+type streamLocalForward struct{ SocketPath string }
+
+// remoteAddress is an address on the bastion to listen on, in SSH's words. It
+// is comparable: two of the same words are the same forward.
+type remoteAddress struct {
+	// path is that of a socket; if empty, the address is host and port.
+	path string
+	// host is as sshd wants it: "" for all addresses, "localhost" for the
+	// loopback ones of all families.
+	host string
+	port uint16
+}
+
+// parseRemoteAddress reads what Handle.Listen takes.
+func parseRemoteAddress(network, address string) (remoteAddress, error) {
+	switch network {
+	case "unix":
+		if address == "" || strings.ContainsRune(address, 0) {
+			return remoteAddress{}, fmt.Errorf("listen address %q is not the path of a socket on the bastion", address)
+		}
+		return remoteAddress{path: address}, nil
+	case "tcp":
+		host, portText, err := net.SplitHostPort(address)
+		if err != nil {
+			if reason, ok := errors.AsType[*net.AddrError](err); ok {
+				err = errors.New(reason.Err)
+			}
+			return remoteAddress{}, fmt.Errorf("listen address %q is not <host>:<port>: %w", address, err)
+		}
+		port, err := strconv.ParseUint(portText, 10, 16)
+		if err != nil || port == 0 {
+			return remoteAddress{}, fmt.Errorf("listen address %q: port must be a number from 1 to 65535", address)
+		}
+		if host == "*" {
+			host = ""
+		}
+		return remoteAddress{host: strings.ToLower(host), port: uint16(port)}, nil
+	default:
+		return remoteAddress{}, fmt.Errorf("listen network %q is neither tcp nor unix", network)
+	}
+}
+
+// request returns the global request that asks for the forward.
+func (a remoteAddress) request() (name string, payload []byte) {
+	if a.path != "" {
+		return "streamlocal-forward@openssh.com", ssh.Marshal(streamLocalForward{a.path})
+	}
+	return "tcpip-forward", ssh.Marshal(tcpipForward{a.host, uint32(a.port)})
+}
+
+// cancel returns the global request that takes it back.
+func (a remoteAddress) cancel() (name string, payload []byte) {
+	name, payload = a.request()
+	return "cancel-" + name, payload
+}
+
+// addr is the address as a net.Addr: a *net.TCPAddr or *net.UnixAddr, unless
+// the host is a name.
+func (a remoteAddress) addr() net.Addr {
+	if a.path != "" {
+		return &net.UnixAddr{Net: "unix", Name: a.path}
+	}
+	if a.host == "" {
+		return &net.TCPAddr{Port: int(a.port)}
+	}
+	return hostAddr(a.host, uint32(a.port))
+}
+
+func (a remoteAddress) String() string {
+	if a.path != "" {
+		return a.path
+	}
+	return net.JoinHostPort(a.host, strconv.Itoa(int(a.port)))
+}
+
+// refusedHint says what it can be when the bastion refuses to listen, of which
+// it never says why.
+func (a remoteAddress) refusedHint() string {
+	if a.path != "" {
+		return "socket still there from an older connection? set StreamLocalBindUnlink on the bastion; or AllowStreamLocalForwarding forbids it"
+	}
+	return "port still held by an older connection? set ClientAliveInterval on the bastion; or AllowTcpForwarding/PermitListen/GatewayPorts forbid it"
+}
+
+// hostAddr is the address of a host, a *net.TCPAddr if that is an IP address.
+func hostAddr(host string, port uint32) net.Addr {
+	if addr, err := netip.ParseAddr(host); err == nil && port <= 65535 {
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, uint16(port)))
+	}
+	return nameAddr(net.JoinHostPort(printable(host), strconv.FormatUint(uint64(port), 10)))
+}

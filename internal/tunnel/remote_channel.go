@@ -1,0 +1,169 @@
+package tunnel
+
+import (
+	"net"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/crypto/ssh"
+)
+
+// forwardBacklog is how many connections to a forward wait to be accepted.
+// More are refused: x/crypto reads nothing from a connection whose channel
+// opens are not taken.
+const forwardBacklog = 128
+
+// forwardedTCPIP is the payload of a "forwarded-tcpip" open (RFC 4254 section
+// 7.2).
+type forwardedTCPIP struct {
+	Host           string
+	Port           uint32
+	OriginatorHost string
+	OriginatorPort uint32
+}
+
+// forwardedStreamLocal is the payload of a
+// "forwarded-streamlocal@openssh.com" open (OpenSSH's PROTOCOL, section 2.4).
+type forwardedStreamLocal struct {
+	SocketPath string
+	Reserved   string
+}
+
+// inbound is a channel that the bastion has opened for a forward and that
+// nobody has accepted yet. It is one of the link's channels. The bastion
+// sends nothing on it before it is accepted, so one that waits costs little.
+type inbound struct {
+	link          *link
+	open          ssh.NewChannel
+	local, remote net.Addr
+}
+
+// takeForwarded takes a channel that a forward is to get, or that it is to
+// refuse. It is false if nobody has asked for the channel.
+func (l *link) takeForwarded(open ssh.NewChannel) bool {
+	in := &inbound{link: l, open: open}
+	var a remoteAddress
+	switch open.ChannelType() {
+	case "forwarded-tcpip":
+		var p forwardedTCPIP
+		if ssh.Unmarshal(open.ExtraData(), &p) != nil || p.Port > 65535 || p.OriginatorPort > 65535 {
+			return false
+		}
+		a = remoteAddress{host: p.Host, port: uint16(p.Port)}
+		in.local, in.remote = a.addr(), hostAddr(p.OriginatorHost, p.OriginatorPort)
+	case "forwarded-streamlocal@openssh.com":
+		var p forwardedStreamLocal
+		if ssh.Unmarshal(open.ExtraData(), &p) != nil || p.SocketPath == "" {
+			return false
+		}
+		a = remoteAddress{path: p.SocketPath}
+		// A client of a socket has no address; "@" is Go's word for that.
+		in.local, in.remote = a.addr(), &net.UnixAddr{Net: "unix", Name: "@"}
+	default:
+		return false
+	}
+	return l.entry.enqueue(a, in)
+}
+
+// enqueue queues a channel for the forward of an address, or refuses it if the
+// queue is full. It is false if there is no such forward.
+func (e *entry) enqueue(a remoteAddress, in *inbound) bool {
+	e.mu.Lock()
+	f := e.forwardAt(a)
+	if f == nil {
+		e.mu.Unlock()
+		return false
+	}
+	in.link.channels++
+	// Those of a link that has died meanwhile must not take the place.
+	f.queue = slices.DeleteFunc(f.queue, func(o *inbound) bool { return o.link.wire.isDead() })
+	if f.newest() != nil && len(f.queue) < forwardBacklog {
+		f.queue = append(f.queue, in)
+		f.turn.Broadcast()
+		e.mu.Unlock()
+		return true
+	}
+	full := f.newest() != nil && time.Since(f.overflowAt) >= remindEvery
+	if full {
+		f.overflowAt = time.Now()
+	}
+	log := e.logger()
+	e.mu.Unlock()
+	if full {
+		log.Warn("refused a connection to a remote forward: too many wait to be accepted",
+			zap.Stringer("listen", f.address), zap.Int("waiting", forwardBacklog))
+	}
+	in.refuse()
+	return true
+}
+
+// forwardAt returns the forward for an address as the bastion tells it. sshd
+// says it as it was asked for; a server that says it in other words is
+// believed if only one forward has the port. The caller holds mu.
+func (e *entry) forwardAt(a remoteAddress) *forward {
+	if f := e.forwards[a]; f != nil || a.path != "" {
+		return f
+	}
+	var found *forward
+	for b, f := range e.forwards {
+		if b.path == "" && b.port == a.port {
+			if found != nil {
+				return nil
+			}
+			found = f
+		}
+	}
+	return found
+}
+
+// refuse tells the bastion, and so the peer, that nobody takes the connection.
+func (in *inbound) refuse() {
+	_ = in.open.Reject(ssh.ResourceShortage, "nobody accepts it") // fails only if the link is dead
+	in.link.entry.channelEnded(in.link)
+}
+
+// accept opens the channel. It returns nil if the link has died.
+func (in *inbound) accept() *Conn {
+	l := in.link
+	if l.wire.isDead() {
+		l.entry.channelEnded(l)
+		return nil
+	}
+	ch, requests, err := in.open.Accept()
+	if err != nil {
+		l.entry.channelEnded(l)
+		return nil
+	}
+	c := newConn(l, ch, in.local, in.remote)
+	go l.serve(c, requests)
+	return c
+}
+
+// request makes a global request and waits for its answer. It gives up, with
+// errLinkLost, when the link dies or stop is closed: on a dying link the answer
+// may never come, nor x/crypto say so.
+func (l *link) request(stop <-chan struct{}, name string, payload []byte) (ok bool, err error) {
+	if l.wire.isDead() {
+		return false, errLinkLost
+	}
+	type answer struct {
+		ok  bool
+		err error
+	}
+	answered := make(chan answer, 1)
+	// It returns when the bastion has answered or the transport has died.
+	go func() {
+		l.beginWrite()
+		defer l.endWrite()
+		ok, _, err := l.conn.SendRequest(name, true, payload)
+		answered <- answer{ok, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.ok, a.err
+	case <-l.wire.dead:
+	case <-stop:
+	}
+	return false, errLinkLost
+}

@@ -1,0 +1,418 @@
+package tunnel
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// freeAddr returns a loopback address that nobody listens on.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// remote listens through a tunnel, until the test ends.
+func remote(t testing.TB, h *Handle, network, addr string) *Listener {
+	t.Helper()
+	ln, err := h.Listen(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	return ln
+}
+
+// serve accepts until the listener is closed, which it must be in the test.
+// Errors but that are the test's.
+func serve(t testing.TB, ln net.Listener, handle func(net.Conn)) {
+	t.Helper()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				if !errors.Is(err, net.ErrClosed) {
+					t.Errorf("accepting: %v", err)
+				}
+				return
+			}
+			wg.Go(func() {
+				defer c.Close()
+				handle(c)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		wg.Wait()
+	})
+}
+
+// echoBack echoes what comes in until its end, and then half-closes.
+func echoBack(c net.Conn) {
+	_, _ = io.Copy(c, c)
+	_ = c.(closeWriter).CloseWrite()
+}
+
+// visit makes one connection to an echoing address.
+func visit(network, addr string) error {
+	c, err := net.DialTimeout(network, addr, 5*time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.WriteString(c, "hello"); err != nil {
+		return err
+	}
+	if err := c.(closeWriter).CloseWrite(); err != nil {
+		return err
+	}
+	got, err := io.ReadAll(c)
+	if err == nil && string(got) != "hello" {
+		err = fmt.Errorf("got %q", got)
+	}
+	return err
+}
+
+// serving waits until an address is served.
+func serving(t testing.TB, network, addr string) {
+	t.Helper()
+	sshtest.Eventually(t, 15*time.Second, "connections to "+addr, func() bool { return visit(network, addr) == nil })
+}
+
+// notServing waits until nobody listens on an address.
+func notServing(t testing.TB, network, addr string) {
+	t.Helper()
+	sshtest.Eventually(t, 10*time.Second, "the end of "+addr, func() bool {
+		c, err := net.Dial(network, addr)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
+}
+
+func port(t testing.TB, addr string) string {
+	t.Helper()
+	_, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestListenAddresses(t *testing.T) {
+	for _, test := range []struct{ network, address, host, addr, err string }{
+		{network: "tcp", address: ":80", host: "", addr: ":80"},
+		{network: "tcp", address: "*:80", host: "", addr: ":80"},
+		{network: "tcp", address: "0.0.0.0:80", host: "0.0.0.0", addr: "0.0.0.0:80"},
+		{network: "tcp", address: "[::]:80", host: "::", addr: "[::]:80"},
+		{network: "tcp", address: "[::1]:80", host: "::1", addr: "[::1]:80"},
+		{network: "tcp", address: "Localhost:80", host: "localhost", addr: "localhost:80"},
+		{network: "unix", address: "/run/a", addr: "/run/a"},
+		{network: "tcp", address: ":0", err: "port must be a number from 1 to 65535"},
+		{network: "tcp", address: ":http", err: "port must be a number from 1 to 65535"},
+		{network: "tcp", address: "80", err: `listen address "80" is not <host>:<port>: missing port in address`},
+		{network: "unix", address: "", err: "not the path of a socket"},
+		{network: "udp", address: ":80", err: `listen network "udp" is neither tcp nor unix`},
+	} {
+		a, err := parseRemoteAddress(test.network, test.address)
+		switch {
+		case test.err != "":
+			if err == nil || !strings.Contains(err.Error(), test.err) {
+				t.Errorf("%s %q: got error %v, want %q", test.network, test.address, err, test.err)
+			}
+		case err != nil:
+			t.Errorf("%s %q: %v", test.network, test.address, err)
+		case a.host != test.host || a.addr().String() != test.addr:
+			t.Errorf("%s %q: got host %q, addr %q", test.network, test.address, a.host, a.addr())
+		}
+	}
+}
+
+// TestListen: connections to the bastion's address come out of the listener,
+// with the peer's address, and a half-close either way leaves the other open.
+func TestListen(t *testing.T) {
+	b := newBench(t, quick(), nil)
+	addr := freeAddr(t)
+	ln := remote(t, b.Handle, "tcp", addr)
+	if got := ln.Addr().(*net.TCPAddr).String(); got != addr {
+		t.Errorf("Addr is %q", got)
+	}
+	checkListener(t, ln, "tcp", addr)
+	if n := b.bastion.Stats().Forwards; n != 1 {
+		t.Errorf("%d forwards", n)
+	}
+	_ = ln.Close()
+	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept after Close: %v", err)
+	}
+	if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("second Close: %v", err)
+	}
+	portFree(t, addr)
+	if n := b.bastion.Stats().Forwards; n != 0 {
+		t.Errorf("%d forwards after Close", n)
+	}
+}
+
+// portFree waits until an address can be listened on.
+func portFree(t testing.TB, addr string) {
+	t.Helper()
+	sshtest.Eventually(t, 10*time.Second, addr+" to be free", func() bool {
+		ln, err := net.Listen("tcp", addr)
+		if err == nil {
+			_ = ln.Close()
+		}
+		return err == nil
+	})
+}
+
+// checkListener makes a connection to a listener's address on the bastion and
+// checks all that it must do.
+func checkListener(t *testing.T, ln *Listener, network, addr string) {
+	t.Helper()
+	var peer net.Conn
+	sshtest.Eventually(t, 15*time.Second, "the bastion to listen", func() (ok bool) {
+		var err error
+		peer, err = net.Dial(network, addr)
+		return err == nil
+	})
+	defer peer.Close()
+	_ = peer.SetDeadline(time.Now().Add(20 * time.Second))
+	c, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	if network == "tcp" {
+		if got, want := c.RemoteAddr().(*net.TCPAddr).String(), peer.LocalAddr().String(); got != want {
+			t.Errorf("RemoteAddr is %s, want %s", got, want)
+		}
+	}
+	if got, want := c.LocalAddr().String(), ln.Addr().String(); got != want {
+		t.Errorf("LocalAddr is %s, want %s", got, want)
+	}
+
+	// 1 MiB in, its end, and then 1 MiB out.
+	data := make([]byte, 1<<20)
+	_, _ = rand.Read(data)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		_, err := peer.Write(data)
+		if err == nil {
+			err = peer.(closeWriter).CloseWrite()
+		}
+		if err != nil {
+			t.Errorf("sending in: %v", err)
+		}
+	})
+	if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("coming in: %d bytes, %v", len(got), err)
+	}
+	wg.Go(func() {
+		_, err := c.Write(data)
+		if err == nil {
+			err = c.(closeWriter).CloseWrite()
+		}
+		if err != nil {
+			t.Errorf("sending out: %v", err)
+		}
+	})
+	if got, err := io.ReadAll(peer); err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("going out: %d bytes, %v", len(got), err)
+	}
+
+	// The other way round: our end first, and the peer still heard.
+	peer2, err := net.Dial(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer2.Close()
+	c2, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c2.Close()
+	_ = peer2.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c2.SetDeadline(time.Now().Add(20 * time.Second))
+	if err := c2.(closeWriter).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := peer2.Read(make([]byte, 1)); err != io.EOF {
+		t.Fatalf("the peer read %d, %v", n, err)
+	}
+	if _, err := io.WriteString(peer2, "late"); err != nil {
+		t.Fatal(err)
+	}
+	_ = peer2.(closeWriter).CloseWrite()
+	if got, err := io.ReadAll(c2); err != nil || string(got) != "late" {
+		t.Fatalf("after our own end: %q, %v", got, err)
+	}
+}
+
+func TestListenUnix(t *testing.T) {
+	b := newBench(t, quick(), nil)
+	path := filepath.Join(t.TempDir(), "s")
+	ln := remote(t, b.Handle, "unix", path)
+	checkListener(t, ln, "unix", path)
+	_ = ln.Close()
+	notServing(t, "unix", path)
+}
+
+// TestListenBeforeStart: a listener is there before its tunnel, makes a lazy
+// one connect, and keeps it connected.
+func TestListenBeforeStart(t *testing.T) {
+	key := sshtest.NewKey()
+	bastion := bastionFor(t, key, nil)
+	set := quick()
+	set.Lazy = true
+	h := Open(configFor(t, key, bastion.HostKeyFingerprint(), bastion.Addr()), set, nil)
+	t.Cleanup(func() { closeAndWait(t, h) })
+	addr := freeAddr(t)
+	ln := remote(t, h, "tcp", addr)
+	serve(t, ln, echoBack)
+	time.Sleep(50 * time.Millisecond)
+	if s := bastion.Stats(); s.Connects > 0 {
+		t.Fatal("connected before Start")
+	}
+	h.Start()
+	serving(t, "tcp", addr)
+	for range 3 {
+		bastion.Kick()
+		notYet := bastion.Stats().ForwardRequests
+		sshtest.Eventually(t, 5*time.Second, "the forward to be asked for again", func() bool { return bastion.Stats().ForwardRequests > notYet })
+		serving(t, "tcp", addr)
+	}
+	h.Close()
+	portFree(t, addr)
+	if _, err := h.Listen("tcp", addr); !errors.Is(err, ErrClosed) {
+		t.Errorf("Listen on a closed handle: %v", err)
+	}
+}
+
+// TestListenBacklog: connections that nobody accepts freeze nothing; up to the
+// backlog they wait, the rest is refused.
+func TestListenBacklog(t *testing.T) {
+	set := quick()
+	logs := observed(&set)
+	b := newBench(t, set, nil)
+	addr, echoAddr := freeAddr(t), listen(t, echo)
+	ln := remote(t, b.Handle, "tcp", addr)
+	sshtest.Eventually(t, 10*time.Second, "the forward", func() bool { return b.bastion.Stats().Forwards == 1 })
+
+	var served, refused atomic.Int32
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			if err := visit("tcp", addr); err == nil {
+				served.Add(1)
+			} else {
+				refused.Add(1)
+			}
+		})
+	}
+	sshtest.Eventually(t, 10*time.Second, "72 refusals", func() bool { return refused.Load() >= 200-forwardBacklog })
+	for range 5 {
+		roundTrip(t, dial(t, b.Handle, echoAddr))
+	}
+	serve(t, ln, echoBack)
+	wg.Wait()
+	if served.Load() != forwardBacklog {
+		t.Errorf("%d served, %d refused", served.Load(), refused.Load())
+	}
+	if n := logs.FilterMessageSnippet("too many wait").Len(); n != 1 {
+		t.Errorf("%d warnings of a full queue", n)
+	}
+	serving(t, "tcp", addr)
+
+	// Those that were never accepted leave no trace, and nor does anything
+	// else once the listener is closed.
+	_ = ln.Close()
+	sshtest.Eventually(t, 10*time.Second, "no channel but the dialed ones", func() bool {
+		b.entry.mu.Lock()
+		defer b.entry.mu.Unlock()
+		return b.entry.current != nil && b.entry.current.channels == 5 && len(b.entry.forwards) == 0
+	})
+}
+
+// TestListenCloseRefuses: what waits when the last listener is closed is
+// refused, not left hanging.
+func TestListenCloseRefuses(t *testing.T) {
+	b := newBench(t, quick(), nil)
+	addr := freeAddr(t)
+	ln := remote(t, b.Handle, "tcp", addr)
+	sshtest.Eventually(t, 10*time.Second, "the forward", func() bool { return b.bastion.Stats().Forwards == 1 })
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	sshtest.Eventually(t, 10*time.Second, "the connection to wait", func() bool {
+		b.entry.mu.Lock()
+		defer b.entry.mu.Unlock()
+		return len(ln.forward.queue) == 1
+	})
+	_ = ln.Close()
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the peer read %v", err)
+	}
+}
+
+// TestListenUnasked: a forwarded channel for another port than was asked for is
+// refused.
+func TestListenUnasked(t *testing.T) {
+	b := newBench(t, quick(), nil)
+	addr := freeAddr(t)
+	serve(t, remote(t, b.Handle, "tcp", addr), echoBack)
+	serving(t, "tcp", addr)
+	conn := b.bastion.Conns()[0]
+	for _, payload := range [][]byte{
+		ssh.Marshal(forwardedTCPIP{"127.0.0.1", 1, "127.0.0.1", 2}),
+		ssh.Marshal(forwardedTCPIP{"127.0.0.1", 1 << 20, "127.0.0.1", 2}),
+		{1, 2, 3},
+	} {
+		_, _, err := conn.OpenChannel("forwarded-tcpip", payload)
+		if refused, ok := errors.AsType[*ssh.OpenChannelError](err); !ok || refused.Reason != ssh.Prohibited {
+			t.Errorf("got %v", err)
+		}
+	}
+	_, _, err := conn.OpenChannel("forwarded-streamlocal@openssh.com", ssh.Marshal(forwardedStreamLocal{SocketPath: "/x"}))
+	if refused, ok := errors.AsType[*ssh.OpenChannelError](err); !ok || refused.Reason != ssh.Prohibited {
+		t.Errorf("got %v", err)
+	}
+	// The same port in other words is the forward's.
+	portNumber, _ := strconv.ParseUint(port(t, addr), 10, 16)
+	ch, reqs, err := conn.OpenChannel("forwarded-tcpip", ssh.Marshal(forwardedTCPIP{"::ffff:127.0.0.1", uint32(portNumber), "not an address", 2}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go ssh.DiscardRequests(reqs)
+	_ = ch.Close()
+	serving(t, "tcp", addr)
+}
