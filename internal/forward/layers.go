@@ -1,0 +1,57 @@
+package forward
+
+import "net"
+
+// layered is a connection with what only some layer beneath it can do.
+type layered struct{ net.Conn }
+
+// CloseWrite ends the writing direction; of both, if no layer can do that.
+// Layers above the one that can, such as the PROXY protocol's, must write
+// through unchanged.
+func (c layered) CloseWrite() error {
+	if l, ok := Layer[interface{ CloseWrite() error }](c.Conn); ok {
+		return l.CloseWrite()
+	}
+	return c.Close()
+}
+
+// SetLinger of zero closes the socket at once, with a reset. The layers above
+// it must not say their farewells: TLS would have the peer believe that it has
+// got everything.
+func (c layered) SetLinger(sec int) error {
+	l, ok := Layer[interface {
+		SetLinger(sec int) error
+		Close() error
+	}](c.Conn)
+	if !ok {
+		return nil
+	}
+	if err := l.SetLinger(sec); err != nil || sec != 0 {
+		return err
+	}
+	return l.Close()
+}
+
+// reset closes conn in such a way that its peer sees an error.
+func reset(conn net.Conn) {
+	_ = layered{conn}.SetLinger(0)
+	_ = conn.Close() // there may be no socket with a reset, such as in a pipe
+}
+
+// Layer returns the outermost layer of conn that is a T: what listener
+// wrappers put around a connection may hide what it can do.
+func Layer[T any](conn net.Conn) (l T, ok bool) {
+	for {
+		if l, ok = conn.(T); ok {
+			return l, true
+		}
+		switch c := conn.(type) {
+		case interface{ NetConn() net.Conn }: // TLS
+			conn = c.NetConn()
+		case interface{ Raw() net.Conn }: // the PROXY protocol
+			conn = c.Raw()
+		default:
+			return l, false
+		}
+	}
+}
