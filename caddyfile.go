@@ -86,7 +86,7 @@ func (a *App) unmarshalTunnel(d *caddyfile.Dispenser) error {
 		}
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := t.unmarshalOption(d, seen); err != nil {
+		if err := t.unmarshalOption(d, tunnelOptions, seen); err != nil {
 			return d.Errf("tunnel %q: %w", name, err)
 		}
 	}
@@ -98,15 +98,15 @@ func (a *App) unmarshalTunnel(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// unmarshalOption reads the option that d stands at.
-func (t *Tunnel) unmarshalOption(d *caddyfile.Dispenser, seen map[string]int) error {
+// unmarshalOption reads the option that d stands at, and its block.
+func (t *Tunnel) unmarshalOption(d *caddyfile.Dispenser, options map[string]tunnelOption, seen map[string]int) error {
 	name := d.Val()
 	if slices.Contains(unsupportedOptions, name) {
 		return fmt.Errorf("%s is not supported in this version", name)
 	}
-	opt, ok := tunnelOptions[name]
+	opt, ok := options[name]
 	if !ok {
-		return unknownOption(name)
+		return unknownOption(name, options)
 	}
 	if line, ok := seen[name]; ok && !opt.repeats {
 		return fmt.Errorf("%s is already written on line %d; it may be written once", name, line)
@@ -125,19 +125,25 @@ func (t *Tunnel) unmarshalOption(d *caddyfile.Dispenser, seen map[string]int) er
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if d.NextBlock(d.Nesting()) {
-		return fmt.Errorf("%s takes no block", name)
+	seenWithin := make(map[string]int)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if opt.block == nil {
+			return fmt.Errorf("%s takes no block", name)
+		}
+		if err := t.unmarshalOption(d, opt.block, seenWithin); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	return nil
 }
 
 // unknownOption is the error for a name that is no option's. It points to the
 // one that was meant where that is written as in ssh_config(5), or as in JSON.
-func unknownOption(name string) error {
+func unknownOption(name string, options map[string]tunnelOption) error {
 	plain := func(s string) string {
 		return strings.TrimSuffix(strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s)), "s")
 	}
-	for known := range tunnelOptions {
+	for known := range options {
 		if plain(known) == plain(name) {
 			return fmt.Errorf("unknown option %q; did you mean %s", name, known)
 		}

@@ -27,6 +27,10 @@ type tunnelOption struct {
 	// set takes the arguments in. It returns errUsage if there are too few or
 	// too many.
 	set func(t *Tunnel, args []string) error
+
+	// block are the options in the option's own block. If it is nil there must
+	// be none.
+	block map[string]tunnelOption
 }
 
 // errUsage is returned for a wrong number of arguments. It is replaced by the
@@ -71,10 +75,16 @@ var errUsage = errors.New("wrong number of arguments")
 //		pubkey_accepted_algorithms   <algorithm>...
 //		ca_signature_algorithms      <algorithm>...
 //		required_rsa_size            <bits>
+//
+//		local_forward                <listen> <target>
+//		remote_forward               <listen> <target>
+//		dynamic_forward              <listen>
 //	}
 //
-// identity_file, certificate_file, known_hosts, host_key and
-// host_certificate_authority may be repeated. Lists of algorithms may also be
+// The forwards may have a block of their own; see caddyfile_forward.go.
+//
+// identity_file, certificate_file, known_hosts, host_key,
+// host_certificate_authority and the forwards may be repeated. Lists of algorithms may also be
 // separated by commas, as in ssh_config(5).
 var tunnelOptions = map[string]tunnelOption{
 	"host": {usage: "[<user>@]<host>[:<port>]", set: func(t *Tunnel, args []string) error {
@@ -171,12 +181,15 @@ var tunnelOptions = map[string]tunnelOption{
 	"pubkey_accepted_algorithms": algorithms(func(t *Tunnel) *[]string { return &t.PubkeyAcceptedAlgorithms }),
 	"ca_signature_algorithms":    algorithms(func(t *Tunnel) *[]string { return &t.CASignatureAlgorithms }),
 	"required_rsa_size":          one("<bits>", positive, func(t *Tunnel) *int { return &t.RequiredRSASize }),
+
+	"local_forward":   forwardOption(func(t *Tunnel) *[]*Forward { return &t.LocalForwards }),
+	"remote_forward":  forwardOption(func(t *Tunnel) *[]*Forward { return &t.RemoteForwards }),
+	"dynamic_forward": dynamicForwardOption,
 }
 
 // unsupportedOptions are options that a later version will have.
 var unsupportedOptions = []string{
 	"ssh_config", "revoked_host_keys", "proxy", "proxy_command", "permit_open",
-	"local_forward", "remote_forward", "dynamic_forward",
 }
 
 // setHost takes the bastion's address in. One without placeholders is split

@@ -18,12 +18,24 @@ func TestEveryOptionIsTested(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	forwardSource, err := os.ReadFile("caddyfile_forward.go")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, opt := range tunnelOptions {
 		if _, err := os.Stat("testdata/app_" + name + ".caddyfiletest"); err != nil {
 			t.Error(err)
 		}
 		if !regexp.MustCompile(`(?m)^//\t\t` + name + ` +` + regexp.QuoteMeta(opt.usage) + `$`).Match(source) {
 			t.Errorf("the grammar has no line %q", name+" "+opt.usage)
+		}
+		for within, inner := range opt.block {
+			if _, err := os.Stat("testdata/app_" + name + "_" + within + ".caddyfiletest"); err != nil {
+				t.Error(err)
+			}
+			if !regexp.MustCompile(`(?m)^//\t\t` + within + ` +` + regexp.QuoteMeta(inner.usage) + `$`).Match(forwardSource) {
+				t.Errorf("the grammar has no line %q", within+" "+inner.usage)
+			}
 		}
 	}
 	for _, name := range unsupportedOptions {
@@ -50,6 +62,10 @@ func TestExample(t *testing.T) {
 func TestSecretsInErrors(t *testing.T) {
 	for _, line := range []string{
 		"password hunter2 more",
+		"dynamic_forward 1080 {\nuser alice hunter2 more\n}",
+		"dynamic_forward 1080 {\nuser alice {hunter2}\n}",
+		"dynamic_forward 1080 {\nuser alice hunter2\nuser alice hunter2\n}",
+		"dynamic_forward 1080 {\nuser alice hunter2" + strings.Repeat("x", 300) + "\n}",
 		"password hunter2\npassword hunter2",
 		"password hunter2 {\nx\n}",
 		"identity_file /key hunter2 more",
@@ -75,6 +91,7 @@ func FuzzCaddyfile(f *testing.F) {
 	f.Add("ssh_tunnel {\n\ttunnel prod deploy@bastion.example.com\n}")
 	f.Add("ssh_tunnel {\n\ttunnel prod {\n\t\thost a\n\t\tlazy no\n\t\tconnect_timeout 5s\n\t\trekey_limit 1GiB 1h\n\t}\n}")
 	f.Add("ssh_tunnel {\n\ttunnel prod a {\n\t\tidentity_file none\n\t\thost_key a b\n\t\tciphers a,b c\n\t\tuser {\n\t\t}\n\t}\n}")
+	f.Add("ssh_tunnel {\n\ttunnel prod a {\n\t\tlocal_forward 1 b:2 {\n\t\t\tidle_timeout 5s\n\t\t}\n\t\tdynamic_forward 3 {\n\t\t\tuser a b\n\t\t}\n\t}\n}")
 	f.Add("ssh_tunnel {\n} }")
 	f.Fuzz(func(t *testing.T, input string) {
 		app := new(App)

@@ -1,8 +1,8 @@
 package sshtunnel
 
-// conns.go keeps the raw connections that the listener wrapper took, so that
-// they can be ended when the process exits. They outlive their configuration,
-// hence one registry for the process.
+// conns.go keeps the raw connections, those that the listener wrapper and the
+// forwards took, so that they can be ended when the process exits. They outlive
+// their configuration, hence one registry for the process.
 
 import (
 	"io"
@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// rawConns are the connections that the listener wrapper took.
+// rawConns are the connections that the listener wrapper and the forwards took.
 var rawConns connRegistry
 
 // trackConn registers a raw connection, to be closed when the process exits.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -36,6 +37,20 @@ func (d handleDialer) Dial(ctx context.Context, target tunnel.Target) (channel, 
 		return nil, err // and no nil *tunnel.Conn in the interface
 	}
 	return conn, nil
+}
+
+// dialFunc is a forwarder's dial function.
+type dialFunc = func(ctx context.Context, client net.Conn) (net.Conn, error)
+
+// dialFor returns a forwarder's dial function: a channel to target for each
+// client, who is its originator.
+func dialFor(tun dialer, target tunnel.Target) dialFunc {
+	target.Class = tunnel.Stream
+	return func(ctx context.Context, client net.Conn) (net.Conn, error) {
+		to := target
+		to.Originator = forward.AddrPort(client.RemoteAddr())
+		return tun.Dial(ctx, to)
+	}
 }
 
 // lookupDialer returns the named tunnel of the configuration that ctx belongs

@@ -4,15 +4,14 @@ package sshtunnel
 // Caddy listener to a target behind the bastion.
 
 import (
-	"context"
 	"fmt"
 	"net"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -20,8 +19,9 @@ func init() {
 	caddy.RegisterModule(ListenerWrapper{})
 }
 
-// ListenerWrapper forwards every connection that a listener accepts to a target
-// behind an SSH bastion, as `ssh -L` does. None is left for the HTTP server.
+// ListenerWrapper forwards the connections that a listener accepts to a target
+// behind an SSH bastion, as `ssh -L` does: all of them, so that none is left
+// for the HTTP server, or those that match.
 //
 // Before the `tls` wrapper it forwards the raw bytes, so that TLS passes
 // through; after `tls`, what was decrypted. HTTP/3 does not pass through
@@ -39,9 +39,22 @@ type ListenerWrapper struct {
 	// when the configuration is loaded. Required.
 	Target string `json:"target"`
 
-	tunnel dialer
-	target tunnel.Target
-	logger *zap.Logger
+	// Which connections to forward: those whose TLS ClientHello all of these
+	// match, as in a TLS connection policy. The others pass on unchanged, as
+	// does what is not TLS, or sends no whole ClientHello within 5 seconds and
+	// 16 KiB. After the `tls` wrapper the connection's state is what is matched.
+	// Default: every connection is forwarded.
+	MatchersRaw caddy.ModuleMap `json:"match,omitempty" caddy:"namespace=tls.handshake_match"`
+
+	// What holds for those that are forwarded. The connections of a listener
+	// count as one lot, those from before a reload included.
+	ForwardOptions
+
+	config   *App // that the wrapper belongs to
+	tunnel   dialer
+	target   tunnel.Target
+	matchers helloMatchers
+	logger   *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -61,30 +74,57 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.provision(ctx.Logger(), tun)
-}
-
-func (w *ListenerWrapper) provision(logger *zap.Logger, tun dialer) error {
-	target, err := resolveTarget(w.Target)
+	app, err := ctx.AppIfConfigured("ssh_tunnel")
 	if err != nil {
 		return err
 	}
-	target.Class = tunnel.Stream
+	w.config = app.(*App)
+	if w.matchers, err = loadHelloMatchers(ctx, w); err != nil {
+		return fmt.Errorf("match: %w", err)
+	}
+	return w.provision(ctx.Logger(), tun)
+}
+
+func (w *ListenerWrapper) provision(logger *zap.Logger, tun dialer) (err error) {
+	if w.target, err = resolveTarget(w.Target); err != nil {
+		return err
+	}
+	if err := w.check(); err != nil {
+		return err
+	}
 	w.tunnel = tun
-	w.target = target
-	w.logger = logger.With(zap.String("tunnel", w.TunnelName), zap.String("target", target.Address))
+	w.logger = logger.With(zap.String("tunnel", w.TunnelName))
 	return nil
 }
 
 // WrapListener implements caddy.ListenerWrapper.
 func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
-	return &forwardingListener{Listener: ln, wrapper: w}
+	count, release := countFor(ln.Addr(), w.TunnelName, w.target)
+	forwarder := &forward.Forwarder{
+		Dial:   dialFor(w.tunnel, w.target),
+		Target: w.target.Address,
+		Count:  count,
+		Logger: w.logger,
+		Track:  trackConn,
+	}
+	w.apply(forwarder)
+	forwarding := &forwardingListener{Listener: ln, forwarder: forwarder, release: release}
+	if len(w.matchers) > 0 {
+		return newMatchingListener(forwarding, w)
+	}
+	forwarding.open = openListeners.open(ln.Addr(), w.config, func(conn net.Conn) bool {
+		go forwarder.Forward(conn)
+		return true
+	})
+	return forwarding
 }
 
 // forwardingListener forwards what it accepts.
 type forwardingListener struct {
 	net.Listener
-	wrapper *ListenerWrapper
+	forwarder *forward.Forwarder
+	release   func() // of the forwarder's count
+	open      *openListener
 }
 
 // Accept forwards connections for as long as there are any; it never returns
@@ -96,66 +136,15 @@ func (l *forwardingListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		go l.wrapper.forward(conn)
+		go l.forwarder.Forward(conn)
 	}
 }
 
-const (
-	// handshakeTimeout bounds a client's TLS handshake.
-	handshakeTimeout = 10 * time.Second
-
-	// forwardDialTimeout bounds a dial for a raw connection. It is longer than
-	// that of a request: nothing retries a raw connection, and after a reload
-	// the tunnel may need a whole connect first.
-	forwardDialTimeout = 10 * time.Second
-)
-
-// errForwardDial is the cause of a dial that took too long.
-var errForwardDial = fmt.Errorf("no answer within %s", forwardDialTimeout)
-
-// forward connects a client to the target. It returns when both directions
-// have ended, when either connection breaks or is closed at the process's
-// exit, or when the target cannot be reached. A reload does not end it.
-func (w *ListenerWrapper) forward(client net.Conn) {
-	defer trackConn(client)()
-
-	// After the tls wrapper the handshake is still to be done. Nothing is opened
-	// for a client that fails it.
-	if conn, ok := client.(interface{ HandshakeContext(context.Context) error }); ok {
-		ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
-		err := conn.HandshakeContext(ctx)
-		cancel()
-		if err != nil {
-			w.logger.Debug("TLS handshake failed", zap.Stringer("remote", client.RemoteAddr()), zap.Error(err))
-			_ = client.Close()
-			return
-		}
-	}
-
-	remote := client.RemoteAddr()
-	logger := w.logger.With(zap.Stringer("remote", remote))
-	target := w.target
-	if addr, ok := remote.(*net.TCPAddr); ok {
-		target.Originator = addr.AddrPort()
-	}
-	// Not the context of the configuration, which a reload cancels.
-	ctx, cancel := context.WithTimeoutCause(context.Background(), forwardDialTimeout, errForwardDial)
-	channel, err := w.tunnel.Dial(ctx, target)
-	cancel()
-	if err != nil {
-		logger.Error("dialing target failed", zap.Error(err))
-		reset(client)
-		return
-	}
-
-	logger.Debug("connection opened")
-	start := time.Now()
-	read, written, err := tunnel.Pipe(layeredConn{client}, channel)
-	logger.Debug("connection closed",
-		zap.Int64("read", read),
-		zap.Int64("written", written),
-		zap.Duration("duration", time.Since(start)),
-		zap.Error(err))
+// Close closes the listener and leaves its connections alone.
+func (l *forwardingListener) Close() error {
+	openListeners.close(l.open)
+	l.release()
+	return l.Listener.Close()
 }
 
 // Interface guards

@@ -3,7 +3,8 @@
 // The app ssh_tunnel owns named tunnels: it connects to their bastions,
 // verifies and authenticates, keeps the connections alive and replaces them.
 // The reverse_proxy transport ssh_tunnel and the listener wrapper ssh_tunnel
-// borrow channels from them:
+// borrow channels from them, and so do their own forwards of raw connections
+// and the command `caddy ssh-tunnel forward`:
 //
 //	{
 //		ssh_tunnel {
@@ -42,7 +43,8 @@ func init() {
 
 // App keeps SSH tunnels to bastions, through which other modules reach what
 // lies behind these: the reverse proxy's transport `ssh_tunnel` and the
-// listener wrapper `ssh_tunnel`.
+// listener wrapper `ssh_tunnel`. It forwards raw connections through them by
+// itself, as `ssh -L`, `-R` and `-D` do.
 //
 // Tunnels connect in the background when the configuration starts; a bastion
 // that is down does not keep it from starting. A tunnel that a new
@@ -56,6 +58,8 @@ type App struct {
 	ctx    caddy.Context
 	logger *zap.Logger
 	opened []*Tunnel // those that have a handle; each after the tunnel it jumps through
+
+	forwards []openForward // those of all tunnels, between Start and Stop
 }
 
 // CaddyModule returns the Caddy module information.
@@ -74,6 +78,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
 
+	claimed := make(map[string]string) // who listens, by address
 	for _, name := range slices.Sorted(maps.Keys(a.Tunnels)) {
 		if err := checkTunnelName(name); err != nil {
 			return err
@@ -84,6 +89,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		if err := t.provision(name, a.logger); err != nil {
 			return fmt.Errorf("tunnel %q: %w", name, err)
+		}
+		if err := t.claimAddresses(name, claimed); err != nil {
+			return err
 		}
 	}
 
@@ -103,20 +111,27 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Start lets the tunnels connect. It does not wait for them.
+// Start has the forwards listen and lets the tunnels connect. It does not wait
+// for them.
 func (a *App) Start() error {
+	if err := a.openForwards(); err != nil {
+		return err
+	}
 	for _, t := range a.opened {
 		t.h.Start()
 	}
+	a.serveForwards()
 	return nil
 }
 
-// Stop closes no tunnel: requests of this configuration may still go on, or
+// Stop has the forwards listen no longer, unless the next configuration does.
+// It closes no tunnel: requests of this configuration may still go on, or
 // start, while the HTTP app drains. Only when the process exits does it end
-// what nothing else would: the connections that the listener wrapper took.
-// They have the HTTP app's grace period to end by themselves; without one they
-// are ended at once.
+// what nothing else would: the raw connections, of forwards and the listener
+// wrapper. They have the HTTP app's grace period to end by themselves; without
+// one they are ended at once.
 func (a *App) Stop() error {
+	a.stopForwards()
 	if caddy.Exiting() {
 		rawConns.end(a.gracePeriod())
 	}
@@ -142,6 +157,7 @@ func (a *App) gracePeriod() time.Duration {
 // drain_timeout. Cleanup does not wait for that, and also follows a Provision
 // that failed half-way.
 func (a *App) Cleanup() error {
+	a.stopForwards()
 	for _, t := range slices.Backward(a.opened) {
 		t.h.Close()
 	}

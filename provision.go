@@ -50,7 +50,10 @@ func (t *Tunnel) provision(name string, appLogger *zap.Logger) error {
 		logger.Warn(warning)
 	}
 	t.config, t.settings = cfg, set
-	return err
+	if err != nil {
+		return err
+	}
+	return t.provisionForwards(logger)
 }
 
 // resolveConfig resolves what needs no more than that.

@@ -16,7 +16,14 @@ import (
 
 // parseTarget reads "host:port" or "unix//path", as the bastion is to
 // understand it.
-func parseTarget(s string) (tunnel.Target, error) {
+func parseTarget(s string) (tunnel.Target, error) { return parseTargetAt(s, onBastion) }
+
+// parseTargetAt is parseTarget for either side, as that is to understand it.
+func parseTargetAt(s string, at side) (tunnel.Target, error) {
+	where := "the bastion"
+	if at == here {
+		where = "this machine"
+	}
 	fail := func(err error) (tunnel.Target, error) {
 		return tunnel.Target{}, fmt.Errorf("target %q: %w", s, err)
 	}
@@ -25,7 +32,7 @@ func parseTarget(s string) (tunnel.Target, error) {
 			return fail(fmt.Errorf("network %q does not go through a tunnel; use host:port or unix//path", network))
 		}
 		if !strings.HasPrefix(rest, "/") {
-			return fail(errors.New("not an absolute path on the bastion; write unix//path"))
+			return fail(fmt.Errorf("not an absolute path on %s; write unix//path", where))
 		}
 		return tunnel.Target{Network: "unix", Address: rest}, nil
 	}
@@ -38,7 +45,7 @@ func parseTarget(s string) (tunnel.Target, error) {
 		return fail(errors.New("no port; write host:port"))
 	}
 	if host == "" {
-		return fail(errors.New(`no host; the bastion itself is "localhost"`))
+		return fail(fmt.Errorf(`no host; %s itself is "localhost"`, where))
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || number == 0 {

@@ -11,12 +11,14 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -37,7 +39,8 @@ func (t *Transport) dial(ctx context.Context, network, address string) (net.Conn
 		return nil, newDialError(err)
 	}
 	if t.ProxyProtocol != "" {
-		if err := writeProxyHeader(ctx, conn, t.ProxyProtocol, e.client); err != nil {
+		// Which of our addresses the client came to is not known here.
+		if err := forward.WriteProxyHeader(ctx, conn, t.ProxyProtocol, e.client, netip.AddrPort{}); err != nil {
 			_ = conn.Close()
 			return nil, newDialError(err)
 		}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -137,26 +136,6 @@ func TestTransportNetworkProxy(t *testing.T) {
 	}
 	if got := tun.dialed(); got[len(got)-1] != (tunnel.Target{Network: "unix", Address: "/run/web.sock"}) {
 		t.Errorf("dialed %+v", got)
-	}
-}
-
-func TestProxyHeader(t *testing.T) {
-	for _, tt := range []struct{ version, client, want string }{
-		{"v1", "192.0.2.1:7", "PROXY TCP4 192.0.2.1 0.0.0.0 7 0\r\n"},
-		{"v1", "[2001:db8::1]:7", "PROXY TCP6 2001:db8::1 :: 7 0\r\n"},
-		{"v1", "[::ffff:192.0.2.1]:7", "PROXY TCP4 192.0.2.1 0.0.0.0 7 0\r\n"},
-		{"v1", "", "PROXY UNKNOWN\r\n"},
-		{"v2", "192.0.2.1:7", "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x01\x00\x00\x00\x00\x00\x07\x00\x00"},
-		{"v2", "", "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"},
-	} {
-		var client netip.AddrPort
-		if tt.client != "" {
-			client = netip.MustParseAddrPort(tt.client)
-		}
-		got, err := proxyHeader(tt.version, client).Format()
-		if err != nil || string(got) != tt.want {
-			t.Errorf("%s of %q: got %q (%v), want %q", tt.version, tt.client, got, err, tt.want)
-		}
 	}
 }
 

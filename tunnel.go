@@ -4,6 +4,7 @@ package sshtunnel
 
 import (
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -143,6 +144,19 @@ type Tunnel struct {
 	// Default: 2048.
 	RequiredRSASize int `json:"required_rsa_size,omitempty"`
 
+	// Addresses here whose connections are forwarded to a target that the
+	// bastion reaches, as with `ssh -L`. Default: none.
+	LocalForwards []*Forward `json:"local_forwards,omitempty"`
+
+	// Addresses on the bastion whose connections are forwarded to a target that
+	// this machine reaches, as with `ssh -R`. Default: none.
+	RemoteForwards []*Forward `json:"remote_forwards,omitempty"`
+
+	// SOCKS5 servers here whose clients reach what the bastion does, as with
+	// `ssh -D`. Default: none.
+	DynamicForwards []*DynamicForward `json:"dynamic_forwards,omitempty"`
+
+	logger   *zap.Logger
 	config   tunnel.Config
 	settings tunnel.Settings
 	jump     string // the tunnel to jump through, or ""

@@ -1,0 +1,84 @@
+package sshtunnel
+
+// caddyfile_forward.go contains the forwards of a tunnel, as a Caddyfile has
+// them:
+//
+//	local_forward <listen> <target> {
+//		proxy_protocol               v1|v2
+//		idle_timeout                 <duration>
+//		max_connections              <n>
+//	}
+//	remote_forward <listen> <target> {
+//		<the same>
+//	}
+//	dynamic_forward <listen> {
+//		user                         <name> <password>
+//		idle_timeout                 <duration>
+//		max_connections              <n>
+//	}
+//
+// Addresses are checked when the configuration is loaded, where placeholders in
+// them are replaced. user may be repeated.
+
+// forwardOption is an option for a local or remote forward.
+func forwardOption(list func(*Tunnel) *[]*Forward) tunnelOption {
+	block := make(map[string]tunnelOption)
+	for name, o := range forwardOptions {
+		block[name] = oneArgument(o.usage, func(t *Tunnel, arg string) error {
+			forwards := *list(t)
+			return o.set(&forwards[len(forwards)-1].ForwardOptions, arg)
+		})
+	}
+	return tunnelOption{usage: "<listen> <target>", repeats: true, block: block, set: func(t *Tunnel, args []string) error {
+		if len(args) != 2 {
+			return errUsage
+		}
+		*list(t) = append(*list(t), &Forward{Listen: args[0], Target: args[1]})
+		return nil
+	}}
+}
+
+// dynamicForwardOption is the option for a dynamic forward.
+var dynamicForwardOption = tunnelOption{
+	usage: "<listen>", repeats: true,
+	set: func(t *Tunnel, args []string) error {
+		if len(args) != 1 {
+			return errUsage
+		}
+		t.DynamicForwards = append(t.DynamicForwards, &DynamicForward{Listen: args[0]})
+		return nil
+	},
+	block: map[string]tunnelOption{
+		"user": {usage: "<name> <password>", repeats: true, set: func(t *Tunnel, args []string) error {
+			if len(args) != 2 {
+				return errUsage
+			}
+			f := lastDynamicForward(t)
+			f.Users = append(f.Users, ProxyUser{Name: args[0], Password: args[1]})
+			return nil
+		}},
+		"idle_timeout": oneArgument("<duration>", func(t *Tunnel, arg string) (err error) {
+			lastDynamicForward(t).IdleTimeout, err = positiveDuration(arg)
+			return err
+		}),
+		"max_connections": oneArgument("<n>", func(t *Tunnel, arg string) (err error) {
+			lastDynamicForward(t).MaxConnections, err = positive(arg)
+			return err
+		}),
+	},
+}
+
+// lastDynamicForward returns the one whose block is being read.
+func lastDynamicForward(t *Tunnel) *DynamicForward {
+	return t.DynamicForwards[len(t.DynamicForwards)-1]
+}
+
+// oneArgument is an option with one argument.
+func oneArgument(usage string, set func(t *Tunnel, arg string) error) tunnelOption {
+	return tunnelOption{usage: usage, set: func(t *Tunnel, args []string) error {
+		if len(args) != 1 {
+			return errUsage
+		}
+		return set(t, args[0])
+	}}
+}

@@ -1,0 +1,189 @@
+package sshtunnel
+
+// forward_listen.go reads the addresses that forwards listen on, and listens.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// side is an end of a tunnel.
+type side int
+
+const (
+	here side = iota
+	onBastion
+)
+
+// defaultSocketMode is Caddy's own for sockets.
+const defaultSocketMode fs.FileMode = 0o200
+
+// listenTimeout bounds the look-up of a name to listen on.
+const listenTimeout = 10 * time.Second
+
+// listenAddress is where a forward listens.
+type listenAddress struct {
+	network string      // tcp, tcp4, tcp6 or unix
+	address string      // host:port, with no host for all addresses; or a path
+	mode    fs.FileMode // of a socket here
+}
+
+// String returns the address as Caddy writes addresses, without the mode.
+func (a listenAddress) String() string {
+	if a.network == "tcp" {
+		return a.address
+	}
+	return a.network + "/" + a.address
+}
+
+// parseListen reads "[network/][host:]port" or "unix//path".
+func parseListen(s string, at side) (listenAddress, error) {
+	fail := func(format string, args ...any) (listenAddress, error) {
+		return listenAddress{}, fmt.Errorf("listen address %q: %w", s, fmt.Errorf(format, args...))
+	}
+	network, rest, ok := strings.Cut(s, "/")
+	switch {
+	case !ok:
+		network, rest = "tcp", s
+	case network == "unix":
+		a, err := parseSocket(rest, at)
+		if err != nil {
+			return fail("%w", err)
+		}
+		return a, nil
+	case at == onBastion && network != "tcp":
+		return fail("network %q cannot be listened on there; write [host:]port or unix//path", network)
+	case network != "tcp" && network != "tcp4" && network != "tcp6":
+		return fail("network %q cannot be forwarded; write [host:]port or unix//path", network)
+	}
+
+	host, port := "", rest
+	if strings.Contains(rest, ":") {
+		var err error
+		if host, port, err = net.SplitHostPort(rest); err != nil {
+			return fail("write [host:]port, with an IPv6 address in brackets")
+		}
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	switch {
+	case strings.Contains(port, "-") && strings.Trim(port, "0123456789-") == "":
+		return fail("a forward listens on one port; write one for each")
+	case err != nil && host == "" && !strings.Contains(rest, ":"):
+		return fail("no port; write [host:]port")
+	case err != nil || number == 0:
+		return fail("port %q is not one from 1 to 65535", port)
+	}
+	switch {
+	case host == "*" && at == here:
+		host = ""
+	case host == "" && at == onBastion:
+		host = "localhost" // as ssh -R without an address
+	case host == "" && network == "tcp6":
+		host = "::1"
+	case host == "":
+		host = "127.0.0.1"
+	}
+	return listenAddress{network: network, address: net.JoinHostPort(host, strconv.FormatUint(number, 10))}, nil
+}
+
+// parseSocket reads a socket's path; here, with permissions after it or not.
+func parseSocket(s string, at side) (listenAddress, error) {
+	a := listenAddress{network: "unix", address: s, mode: defaultSocketMode}
+	if at == onBastion {
+		if !strings.HasPrefix(s, "/") {
+			return a, errors.New("not an absolute path on the bastion; write unix//path")
+		}
+		return a, nil
+	}
+	path, mode, ok := strings.Cut(s, "|")
+	if ok {
+		number, err := strconv.ParseUint(mode, 8, 9)
+		if err != nil || number&0o200 == 0 {
+			return a, fmt.Errorf("permissions %q are not octal, or not writable for the owner; write them as in |0220", mode)
+		}
+		a.mode = fs.FileMode(number)
+	}
+	if path == "" {
+		return a, errors.New("no path; write unix//path")
+	}
+	a.address = path
+	return a, nil
+}
+
+// isLoopback tells whether only this machine's users can connect.
+func (a listenAddress) isLoopback() bool {
+	if a.network == "unix" {
+		return true
+	}
+	host, _, _ := net.SplitHostPort(a.address)
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+// listen opens the socket.
+func (a listenAddress) listen() (net.Listener, error) {
+	if a.network == "unix" {
+		if err := a.removeStale(); err != nil {
+			return nil, fmt.Errorf("listening on %q: %w", a, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), listenTimeout)
+	defer cancel()
+	ln, err := new(net.ListenConfig).Listen(ctx, a.network, a.address)
+	if err != nil {
+		if op, ok := errors.AsType[*net.OpError](err); ok {
+			err = op.Err // the rest of it is the address once more
+		}
+		return nil, fmt.Errorf("listening on %q: %w", a, err)
+	}
+	if err := a.setMode(); err != nil {
+		_ = ln.Close()
+		return nil, err
+	}
+	return ln, nil
+}
+
+// isFile tells whether the address is a file: not of TCP, nor abstract.
+func (a listenAddress) isFile() bool {
+	return a.network == "unix" && !strings.HasPrefix(a.address, "@")
+}
+
+// setMode gives a socket its permissions.
+func (a listenAddress) setMode() error {
+	if !a.isFile() {
+		return nil
+	}
+	if err := os.Chmod(a.address, a.mode); err != nil {
+		return fmt.Errorf("listening on %q: %w", a, err)
+	}
+	return nil
+}
+
+// removeStale removes a socket that nobody listens on any more, such as one
+// that a killed process has left.
+func (a listenAddress) removeStale() error {
+	info, err := os.Lstat(a.address)
+	if !a.isFile() || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode()&fs.ModeSocket == 0 {
+		return errors.New("there is a file, and it is no socket")
+	}
+	conn, err := net.DialTimeout("unix", a.address, time.Second)
+	if err == nil {
+		_ = conn.Close()
+		return errors.New("another process listens on it")
+	}
+	return os.Remove(a.address)
+}

@@ -1,0 +1,110 @@
+package sshtunnel
+
+// forward_local.go contains local forwards, as of ssh -L, and the sockets that
+// they and dynamic forwards listen on. A configuration takes over the socket
+// of the one before it, so that no client meets a closed port in between.
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+)
+
+// openLocal opens a local forward: listening here, dialing the target from the
+// bastion.
+func (f *Forward) openLocal(tun dialer, logger *zap.Logger) (openForward, error) {
+	open, err := sockets.open(f.listen, f.forwarder(dialFor(tun, f.target), logger))
+	if err != nil {
+		return openForward{}, fmt.Errorf("local_forward: %w", err)
+	}
+	return open, nil
+}
+
+// sockets are those that forwards listen on.
+var sockets socketRegistry
+
+// socketRegistry has one socket per address, whichever configurations listen
+// on it. Its zero value is empty.
+type socketRegistry struct {
+	mu      sync.Mutex
+	sockets map[string]*socket
+}
+
+// socket is a listener and who gets its connections.
+type socket struct {
+	ln net.Listener
+	// count is of the connections, whichever configuration they came by.
+	count forward.Count
+	// current forwards what is accepted. Once nobody serves any more, it is
+	// still who did last, for what was accepted in that moment.
+	current atomic.Pointer[forward.Forwarder]
+
+	// holds is how many have the socket open, and serving are those of them who
+	// serve, the newest last. They are guarded by the registry's mu.
+	holds   int
+	serving []*forward.Forwarder
+}
+
+// open opens the socket of an address. Once it serves, connections are
+// forwarded by f, until somebody serves after it.
+func (r *socketRegistry) open(a listenAddress, f *forward.Forwarder) (openForward, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := a.String()
+	s, ok := r.sockets[key]
+	if !ok {
+		ln, err := a.listen()
+		if err != nil {
+			return openForward{}, err
+		}
+		s = &socket{ln: ln}
+		if r.sockets == nil {
+			r.sockets = make(map[string]*socket)
+		}
+		r.sockets[key] = s
+	} else if err := a.setMode(); err != nil { // the new configuration's
+		return openForward{}, err
+	}
+	s.holds++
+	f.Count = &s.count
+	return openForward{
+		serve: func() { r.serve(s, f) },
+		stop:  sync.OnceFunc(func() { r.release(key, s, f) }),
+	}, nil
+}
+
+// serve puts f in service.
+func (r *socketRegistry) serve(s *socket, f *forward.Forwarder) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.serving = append(s.serving, f)
+	if s.current.Swap(f) == nil {
+		go s.serve()
+	}
+}
+
+// release takes f out of service, and closes the socket if nobody else has it
+// open.
+func (r *socketRegistry) release(key string, s *socket, f *forward.Forwarder) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.serving = slices.DeleteFunc(s.serving, func(o *forward.Forwarder) bool { return o == f })
+	if n := len(s.serving); n > 0 {
+		s.current.Store(s.serving[n-1])
+	}
+	if s.holds--; s.holds == 0 {
+		delete(r.sockets, key)
+		_ = s.ln.Close() // nobody is left to tell
+	}
+}
+
+// serve accepts connections. It returns when the socket is closed.
+func (s *socket) serve() {
+	_ = forward.Serve(s.ln, s.current.Load) // it says that the socket is closed
+}

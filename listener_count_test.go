@@ -1,0 +1,42 @@
+package sshtunnel
+
+import (
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+
+	"go.uber.org/zap"
+)
+
+// TestMaxConnectionsAcrossReload: the listener of the next configuration counts
+// what is left of the last.
+func TestMaxConnectionsAcrossReload(t *testing.T) {
+	target, front := listenAndCount(t), loopback(t)
+	w := &ListenerWrapper{TunnelName: "prod", Target: target.Addr().String(), ForwardOptions: ForwardOptions{MaxConnections: 1}}
+	if err := w.provision(zap.NewNop(), new(fakeTunnel)); err != nil {
+		t.Fatal(err)
+	}
+	before := w.WrapListener(newPipeListenerAt(front.Addr()))
+	after := w.WrapListener(front)
+	go func() { _, _ = before.Accept() }()
+	go func() { _, _ = after.Accept() }()
+
+	first := dialTCP(t, front.Addr().String())
+	_, _ = io.WriteString(first, "hello")
+	expect(t, target.conns, []byte("hello"))
+	_ = before.Close()
+	second, err := net.Dial("tcp", front.Addr().String()) // the reset may come this early
+	if err == nil {
+		_, err = second.Read(make([]byte, 1))
+		_ = second.Close()
+	}
+	if !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the second connection ends with %v", err)
+	}
+	_ = after.Close()
+	if n, ok := listenerCounts.References(countKey{"tcp", front.Addr().String(), "prod", w.target}); ok {
+		t.Errorf("the count has %d references left", n)
+	}
+}

@@ -1,0 +1,91 @@
+package sshtunnel
+
+// listener_handover.go finds the listener that takes the place of one that a
+// reload closes, for connections that are not decided yet.
+//
+// The HTTP server that has accepted such a connection is no help: once it shuts
+// down it hangs up instead of answering.
+
+import (
+	"net"
+	"slices"
+	"sync"
+)
+
+// openListeners are the listeners of all listener wrappers.
+var openListeners listenerRegistry
+
+// listenerRegistry knows open listeners. Its zero value knows none.
+type listenerRegistry struct {
+	mu        sync.Mutex
+	listeners []*openListener // in the order in which they were opened
+}
+
+// openListener is a listener in the registry.
+type openListener struct {
+	network, address string
+	// config is the configuration that the listener belongs to.
+	config *App
+	// position is how many listeners of that configuration have wrapped the
+	// socket before.
+	position int
+	// adopt has the listener treat a connection as if it had accepted it. It
+	// returns false if the listener can no longer do so.
+	adopt func(net.Conn) bool
+}
+
+// open registers a listener. It is to be closed.
+func (r *listenerRegistry) open(addr net.Addr, config *App, adopt func(net.Conn) bool) *openListener {
+	l := &openListener{network: addr.Network(), address: addr.String(), config: config, adopt: adopt}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l.position = len(r.at(l, config))
+	r.listeners = append(r.listeners, l)
+	return l
+}
+
+// close forgets a listener. It may still hand over connections.
+func (r *listenerRegistry) close(l *openListener) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.listeners = slices.DeleteFunc(r.listeners, func(other *openListener) bool { return other == l })
+}
+
+// handOver gives a connection of a closed listener's to the one in its place.
+// It returns false if there is none.
+func (r *listenerRegistry) handOver(l *openListener, conn net.Conn) bool {
+	for {
+		next := r.successor(l)
+		if next == nil {
+			return false
+		}
+		if next.adopt(conn) {
+			return true
+		}
+		r.close(next)
+	}
+}
+
+// successor returns the listener in l's place: that of the newest
+// configuration with the same address and the same position, if it has as many.
+func (r *listenerRegistry) successor(l *openListener) *openListener {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, newest := range slices.Backward(r.listeners) {
+		if newest.config != l.config && newest.network == l.network && newest.address == l.address {
+			all := r.at(l, newest.config)
+			return all[min(l.position, len(all)-1)]
+		}
+	}
+	return nil
+}
+
+// at returns the listeners of a configuration at l's address. r.mu is held.
+func (r *listenerRegistry) at(l *openListener, config *App) (all []*openListener) {
+	for _, other := range r.listeners {
+		if other.config == config && other.network == l.network && other.address == l.address {
+			all = append(all, other)
+		}
+	}
+	return all
+}

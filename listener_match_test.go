@@ -1,0 +1,334 @@
+package sshtunnel
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+)
+
+// matching wraps a listener and has it forward the connections that match to a
+// target.
+func matching(t *testing.T, ln net.Listener, tun dialer, target, matchers string) net.Listener {
+	t.Helper()
+	return matchingFor(t, nil, ln, tun, target, matchers)
+}
+
+// matchingFor is matching, for a configuration.
+func matchingFor(t *testing.T, config *App, ln net.Listener, tun dialer, target, matchers string) net.Listener {
+	t.Helper()
+	w := &ListenerWrapper{TunnelName: "prod", Target: target, config: config}
+	if err := json.Unmarshal([]byte(matchers), &w.MatchersRaw); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	t.Cleanup(cancel)
+	var err error
+	if w.matchers, err = loadHelloMatchers(ctx, w); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.provision(zap.NewNop(), tun); err != nil {
+		t.Fatal(err)
+	}
+	return w.WrapListener(ln)
+}
+
+func loopback(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	return ln
+}
+
+const sniGit = `{"sni": ["git.example.com"]}`
+
+// left collects what a listener does not forward. It ends when the listener is
+// closed.
+func left(t *testing.T, ln net.Listener) <-chan net.Conn {
+	t.Helper()
+	conns := make(chan net.Conn, 2000)
+	go func() {
+		defer close(conns)
+		for {
+			conn, err := ln.Accept()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err != nil {
+				t.Errorf("Accept: %v", err)
+				return
+			}
+			conns <- conn
+		}
+	}()
+	return conns
+}
+
+// expect waits for a connection that begins with what a client said.
+func expect(t *testing.T, conns <-chan net.Conn, said []byte) net.Conn {
+	t.Helper()
+	select {
+	case conn, ok := <-conns:
+		if !ok {
+			t.Fatal("the listener is closed")
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		got := make([]byte, len(said))
+		if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, said) {
+			t.Errorf("got %q of %q (%v)", got, said, err)
+		}
+		return conn
+	case <-time.After(2 * time.Second):
+		t.Fatal("no connection")
+		return nil
+	}
+}
+
+// TestMatch sends connections this way and that.
+func TestMatch(t *testing.T) {
+	for name, tt := range map[string]struct {
+		matchers string
+		say      []byte
+		forward  bool
+	}{
+		"name":            {sniGit, helloTo(t, "git.example.com"), true},
+		"wildcard":        {`{"sni": ["*.example.com"]}`, helloTo(t, "git.example.com"), true},
+		"other name":      {sniGit, helloTo(t, "www.example.com"), false},
+		"no name":         {sniGit, helloTo(t, "127.0.0.1"), false},
+		"regexp":          {`{"sni_regexp": {"pattern": "^g.t\\."}}`, helloTo(t, "git.example.com"), true},
+		"remote":          {`{"remote_ip": {"ranges": ["127.0.0.0/8"]}}`, helloTo(t, "git.example.com"), true},
+		"other remote":    {`{"remote_ip": {"ranges": ["192.0.2.0/24"]}}`, helloTo(t, "git.example.com"), false},
+		"local":           {`{"local_ip": {"ranges": ["127.0.0.1"]}}`, helloTo(t, "git.example.com"), true},
+		"one of both":     {`{"sni": ["git.example.com"], "remote_ip": {"ranges": ["192.0.2.0/24"]}}`, helloTo(t, "git.example.com"), false},
+		"both":            {`{"sni": ["git.example.com"], "remote_ip": {"ranges": ["127.0.0.1"]}}`, helloTo(t, "git.example.com"), true},
+		"not":             {`{"not": [{"sni": ["www.example.com"]}]}`, helloTo(t, "git.example.com"), true},
+		"no TLS":          {`{"remote_ip": {"ranges": ["127.0.0.0/8"]}}`, []byte("GET / HTTP/1.1\r\n\r\n"), false},
+		"in many records": {sniGit, inRecords(helloTo(t, "git.example.com"), 11), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target := listenAndCount(t)
+			ln := matching(t, loopback(t), new(fakeTunnel), target.Addr().String(), tt.matchers)
+			passed := left(t, ln)
+			conn := dialTCP(t, ln.Addr().String())
+			if _, err := conn.Write(tt.say); err != nil {
+				t.Fatal(err)
+			}
+			conns := passed
+			if tt.forward {
+				conns = target.conns
+			}
+			server := expect(t, conns, tt.say)
+			// The way back, and a half-close of it.
+			_, _ = io.WriteString(server, "hello")
+			if err := server.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+				t.Error(err)
+			}
+			if got, err := io.ReadAll(conn); err != nil || string(got) != "hello" {
+				t.Errorf("got %q back (%v)", got, err)
+			}
+			_ = ln.Close()
+		})
+	}
+}
+
+// TestMatchHoldsUpNobody has a thousand clients say nothing, or almost: others
+// are served meanwhile.
+func TestMatchHoldsUpNobody(t *testing.T) {
+	hello := helloTo(t, "git.example.com")
+	target := listenAndCount(t)
+	ln := matching(t, loopback(t), new(fakeTunnel), target.Addr().String(), sniGit)
+	passed := left(t, ln)
+	defer ln.Close()
+	for i := range 1000 {
+		conn := dialTCP(t, ln.Addr().String())
+		_, _ = conn.Write(hello[:i%20])
+	}
+	start := time.Now()
+	_, _ = dialTCP(t, ln.Addr().String()).Write(hello)
+	expect(t, target.conns, hello)
+	_, _ = dialTCP(t, ln.Addr().String()).Write([]byte("GET / HTTP/1.1\r\n\r\n"))
+	expect(t, passed, []byte("GET / HTTP/1.1\r\n\r\n"))
+	if took := time.Since(start); took > helloTimeout/2 {
+		t.Errorf("took %s", took)
+	}
+}
+
+// pipeListener accepts what is sent to it.
+type pipeListener struct {
+	address net.Addr
+	conns   chan any // a net.Conn or an error
+	once    sync.Once
+	done    chan struct{}
+}
+
+func newPipeListener() *pipeListener {
+	return newPipeListenerAt(&net.UnixAddr{Name: "pipe", Net: "unix"})
+}
+
+func newPipeListenerAt(address net.Addr) *pipeListener {
+	return &pipeListener{address: address, conns: make(chan any), done: make(chan struct{})}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		if err, ok := c.(error); ok {
+			return nil, err
+		}
+		return c.(net.Conn), nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return l.address }
+
+func (l *pipeListener) dial() net.Conn {
+	client, server := net.Pipe()
+	l.conns <- server
+	return client
+}
+
+// TestMatchAcrossClose closes the listener, as a reload does, while clients are
+// in the middle of their ClientHello: each gets where it is meant to, and then
+// nothing stays.
+func TestMatchAcrossClose(t *testing.T) {
+	running := goleak.IgnoreCurrent()
+	git, www := helloTo(t, "git.example.com"), helloTo(t, "www.example.com")
+	target := listenAndCount(t)
+	ln := matching(t, loopback(t), new(fakeTunnel), target.Addr().String(), sniGit)
+	passed := left(t, ln)
+	var clients []*net.TCPConn
+	for _, hello := range [][]byte{git, www} {
+		conn := dialTCP(t, ln.Addr().String())
+		_, _ = conn.Write(hello[:100])
+		clients = append(clients, conn)
+	}
+	time.Sleep(100 * time.Millisecond) // they are accepted
+	for range 2 {
+		_ = ln.Close()
+	}
+	time.Sleep(100 * time.Millisecond)
+	_, _ = clients[0].Write(git[100:])
+	_, _ = clients[1].Write(www[100:])
+	forwarded, served := expect(t, target.conns, git), expect(t, passed, www)
+	if _, open := <-passed; open {
+		t.Error("more than one connection was left")
+	}
+	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after the last, Accept returns %v", err)
+	}
+	for _, conn := range []io.Closer{clients[0], clients[1], forwarded, served, target} {
+		_ = conn.Close()
+	}
+	goleak.VerifyNone(t, running)
+}
+
+// TestMatchEnds: what is in the middle of a match when the listener is closed
+// has a while, and is then passed on as it is.
+func TestMatchEnds(t *testing.T) {
+	for name, wrap := range map[string]func(net.Listener) net.Listener{
+		"before TLS": func(ln net.Listener) net.Listener { return ln },
+		"after TLS": func(ln net.Listener) net.Listener {
+			return tls.NewListener(ln, &tls.Config{Certificates: make([]tls.Certificate, 1)})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				inner := newPipeListener()
+				ln := matching(t, wrap(inner), new(fakeTunnel), "git.internal:443", sniGit)
+				passed := left(t, ln)
+				defer inner.dial().Close()
+				defer inner.dial().Close()
+				time.Sleep(helloTimeout - time.Millisecond)
+				_ = ln.Close()
+				start, n := time.Now(), 0
+				for conn := range passed {
+					_ = conn.Close()
+					n++
+				}
+				if took := time.Since(start); n != 2 || took > closedMatchTimeout {
+					t.Errorf("%d connections were passed on within %s", n, took)
+				}
+			})
+		})
+	}
+}
+
+// TestMatchAbandoned: should nobody accept what is passed on, it is closed, and
+// no goroutine stays: the bubble would not end.
+func TestMatchAbandoned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := newPipeListener()
+		ln := matching(t, inner, new(fakeTunnel), "git.internal:443", sniGit)
+		go func() {
+			conn, err := ln.Accept() // one only
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = conn.Close()
+		}()
+		_, _ = io.WriteString(inner.dial(), "GET ")
+		synctest.Wait() // that is the one
+		conn := inner.dial()
+		_, _ = io.WriteString(conn, "GET ")
+		_ = ln.Close()
+		start := time.Now()
+		if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the connection ends with %v", err)
+		}
+		if took := time.Since(start); took > closedMatchTimeout+abandonedTimeout {
+			t.Errorf("took %s", took)
+		}
+		synctest.Wait()
+	})
+}
+
+// TestMatchAcceptErrors: a temporary error of the listener reaches the server,
+// which sets the pace; a lasting one comes last.
+func TestMatchAcceptErrors(t *testing.T) {
+	inner := newPipeListener()
+	ln := matching(t, inner, new(fakeTunnel), "git.internal:443", sniGit)
+	exhausted := &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	broken := errors.New("broken")
+	go func() {
+		inner.conns <- exhausted
+		conn := inner.dial()
+		inner.conns <- broken
+		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\n\r\n")
+		_ = conn.Close()
+	}()
+	if _, err := ln.Accept(); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("the first Accept returns %v", err)
+	}
+	conn, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	for range 2 {
+		if _, err := ln.Accept(); err != broken { //nolint:errorlint // it is this one
+			t.Errorf("at the end, Accept returns %v", err)
+		}
+	}
+}
