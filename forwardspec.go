@@ -1,0 +1,187 @@
+package sshtunnel
+
+// forwardspec.go reads what ssh takes behind -L, -R and -D, as ssh does.
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+)
+
+// forwardKind is one of ssh's three kinds of forwards.
+type forwardKind byte
+
+const (
+	forwardL forwardKind = 'L'
+	forwardR forwardKind = 'R'
+	forwardD forwardKind = 'D'
+)
+
+// forwardSpec is what ssh takes behind -L, -R or -D.
+type forwardSpec struct {
+	kind forwardKind
+	text string // as it was written
+
+	// listen is where connections come in: here, or on the bastion for a remote
+	// forward.
+	listen endpoint
+	// target is where they go: as the bastion sees it, or from here for a remote
+	// forward. A dynamic one has none.
+	target endpoint
+}
+
+// endpoint is a TCP port or the socket at path.
+type endpoint struct {
+	// host is "" for all interfaces, and noHost where none was written.
+	host string
+	port string
+	path string
+}
+
+// noHost stands for a bind address that was not written, which is not the same
+// as an empty one.
+const noHost = "localhost"
+
+// network and address are in net.Dial's words.
+func (e endpoint) network() string {
+	if e.path != "" {
+		return "unix"
+	}
+	return "tcp"
+}
+
+func (e endpoint) address() string {
+	if e.path != "" {
+		return e.path
+	}
+	return net.JoinHostPort(e.host, e.port)
+}
+
+// forwardGrammar is what is written behind each of them.
+var forwardGrammar = map[forwardKind]string{
+	forwardL: "[bind:]port:host:hostport, [bind:]port:/remote/socket, /local/socket:host:hostport or /local/socket:/remote/socket",
+	forwardR: "[bind:]port:host:hostport, [bind:]port:/local/socket, /remote/socket:host:hostport or /remote/socket:/local/socket",
+	forwardD: "[bind:]port",
+}
+
+// parseForward reads what stands behind -L, -R or -D:
+//
+//	-L [bind:]port:host:hostport    -L [bind:]port:/socket
+//	-L /socket:host:hostport        -L /socket:/socket
+//	-D [bind:]port
+//
+// -R is written as -L. IPv6 addresses stand in brackets, and so may anything
+// with a colon in it. A bind address that is empty, or "*", is all interfaces;
+// none is loopback. Ports may be the names of services.
+func parseForward(kind forwardKind, s string) (forwardSpec, error) {
+	spec := forwardSpec{kind: kind, text: s}
+	fields, err := splitForward(s)
+	if err == nil {
+		spec.listen, spec.target, err = kind.endpoints(fields)
+	}
+	if err != nil {
+		return spec, fmt.Errorf("forward %q: %w", s, err)
+	}
+	return spec, nil
+}
+
+// forwardField is one field of a forward. One with a slash is a path.
+type forwardField string
+
+func (f forwardField) isPath() bool { return strings.Contains(string(f), "/") }
+
+// splitForward splits at the colons that are not in brackets.
+func splitForward(s string) ([]forwardField, error) {
+	var fields []forwardField
+	for {
+		var field, rest string
+		if inner, ok := strings.CutPrefix(s, "["); ok {
+			if field, rest, ok = strings.Cut(inner, "]"); !ok {
+				return nil, errors.New("a bracket is not closed")
+			}
+			if rest != "" && rest[0] != ':' {
+				return nil, errors.New("expected a colon after the bracket")
+			}
+		} else {
+			end := strings.IndexByte(s, ':')
+			if end < 0 {
+				end = len(s)
+			}
+			field, rest = s[:end], s[end:]
+		}
+		fields = append(fields, forwardField(field))
+		if rest == "" {
+			return fields, nil
+		}
+		s = rest[1:]
+	}
+}
+
+// endpoints reads the fields: the target's stand at the end, and the others
+// are the listener's.
+func (kind forwardKind) endpoints(fields []forwardField) (listen, target endpoint, err error) {
+	n := len(fields)
+	switch last := fields[n-1]; {
+	case kind == forwardD:
+	case last.isPath():
+		n--
+	case kind == forwardR && n < 3 && !fields[0].isPath():
+		return listen, target, fmt.Errorf("a SOCKS proxy on the bastion is not supported; write where connections are to go: %s", forwardGrammar[kind])
+	default:
+		n -= 2
+	}
+	switch {
+	case n > 2:
+		return listen, target, errors.New("too many colons; put IPv6 addresses in brackets, as in [::1]:8080:[2001:db8::1]:80")
+	case n < 1 || n == 2 && (fields[0].isPath() || fields[1].isPath()):
+		return listen, target, fmt.Errorf("write %s", forwardGrammar[kind])
+	}
+
+	switch n {
+	case 1:
+		listen, err = parseEndpoint(noHost, fields[0])
+	case 2:
+		listen, err = parseEndpoint(string(fields[0]), fields[1])
+	}
+	if err != nil {
+		return listen, target, err
+	}
+	if listen.host == "*" {
+		listen.host = ""
+	}
+
+	switch rest := fields[n:]; len(rest) {
+	case 1:
+		target, err = parseEndpoint("", rest[0])
+	case 2:
+		if rest[0] == "" {
+			return listen, target, errors.New(`no host to forward to; for the machine that connects to it write "localhost"`)
+		}
+		target, err = parseEndpoint(string(rest[0]), rest[1])
+	}
+	return listen, target, err
+}
+
+// parseEndpoint reads a path, or the port at a host.
+func parseEndpoint(host string, f forwardField) (endpoint, error) {
+	if f.isPath() {
+		// Another would be relative to a directory that only one side knows.
+		if f[0] != '/' {
+			return endpoint{}, fmt.Errorf("%q is not the absolute path of a socket", string(f))
+		}
+		return endpoint{path: string(f)}, nil
+	}
+	port, err := parsePort(string(f))
+	return endpoint{host: host, port: port}, err
+}
+
+// parsePort reads a port's number or the name of a service, as ssh does.
+func parsePort(s string) (string, error) {
+	n, err := net.LookupPort("tcp", s)
+	if err != nil || n == 0 || s == "" {
+		return "", fmt.Errorf("port %q is not a number from 1 to 65535", s)
+	}
+	return strconv.Itoa(n), nil
+}
