@@ -5,6 +5,7 @@ package sshtunnel
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -53,6 +54,7 @@ func TestReadmeExamples(t *testing.T) {
 	}
 	t.Setenv("HOME", home)
 	t.Setenv("PASSPHRASE", "x")
+	t.Setenv("SOCKS_PASSWORD", "x")
 
 	var config any // of the Caddyfile before
 	counts := make(map[string]int)
@@ -130,6 +132,62 @@ func TestReadmeTunnelOptions(t *testing.T) {
 	sameNames(t, "options that are not supported", codes(notYet), unsupportedOptions)
 }
 
+// TestReadmeForwardOptions compares the options in the blocks of forwards.
+func TestReadmeForwardOptions(t *testing.T) {
+	got := make(map[string]string) // what comes after an option and its forward
+	for _, row := range tableRows(readmeSection(t, "Forwards")) {
+		where := codes(row[2])
+		if row[2] == "all" {
+			where = []string{"local_forward", "remote_forward", "dynamic_forward"}
+		}
+		for _, forward := range where {
+			got[forward+" "+code(row[0])] = code(row[1])
+		}
+	}
+	want := make(map[string]string)
+	for forward, option := range tunnelOptions {
+		for name, opt := range option.block {
+			want[forward+" "+name] = opt.usage
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("options and their arguments are\n%v\nwant\n%v", got, want)
+	}
+}
+
+// TestReadmeWrapperOptions compares the options in the listener wrapper's block.
+func TestReadmeWrapperOptions(t *testing.T) {
+	got := make(map[string]string)
+	for _, row := range tableRows(readmeSection(t, "The listener wrapper")) {
+		got[code(row[0])] = code(row[1])
+	}
+	want := map[string]string{"match": "<matcher> <arguments...>"}
+	for name, opt := range forwardOptions {
+		want[name] = opt.usage
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("options and their arguments are\n%v\nwant\n%v", got, want)
+	}
+}
+
+// TestReadmeCommand checks that each of the command's flags is in one of its
+// tables: by its letter, as ssh has them, or else by its name.
+func TestReadmeCommand(t *testing.T) {
+	var got, want []string
+	for _, row := range tableRows(readmeSection(t, "The command")) {
+		for _, piece := range codes(row[0]) {
+			if flag, _, _ := strings.Cut(piece, " "); strings.HasPrefix(flag, "-") {
+				got = append(got, flag)
+			}
+		}
+	}
+	usages := newForwardCommand().Flags().FlagUsages()
+	for _, m := range regexp.MustCompile(`(?m)^ +(-\w)?(?:, )?(--[\w-]+)`).FindAllStringSubmatch(usages, -1) {
+		want = append(want, cmp.Or(m[1], m[2]))
+	}
+	sameNames(t, "the command's flags", got, want)
+}
+
 func TestReadmeTransportOptions(t *testing.T) {
 	var all, refused []string
 	for _, row := range tableRows(readmeSection(t, "The transport")) {
@@ -174,7 +232,7 @@ func httpTransportOptions(t *testing.T) (options []string) {
 // the source, around what is left out of it.
 func TestReadmeTexts(t *testing.T) {
 	var source strings.Builder
-	for _, pattern := range []string{"*.go", "internal/tunnel/*.go"} {
+	for _, pattern := range []string{"*.go", "internal/forward/*.go", "internal/tunnel/*.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -1,0 +1,565 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// command_test.go tests `caddy ssh-tunnel forward`.
+
+const ctrlC = "\x03"
+
+// forwarding is a running `caddy ssh-tunnel forward`.
+type forwarding struct {
+	t      *testing.T
+	home   string
+	cmd    *exec.Cmd
+	stderr string        // the file
+	exited chan struct{} // closed when cmd has ended
+	tty    *os.File      // the other side of its terminal, if it has one
+	shown  *os.File      // the file that all that the terminal shows goes to
+}
+
+// newHome returns a home directory in which the servers' host keys are known.
+func newHome(t *testing.T, knownHosts ...string) string {
+	t.Helper()
+	home := t.TempDir()
+	if err := os.Mkdir(filepath.Join(home, ".ssh"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if len(knownHosts) > 0 {
+		writeHome(t, home, ".ssh/known_hosts", strings.Join(knownHosts, "\n")+"\n")
+	}
+	return home
+}
+
+func writeHome(t *testing.T, home, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(home, name), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// forward starts the command, in a session of its own so that it has no
+// terminal but, if onTerminal, a new one.
+func forward(t *testing.T, home string, onTerminal bool, stdin string, args ...string) *forwarding {
+	t.Helper()
+	f := &forwarding{t: t, home: home, exited: make(chan struct{})}
+	// The race detector would have each process last a second longer.
+	f.cmd = (&caddy{t: t, home: home, env: []string{"GORACE=atexit_sleep_ms=0"}}).command(append([]string{"ssh-tunnel", "forward"}, args...)...)
+	f.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
+	f.stderr = filepath.Join(t.TempDir(), "stderr")
+	stderr, err := os.Create(f.stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stderr.Close() }()
+	f.cmd.Stderr = stderr
+	f.cmd.Stdin = strings.NewReader(stdin)
+	if onTerminal {
+		slave := f.openTerminal()
+		defer func() { _ = slave.Close() }()
+		f.cmd.Stdin = slave
+		f.cmd.SysProcAttr.Setctty = true // its standard input
+	}
+	started := make(chan error)
+	// Returns when the process has ended; the cleanup waits for that. It keeps
+	// its thread until then, as in start.
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := f.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = f.cmd.Wait()
+			close(f.exited)
+		}
+	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = f.cmd.Process.Kill()
+		<-f.exited
+		if t.Failed() {
+			t.Logf("it printed:\n%s\nand on the terminal:\n%s", f.output(), f.terminal())
+		}
+	})
+	return f
+}
+
+// openTerminal makes a terminal, and keeps all that it shows.
+func (f *forwarding) openTerminal() (slave *os.File) {
+	f.t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	fd := int(master.Fd())
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		f.t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	shown, err := os.Create(filepath.Join(f.t.TempDir(), "terminal"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.tty, f.shown = master, shown
+	copied := make(chan struct{})
+	// Returns when nobody has the terminal any more, which the command's end
+	// sees to.
+	go func() {
+		defer close(copied)
+		_, _ = io.Copy(shown, master)
+	}()
+	f.t.Cleanup(func() {
+		<-copied
+		_ = master.Close()
+		_ = shown.Close()
+	})
+	return slave
+}
+
+// read returns what a file has, which may not be there.
+func read(path string) string {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return string(content)
+}
+
+func (f *forwarding) output() string { return read(f.stderr) }
+
+func (f *forwarding) terminal() string {
+	if f.shown == nil {
+		return ""
+	}
+	return read(f.shown.Name())
+}
+
+// waitFor waits until it has printed a text.
+func (f *forwarding) waitFor(text string) {
+	f.t.Helper()
+	sshtest.Eventually(f.t, patience, fmt.Sprintf("it prints %q", text), func() bool {
+		return strings.Contains(f.output(), text)
+	})
+}
+
+// answer waits until the terminal shows a question, and types a line.
+func (f *forwarding) answer(question, line string) {
+	f.t.Helper()
+	f.press(question, line+"\n")
+}
+
+// press is answer with keys, ctrlC for one.
+func (f *forwarding) press(question, keys string) {
+	f.t.Helper()
+	sshtest.Eventually(f.t, patience, fmt.Sprintf("the terminal shows %q", question), func() bool {
+		select {
+		case <-f.exited:
+			f.t.Fatalf("it has ended before it asked %q", question)
+		default:
+		}
+		return strings.Contains(f.terminal(), question)
+	})
+	if _, err := f.tty.WriteString(keys); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// wait returns the exit status.
+func (f *forwarding) wait() int {
+	f.t.Helper()
+	select {
+	case <-f.exited:
+	case <-time.After(patience):
+		f.t.Fatal("it does not end")
+	}
+	return f.cmd.ProcessState.ExitCode()
+}
+
+// end ends it with a signal and fails the test unless that is clean and quick.
+func (f *forwarding) end(sig syscall.Signal) {
+	f.t.Helper()
+	start := time.Now()
+	_ = f.cmd.Process.Signal(sig)
+	if code := f.wait(); code != 0 {
+		f.t.Errorf("exit status %d after %v", code, sig)
+	}
+	if took := time.Since(start); took > time.Second {
+		f.t.Errorf("it took %v to end", took)
+	}
+}
+
+// fails fails the test unless it ends with status 1 and one line that has a
+// text.
+func (f *forwarding) fails(text string) {
+	f.t.Helper()
+	if code := f.wait(); code != 1 {
+		f.t.Errorf("exit status %d", code)
+	}
+	out := f.output()
+	if !strings.Contains(out, text) || strings.Count(out, "\n") != 1 {
+		f.t.Errorf("it printed %q, not one line with %q", out, text)
+	}
+}
+
+// hello returns what the web server says to GET /hello.
+func hello(t *testing.T, network, address string) (string, error) {
+	t.Helper()
+	client := http.Client{
+		Timeout: patience,
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, address)
+			},
+		},
+	}
+	response, err := client.Get("http://web/hello")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	return string(body), err
+}
+
+// says fails the test unless the web server answers at an address.
+func says(t *testing.T, network, address string) {
+	t.Helper()
+	got, err := hello(t, network, address)
+	if err != nil || !strings.Contains(got, "web") {
+		t.Errorf("at %s: %q %v", address, got, err)
+	}
+}
+
+// usedPorts are those that newPort has returned.
+var usedPorts sync.Map
+
+// newPort is freePort that returns no port twice: a command listens on it some
+// time later, and tests run side by side.
+func newPort(t *testing.T) int {
+	t.Helper()
+	for {
+		port := freePort(t)
+		if _, used := usedPorts.LoadOrStore(port, true); !used {
+			return port
+		}
+	}
+}
+
+func local(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+
+// server is what the command is told of an sshd.
+func server(s *sshtest.SSHD) []string {
+	return []string{"-p", fmt.Sprint(s.Port), "-i", s.ClientKeyFile(), s.User + "@" + s.Host}
+}
+
+func TestForwardLocal(t *testing.T) {
+	t.Parallel()
+	s, web := sshtest.StartSSHD(t, sshtest.SSHDOptions{}), sshtest.NewWeb(t, sshtest.WebOptions{})
+	home, port := newHome(t, s.HostKeyLine()), newPort(t)
+	socket, there := filepath.Join(home, "here.sock"), filepath.Join(home, "there.sock")
+	l, err := net.Listen("unix", there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sshtest.NewWeb(t, sshtest.WebOptions{Listener: l})
+	second := newPort(t)
+	f := forward(t, home, false, "", append([]string{
+		fmt.Sprintf("%d:%s", port, web.Addr()),
+		fmt.Sprintf("127.0.0.1:%d:%s", second, there),
+		"-L", socket + ":" + web.Addr(),
+	}, server(s)...)...)
+	f.waitFor(local(port) + " -> 127.0.0.1 -> " + web.Addr() + "\n")
+	f.waitFor(local(second) + " -> 127.0.0.1 -> " + there + "\n")
+	f.waitFor(socket + " -> 127.0.0.1 -> " + web.Addr() + "\n")
+	says(t, "tcp", local(port))
+	says(t, "tcp", local(second))
+	says(t, "unix", socket)
+	f.waitFor(web.Addr() + " closed after ")
+	f.waitFor(" received\n")
+	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket: %v %v", info, err)
+	}
+
+	// One that is open does not keep it from ending.
+	conn, err := net.Dial("tcp", local(port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	f.waitFor(conn.LocalAddr().String() + " -> 127.0.0.1 -> " + web.Addr() + "\n")
+	f.end(syscall.SIGINT)
+	if !strings.Contains(f.output(), conn.LocalAddr().String()+" -> 127.0.0.1 -> "+web.Addr()+" closed after ") {
+		t.Error("it does not say that the last connection is closed")
+	}
+	if _, err := os.Stat(socket); err == nil {
+		t.Error("the socket is still there")
+	}
+	for _, dir := range []string{"config", "data"} {
+		if _, err := os.Stat(filepath.Join(home, dir)); err == nil {
+			t.Errorf("it has written to Caddy's directory %s", dir)
+		}
+	}
+}
+
+func TestForwardRemote(t *testing.T) {
+	t.Parallel()
+	s, web := sshtest.StartSSHD(t, sshtest.SSHDOptions{}), sshtest.NewWeb(t, sshtest.WebOptions{})
+	home, port := newHome(t, s.HostKeyLine()), newPort(t)
+	spec := fmt.Sprintf("127.0.0.1:%d:%s", port, web.Addr())
+	f := forward(t, home, false, "", append([]string{"-R", spec}, server(s)...)...)
+	f.waitFor(local(port) + " on 127.0.0.1 -> " + web.Addr() + "\n")
+	says(t, "tcp", local(port))
+	f.waitFor(" -> 127.0.0.1 -> " + web.Addr() + " closed after ")
+
+	// The port is taken now.
+	forward(t, home, false, "", append([]string{"-R", spec}, server(s)...)...).
+		fails("the bastion refuses to listen")
+	f.end(syscall.SIGTERM)
+}
+
+func TestForwardDynamic(t *testing.T) {
+	t.Parallel()
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		sshtest.Missing(t, "curl is not installed")
+	}
+	s, web := sshtest.StartSSHD(t, sshtest.SSHDOptions{}), sshtest.NewWeb(t, sshtest.WebOptions{})
+	port := newPort(t)
+	f := forward(t, newHome(t, s.HostKeyLine()), false, "", append([]string{"-D", fmt.Sprint(port)}, server(s)...)...)
+	f.waitFor(local(port) + " -> 127.0.0.1 -> anywhere (SOCKS5)\n")
+	_, webPort, _ := net.SplitHostPort(web.Addr())
+	out, err := exec.Command(curl, "-sS", "--max-time", "10", "--socks5-hostname", local(port), "http://localhost:"+webPort+"/hello").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "web") {
+		t.Errorf("curl: %v: %s", err, out)
+	}
+	f.waitFor(" -> 127.0.0.1 -> localhost:" + webPort + "\n")
+	f.end(syscall.SIGHUP)
+}
+
+func TestForwardJump(t *testing.T) {
+	t.Parallel()
+	web := sshtest.NewWeb(t, sshtest.WebOptions{})
+	key := sshtest.NewKey()
+	var lines, jumps []string
+	var servers []*sshtest.SSHD
+	for range 3 {
+		s := sshtest.StartSSHD(t, sshtest.SSHDOptions{AuthorizedKeys: []string{key.AuthorizedKey()}})
+		servers = append(servers, s)
+		lines = append(lines, s.HostKeyLine())
+		jumps = append(jumps, s.User+"@"+s.Addr())
+	}
+	home, port := newHome(t, lines...), newPort(t)
+	writeHome(t, home, ".ssh/id_ed25519", string(key.PEM(""))) // a default one
+	f := forward(t, home, false, "", "-J", jumps[0]+","+jumps[1], fmt.Sprintf("%d:%s", port, web.Addr()), "ssh://"+jumps[2])
+	f.waitFor(local(port) + " -> 127.0.0.1 -> 127.0.0.1 -> 127.0.0.1 -> " + web.Addr() + "\n")
+	says(t, "tcp", local(port))
+	for i, s := range servers {
+		if s.Logins() != 1 {
+			t.Errorf("server %d has seen %d logins", i, s.Logins())
+		}
+	}
+	f.end(syscall.SIGINT)
+}
+
+func TestForwardReconnects(t *testing.T) {
+	t.Parallel()
+	s, web := sshtest.StartSSHD(t, sshtest.SSHDOptions{}), sshtest.NewWeb(t, sshtest.WebOptions{})
+	port, remote := newPort(t), newPort(t)
+	f := forward(t, newHome(t, s.HostKeyLine()), false, "", append([]string{
+		fmt.Sprintf("%d:%s", port, web.Addr()), "-R", fmt.Sprintf("%d:%s", remote, web.Addr()),
+	}, server(s)...)...)
+	f.waitFor(fmt.Sprintf("localhost:%d on 127.0.0.1", remote))
+	s.KillSessions(syscall.SIGKILL)
+	f.waitFor("127.0.0.1: lost: ")
+	for _, address := range []string{local(port), local(remote)} {
+		sshtest.Eventually(t, patience, address+" works again", func() bool {
+			_, err := hello(t, "tcp", address)
+			return err == nil
+		})
+	}
+	f.waitFor("127.0.0.1: reconnected\n")
+	f.end(syscall.SIGINT)
+}
+
+func TestForwardQuiet(t *testing.T) {
+	t.Parallel()
+	s, web := sshtest.StartSSHD(t, sshtest.SSHDOptions{}), sshtest.NewWeb(t, sshtest.WebOptions{})
+	port := newPort(t)
+	f := forward(t, newHome(t, s.HostKeyLine()), false, "", append([]string{"-q", fmt.Sprintf("%d:%s", port, web.Addr())}, server(s)...)...)
+	sshtest.Eventually(t, patience, "it forwards", func() bool {
+		_, err := hello(t, "tcp", local(port))
+		return err == nil
+	})
+	f.end(syscall.SIGINT)
+	if out := f.output(); out != "" {
+		t.Errorf("it printed %q", out)
+	}
+}
+
+func TestForwardUnknownHostKey(t *testing.T) {
+	t.Parallel()
+	s, web := sshtest.StartSSHD(t, sshtest.SSHDOptions{}), sshtest.NewWeb(t, sshtest.WebOptions{})
+	args := append([]string{fmt.Sprintf("%d:%s", newPort(t), web.Addr())}, server(s)...)
+	home := newHome(t)
+	knownHosts := filepath.Join(home, ".ssh", "known_hosts")
+	fingerprint := s.HostKey.Fingerprint()
+
+	forward(t, home, false, "", args...).fails("is unknown: offered ssh-ed25519 " + fingerprint)
+
+	f := forward(t, home, true, "", args...)
+	f.answer(fingerprint, "maybe")
+	f.answer("Type yes, no or the fingerprint: ", "no")
+	f.fails("was not accepted")
+	if got := read(knownHosts); got != "" {
+		t.Fatalf("known_hosts has %q", got)
+	}
+
+	// Ctrl-C is an answer, too.
+	f = forward(t, home, true, "", args...)
+	f.press(fingerprint, ctrlC)
+	f.fails("interrupted")
+
+	f = forward(t, home, true, "", args...)
+	f.answer("(yes, no, or the fingerprint", fingerprint)
+	f.waitFor(" -> " + web.Addr())
+	f.end(syscall.SIGINT)
+	if got := read(knownHosts); got != s.HostKeyLine()+"\n" {
+		t.Fatalf("known_hosts has %q, want %q", got, s.HostKeyLine())
+	}
+
+	f = forward(t, home, false, "", args...)
+	f.waitFor(" -> " + web.Addr())
+	f.end(syscall.SIGINT)
+
+	// Another key is refused, and nobody asked.
+	writeHome(t, home, ".ssh/known_hosts", sshtest.KnownHostsLine(s.Addr(), sshtest.NewKey().PublicKey())+"\n")
+	forward(t, home, true, "", args...).fails("host key mismatch")
+}
+
+func TestForwardKnownHostsFlag(t *testing.T) {
+	t.Parallel()
+	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{})
+	home := newHome(t)
+	file := filepath.Join(home, "known")
+	args := append([]string{"--known-hosts", file, fmt.Sprintf("%d:web:80", newPort(t))}, server(s)...)
+	f := forward(t, home, true, "", args...)
+	f.answer("(yes, no, or the fingerprint", "yes")
+	f.waitFor(" -> web:80\n")
+	f.end(syscall.SIGINT)
+	if got := read(file); got != s.HostKeyLine()+"\n" {
+		t.Errorf("it has %q, want %q", got, s.HostKeyLine())
+	}
+	if got := read(filepath.Join(home, ".ssh", "known_hosts")); got != "" {
+		t.Errorf("known_hosts has %q", got)
+	}
+}
+
+func TestForwardPassword(t *testing.T) {
+	t.Parallel()
+	b := sshtest.NewBastion(t, sshtest.BastionOptions{User: "deploy", Password: "hunter2"})
+	home := newHome(t, b.KnownHostsLine())
+	const question = "password of deploy at "
+	args := []string{"--password", fmt.Sprintf("%d:web:80", newPort(t)), "deploy@" + b.Addr()}
+
+	f := forward(t, home, true, "", args...)
+	f.answer(question, "wrong")
+	f.waitFor("the password was not accepted\n")
+	sshtest.Eventually(t, patience, "it asks again", func() bool { return strings.Count(f.terminal(), question) == 2 })
+	f.answer(question, "hunter2")
+	f.waitFor(" -> web:80\n")
+	f.end(syscall.SIGINT)
+	if all := f.terminal() + f.output(); strings.Contains(all, "hunter2") || strings.Contains(all, "wrong") {
+		t.Error("the password shows")
+	}
+
+	// Interrupted, it leaves the terminal as it was.
+	f = forward(t, home, true, "", args...)
+	f.press(question, ctrlC)
+	f.fails("interrupted")
+	if termios, err := unix.IoctlGetTermios(int(f.tty.Fd()), unix.TCGETS); err != nil || termios.Lflag&unix.ECHO == 0 {
+		t.Errorf("the terminal does not show what is typed any more: %v", err)
+	}
+
+	// Without a terminal it is the first line of standard input.
+	f = forward(t, home, false, "hunter2\nnot this\n", append([]string{"--no-key"}, args...)...)
+	f.waitFor(" -> web:80\n")
+	f.end(syscall.SIGINT)
+	forward(t, home, false, "wrong\n", args...).fails("check user and password")
+	forward(t, home, false, "", args...).fails("--password: nothing was entered")
+}
+
+func TestForwardPassphrase(t *testing.T) {
+	t.Parallel()
+	key := sshtest.NewKey()
+	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{AuthorizedKeys: []string{key.AuthorizedKey()}})
+	file := sshtest.WriteFile(t, "id", key.PEM("hunter2"))
+	f := forward(t, newHome(t, s.HostKeyLine()), true, "", "-i", file, fmt.Sprintf("%d:web:80", newPort(t)), s.User+"@"+s.Addr())
+	f.answer("passphrase of "+file, "hunter2")
+	f.waitFor(" -> web:80\n")
+	f.end(syscall.SIGINT)
+	if strings.Contains(f.terminal()+f.output(), "hunter2") {
+		t.Error("the passphrase shows")
+	}
+}
+
+func TestForwardCannotStart(t *testing.T) {
+	t.Parallel()
+	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{})
+	home := newHome(t, s.HostKeyLine())
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = taken.Close() })
+	_, takenPort, _ := net.SplitHostPort(taken.Addr().String())
+	spec := fmt.Sprintf("%d:web:80", newPort(t))
+	stranger := sshtest.WriteFile(t, "id", sshtest.NewKey().PEM(""))
+
+	for name, c := range map[string]struct {
+		want string
+		args []string
+	}{
+		"bad forward":  {`forward "8008": write [bind:]port:host:hostport`, append([]string{"8008"}, server(s)...)},
+		"port in use":  {`forward "` + takenPort + `:web:80": listen tcp 127.0.0.1:` + takenPort, append([]string{takenPort + ":web:80"}, server(s)...)},
+		"nothing":      {"nothing to forward", server(s)},
+		"no server":    {"connection refused", []string{"-i", s.ClientKeyFile(), spec, "127.0.0.1:1"}},
+		"no such name": {"bastion.invalid", []string{"-i", s.ClientKeyFile(), spec, "bastion.invalid"}},
+		"refused":      {"authentication as", []string{"-i", stranger, spec, s.User + "@" + s.Addr()}},
+		"no flag":      {"unknown flag: --nosuch", []string{"--nosuch"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			forward(t, home, false, "", c.args...).fails(c.want)
+		})
+	}
+}
