@@ -3,7 +3,6 @@ package tunnel
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -369,83 +368,6 @@ func TestReplacement(t *testing.T) {
 	within(t, 5*time.Second, "draining", func() { <-drained })
 }
 
-// TestJump: three hops, the middle one shared, each name resolved by the hop
-// before; a loss of the first is mended from the last.
-func TestJump(t *testing.T) {
-	key := sshtest.NewKey()
-	third := bastionFor(t, key, nil)
-	second := bastionFor(t, key, func(o *sshtest.BastionOptions) { o.Dial = dialTo(third.Addr()) })
-	secondLink := sshtest.NewLink(t, second.Addr())
-	first := bastionFor(t, key, func(o *sshtest.BastionOptions) { o.Dial = dialTo(secondLink.Addr()) })
-	firstLink := sshtest.NewLink(t, first.Addr())
-
-	hop := func(name, hostKey, addr string, jump *Handle) *Handle {
-		cfg := configFor(t, key, hostKey, addr)
-		cfg.Name = name
-		h := Open(cfg, quick(), jump)
-		h.Start()
-		return h
-	}
-	h1 := hop("one", first.HostKeyFingerprint(), firstLink.Addr(), nil)
-	h2 := hop("two", second.HostKeyFingerprint(), "second.internal:22", h1)
-	h3 := hop("three", third.HostKeyFingerprint(), "third.internal:22", h2)
-	other := hop("other", third.HostKeyFingerprint(), "third.internal:22", h2)
-	addr := listen(t, echo)
-	for _, h := range []*Handle{h3, other} {
-		roundTrip(t, dial(t, h, addr))
-	}
-	if n := first.Stats().Logins + second.Stats().Logins; n != 2 {
-		t.Errorf("%d logins on the shared hops, want 2", n)
-	}
-	if got := first.Opens()[0].Address; got != "second.internal:22" {
-		t.Errorf("the first hop was asked for %q", got)
-	}
-
-	c := dial(t, h3, addr)
-	roundTrip(t, c)
-	firstLink.Reset()
-	_, err := c.Read(make([]byte, 1))
-	wantLost(t, err)
-	sshtest.Eventually(t, 10*time.Second, "service", func() bool {
-		c, err := dialFor(t, h3, addr, 5*time.Second)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil
-	})
-
-	// The hops live as long as somebody jumps through them.
-	h1.Close()
-	h2.Close()
-	other.Close()
-	roundTrip(t, dial(t, h3, addr))
-	h3.Close()
-	for _, h := range []*Handle{h3, other, h2, h1} {
-		closeAndWait(t, h)
-	}
-}
-
-// TestDownThroughJump: the error names both tunnels and the cause.
-func TestDownThroughJump(t *testing.T) {
-	key := sshtest.NewKey()
-	cfg := configFor(t, key, sshtest.NewKey().Fingerprint(), "127.0.0.1:1")
-	cfg.Name = "outer"
-	outer := open(t, cfg, quick())
-	cfg.Name, cfg.Address = "inner", "inner.internal:22"
-	inner := Open(cfg, quick(), outer)
-	inner.Start()
-	defer closeAndWait(t, inner)
-	_, err := dialFor(t, inner, "web:80", 10*time.Second)
-	if _, ok := errors.AsType[*DownError](err); !ok {
-		t.Fatalf("got %v", err)
-	}
-	for _, want := range []string{`tunnel "inner" is down`, `through tunnel "outer"`, "connection refused"} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q is not in %q", want, err)
-		}
-	}
-}
-
 // TestUnusedConnections: a bastion that closes connections without channels is
 // not logged in to over and over.
 func TestUnusedConnections(t *testing.T) {
@@ -473,70 +395,4 @@ func TestUnusedConnections(t *testing.T) {
 	if n := b.bastion.Stats().Logins; n != unusedLimit+1 {
 		t.Errorf("%d logins, want %d", n, unusedLimit+1)
 	}
-}
-
-// TestPipe copies both ways and keeps half-closes and cuts apart.
-func TestPipe(t *testing.T) {
-	pair := func() (*net.TCPConn, *net.TCPConn) {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		a, err := net.Dial("tcp", ln.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := ln.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = a.Close(); _ = b.Close() })
-		return a.(*net.TCPConn), b.(*net.TCPConn)
-	}
-	t.Run("half-close", func(t *testing.T) {
-		client, a := pair()
-		b, target := pair()
-		done := make(chan error, 1)
-		var up, down int64
-		go func() {
-			var err error
-			up, down, err = Pipe(a, b)
-			done <- err
-		}()
-		_, _ = client.Write([]byte("ping"))
-		_ = client.CloseWrite()
-		if got, err := io.ReadAll(target); string(got) != "ping" || err != nil {
-			t.Fatalf("target got %q, %v", got, err)
-		}
-		_, _ = target.Write([]byte("ponged"))
-		_ = target.Close()
-		if got, err := io.ReadAll(client); string(got) != "ponged" || err != nil {
-			t.Fatalf("client got %q, %v", got, err)
-		}
-		if err := <-done; err != nil || up != 4 || down != 6 {
-			t.Fatalf("%d, %d, %v", up, down, err)
-		}
-	})
-	t.Run("cut", func(t *testing.T) {
-		b := newBench(t, quick(), nil)
-		c := dial(t, b.Handle, listen(t, func(c net.Conn) {
-			_, _ = c.Write([]byte("half of "))
-			_, _ = io.Copy(io.Discard, c)
-		}))
-		client, a := pair()
-		done := make(chan error, 1)
-		go func() {
-			_, _, err := Pipe(a, c)
-			done <- err
-		}()
-		if _, err := io.ReadFull(client, make([]byte, 8)); err != nil {
-			t.Fatal(err)
-		}
-		b.link.Reset()
-		wantLost(t, <-done)
-		if _, err := client.Read(make([]byte, 1)); err == nil || err == io.EOF {
-			t.Errorf("the client's stream ended with %v, want a reset", err)
-		}
-	})
 }
