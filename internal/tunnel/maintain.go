@@ -111,18 +111,17 @@ func (e *entry) connectFailed(err error, start time.Time, stamp string) {
 		return
 	}
 	n, delay := e.gate.failed(e.key, err, start, stamp, set)
+	e.failures.write(e.log(), err, n, delay) // before the requests that fail for it
 
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.failed, e.asked = err, false
 	e.attempts++
 	e.retryAt = time.Now().Add(delay)
 	if e.current != nil {
 		e.failed = nil // a replacement that failed; the old one still serves
 	}
-	logger := e.logger()
 	e.broadcast()
-	e.mu.Unlock()
-	e.failures.write(logger, err, n, delay)
 }
 
 // failureLog keeps a bastion that is down for a day from filling the log: the

@@ -60,13 +60,15 @@ func (e *entry) takeOver(l *link) (msg string, downtime time.Duration) {
 // replace asks for a new connection to take over from l.
 func (e *entry) replace(l *link, reason string) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if l != e.current || e.replacing != "" || !e.held {
-		return
+	asked := l == e.current && e.replacing == "" && e.held
+	if asked {
+		e.replacing = reason
+		e.nudge()
 	}
-	e.replacing = reason
-	e.logger().Info("replacing the connection", zap.String("reason", reason))
-	e.nudge()
+	e.mu.Unlock()
+	if asked {
+		e.log().Info("replacing the connection", zap.String("reason", reason))
+	}
 }
 
 // startDrain lets a connection end with its channels. The caller holds mu.
@@ -112,6 +114,30 @@ func (e *entry) channelEnded(l *link) {
 
 // lost takes a dead link out. The link calls it, once.
 func (e *entry) lost(l *link, cause error) {
+	e.logLost(l, cause) // before what follows from it
+	if e.takeOut(l, cause) {
+		e.log().Info("the bastion closes connections without channels; will reconnect on demand")
+	}
+}
+
+func (e *entry) logLost(l *link, cause error) {
+	e.mu.Lock()
+	log := e.logger().With(zap.Duration("duration", l.wire.now()), zap.Int("channels", l.channels))
+	retired, current := l.retired, l == e.current
+	e.mu.Unlock()
+	switch {
+	case retired:
+		log.Debug("connection closed")
+	case !current:
+		log.Warn("draining connection lost", zap.Error(cause))
+	default:
+		log.Warn("lost", zap.Error(cause))
+	}
+}
+
+// takeOut is the part of lost that is done under mu. It tells whether the entry
+// waits for a dial from now on.
+func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.links = slices.DeleteFunc(e.links, func(o *link) bool { return o == l })
@@ -119,20 +145,10 @@ func (e *entry) lost(l *link, cause error) {
 		l.drainTimer.Stop()
 	}
 	e.drains = slices.DeleteFunc(e.drains, func(d drainWaiter) bool { return e.drainEnded(d) })
-	log := e.logger().With(zap.Duration("duration", l.wire.now()), zap.Int("channels", l.channels))
-	switch {
-	case l.retired:
-		log.Debug("connection closed")
-	case l != e.current:
-		log.Warn("draining connection lost", zap.Error(cause))
-	default:
-		log.Warn("lost", zap.Error(cause))
-	}
 	if l == e.current {
 		e.current = nil
-		if e.unused = e.unusedAfter(l, cause); e.unused == unusedLimit {
-			log.Info("the bastion closes connections without channels; will reconnect on demand")
-		}
+		e.unused = e.unusedAfter(l, cause)
+		onDemand = e.unused == unusedLimit
 		e.replacing = ""
 		e.lostAt = time.Now()
 		if !l.retired {
@@ -142,6 +158,7 @@ func (e *entry) lost(l *link, cause error) {
 		e.nudge()
 	}
 	e.lingerIfIdle()
+	return onDemand
 }
 
 // unusedLimit is after how many connections in a row that the bastion closed
