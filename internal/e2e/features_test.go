@@ -119,14 +119,22 @@ func TestFeatures(t *testing.T) {
 	})
 	t.Run("Expect", func(t *testing.T) {
 		for _, route := range []string{"h1", "h2", "tls1"} {
-			expecting := func(r *http.Request) { r.Header.Set("Expect", "100-continue") }
+			// A connection each: net/http may send the body of a rejected request
+			// after all, as what its server takes for the next request.
+			expecting := func(r *http.Request) {
+				r.Header.Set("Expect", "100-continue")
+				r.Close = true
+			}
 			a := c.do(http.MethodPost, "/"+route+"/sum", io.LimitReader(sshtest.Body(), 300_000), expecting)
 			if a.status != http.StatusOK || !strings.Contains(a.body, sum(300_000)) {
 				t.Errorf("%s: %v", route, a)
 			}
-			if a := c.do(http.MethodPost, "/"+route+"/reject", io.LimitReader(sshtest.Body(), 300_000), expecting); a.status != http.StatusForbidden {
-				t.Errorf("%s: rejected with %v", route, a)
-			}
+			// Any server may reset a client that goes on sending what it has
+			// rejected, before the client has read that.
+			sshtest.Eventually(t, patience, route+": a rejection", func() bool {
+				a := c.do(http.MethodPost, "/"+route+"/reject", io.LimitReader(sshtest.Body(), 300_000), expecting)
+				return a.status == http.StatusForbidden
+			})
 		}
 	})
 	t.Run("WebSocket", func(t *testing.T) {
