@@ -25,6 +25,10 @@ func splitAddress(s string) (user, host, port string, err error) {
 	rest := s
 	if i := strings.LastIndexByte(s, '@'); i >= 0 {
 		user, rest = s[:i], s[i+1:]
+		if strings.Contains(user, ":") {
+			// Not shown: it may be a secret, and would be in every log line.
+			return "", "", "", errors.New("a password in the address; write [user@]host[:port], and the option password {env.NAME}")
+		}
 		if err := checkUser(user); err != nil {
 			return fail(err.Error())
 		}

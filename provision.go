@@ -83,7 +83,7 @@ func (t *Tunnel) resolveConfig(r *resolver, name string) tunnel.Config {
 	case "no":
 		cfg.InsecureIgnoreHostKey = true
 	case "accept-new":
-		r.fail("strict_host_key_checking", errors.New("accept-new is not supported in this version; write yes, or no"))
+		r.fail("strict_host_key_checking", errors.New("accept-new is not supported in this version; leave it at yes and add host_key SHA256:<fingerprint>"))
 	default:
 		r.fail("strict_host_key_checking", fmt.Errorf("%q is neither yes nor no", strict))
 	}

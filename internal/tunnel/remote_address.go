@@ -93,7 +93,11 @@ func (a remoteAddress) String() string {
 	if a.path != "" {
 		return a.path
 	}
-	return net.JoinHostPort(a.host, strconv.Itoa(int(a.port)))
+	host := a.host
+	if host == "" {
+		host = "*" // as it is written; an empty one reads as loopback elsewhere
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(a.port)))
 }
 
 // refusedHint says what it can be when the bastion refuses to listen, of which
