@@ -35,6 +35,10 @@ type SSHDOptions struct {
 
 	// Netns runs it inside, listening on its Addr. Default: on 127.0.0.1.
 	Netns *Netns
+
+	// MaxFiles is how many files each of its processes may open
+	// (getrlimit(2), RLIMIT_NOFILE). Default: as many as we may.
+	MaxFiles int
 }
 
 // SSHD is a running OpenSSH server. Whoever logs in is us.
@@ -67,7 +71,10 @@ var (
 // if the test has failed. Where sshd is not installed the test is skipped.
 func StartSSHD(t testing.TB, opts SSHDOptions) *SSHD {
 	t.Helper()
-	path := find(t, "sshd")
+	path, limiter := find(t, "sshd"), ""
+	if opts.MaxFiles > 0 {
+		limiter = find(t, "prlimit")
+	}
 	if os.Geteuid() == 0 {
 		// Debian's directory for sshd's unprivileged child, which systemd makes
 		// elsewhere. sshd does not start without it.
@@ -102,6 +109,10 @@ func StartSSHD(t testing.TB, opts SSHDOptions) *SSHD {
 		// The port is not in the file, which is written once.
 		file := d.write("sshd_config", []byte(fmt.Sprintf("Port %d\n", d.Port)+config))
 		args := []string{path, "-D", "-e", "-f", file}
+		if opts.MaxFiles > 0 {
+			// It becomes sshd: its process is sshd's.
+			args = append([]string{limiter, fmt.Sprintf("--nofile=%d", opts.MaxFiles)}, args...)
+		}
 		if opts.Netns != nil {
 			return opts.Netns.Command(args[0], args[1:]...)
 		}
