@@ -3,6 +3,7 @@ package sshtunnel
 // provision.go turns a tunnel's configuration into what package tunnel takes.
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -185,10 +186,12 @@ func (t *Tunnel) resolveSettings(r *resolver, logger *zap.Logger) tunnel.Setting
 	if conns := t.Connections; conns != nil {
 		switch {
 		case conns.Min < 0 || conns.Max < 0:
-			r.fail("connections", errors.New("negative; write 1"))
-		case conns.Min > 1 || conns.Max > 1:
-			r.fail("connections", errors.New("more than 1 is not supported in this version"))
+			r.fail("connections", errors.New("negative; write the least and the most, as in 1 8"))
+		case conns.Max != 0 && conns.Min > conns.Max:
+			r.fail("connections", fmt.Errorf("the least number, %d, is above the most, %d", conns.Min, conns.Max))
 		}
+		set.MinConnections = max(conns.Min, 1)
+		set.MaxConnections = cmp.Or(conns.Max, set.MinConnections)
 	}
 	if limit := t.RekeyLimit; limit != nil {
 		set.RekeyBytes = limit.Size

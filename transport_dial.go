@@ -104,6 +104,9 @@ func newDialError(err error) *dialError {
 	if down, ok := errors.AsType[*tunnel.DownError](err); ok {
 		status = http.StatusServiceUnavailable
 		retryAfter = max(down.RetryAfter, time.Second)
+	} else if _, ok := errors.AsType[*tunnel.FullError](err); ok {
+		status = http.StatusServiceUnavailable
+		retryAfter = time.Second
 	} else if errors.Is(err, tunnel.ErrClosed) {
 		status = http.StatusServiceUnavailable
 		retryAfter = time.Second // by then the configuration is another

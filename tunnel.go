@@ -105,7 +105,8 @@ type Tunnel struct {
 	// all. Default: 1h.
 	DrainTimeout *caddy.Duration `json:"drain_timeout,omitempty"`
 
-	// How many connections to keep. Default: 1, and no more in this version.
+	// How many connections to keep. Default: 1, and up to 8 as channels need
+	// them.
 	Connections *Connections `json:"connections,omitempty"`
 
 	// When to replace a connection, rather than exchange its keys anew. Default:
@@ -184,12 +185,15 @@ type ReconnectDelay struct {
 	Max caddy.Duration `json:"max,omitempty"`
 }
 
-// Connections says how many connections a tunnel keeps.
+// Connections says how many connections a tunnel keeps. Those above the least
+// number are opened in the background, one at a time, when there are requests
+// beside streams, or more channels than a connection serves well; and closed
+// when they have been idle for a minute.
 type Connections struct {
 	// How many to keep at least. Default: 1.
 	Min int `json:"min,omitempty"`
 
-	// How many to keep at most. Default: 1.
+	// How many to keep at most. Default: `min`, so that 1 alone is exactly one.
 	Max int `json:"max,omitempty"`
 }
 

@@ -29,13 +29,13 @@ func TestEndOnDrainingLink(t *testing.T) {
 			})
 			c := dial(t, h, addr)
 			h.entry.mu.Lock()
-			l := h.entry.current
+			l := h.entry.only()
 			h.entry.mu.Unlock()
 			h.entry.replace(l, "test")
 			sshtest.Eventually(t, 5*time.Second, "a replacement", func() bool {
 				h.entry.mu.Lock()
 				defer h.entry.mu.Unlock()
-				return h.entry.current != l
+				return h.entry.only() != l
 			})
 			drained := h.Drained(h.Generation())
 			if err := c.CloseWrite(); err != nil {
@@ -114,7 +114,7 @@ func TestPausedProcess(t *testing.T) {
 			c := dial(t, b.Handle, listen(t, echo))
 			roundTrip(t, c)
 			b.entry.mu.Lock()
-			l := b.entry.current
+			l := b.entry.only()
 			b.entry.mu.Unlock()
 			// As far as the link can tell, a minute has passed.
 			if tt.writing {

@@ -152,6 +152,12 @@ type Settings struct {
 	// RekeyInterval is after how long a connection is replaced. If zero, never.
 	RekeyInterval time.Duration
 
+	// MinConnections is how many connections are kept, MaxConnections how many
+	// there are at most. If zero, 1, and 8 or MinConnections if that is more. Up
+	// to MaxConnections they are opened as channels need them, and closed when
+	// none does.
+	MinConnections, MaxConnections int
+
 	// Lazy tunnels connect at first use, and not again before the next.
 	Lazy bool
 }

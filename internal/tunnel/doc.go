@@ -10,7 +10,9 @@
 //	registry.go   the entries of this process, by key
 //	entry.go      entry: one tunnel's life, from the first handle to the last channel
 //	maintain.go   the goroutine that keeps an entry connected
-//	place.go      which connection a new channel opens on; taking over and draining
+//	place.go      which connection a new channel opens on
+//	grow.go       how many connections there are, and for which channels
+//	takeover.go   putting a connection into service; replacing, draining and losing one
 //	gate.go       one connect at a time per bastion, and its failures
 //	backoff.go    when to try again, by class of failure
 //	connect.go    one connect: handshake, authentication, watchdog

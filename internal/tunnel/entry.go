@@ -51,21 +51,24 @@ type entry struct {
 	idle, drain *time.Timer
 	drainAt     time.Time
 
-	// links are all connections, current the one that takes new channels.
-	links   []*link
-	current *link
-	// replacing is why a new connection is to take over from current.
-	replacing string
+	// links are all connections, oldest first.
+	links []*link
+	// lacks tells, by role, that a channel has found no connection of its own
+	// with room.
+	lacks [forStreams + 1]bool
+	// spareSince is since when there have been more connections for requests
+	// than are needed.
+	spareSince time.Time
 	// generation is that of the last takeover.
 	generation uint64
-	// drains wait for links of old generations to end.
+	// drains wait for what is left of old generations.
 	drains []drainWaiter
 
 	// forwards are what the bastion is to listen on, while it is or shall be.
 	forwards map[remoteAddress]*forward
 
-	// changed is closed, and replaced, when one of the fields below or current
-	// changes.
+	// changed is closed, and replaced, when one of the fields below or the
+	// connections change.
 	changed chan struct{}
 	// asked tells that a dial wants a connection.
 	asked bool
@@ -200,7 +203,7 @@ func (e *entry) shutDown() {
 	if e.drain != nil {
 		e.drain.Stop()
 	}
-	connected := e.current != nil
+	connected := len(e.active()) > 0
 	e.broadcast()
 	log := e.logger()
 	e.mu.Unlock()
@@ -252,6 +255,9 @@ func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, 
 			return nil, err
 		}
 		c, err := l.open(ctx, r)
+		if refused, ok := errors.AsType[*OpenError](err); ok && refused.crowded {
+			return e.dialElsewhere(ctx, r, l, refused)
+		}
 		if !errors.Is(err, errLinkLost) {
 			return c, err
 		}
@@ -264,38 +270,24 @@ func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, 
 	}
 }
 
-// pick returns a connection with a place for one more channel, which it has
-// counted. It waits for a connection while that can help.
-func (e *entry) pick(ctx context.Context, class Class, patient bool) (*link, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	since := e.attempts
-	for {
-		if e.ctx.Err() != nil {
-			return nil, ErrClosed
-		}
-		if l := e.place(class); l != nil {
-			l.channels++
-			return l, nil
-		}
-		e.asked = true
-		e.nudge()
-		over := ctx.Err() != nil
-		if e.failed != nil && (!patient || e.attempts != since || over) {
-			return nil, &DownError{
-				Tunnel: e.cfg.Name, Cause: e.failed,
-				RetryAfter: max(time.Second, time.Until(e.retryAt)),
-			}
-		}
-		if over {
-			return nil, &TimeoutError{Tunnel: e.cfg.Name, Doing: "waiting for the connection to the bastion", Cause: context.Cause(ctx)}
-		}
-		changed := e.changed
-		e.mu.Unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
-		}
-		e.mu.Lock()
+// dialElsewhere opens a channel on another connection than the one that has
+// just refused it for a reason that may be its own: sshd has no more files for
+// it, say. If that was so, the connection takes no more than it has.
+func (e *entry) dialElsewhere(ctx context.Context, r *openRequest, crowded *link, refused error) (*Conn, error) {
+	if !e.fill(crowded) {
+		return nil, refused
 	}
+	l := e.pickOther(ctx, r.target.Class, crowded)
+	if l == nil {
+		e.unfill(crowded)
+		return nil, refused
+	}
+	c, err := l.open(ctx, r)
+	if err != nil {
+		e.unfill(crowded) // it was the target
+		if errors.Is(err, errLinkLost) {
+			err = refused
+		}
+	}
+	return c, err
 }

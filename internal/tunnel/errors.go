@@ -71,6 +71,9 @@ type OpenError struct {
 	Reason         OpenReason
 	// Detail is what the bastion said, or where to look; it may be empty.
 	Detail string
+	// crowded tells that the reason may be how many channels the connection
+	// has.
+	crowded bool
 }
 
 func (e *OpenError) Error() string {
@@ -80,6 +83,26 @@ func (e *OpenError) Error() string {
 	}
 	return s
 }
+
+// FullError is returned by a dial when every connection has as many channels as
+// it takes, and there can be no more connections.
+type FullError struct {
+	Tunnel string
+	// Connections is how many there are, Max how many there may be.
+	Connections, Max int
+	// Cause is why there are no more than that, or nil.
+	Cause error
+}
+
+func (e *FullError) Error() string {
+	s := fmt.Sprintf("tunnel %q is full: no room for a channel on %d of at most %d connections", e.Tunnel, e.Connections, e.Max)
+	if e.Cause != nil {
+		return fmt.Sprintf("%s, and no other can be had: %v", s, e.Cause)
+	}
+	return s + "; raise the most in option connections"
+}
+
+func (e *FullError) Unwrap() error { return e.Cause }
 
 // HostKeyError is returned by a connect when the bastion's host key was not
 // accepted.

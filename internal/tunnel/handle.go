@@ -154,13 +154,14 @@ func (h *Handle) hold() (e *entry, release func(), err error) {
 	return e, func() { entries.release(e) }, nil
 }
 
-// Generation is a number that rises each time a new connection takes over
-// from one that drains. Pools of channels opened in an older generation
-// should let go of their idle ones until Drained.
+// Generation is a number that rises each time the channels of requests should
+// go to other connections than before: one was replaced, or is left to streams
+// from now on. Pools of channels opened in an older generation should let go of
+// their idle ones until Drained.
 func (h *Handle) Generation() uint64 { return h.entry.currentGeneration() }
 
-// Drained returns a channel that is closed once no connection of a generation
-// older than gen has an open channel.
+// Drained returns a channel that is closed once there is nothing to let go of
+// in generations older than gen.
 func (h *Handle) Drained(gen uint64) <-chan struct{} { return h.entry.drained(gen) }
 
 // withDefaults fills in the defaults that Settings documents.
@@ -193,6 +194,11 @@ func (s Settings) withDefaults() Settings {
 	case s.Linger < 0:
 		s.Linger = 0
 	}
+	s.MinConnections = max(s.MinConnections, 1)
+	if s.MaxConnections <= 0 {
+		s.MaxConnections = 8
+	}
+	s.MaxConnections = max(s.MaxConnections, s.MinConnections)
 	if s.RekeyBytes <= 0 || s.RekeyBytes > maxRekeyBytes {
 		s.RekeyBytes = maxRekeyBytes
 	}

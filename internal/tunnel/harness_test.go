@@ -91,6 +91,15 @@ func newBench(t testing.TB, set Settings, mutate func(*sshtest.BastionOptions)) 
 	return b
 }
 
+// only returns the connection of an entry that has one, or nil. The caller holds
+// mu.
+func (e *entry) only() *link {
+	if active := e.active(); len(active) > 0 {
+		return active[0]
+	}
+	return nil
+}
+
 // listen starts a loopback listener whose connections serve gets.
 func listen(t testing.TB, serve func(net.Conn)) string {
 	t.Helper()

@@ -31,15 +31,15 @@ func (e *silentError) Error() string {
 // when it stays silent: ssh_config's ServerAliveInterval and
 // ServerAliveCountMax, and besides these at once when something waits for an
 // answer. Any byte that comes in is life: a bastion that is busy sending
-// need not answer. It also finds out when the link is due for replacement. It
-// returns when the link has died.
+// need not answer. It also finds out when the link is due for replacement, and
+// sees to its channels. It returns when the link has died.
 func (l *link) keepAlive() {
 	tick := keepAliveTickFor(l.entry.settings().ServerAliveInterval)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	// What is counted are probes, not the time alone: after a pause of this
 	// process an answer may be waiting to be read.
-	probes, doubted := 0, time.Duration(0)
+	probes, doubted, tended := 0, time.Duration(0), time.Duration(0)
 	for {
 		select {
 		case <-l.wire.dead:
@@ -79,6 +79,10 @@ func (l *link) keepAlive() {
 
 		if reason := l.dueForReplacement(set); reason != "" {
 			l.entry.replace(l, reason)
+		}
+		if now := l.wire.now(); now-tended >= tendInterval {
+			tended = now
+			l.entry.tend(l)
 		}
 	}
 }

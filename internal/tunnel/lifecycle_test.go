@@ -148,7 +148,7 @@ func TestLazy(t *testing.T) {
 	sshtest.Eventually(t, time.Second, "rest", func() bool {
 		b.entry.mu.Lock()
 		defer b.entry.mu.Unlock()
-		return b.entry.current == nil && !b.entry.running
+		return b.entry.only() == nil && !b.entry.running
 	})
 	if n := b.link.Accepted(); n != 1 {
 		t.Errorf("%d connections, want 1", n)
@@ -378,10 +378,10 @@ func TestUnusedConnections(t *testing.T) {
 		sshtest.Eventually(t, 10*time.Second, "it in use", func() bool {
 			b.entry.mu.Lock()
 			defer b.entry.mu.Unlock()
-			if b.entry.current == nil {
+			if b.entry.only() == nil {
 				return false
 			}
-			b.entry.current.used = time.Now().Add(-time.Minute) // it has been idle
+			b.entry.only().used = time.Now().Add(-time.Minute) // it has been idle
 			return true
 		})
 		b.link.Cut()
@@ -389,7 +389,7 @@ func TestUnusedConnections(t *testing.T) {
 	sshtest.Eventually(t, 5*time.Second, "rest", func() bool {
 		b.entry.mu.Lock()
 		defer b.entry.mu.Unlock()
-		return !b.entry.running && b.entry.current == nil
+		return !b.entry.running && b.entry.only() == nil
 	})
 	roundTrip(t, dial(t, b.Handle, addr))
 	if n := b.bastion.Stats().Logins; n != unusedLimit+1 {

@@ -31,8 +31,19 @@ type link struct {
 
 	// generation is that of the link, see Handle.Generation.
 	generation uint64
-	// channels counts the open channels and those being opened.
-	channels int
+	// role is what the link is for.
+	role role
+	// replacing tells that a new connection is to take over from the link.
+	replacing bool
+	// channels counts the open channels and those being opened, requests those
+	// of them that are for requests.
+	channels, requests int
+	// limit is how many channels it takes.
+	limit int
+	// conns are the open channels. quiet counts those without traffic; tend
+	// keeps it.
+	conns map[*Conn]*activity
+	quiet int
 	// used is when a channel last ended or was opened.
 	used time.Time
 	// retired tells that the link was closed by us.
@@ -48,6 +59,7 @@ func newLink(e *entry, w *wire, conn ssh.Conn, opens <-chan ssh.NewChannel, requ
 	l := &link{
 		entry: e, wire: w, conn: conn, about: about,
 		opens: newOpenLimiter(), draining: make(chan struct{}), used: time.Now(),
+		limit: maxChannels, conns: map[*Conn]*activity{},
 	}
 	go answerRequests(requests)
 	go l.answerOpens(opens)

@@ -20,8 +20,9 @@ func (e *entry) wanted() bool {
 	switch {
 	case e.ctx.Err() != nil:
 		return false
-	case e.current != nil:
-		return e.replacing != ""
+	case len(e.active()) > 0:
+		r, _ := e.growth()
+		return r != undecided || e.toReplace() != nil
 	default:
 		return e.asked || e.forwarding() || len(e.handles) > 0 && !e.set.Lazy && e.unused < unusedLimit
 	}
@@ -92,16 +93,13 @@ func (e *entry) awaitTurn() bool {
 // connected puts a new connection into service.
 func (e *entry) connected(l *link, took time.Duration) {
 	e.gate.succeeded(e.key)
-	msg, downtime := e.takeOver(l)
+	msg, news := e.takeOver(l)
 	go l.watch() // not before: the link may have died already
 	if msg == "" {
 		return
 	}
 	fields := append([]zap.Field{zap.Duration("duration", took)}, l.about...)
-	if downtime > 0 {
-		fields = append(fields, zap.Duration("downtime", downtime))
-	}
-	e.log().Info(msg, fields...)
+	e.log().Info(msg, append(fields, news...)...)
 }
 
 // connectFailed records why an attempt failed and when the next one is due.
@@ -118,8 +116,9 @@ func (e *entry) connectFailed(err error, start time.Time, stamp string) {
 	e.failed, e.asked = err, false
 	e.attempts++
 	e.retryAt = time.Now().Add(delay)
-	if e.current != nil {
-		e.failed = nil // a replacement that failed; the old one still serves
+	clear(e.lacks[:])
+	if len(e.active()) > 0 {
+		e.failed = nil // one more, or a replacement; there are others that serve
 	}
 	e.broadcast()
 }

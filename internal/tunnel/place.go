@@ -1,213 +1,308 @@
 package tunnel
 
 import (
-	"errors"
-	"io"
+	"context"
 	"slices"
-	"strings"
-	"sync/atomic"
 	"time"
-
-	"go.uber.org/zap"
 )
 
-// generations counts the takeovers of this process, so that a later one has a
-// higher number whichever entry it happens in.
-var generations atomic.Uint64
+const (
+	// easyChannels is how many channels a connection takes before another one
+	// is wanted: sshd's work for each byte grows with its open channels.
+	easyChannels = 256
+	// maxChannels is how many it takes at most. sshd under systemd's default
+	// limit of 1,024 files cannot open many more.
+	maxChannels = 900
+	// fewChannels is how many it takes at least.
+	fewChannels = 16
+	// streamPatience is how long a stream waits for the first connection for
+	// streams before it shares that of the requests.
+	streamPatience = time.Second
+)
 
-// place chooses the connection that a new channel of a class opens on, or
-// returns nil if there is none. The caller holds mu.
-func (e *entry) place(Class) *link {
-	if e.current == nil || e.current.wire.isDead() {
-		return nil
+// anyClass is the class of a channel that is never opened.
+const anyClass Class = -1
+
+// role is which class of channels a connection is for.
+type role int
+
+const (
+	// undecided is the role of a tunnel's only connection until its first
+	// channel: a tunnel that has but one class of channels needs but one.
+	undecided role = iota
+	forRequests
+	forStreams
+)
+
+// roleFor returns the role of connections for a class.
+func roleFor(class Class) role {
+	if class == Stream {
+		return forStreams
 	}
-	return e.current
+	return forRequests
 }
 
-// takeOver makes a new connection the current one and lets the one before it
-// drain. It returns what there is to log of it.
-func (e *entry) takeOver(l *link) (msg string, downtime time.Duration) {
+// pick returns a connection with a place for one more channel, which it has
+// counted. It waits for a connection while that can help.
+func (e *entry) pick(ctx context.Context, class Class, patient bool) (*link, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.ctx.Err() != nil {
-		l.retired = true
-		go l.wire.die(ErrClosed) // not under mu: it closes a socket
-		return "", 0
-	}
-	old := e.current
-	switch {
-	case old != nil:
-		msg = "connection replaced"
-	case !e.lostAt.IsZero():
-		msg, downtime = "reconnected", time.Since(e.lostAt)
-	default:
-		msg = "connected"
-	}
-	e.lostAt = time.Time{}
-	e.current = l
-	e.links = append(e.links, l)
-	e.failed, e.asked = nil, false
-	if old != nil {
-		e.generation = generations.Add(1)
-		e.startDrain(old)
-	}
-	l.generation = e.generation
-	e.replacing = ""
-	e.broadcast()
-	return msg, downtime
-}
-
-// replace asks for a new connection to take over from l.
-func (e *entry) replace(l *link, reason string) {
-	e.mu.Lock()
-	asked := l == e.current && e.replacing == "" && e.held
-	if asked {
-		e.replacing = reason
-		e.nudge()
-	}
-	e.mu.Unlock()
-	if asked {
-		e.log().Info("replacing the connection", zap.String("reason", reason))
-	}
-}
-
-// startDrain lets a connection end with its channels. The caller holds mu.
-func (e *entry) startDrain(l *link) {
-	close(l.draining)
-	l.drainTimer = time.AfterFunc(e.set.DrainTimeout, func() {
-		e.mu.Lock()
-		l.retired = true
-		channels := l.channels
-		log := e.logger()
-		e.mu.Unlock()
-		if channels > 0 {
-			log.Warn("drain_timeout reached: closing a replaced connection", zap.Int("channels", channels))
+	since := e.attempts
+	w := &wish{class: class}
+	defer w.stop()
+	for {
+		if e.ctx.Err() != nil {
+			return nil, ErrClosed
 		}
-		l.wire.die(ErrClosed)
-	})
-	e.closeIfDrained(l)
-}
-
-// drainLinger is how long a draining connection outlives its last channel: a
-// server may answer the CLOSE of a channel before it has delivered its data.
-const drainLinger = time.Second
-
-// closeIfDrained closes a draining connection without channels. The caller
-// holds mu.
-func (e *entry) closeIfDrained(l *link) {
-	if l.drainTimer != nil && l.channels == 0 && !l.retired {
-		l.retired = true
-		l.drainTimer.Stop()
-		l.drainTimer = time.AfterFunc(drainLinger, func() { l.wire.die(ErrClosed) })
+		l, err := e.place(w)
+		if l != nil {
+			l.take(class)
+			if l.channels >= l.easy() || l.role != roleFor(class) {
+				e.nudge() // there may be need for one more
+			}
+			return l, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		over := ctx.Err() != nil
+		if len(e.active()) == 0 {
+			e.asked = true
+			if e.failed != nil && (!patient || e.attempts != since || over) {
+				e.nudge()
+				return nil, &DownError{
+					Tunnel: e.cfg.Name, Cause: e.failed,
+					RetryAfter: max(time.Second, time.Until(e.retryAt)),
+				}
+			}
+		}
+		e.nudge()
+		if over {
+			return nil, &TimeoutError{Tunnel: e.cfg.Name, Doing: "waiting for the connection to the bastion", Cause: context.Cause(ctx)}
+		}
+		e.waitForChange(ctx, w.timeUp)
 	}
 }
+
+// pickOther returns another connection than not, on which the bastion could not
+// open a channel though the target may be well, or nil if there is none, nor
+// one to be had soon. The place on it is counted.
+func (e *entry) pickOther(ctx context.Context, class Class, not *link) *link {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	w := &wish{class: class, not: not}
+	defer w.stop()
+	for e.ctx.Err() == nil && ctx.Err() == nil && len(e.active()) > 0 {
+		l, err := e.place(w)
+		if l != nil {
+			l.take(class)
+			return l
+		}
+		if err != nil || w.isTimeUp() {
+			return nil
+		}
+		w.startTimer()
+		e.nudge()
+		e.waitForChange(ctx, w.timeUp)
+	}
+	return nil
+}
+
+// waitForChange waits for a change of the entry, the end of ctx, or timeUp. The
+// caller holds mu, which is not held meanwhile.
+func (e *entry) waitForChange(ctx context.Context, timeUp <-chan time.Time) {
+	changed := e.changed
+	e.mu.Unlock()
+	defer e.mu.Lock()
+	select {
+	case <-changed:
+	case <-ctx.Done():
+	case <-timeUp:
+	}
+}
+
+// wish is what a dial wants of place, and how long it has waited for it.
+type wish struct {
+	class Class
+	// not is a connection that it must not be.
+	not *link
+
+	timer *time.Timer
+	// timeUp fires streamPatience after startTimer.
+	timeUp  <-chan time.Time
+	expires time.Time
+}
+
+func (w *wish) startTimer() {
+	if w.timer == nil {
+		w.timer = time.NewTimer(streamPatience)
+		w.timeUp, w.expires = w.timer.C, time.Now().Add(streamPatience)
+	}
+}
+
+func (w *wish) isTimeUp() bool { return w.timer != nil && !time.Now().Before(w.expires) }
+
+func (w *wish) stop() {
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}
+
+// place chooses the connection that a new channel opens on. It returns nil if
+// there is none yet and one may come, and an error if none will. The caller
+// holds mu.
+func (e *entry) place(w *wish) (*link, error) {
+	active := e.active()
+	if len(active) == 0 {
+		return nil, nil //nolint:nilnil // as documented
+	}
+	if w.class == anyClass {
+		return active[0], nil
+	}
+	room := slices.DeleteFunc(slices.Clone(active), func(l *link) bool { return l == w.not || l.channels >= l.limit })
+	want := roleFor(w.class)
+	has := func(links []*link, r role) bool {
+		return slices.ContainsFunc(links, func(l *link) bool { return l.role == r })
+	}
+
+	own := has(room, want) || has(room, undecided)
+	if !own {
+		e.lacks[want] = true // growth looks at it
+	}
+	grows := len(active) < e.set.MaxConnections && e.mayConnect()
+	switch {
+	case len(room) == 0:
+	case own, want == forRequests:
+		// A request goes to a connection for streams rather than wait.
+		return best(room, w.class), nil
+	case e.set.MaxConnections == 1:
+		return best(room, w.class), nil
+	case has(active, want) && w.not == nil:
+		// Those for streams are full, and one for requests stays free of them.
+		if l := e.spareForStreams(); l != nil {
+			return l, nil
+		}
+	case !grows || w.isTimeUp():
+		return best(room, w.class), nil
+	default:
+		w.startTimer()
+	}
+	if !grows {
+		return nil, e.full(len(active))
+	}
+	return nil, nil //nolint:nilnil // as documented
+}
+
+// best returns the best connection for a channel of a class. There is one.
+func best(links []*link, class Class) *link {
+	rank := requestRank
+	if class == Stream {
+		rank = streamRank
+	}
+	return slices.MinFunc(links, func(a, b *link) int { return slices.Compare(rank(a), rank(b)) })
+}
+
+// requestRank orders connections for a request: first those for requests, first
+// those with the fewest quiet channels.
+func requestRank(l *link) []int {
+	return []int{boolRank(l.role == forStreams), l.quiet, l.channels}
+}
+
+// streamRank orders connections for a stream: first those for streams. They are
+// filled one after the other, so that the others may empty; and evenly, once
+// they have all that they take with ease.
+func streamRank(l *link) []int {
+	filling := l.channels < l.easy()
+	n := l.channels
+	if filling {
+		n = -n
+	}
+	return []int{boolRank(l.role == forRequests), boolRank(!filling), n}
+}
+
+func boolRank(last bool) int {
+	if last {
+		return 1
+	}
+	return 0
+}
+
+// take counts one more channel of a class. The caller holds entry.mu.
+func (l *link) take(class Class) {
+	l.channels++
+	if class == Request {
+		l.requests++
+	}
+	if l.role == undecided && class != anyClass {
+		l.role = roleFor(class)
+	}
+}
+
+// easy is how many channels the link takes before another one is wanted. The
+// caller holds entry.mu.
+func (l *link) easy() int { return min(easyChannels, l.limit) }
 
 // channelEnded takes a channel off the link's count.
-func (e *entry) channelEnded(l *link) {
+func (e *entry) channelEnded(l *link, class Class) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l.channels--
+	if class == Request {
+		l.requests--
+		e.tellDrained()
+	}
 	l.used = time.Now()
 	e.closeIfDrained(l)
 	e.lingerIfIdle()
 }
 
-// lost takes a dead link out. The link calls it, once.
-func (e *entry) lost(l *link, cause error) {
-	e.logLost(l, cause) // before what follows from it
-	if e.takeOut(l, cause) {
-		e.log().Info("the bastion closes connections without channels; will reconnect on demand")
-	}
-}
-
-func (e *entry) logLost(l *link, cause error) {
-	e.mu.Lock()
-	log := e.logger().With(zap.Duration("duration", l.wire.now()), zap.Int("channels", l.channels))
-	retired, current := l.retired, l == e.current
-	e.mu.Unlock()
-	switch {
-	case retired:
-		log.Debug("connection closed")
-	case !current:
-		log.Warn("draining connection lost", zap.Error(cause))
-	default:
-		log.Warn("lost", zap.Error(cause))
-	}
-}
-
-// takeOut is the part of lost that is done under mu. It tells whether the entry
-// waits for a dial from now on.
-func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.links = slices.DeleteFunc(e.links, func(o *link) bool { return o == l })
-	if l.drainTimer != nil {
-		l.drainTimer.Stop()
-	}
-	e.drains = slices.DeleteFunc(e.drains, func(d drainWaiter) bool { return e.drainEnded(d) })
-	if l == e.current {
-		e.current = nil
-		e.unused = e.unusedAfter(l, cause)
-		onDemand = e.unused == unusedLimit
-		e.replacing = ""
-		e.lostAt = time.Now()
-		if !l.retired {
-			e.gate.lost(e.key, l.wire.now(), e.set)
-		}
-		e.broadcast()
-		e.nudge()
-	}
-	e.lingerIfIdle()
-	return onDemand
-}
-
-// unusedLimit is after how many connections in a row that the bastion closed
-// for want of channels (sshd_config's UnusedConnectionTimeout) the next one
-// waits for a dial.
-const unusedLimit = 2
-
-// unusedAfter returns how many such connections there were, l included. The
-// caller holds mu.
-func (e *entry) unusedAfter(l *link, cause error) int {
-	// x/crypto's type for SSH_MSG_DISCONNECT is not exported.
-	byPeer := errors.Is(cause, io.EOF) || strings.Contains(cause.Error(), "ssh: disconnect")
-	if byPeer && l.channels == 0 && time.Since(l.used) >= settled {
-		return e.unused + 1
-	}
-	return 0
-}
-
-// currentGeneration is that of the last takeover.
-func (e *entry) currentGeneration() uint64 {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.generation
-}
-
-// drainWaiter waits for the connections older than a generation to end.
-type drainWaiter struct {
-	generation uint64
-	done       chan struct{}
-}
-
-// drained returns a channel that is closed when no connection is left that is
-// older than generation.
-func (e *entry) drained(generation uint64) <-chan struct{} {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	d := drainWaiter{generation, make(chan struct{})}
-	if !e.drainEnded(d) {
-		e.drains = append(e.drains, d)
-	}
-	return d.done
-}
-
-// drainEnded tells a waiter if what it waits for has happened. The caller holds
+// full is the error of a dial that no connection has room for. The caller holds
 // mu.
-func (e *entry) drainEnded(d drainWaiter) bool {
-	if slices.ContainsFunc(e.links, func(l *link) bool { return l.generation < d.generation }) {
+func (e *entry) full(connections int) error {
+	err := &FullError{Tunnel: e.cfg.Name, Connections: connections, Max: e.set.MaxConnections}
+	if connections < e.set.MaxConnections {
+		err.Cause = e.gate.lastError(e.key)
+	}
+	return err
+}
+
+// mayConnect tells whether an attempt to connect is under way or due. The
+// caller holds mu.
+func (e *entry) mayConnect() bool {
+	due, _ := e.gate.due(e.key, false)
+	return !time.Now().Before(due)
+}
+
+// fill has a link take no more channels than it has. It does not, and is false,
+// if these are so few that they cannot be why it opened no more.
+func (e *entry) fill(l *link) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if l.channels < fewChannels {
 		return false
 	}
-	close(d.done)
+	l.limit = l.channels
 	return true
+}
+
+// unfill undoes fill.
+func (e *entry) unfill(l *link) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l.limit = maxChannels
+	e.broadcast()
+}
+
+// channelOpened and channelClosed stand around an open channel's life.
+func (e *entry) channelOpened(l *link, c *Conn) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l.conns[c] = &activity{since: time.Now()}
+}
+
+func (e *entry) channelClosed(l *link, c *Conn, class Class) {
+	e.mu.Lock()
+	delete(l.conns, c)
+	e.mu.Unlock()
+	e.channelEnded(l, class)
 }

@@ -19,11 +19,11 @@ func (h *Handle) Connect(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	l, err := e.pick(ctx, Request, false)
+	l, err := e.pick(ctx, anyClass, false)
 	if err != nil {
 		return err
 	}
-	e.channelEnded(l) // the place for a channel that pick has counted
+	e.channelEnded(l, anyClass) // the place for a channel that pick has counted
 	return nil
 }
 

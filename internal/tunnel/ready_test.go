@@ -26,7 +26,7 @@ func TestConnect(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.entry.mu.Lock()
-	if l := h.entry.current; l == nil || l.channels != 0 {
+	if l := h.entry.only(); l == nil || l.channels != 0 {
 		t.Errorf("the connection is %+v", l)
 	}
 	h.entry.mu.Unlock()

@@ -143,7 +143,7 @@ func (f *forward) keep() {
 		var want *link
 		var refuse []*inbound
 		if live {
-			want = e.current
+			want = f.wantedOn()
 		} else {
 			refuse, f.queue = f.queue, nil
 		}
@@ -215,7 +215,7 @@ func (f *forward) ask(l *link) {
 		e.mu.Lock()
 		f.on = nil
 		e.mu.Unlock()
-		e.channelEnded(l)
+		e.channelEnded(l, Stream)
 		f.refused()
 	}
 }
@@ -265,5 +265,20 @@ func (f *forward) leave(l *link, live bool) {
 	e.mu.Lock()
 	f.on = nil
 	e.mu.Unlock()
-	time.AfterFunc(forwardGrace, func() { e.channelEnded(l) })
+	time.AfterFunc(forwardGrace, func() { e.channelEnded(l, Stream) })
+}
+
+// wantedOn returns the connection that the forward belongs on: the one where it
+// is, as long as that takes channels, or else one for streams if there is one.
+// The caller holds entry.mu.
+func (f *forward) wantedOn() *link {
+	active := f.entry.active()
+	switch {
+	case len(active) == 0:
+		return nil
+	case slices.Contains(active, f.on):
+		return f.on
+	default:
+		return best(active, Stream)
+	}
 }

@@ -73,7 +73,7 @@ func TestListenUnanswered(t *testing.T) {
 func replaceNow(t *testing.T, h *Handle) {
 	t.Helper()
 	h.entry.mu.Lock()
-	old := h.entry.current
+	old := h.entry.only()
 	h.entry.mu.Unlock()
 	before := h.Generation()
 	h.entry.replace(old, "test")

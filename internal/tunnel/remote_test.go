@@ -356,7 +356,7 @@ func TestListenBacklog(t *testing.T) {
 	sshtest.Eventually(t, 10*time.Second, "no channel but the dialed ones", func() bool {
 		b.entry.mu.Lock()
 		defer b.entry.mu.Unlock()
-		return b.entry.current != nil && b.entry.current.channels == 5 && len(b.entry.forwards) == 0
+		return b.entry.only() != nil && b.entry.only().channels == 5 && len(b.entry.forwards) == 0
 	})
 }
 

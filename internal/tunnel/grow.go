@@ -1,0 +1,217 @@
+package tunnel
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// quietAfter is how long a channel without bytes is not called quiet.
+	quietAfter = 10 * time.Second
+	// quietLimit is how many quiet channels make a connection too slow for
+	// requests: with 64 there is about 0.8 left of what it can do, with 256
+	// half.
+	quietLimit = 64
+	// spareAfter is how long a connection above the least number has had
+	// nothing to do before it is closed.
+	spareAfter = time.Minute
+	// tendInterval is how often a link's channels are looked at.
+	tendInterval = time.Second
+)
+
+// activity is what is known of a channel's traffic.
+type activity struct {
+	// bytes had gone through when it was last looked at, and had at since.
+	bytes int64
+	since time.Time
+}
+
+// active returns the connections that take new channels, oldest first. The
+// caller holds mu.
+func (e *entry) active() []*link {
+	links := make([]*link, 0, len(e.links))
+	for _, l := range e.links {
+		if !l.isDraining() && !l.wire.isDead() {
+			links = append(links, l)
+		}
+	}
+	return links
+}
+
+// withRole returns those of the links that have a role.
+func withRole(links []*link, r role) []*link {
+	return slices.DeleteFunc(slices.Clone(links), func(l *link) bool { return l.role != r })
+}
+
+// growth tells whether another connection is wanted, what for and why. The
+// caller holds mu.
+func (e *entry) growth() (r role, why string) {
+	active := e.active()
+	requests, streams := withRole(active, forRequests), withRole(active, forStreams)
+	n := len(active)
+	switch {
+	case n == 0 || !e.held:
+		return undecided, ""
+	case n < e.set.MinConnections && e.unused < unusedLimit:
+		if len(streams) > 0 {
+			return forRequests, "connections: the least number"
+		}
+		return forStreams, "connections: the least number"
+	case n >= e.set.MaxConnections:
+		return undecided, ""
+	case e.lacks[forRequests]:
+		return forRequests, "requests beside streams"
+	case len(requests) > 0 && !slices.ContainsFunc(requests, func(l *link) bool { return l.quiet <= quietLimit }):
+		return forRequests, "many quiet channels"
+	case len(requests) > 0 && !slices.ContainsFunc(requests, func(l *link) bool { return l.channels < l.easy() }):
+		return forRequests, "many requests"
+	case len(streams) >= e.set.MaxConnections-1:
+		return undecided, "" // one stays free of streams
+	case e.lacks[forStreams]:
+		return forStreams, "streams beside requests"
+	case len(streams) > 0 && !slices.ContainsFunc(streams, func(l *link) bool { return l.channels < l.easy() }):
+		return forStreams, "many streams"
+	default:
+		return undecided, ""
+	}
+}
+
+// assign gives a new connection the role that one is wanted for. The caller
+// holds mu, and has not added it to the links.
+func (e *entry) assign(l *link) (why string) {
+	active := e.active()
+	if len(active) == 0 {
+		return ""
+	}
+	l.role, why = e.growth()
+	if l.role == undecided { // what it was wanted for is over
+		l.role = forStreams
+		if len(withRole(active, forStreams)) > 0 {
+			l.role = forRequests
+		}
+	}
+	// The only one so far can be what this one is not.
+	for _, other := range withRole(active, undecided) {
+		other.role = forRequests + forStreams - l.role
+	}
+	if l.role == forRequests && len(withRole(active, forRequests)) == 0 {
+		e.newGeneration() // the requests' channels are on those for streams
+	}
+	return why
+}
+
+// tend counts a link's quiet channels, and sees what follows from it.
+func (e *entry) tend(l *link) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := time.Now()
+	l.quiet = 0
+	for c, a := range l.conns {
+		read, written := c.Stats()
+		if n := read + written; n != a.bytes {
+			a.bytes, a.since = n, now
+		}
+		if now.Sub(a.since) >= quietAfter {
+			l.quiet++
+		}
+	}
+	e.rebalance()
+	e.closeSpare(now)
+	e.nudge()
+}
+
+// rebalance lets another connection take the requests of one that has too many
+// quiet channels: server-sent events, long polls and the like show only after
+// they were opened as requests. The caller holds mu.
+func (e *entry) rebalance() {
+	active := e.active()
+	requests, streams := withRole(active, forRequests), withRole(active, forStreams)
+	for _, l := range requests {
+		if l.quiet <= quietLimit || e.set.MaxConnections == 1 {
+			continue
+		}
+		calmer := func(o *link) bool { return o != l && o.quiet <= l.quiet/2 }
+		if slices.ContainsFunc(requests, calmer) {
+			e.setAside(l)
+			return // one at a time
+		}
+		// There can be no more: the two change places.
+		if i := slices.IndexFunc(streams, calmer); i >= 0 && len(active) >= e.set.MaxConnections {
+			o := slices.MinFunc(streams, func(a, b *link) int { return a.quiet - b.quiet })
+			o.role = forRequests
+			e.setAside(l)
+			return
+		}
+	}
+}
+
+// setAside makes a connection for requests one for streams. The caller holds
+// mu.
+func (e *entry) setAside(l *link) {
+	l.role = forStreams
+	e.newGeneration()
+	e.broadcast()
+}
+
+// newGeneration has the pools of channels let go of those that are not on a
+// connection for requests. The caller holds mu.
+func (e *entry) newGeneration() {
+	e.generation = generations.Add(1)
+	for _, l := range withRole(e.active(), forRequests) {
+		l.generation = e.generation
+	}
+}
+
+// spareForStreams makes a connection for requests one for streams, if there are
+// as many as there may be, and another one for requests. It returns nil if
+// there is none. The caller holds mu.
+func (e *entry) spareForStreams() *link {
+	active := e.active()
+	requests := withRole(active, forRequests)
+	if len(active) < e.set.MaxConnections || len(requests) < 2 {
+		return nil
+	}
+	l := slices.MaxFunc(requests, func(a, b *link) int { return a.quiet - b.quiet })
+	if l.channels >= l.limit {
+		return nil
+	}
+	e.setAside(l)
+	return l
+}
+
+// closeSpare lets a connection go that is not needed, of those above the least
+// number: one without channels. It frees one of several for requests of its
+// pooled channels if they are few. The caller holds mu.
+func (e *entry) closeSpare(now time.Time) {
+	active := e.active()
+	if len(active) <= max(1, e.set.MinConnections) {
+		e.spareSince = time.Time{}
+		return
+	}
+	var spare *link
+	for _, l := range active {
+		if l.channels == 0 && now.Sub(l.used) >= spareAfter && (spare == nil || l.role == forStreams) {
+			spare = l
+		}
+	}
+	if requests := withRole(active, forRequests); spare == nil && len(requests) > 1 {
+		channels, quiet := 0, 0
+		for _, l := range requests {
+			channels += l.channels
+			quiet += l.quiet
+		}
+		switch {
+		case channels > easyChannels/2 || quiet > quietLimit/2:
+			e.spareSince = time.Time{}
+		case e.spareSince.IsZero():
+			e.spareSince = now
+		case now.Sub(e.spareSince) >= spareAfter:
+			// The pools let go of its channels, so that it ends up without any.
+			e.spareSince = time.Time{}
+			e.setAside(slices.MinFunc(requests, func(a, b *link) int { return a.channels - b.channels }))
+		}
+	}
+	if spare != nil {
+		e.startDrain(spare)
+	}
+}

@@ -1,0 +1,307 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// openOf opens a channel of a class or fails the test.
+func openOf(t *testing.T, h *Handle, class Class, addr string) *Conn {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	c, err := h.Dial(ctx, Target{Network: "tcp", Address: addr, Class: class})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// connections waits until the tunnel has n connections, and returns them.
+func connections(t *testing.T, h *Handle, n int) []*link {
+	t.Helper()
+	var links []*link
+	sshtest.Eventually(t, 10*time.Second, "another number of connections", func() bool {
+		h.entry.mu.Lock()
+		defer h.entry.mu.Unlock()
+		links = h.entry.active()
+		return len(links) == n
+	})
+	return links
+}
+
+// becomeQuiet makes a connection's channels look as if they had had no traffic
+// for a while, and has the entry draw its conclusions.
+func becomeQuiet(h *Handle, l *link) {
+	h.entry.tend(l) // it has seen what there was
+	h.entry.mu.Lock()
+	for _, a := range l.conns {
+		a.since = time.Now().Add(-2 * quietAfter)
+	}
+	h.entry.mu.Unlock()
+	h.entry.tend(l)
+}
+
+// TestApart: streams and requests have a connection each, whichever come
+// first; those of one class alone share one.
+func TestApart(t *testing.T) {
+	t.Parallel()
+	addr := listen(t, echo)
+	for _, first := range []Class{Request, Stream} {
+		b := newBench(t, quick(), nil)
+		for range 50 {
+			roundTrip(t, openOf(t, b.Handle, first, addr))
+		}
+		if n := b.bastion.Stats().Logins; n != 1 {
+			t.Fatalf("50 channels of class %d have taken %d logins", first, n)
+		}
+		other := Stream - first
+		roundTrip(t, openOf(t, b.Handle, other, addr))
+		links := connections(t, b.Handle, 2)
+		for range 50 {
+			roundTrip(t, openOf(t, b.Handle, other, addr))
+		}
+		for _, c := range []Class{first, other} {
+			roundTrip(t, openOf(t, b.Handle, c, addr))
+		}
+		b.entry.mu.Lock()
+		if links[0].role != roleFor(first) || links[1].role != roleFor(other) {
+			t.Errorf("the connections are for %d and %d", links[0].role, links[1].role)
+		}
+		// A request did not wait for its own connection, nor did a stream for long.
+		if n, m := links[0].channels, links[1].channels; n < 51 || n > 52 || m < 51 {
+			t.Errorf("%d and %d channels", n, m)
+		}
+		b.entry.mu.Unlock()
+		if n := b.bastion.Stats().Logins; n != 2 {
+			t.Errorf("%d logins", n)
+		}
+	}
+}
+
+// TestManyStreams: they spread over connections that come one at a time, and
+// the requests' own stays theirs.
+func TestManyStreams(t *testing.T) {
+	t.Parallel()
+	set := quick()
+	set.MaxConnections = 3
+	b := newBench(t, set, nil)
+	addr := listen(t, echo)
+	roundTrip(t, openOf(t, b.Handle, Request, addr))
+	var conns []*Conn
+	for range easyChannels + 10 {
+		conns = append(conns, openOf(t, b.Handle, Stream, addr))
+	}
+	links := connections(t, b.Handle, 3)
+	for range easyChannels {
+		conns = append(conns, openOf(t, b.Handle, Stream, addr))
+	}
+	b.entry.mu.Lock()
+	if n := links[0].channels; n != 1 {
+		t.Errorf("the requests' connection has %d channels", n)
+	}
+	for _, l := range links[1:] {
+		if l.role != forStreams || l.channels < easyChannels-10 {
+			t.Errorf("a connection for %d has %d channels", l.role, l.channels)
+		}
+	}
+	b.entry.mu.Unlock()
+	for _, c := range conns {
+		roundTrip(t, c)
+	}
+	if n := b.bastion.Stats().Logins; n != 3 {
+		t.Errorf("%d logins", n)
+	}
+
+	// Full is told at once and in plain words, and ends when there is room.
+	b.entry.mu.Lock()
+	for _, l := range links {
+		l.limit = l.channels
+	}
+	b.entry.mu.Unlock()
+	_, err := b.Dial(t.Context(), Target{Network: "tcp", Address: addr, Class: Stream})
+	if full, ok := errors.AsType[*FullError](err); !ok || full.Connections != 3 || !strings.Contains(err.Error(), "connections") {
+		t.Fatalf("got %v", err)
+	}
+	_ = conns[0].Close()
+	sshtest.Eventually(t, 5*time.Second, "room for a stream", func() bool {
+		c, err := b.Dial(t.Context(), Target{Network: "tcp", Address: addr, Class: Stream})
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+}
+
+// TestQuietChannels: requests go to a fresh connection when many of those on
+// the one they have are quiet; fifty are not many.
+func TestQuietChannels(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, quick(), nil)
+	addr := listen(t, echo)
+	var conns []*Conn
+	for len(conns) < 50 {
+		conns = append(conns, openOf(t, b.Handle, Request, addr))
+		roundTrip(t, conns[len(conns)-1])
+	}
+	l := connections(t, b.Handle, 1)[0]
+	becomeQuiet(b.Handle, l)
+	for len(conns) <= quietLimit {
+		conns = append(conns, openOf(t, b.Handle, Request, addr))
+	}
+	if n, gen := b.bastion.Stats().Logins, b.Generation(); n != 1 || gen != 0 {
+		t.Fatalf("fifty quiet channels have taken %d logins, generation %d", n, gen)
+	}
+
+	becomeQuiet(b.Handle, l)
+	links := connections(t, b.Handle, 2)
+	sshtest.Eventually(t, 5*time.Second, "the pools to be told", func() bool { return b.Generation() > 0 })
+	drained := b.Drained(b.Generation())
+	roundTrip(t, openOf(t, b.Handle, Request, addr))
+	b.entry.mu.Lock()
+	if l.role != forStreams || links[1].role != forRequests || links[1].channels != 1 {
+		t.Errorf("%+v and %+v", l, links[1])
+	}
+	b.entry.mu.Unlock()
+
+	// What is there goes on, and a stream joins it.
+	for _, c := range conns {
+		roundTrip(t, c)
+	}
+	roundTrip(t, openOf(t, b.Handle, Stream, addr))
+	if n := b.bastion.Stats().Logins; n != 2 {
+		t.Errorf("%d logins", n)
+	}
+	for _, c := range conns {
+		select {
+		case <-drained:
+			t.Fatal("drained too early")
+		default:
+		}
+		_ = c.Close()
+	}
+	within(t, 5*time.Second, "draining", func() { <-drained })
+}
+
+// TestGrowthFails: when the bastion lets nobody else in, streams share the
+// connection there is and do not wait for each attempt; and the attempts keep
+// their distance.
+func TestGrowthFails(t *testing.T) {
+	t.Parallel()
+	set := quick()
+	set.ReconnectMin, set.ReconnectMax = time.Minute, time.Hour
+	b := newBench(t, set, nil)
+	addr := listen(t, echo)
+	roundTrip(t, openOf(t, b.Handle, Request, addr))
+	b.bastion.Misbehave(sshtest.Faults{Handshake: sshtest.HandshakeDrop})
+	for range 20 {
+		start := time.Now()
+		roundTrip(t, openOf(t, b.Handle, Stream, addr))
+		if d := time.Since(start); d > streamPatience+5*time.Second {
+			t.Fatalf("a stream has waited %s", d)
+		}
+	}
+	if n := b.bastion.Stats().Connects; n != 2 {
+		t.Errorf("%d connects, want the first and one attempt", n)
+	}
+}
+
+// TestGrowthHangs: streams wait for it a second, and requests not at all.
+func TestGrowthHangs(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, quick(), nil)
+	addr := listen(t, echo)
+	roundTrip(t, openOf(t, b.Handle, Request, addr))
+	b.bastion.Misbehave(sshtest.Faults{HoldAuth: true})
+	defer b.bastion.Misbehave(sshtest.Faults{})
+	start := time.Now()
+	c := openOf(t, b.Handle, Stream, addr)
+	if d := time.Since(start); d < streamPatience {
+		t.Errorf("a stream has waited %s only", d)
+	}
+	roundTrip(t, c)
+	if c.link != connections(t, b.Handle, 1)[0] {
+		t.Error("it is on another connection")
+	}
+}
+
+// TestOneOfSeveralLost: what is on the others does not notice.
+func TestOneOfSeveralLost(t *testing.T) {
+	t.Parallel()
+	set := quick()
+	logs := observed(&set)
+	b := newBench(t, set, nil)
+	addr := listen(t, echo)
+	request := openOf(t, b.Handle, Request, addr)
+	stream := openOf(t, b.Handle, Stream, addr)
+	roundTrip(t, request)
+	roundTrip(t, stream)
+	if request.link == stream.link {
+		t.Fatal("they share a connection")
+	}
+	stream.link.wire.die(net.ErrClosed)
+	_, err := stream.Read(make([]byte, 1))
+	wantLost(t, err)
+	roundTrip(t, request)
+	roundTrip(t, openOf(t, b.Handle, Request, addr))
+	roundTrip(t, openOf(t, b.Handle, Stream, addr))
+	if n := logs.FilterMessage("reconnected").Len(); n != 0 {
+		t.Error("the log tells of a downtime that was none")
+	}
+}
+
+// TestSpareGoes: a connection above the least number goes when it has had no
+// channel for a while; and comes again.
+func TestSpareGoes(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, quick(), nil)
+	addr := listen(t, echo)
+	roundTrip(t, openOf(t, b.Handle, Request, addr))
+	for range 2 {
+		stream := openOf(t, b.Handle, Stream, addr)
+		roundTrip(t, stream)
+		links := connections(t, b.Handle, 2)
+		_ = stream.Close()
+		l := links[slices.IndexFunc(links, func(l *link) bool { return l == stream.link })]
+		sshtest.Eventually(t, 5*time.Second, "the stream's end", func() bool {
+			b.entry.mu.Lock()
+			defer b.entry.mu.Unlock()
+			l.used = time.Now().Add(-2 * spareAfter)
+			return l.channels == 0
+		})
+		b.entry.tend(l)
+		connections(t, b.Handle, 1)
+		sshtest.Eventually(t, 5*time.Second, "the bastion to see it go", func() bool { return len(b.bastion.Conns()) == 1 })
+	}
+}
+
+// TestLeastNumber: it is there without traffic, after losses too, and settings
+// that change it have their way.
+func TestLeastNumber(t *testing.T) {
+	t.Parallel()
+	set := quick()
+	set.MinConnections = 3
+	b := newBench(t, set, nil)
+	links := connections(t, b.Handle, 3)
+	b.entry.mu.Lock()
+	roles := []role{links[0].role, links[1].role, links[2].role}
+	b.entry.mu.Unlock()
+	if slices.Sort(roles); !slices.Equal(roles, []role{forRequests, forRequests, forStreams}) {
+		t.Errorf("roles %v", roles)
+	}
+	links[1].wire.die(net.ErrClosed)
+	sshtest.Eventually(t, 10*time.Second, "a fourth login", func() bool { return b.bastion.Stats().Logins == 4 })
+	connections(t, b.Handle, 3)
+
+	set.MinConnections = 4
+	open(t, b.cfg, set)
+	connections(t, b.Handle, 4)
+}

@@ -1,0 +1,289 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+)
+
+// crew is an entry with connections that are none, to see where channels would
+// be placed.
+func crew(lo, hi int, links ...*link) *entry {
+	e := &entry{
+		key: "crew", cfg: Config{Name: "test"}, held: true,
+		set:     Settings{MinConnections: lo, MaxConnections: hi}.withDefaults(),
+		gate:    &gate{records: map[string]*failures{}},
+		changed: make(chan struct{}), wake: make(chan struct{}, 1),
+	}
+	e.ctx, e.end = context.WithCancel(context.Background())
+	for _, l := range links {
+		l.entry = e
+	}
+	e.links = links
+	return e
+}
+
+func member(r role, channels, quiet int) *link {
+	return &link{
+		wire: &wire{dead: make(chan struct{})}, draining: make(chan struct{}),
+		role: r, channels: channels, quiet: quiet, limit: maxChannels, used: time.Now(),
+	}
+}
+
+func TestPlace(t *testing.T) {
+	t.Parallel()
+	const wait, full = -1, -2 // instead of a connection
+	for _, c := range []struct {
+		name   string
+		max    int
+		links  []*link
+		class  Class
+		want   int
+		failed bool // an attempt to connect has, just now
+		lacks  role
+	}{
+		{name: "the only one takes a request", max: 8, links: []*link{member(undecided, 0, 0)}, class: Request, want: 0},
+		{name: "the only one takes a stream", max: 8, links: []*link{member(undecided, 0, 0)}, class: Stream, want: 0},
+		{
+			name: "a request where the fewest are quiet", max: 8,
+			links: []*link{member(forRequests, 10, 9), member(forRequests, 60, 3), member(forStreams, 0, 0)},
+			class: Request, want: 1,
+		},
+		{
+			name: "else where the fewest are", max: 8,
+			links: []*link{member(forRequests, 10, 3), member(forRequests, 9, 3)}, class: Request, want: 1,
+		},
+		{
+			name: "a request does not wait for one of its own", max: 8,
+			links: []*link{member(forStreams, 10, 3)}, class: Request, want: 0, lacks: forRequests,
+		},
+		{
+			name: "nor where there are no more", max: 2,
+			links: []*link{member(forStreams, 20, 3), member(forStreams, 10, 3)}, class: Request, want: 1, lacks: forRequests,
+		},
+		{
+			name: "a request beside full ones", max: 2,
+			links: []*link{member(forRequests, maxChannels, 0), member(forStreams, 10, 3)}, class: Request, want: 1, lacks: forRequests,
+		},
+		{
+			name: "streams fill one after the other", max: 8,
+			links: []*link{member(forRequests, 0, 0), member(forStreams, 3, 0), member(forStreams, easyChannels-1, 0)},
+			class: Stream, want: 2,
+		},
+		{
+			name: "then the next", max: 8,
+			links: []*link{member(forRequests, 0, 0), member(forStreams, 3, 0), member(forStreams, easyChannels, 0)},
+			class: Stream, want: 1,
+		},
+		{
+			name: "then evenly", max: 8,
+			links: []*link{member(forRequests, 0, 0), member(forStreams, easyChannels+1, 0), member(forStreams, easyChannels, 0)},
+			class: Stream, want: 2,
+		},
+		{
+			name: "the first stream waits", max: 8,
+			links: []*link{member(forRequests, 0, 0)}, class: Stream, want: wait, lacks: forStreams,
+		},
+		{
+			name: "unless it would be in vain", max: 8, failed: true,
+			links: []*link{member(forRequests, 0, 0)}, class: Stream, want: 0, lacks: forStreams,
+		},
+		{name: "or there is to be but one", max: 1, links: []*link{member(forRequests, 0, 0)}, class: Stream, want: 0, lacks: forStreams},
+		{
+			name: "streams wait for one more", max: 8,
+			links: []*link{member(forRequests, 0, 0), member(forStreams, maxChannels, 0)}, class: Stream, want: wait, lacks: forStreams,
+		},
+		{
+			name: "unless there can be no more", max: 2,
+			links: []*link{member(forRequests, 0, 0), member(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
+		},
+		{
+			name: "or none can be had", max: 8, failed: true,
+			links: []*link{member(forRequests, 0, 0), member(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
+		},
+		{
+			name: "one of two for requests is given up", max: 3,
+			links: []*link{member(forRequests, 9, 1), member(forRequests, 3, 2), member(forStreams, maxChannels, 0)},
+			class: Stream, want: 1, lacks: forStreams,
+		},
+		{name: "one that is full", max: 1, links: []*link{member(forRequests, maxChannels, 0)}, class: Request, want: full, lacks: forRequests},
+		{name: "full, but not for long", max: 2, links: []*link{member(forRequests, maxChannels, 0)}, class: Request, want: wait, lacks: forRequests},
+		{name: "none", max: 8, class: Request, want: wait},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := crew(1, c.max, c.links...)
+			if c.failed {
+				e.gate.failed(e.key, errors.New("no route to host"), time.Now(), "", e.set)
+			}
+			l, err := e.place(&wish{class: c.class})
+			switch _, isFull := errors.AsType[*FullError](err); {
+			case c.want >= 0 && (l != c.links[c.want] || err != nil):
+				t.Errorf("placed on %+v, %v", l, err)
+			case c.want == wait && (l != nil || err != nil):
+				t.Errorf("did not wait, but got %+v, %v", l, err)
+			case c.want == full && !isFull:
+				t.Errorf("got %+v, %v, want a FullError", l, err)
+			}
+			if lacks := [3]bool{}; c.lacks != undecided {
+				if lacks[c.lacks] = true; e.lacks != lacks {
+					t.Errorf("it lacks %v, want %v", e.lacks, lacks)
+				}
+			}
+		})
+	}
+}
+
+// TestPlaceDecides: the first channel decides what a tunnel's only connection
+// is for, and a mere wait for the connection does not.
+func TestPlaceDecides(t *testing.T) {
+	t.Parallel()
+	for class, want := range map[Class]role{Request: forRequests, Stream: forStreams, anyClass: undecided} {
+		e := crew(1, 8, member(undecided, 0, 0))
+		l, err := e.pick(t.Context(), class, false)
+		if err != nil || l.role != want || l.channels != 1 {
+			t.Errorf("class %d: %+v, %v", class, l, err)
+		}
+	}
+}
+
+func TestGrowth(t *testing.T) {
+	t.Parallel()
+	easy := easyChannels
+	for _, c := range []struct {
+		name     string
+		min, max int
+		links    []*link
+		lacks    role
+		want     role
+	}{
+		{"no connection is not growth", 2, 8, nil, undecided, undecided},
+		{"one will do", 1, 8, []*link{member(forRequests, 50, 50)}, undecided, undecided},
+		{"the least number is for both", 2, 8, []*link{member(undecided, 0, 0)}, undecided, forStreams},
+		{"and then for requests", 3, 8, []*link{member(forRequests, 0, 0), member(forStreams, 0, 0)}, undecided, forRequests},
+		{"a first stream", 1, 8, []*link{member(forRequests, 0, 0)}, forStreams, forStreams},
+		{"a first request", 1, 8, []*link{member(forStreams, 0, 0)}, forRequests, forRequests},
+		{"but only one", 1, 1, []*link{member(forRequests, 0, 0)}, forStreams, undecided},
+		{"many quiet ones", 1, 8, []*link{member(forRequests, 80, quietLimit+1)}, undecided, forRequests},
+		{"another has fewer", 1, 8, []*link{member(forRequests, 80, quietLimit+1), member(forRequests, 80, quietLimit)}, undecided, undecided},
+		{"many requests", 1, 8, []*link{member(forRequests, easy, 0)}, undecided, forRequests},
+		{"many streams", 1, 8, []*link{member(forStreams, easy, 0)}, undecided, forStreams},
+		{"streams leave one to requests", 1, 2, []*link{member(forStreams, easy, 0)}, undecided, undecided},
+		{"which comes when they do", 1, 2, []*link{member(forStreams, easy, 0)}, forRequests, forRequests},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := crew(c.min, c.max, c.links...)
+			if c.lacks != undecided {
+				e.lacks[c.lacks] = true
+			}
+			if got, why := e.growth(); got != c.want {
+				t.Errorf("growth for %d (%s), want %d", got, why, c.want)
+			}
+		})
+	}
+}
+
+// TestRebalance: the connection whose channels have become quiet is left to
+// them, and the requests' pools are told.
+func TestRebalance(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		max   int
+		links []*link
+		want  []role
+	}{
+		{"alone", 8, []*link{member(forRequests, 80, 80)}, []role{forRequests}},
+		{"beside a calm one", 8, []*link{member(forRequests, 80, 80), member(forRequests, 0, 0)}, []role{forStreams, forRequests}},
+		{"beside one like it", 8, []*link{member(forRequests, 80, 80), member(forRequests, 80, 70)}, []role{forRequests, forRequests}},
+		{"with room to grow", 3, []*link{member(forRequests, 80, 80), member(forStreams, 1, 0)}, []role{forRequests, forStreams}},
+		{"with none", 2, []*link{member(forRequests, 80, 80), member(forStreams, 1, 0)}, []role{forStreams, forRequests}},
+		{"with none and no better", 2, []*link{member(forRequests, 80, 80), member(forStreams, 60, 41)}, []role{forRequests, forStreams}},
+		{"with one alone", 1, []*link{member(forRequests, 80, 80)}, []role{forRequests}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := crew(1, c.max, c.links...)
+			e.rebalance()
+			changed := false
+			for i, l := range c.links {
+				if l.role != c.want[i] {
+					t.Errorf("connection %d is for %d, want %d", i, l.role, c.want[i])
+				}
+				changed = changed || l.generation > 0
+			}
+			if moved := e.generation > 0; moved != changed || moved != (c.want[0] == forStreams) {
+				t.Errorf("generation %d; that of a connection for requests has changed: %v", e.generation, changed)
+			}
+		})
+	}
+}
+
+// TestDrainedOfRequests: a connection that was set aside is drained when its
+// requests' channels have ended, whatever streams it has.
+func TestDrainedOfRequests(t *testing.T) {
+	t.Parallel()
+	l := member(forRequests, 2, 80)
+	l.requests = 1
+	e := crew(1, 8, l, member(forRequests, 0, 0))
+	e.rebalance()
+	drained := e.drained(e.currentGeneration())
+	select {
+	case <-drained:
+		t.Fatal("drained, with a channel of a request left")
+	default:
+	}
+	e.channelEnded(l, Request)
+	select {
+	case <-drained:
+	default:
+		t.Error("not drained, though only a stream is left")
+	}
+}
+
+func TestCloseSpare(t *testing.T) {
+	t.Parallel()
+	idle := func(r role, channels int) *link {
+		l := member(r, channels, 0)
+		l.used = time.Now().Add(-2 * spareAfter)
+		return l
+	}
+	for _, c := range []struct {
+		name  string
+		min   int
+		links []*link
+		want  int // which is closed, or -1
+	}{
+		{"the last", 1, []*link{idle(forRequests, 0)}, -1},
+		{"the least number", 2, []*link{idle(forRequests, 0), idle(forStreams, 0)}, -1},
+		{"of two without channels", 1, []*link{idle(forRequests, 0), idle(forStreams, 0)}, 1},
+		{"one that was used just now", 1, []*link{member(forRequests, 0, 0), member(forStreams, 0, 0)}, -1},
+		{"one with a channel", 1, []*link{member(forRequests, 0, 0), idle(forStreams, 1)}, -1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := crew(c.min, 8, c.links...)
+			e.closeSpare(time.Now())
+			for i, l := range c.links {
+				if l.isDraining() != (i == c.want) {
+					t.Errorf("connection %d drains: %v", i, l.isDraining())
+				}
+				if l.drainTimer != nil {
+					l.drainTimer.Stop()
+				}
+			}
+		})
+	}
+
+	// Of two that few requests are left for, one is freed of its pooled channels.
+	few := []*link{member(forRequests, 9, 1), member(forRequests, 3, 2)}
+	e := crew(1, 8, few...)
+	now := time.Now()
+	for _, after := range []time.Duration{0, spareAfter / 2, spareAfter} {
+		if few[1].role != forRequests {
+			t.Fatalf("set aside after %s", after)
+		}
+		e.closeSpare(now.Add(after))
+	}
+	if few[0].role != forRequests || few[1].role != forStreams {
+		t.Errorf("roles %d and %d", few[0].role, few[1].role)
+	}
+}

@@ -1,0 +1,233 @@
+package tunnel
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// generations counts the takeovers of this process, so that a later one has a
+// higher number whichever entry it happens in.
+var generations atomic.Uint64
+
+// takeOver puts a new connection into service: in the place of one that is to
+// be replaced, which drains from then on, or beside the others. It returns
+// what there is to log of it.
+func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ctx.Err() != nil {
+		l.retired = true
+		go l.wire.die(ErrClosed) // not under mu: it closes a socket
+		return "", nil
+	}
+	active := e.active()
+	old := e.toReplace()
+	switch {
+	case old != nil:
+		msg = "connection replaced"
+		l.role = old.role
+	case len(active) > 0:
+		msg = "connection added"
+		fields = append(fields, zap.String("reason", e.assign(l)), zap.Int("connections", len(active)+1))
+	case !e.lostAt.IsZero():
+		msg = "reconnected"
+		fields = append(fields, zap.Duration("downtime", time.Since(e.lostAt)))
+	default:
+		msg = "connected"
+	}
+	e.lostAt = time.Time{}
+	e.links = append(e.links, l)
+	e.failed, e.asked = nil, false
+	clear(e.lacks[:])
+	if old != nil {
+		e.startDrain(old)
+		e.newGeneration()
+	}
+	l.generation = e.generation
+	e.rebalance()
+	e.broadcast()
+	e.nudge()
+	return msg, fields
+}
+
+// toReplace returns a connection that a new one is to take over from, or nil.
+// The caller holds mu.
+func (e *entry) toReplace() *link {
+	active := e.active()
+	if i := slices.IndexFunc(active, func(l *link) bool { return l.replacing }); i >= 0 {
+		return active[i]
+	}
+	return nil
+}
+
+// replace asks for a new connection to take over from l.
+func (e *entry) replace(l *link, reason string) {
+	e.mu.Lock()
+	asked := !l.isDraining() && !l.wire.isDead() && !l.replacing && e.held
+	if asked {
+		l.replacing = true
+		e.nudge()
+	}
+	e.mu.Unlock()
+	if asked {
+		e.log().Info("replacing the connection", zap.String("reason", reason))
+	}
+}
+
+// startDrain lets a connection end with its channels. The caller holds mu.
+func (e *entry) startDrain(l *link) {
+	close(l.draining)
+	l.drainTimer = time.AfterFunc(e.set.DrainTimeout, func() {
+		e.mu.Lock()
+		l.retired = true
+		channels := l.channels
+		log := e.logger()
+		e.mu.Unlock()
+		if channels > 0 {
+			log.Warn("drain_timeout reached: closing a replaced connection", zap.Int("channels", channels))
+		}
+		l.wire.die(ErrClosed)
+	})
+	e.closeIfDrained(l)
+}
+
+// isDraining tells whether the link takes no more channels.
+func (l *link) isDraining() bool {
+	select {
+	case <-l.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+// drainLinger is how long a draining connection outlives its last channel: a
+// server may answer the CLOSE of a channel before it has delivered its data.
+const drainLinger = time.Second
+
+// closeIfDrained closes a draining connection without channels. The caller
+// holds mu.
+func (e *entry) closeIfDrained(l *link) {
+	if l.drainTimer != nil && l.channels == 0 && !l.retired {
+		l.retired = true
+		l.drainTimer.Stop()
+		l.drainTimer = time.AfterFunc(drainLinger, func() { l.wire.die(ErrClosed) })
+	}
+}
+
+// lost takes a dead link out. The link calls it, once.
+func (e *entry) lost(l *link, cause error) {
+	e.logLost(l, cause) // before what follows from it
+	if e.takeOut(l, cause) {
+		e.log().Info("the bastion closes connections without channels; will reconnect on demand")
+	}
+}
+
+func (e *entry) logLost(l *link, cause error) {
+	e.mu.Lock()
+	others := len(e.active())
+	log := e.logger().With(zap.Duration("duration", l.wire.now()), zap.Int("channels", l.channels))
+	retired, draining, unused := l.retired, l.isDraining(), l.unused(cause)
+	e.mu.Unlock()
+	switch {
+	case retired:
+		log.Debug("connection closed")
+	case draining:
+		log.Warn("draining connection lost", zap.Error(cause))
+	case others > 0 && unused:
+		log.Debug("the bastion has closed a connection without channels", zap.Error(cause))
+	case others > 0:
+		log.Warn("connection lost", zap.Error(cause), zap.Int("connections", others))
+	default:
+		log.Warn("lost", zap.Error(cause))
+	}
+}
+
+// takeOut is the part of lost that is done under mu. It tells whether the entry
+// waits for a dial from now on.
+func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.links = slices.DeleteFunc(e.links, func(o *link) bool { return o == l })
+	if l.drainTimer != nil {
+		l.drainTimer.Stop()
+	}
+	e.tellDrained()
+	if !l.isDraining() {
+		unused := l.unused(cause)
+		if len(e.active()) == 0 {
+			if unused {
+				e.unused++
+			} else {
+				e.unused = 0
+			}
+			onDemand = e.unused == unusedLimit
+			e.lostAt = time.Now()
+		}
+		if !l.retired && (!unused || len(e.active()) == 0) { // one that was not needed is no loss
+			e.gate.lost(e.key, l.wire.now(), e.set)
+		}
+		e.broadcast()
+		e.nudge()
+	}
+	e.lingerIfIdle()
+	return onDemand
+}
+
+// unusedLimit is after how many connections in a row that the bastion closed
+// for want of channels (sshd_config's UnusedConnectionTimeout) the next one
+// waits for a dial.
+const unusedLimit = 2
+
+// unused tells whether the bastion has ended the link for want of channels. The
+// caller holds entry.mu.
+func (l *link) unused(cause error) bool {
+	// x/crypto's type for SSH_MSG_DISCONNECT is not exported.
+	byPeer := errors.Is(cause, io.EOF) || strings.Contains(cause.Error(), "ssh: disconnect")
+	return byPeer && l.channels == 0 && time.Since(l.used) >= settled
+}
+
+// currentGeneration is that of the last takeover.
+func (e *entry) currentGeneration() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.generation
+}
+
+// drainWaiter waits for the channels older than a generation to end.
+type drainWaiter struct {
+	generation uint64
+	done       chan struct{}
+}
+
+// drained returns a channel that is closed when nothing is left that pools of
+// channels older than generation should let go of: no draining connection, and
+// no channel of a request on one that was set aside for streams.
+func (e *entry) drained(generation uint64) <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d := drainWaiter{generation, make(chan struct{})}
+	e.drains = append(e.drains, d)
+	e.tellDrained()
+	return d.done
+}
+
+// tellDrained tells the waiters for whom what they wait for has happened. The
+// caller holds mu.
+func (e *entry) tellDrained() {
+	e.drains = slices.DeleteFunc(e.drains, func(d drainWaiter) bool {
+		for _, l := range e.links {
+			if l.generation < d.generation && (l.isDraining() || l.requests > 0) {
+				return false
+			}
+		}
+		close(d.done)
+		return true
+	})
+}
