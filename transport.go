@@ -89,16 +89,9 @@ func checkStaticName(name string) error {
 	return nil
 }
 
-const (
-	// bufferSize is the default of read_buffer and write_buffer. What is
-	// written at once fills a packet of the SSH connection, and what is read at
-	// once needs few window adjustments.
-	bufferSize = 32 << 10
-
-	// tlsTimeout is the default of tls_timeout. The http transport has none; but
-	// the bastion accepts a channel even for an upstream that is frozen.
-	tlsTimeout = 10 * time.Second
-)
+// tlsTimeout is the default of tls_timeout. The http transport has none; but
+// the bastion accepts a channel even for an upstream that is frozen.
+const tlsTimeout = 10 * time.Second
 
 func (t *Transport) provision(ctx caddy.Context, tun dialer) error {
 	if err := checkOptions(t.HTTPTransport); err != nil {
@@ -115,12 +108,6 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer) error {
 		}
 	}
 
-	if t.ReadBufferSize == 0 {
-		t.ReadBufferSize = bufferSize
-	}
-	if t.WriteBufferSize == 0 {
-		t.WriteBufferSize = bufferSize
-	}
 	// Provisioning clears the raw field.
 	proxied := len(t.NetworkProxyRaw) > 0 || t.ForwardProxyURL != ""
 	if err := t.HTTPTransport.Provision(ctx); err != nil {

@@ -35,7 +35,7 @@ type errand struct {
 	client     netip.AddrPort         // for the PROXY protocol; not valid if there is no client
 	serverName string                 // of tls_server_name
 	http1Only  bool
-	class      tunnel.Class
+	class      tunnel.Class // also chooses the http.Transport, whose dials thus are all of one class
 
 	// proxied is set once it is known that the request goes through a
 	// network_proxy. It is atomic because an earlier dial for the same request
@@ -55,7 +55,7 @@ func errandFrom(ctx context.Context) *errand {
 
 func (t *Transport) newErrand(req *http.Request) *errand {
 	ctx := req.Context()
-	e := new(errand)
+	e := &errand{class: classOf(req)}
 	if info, ok := reverseproxy.GetDialInfo(ctx); ok {
 		e.upstream = &info
 	}
@@ -69,9 +69,6 @@ func (t *Transport) newErrand(req *http.Request) *errand {
 		if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok && strings.Contains(e.serverName, "{") {
 			e.serverName = repl.ReplaceAll(e.serverName, "")
 		}
-	}
-	if req.Header.Get("Upgrade") != "" {
-		e.class = tunnel.Stream
 	}
 	return e
 }

@@ -3,12 +3,15 @@ package sshtunnel
 import (
 	"crypto/tls"
 	"io"
+	"net/http"
+	"slices"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // begin starts a request and returns its response, which goes on until closed.
@@ -91,26 +94,76 @@ func TestGenerationsEnd(t *testing.T) {
 	goleak.VerifyNone(t, running)
 }
 
+// TestGenerationsOfBothClasses replaces the connection of a tunnel when each
+// class has a channel idle.
+func TestGenerationsOfBothClasses(t *testing.T) {
+	web := sshtest.NewWeb(t, sshtest.WebOptions{})
+	tun := new(fakeTunnel)
+	tr := newTransport(t, tun, "")
+	page := func() *http.Request { return request(t, "GET", "//"+web.Addr()+"/hello", nil) }
+	events := func() *http.Request {
+		req := request(t, "GET", "//"+web.Addr()+"/sse?n=2&every=1ms", nil)
+		req.Header.Set("Accept", "text/event-stream")
+		return req
+	}
+	get(t, tr, page())
+	get(t, tr, events())
+	old := tr.pools.current()
+
+	tun.generation.Add(1)
+	get(t, tr, events()) // either class has both moved
+	sshtest.Eventually(t, 2*time.Second, "both old channels are closed", func() bool { return tun.open.Load() == 1 })
+	get(t, tr, page())
+	want := []tunnel.Class{tunnel.Request, tunnel.Stream, tunnel.Stream, tunnel.Request}
+	var got []tunnel.Class
+	for _, target := range tun.dialed() {
+		got = append(got, target.Class)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("dialed classes %v, want %v", got, want)
+	}
+
+	// Requests that had chosen the old generation and come late leave a channel
+	// there, which nothing but the passing of time takes away.
+	for _, late := range []struct {
+		transport *http.Transport
+		req       *http.Request
+	}{{old.requests, page()}, {old.streams, events()}} {
+		late.req.URL.Scheme = "http"
+		res, err := late.transport.RoundTrip(late.req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+	}
+	sshtest.Eventually(t, 5*time.Second, "what came late is closed", func() bool { return tun.open.Load() == 2 })
+}
+
 // TestRequestsAfterCleanup: a configuration's last requests go on, but leave no
-// idle channel to a tunnel that may be about to end.
+// idle channel to a tunnel that may be about to end, even if their responses go
+// on for long.
 func TestRequestsAfterCleanup(t *testing.T) {
-	for name, before := range map[string]bool{"begun before": true, "begun after": false} {
-		t.Run(name, func(t *testing.T) {
-			web := sshtest.NewWeb(t, sshtest.WebOptions{})
-			tun := new(fakeTunnel)
-			tr := newTransport(t, tun, "")
-			if before {
+	for _, proto := range []string{"1.1", "2"} {
+		for name, before := range map[string]bool{"begun before": true, "begun after": false} {
+			t.Run("HTTP/"+proto+" "+name, func(t *testing.T) {
+				web := sshtest.NewWeb(t, sshtest.WebOptions{TLS: &tls.Config{Certificates: []tls.Certificate{sshtest.NewCA().Issue("127.0.0.1")}}})
+				tun := new(fakeTunnel)
+				tr := newTransport(t, tun, `{"tls": {"insecure_skip_verify": true}, "versions": ["`+proto+`"]}`)
+				if before {
+					get(t, tr, request(t, "GET", "//"+web.Addr()+"/hello", nil))
+					old := begin(t, tr, web.Addr())
+					_ = tr.Cleanup()
+					finish(t, old)
+				} else {
+					_ = tr.Cleanup()
+					finish(t, begin(t, tr, web.Addr()))
+				}
+				tun.generation.Add(1)
 				get(t, tr, request(t, "GET", "//"+web.Addr()+"/hello", nil))
-				old := begin(t, tr, web.Addr())
-				_ = tr.Cleanup()
-				finish(t, old)
-			} else {
-				_ = tr.Cleanup()
-			}
-			tun.generation.Add(1)
-			get(t, tr, request(t, "GET", "//"+web.Addr()+"/hello", nil))
-			sshtest.Eventually(t, 2*time.Second, "no channel is left", func() bool { return tun.open.Load() == 0 })
-		})
+				sshtest.Eventually(t, 2*time.Second, "no channel is left", func() bool { return tun.open.Load() == 0 })
+			})
+		}
 	}
 }
 
