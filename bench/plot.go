@@ -42,7 +42,7 @@ func plotRows(r results) []plotRow {
 				continue
 			}
 			row := plotRow{title: w.Title, speed: make(map[variant]float64)}
-			if w.metric("rate") != &m && m.Key != "rate" && m.Title != "" {
+			if m.Key != "rate" && m.Title != "" {
 				row.title += ": " + m.Title
 			}
 			for v := range plotColors {

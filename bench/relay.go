@@ -56,6 +56,7 @@ type relayWay struct {
 type packet struct {
 	to      *net.TCPConn
 	data    []byte
+	sent    time.Time // by its sender
 	arrival time.Time
 }
 
@@ -127,11 +128,11 @@ func (w relayWay) fill(ctx context.Context, from, to *net.TCPConn) {
 	for {
 		buf := make([]byte, packetSize)
 		n, err := from.Read(buf)
-		if n > 0 && !pass(ctx, w.queue, packet{to: to, data: buf[:n]}) {
+		if n > 0 && !pass(ctx, w.queue, packet{to: to, data: buf[:n], sent: time.Now()}) {
 			return
 		}
 		if errors.Is(err, io.EOF) {
-			pass(ctx, w.queue, packet{to: to})
+			pass(ctx, w.queue, packet{to: to, sent: time.Now()})
 			return
 		}
 		if err != nil { // a reset is one to the other side as well
@@ -151,8 +152,9 @@ func (w relayWay) send(ctx context.Context) {
 		if !ok {
 			return
 		}
-		if now := time.Now(); free.Before(now) {
-			free = now
+		// Not before now: what a sleep has taken too long is made up for.
+		if free.Before(p.sent) {
+			free = p.sent
 		}
 		free = free.Add(time.Duration(float64(len(p.data)) / w.speed.bandwidth * float64(time.Second)))
 		sleepUntil(ctx, free)

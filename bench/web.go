@@ -69,6 +69,7 @@ type web struct {
 func newWeb() *web {
 	w := &web{ServeMux: http.NewServeMux(), chunk: make([]byte, 256<<10), again: make(chan struct{})}
 	w.HandleFunc("GET /bytes/{count}", w.serveBytes)
+	w.HandleFunc("GET /file/{count}", w.serveFile)
 	w.HandleFunc("POST /upload", w.serveUpload)
 	w.HandleFunc("GET /received", w.serveReceived)
 	w.HandleFunc("GET /websocket", serveWebSocket)
@@ -93,6 +94,14 @@ func (w *web) serveBytes(rw http.ResponseWriter, r *http.Request) {
 		}
 		count -= int64(n)
 	}
+}
+
+// serveFile is serveBytes with the header sent by itself, as servers do that
+// leave the sending of a file to the kernel.
+func (w *web) serveFile(rw http.ResponseWriter, r *http.Request) {
+	rw.Header().Set("Content-Length", r.PathValue("count"))
+	_ = http.NewResponseController(rw).Flush()
+	w.serveBytes(rw, r)
 }
 
 // serveUpload takes a body, and answers with its length.

@@ -54,12 +54,13 @@ type workload struct {
 // workloads returns all, in the order of the table.
 func workloads(o options) []workload {
 	list := []workload{
-		requests("small-1", 1, 1<<10, false),
-		requests("small-10", 10, 1<<10, false),
-		requests("small-50", 50, 1<<10, false),
-		requests("small-200", 200, 1<<10, false),
-		requests("medium-20", 20, 100<<10, false),
-		requests("new-connections", 8, 1<<10, true),
+		requests("small-1", "", load{path: "/bytes/1024", length: 1 << 10, clients: 1}),
+		requests("small-10", "", load{path: "/bytes/1024", length: 1 << 10, clients: 10}),
+		requests("small-50", "", load{path: "/bytes/1024", length: 1 << 10, clients: 50}),
+		requests("small-200", "", load{path: "/bytes/1024", length: 1 << 10, clients: 200}),
+		requests("file-1", ", a file", load{path: "/file/1024", length: 1 << 10, clients: 1}),
+		requests("medium-20", "", load{path: "/bytes/102400", length: 100 << 10, clients: 20}),
+		requests("new-connections", ", each request anew", load{path: "/bytes/1024", length: 1 << 10, clients: 8, newConns: true}),
 		bulk("down", "down", o.bulk, download),
 		bulk("up", "up", o.bulk, upload),
 		coldStart(),
@@ -109,30 +110,25 @@ func (s *stage) load(ctx context.Context, l load) (loadResult, error) {
 	return runLoad(ctx, l)
 }
 
-// requests is clients that ask for the same page, over and over.
-func requests(id string, count int, length int64, newConns bool) workload {
-	title := fmt.Sprintf("%s, %s", size(length), clients(count))
-	if newConns {
-		title += ", a new connection for each request"
-	}
+// requests is clients that ask for the same page, over and over. A note says
+// what is special about it.
+func requests(id, note string, l load) workload {
 	return workload{
 		id:    id,
-		title: title,
+		title: fmt.Sprintf("%s, %s%s", size(l.length), clients(l.clients), note),
 		metrics: append([]metric{
 			{Key: "rate", Title: "requests", Unit: "/s", InTable: true, InPlot: true},
 			{Key: "p50", Title: "median", Unit: "ms", LowerIsBetter: true},
 			{Key: "p99", Title: "p99", Unit: "ms", LowerIsBetter: true, InTable: true},
 		}, cpuMetrics("µs")...),
 		measure: func(ctx context.Context, s *stage, v variant) (sample, error) {
+			l := l
 			w, err := s.way(ctx, v)
 			if err != nil {
 				return nil, err
 			}
-			l := load{
-				addr: w.addr, path: fmt.Sprintf("/bytes/%d", length), length: length,
-				clients: count, newConns: newConns, duration: s.options.duration,
-			}
-			if newConns {
+			l.addr, l.duration = w.addr, s.options.duration
+			if l.newConns {
 				l.addr = w.closeAddr
 			}
 			if err := checkPage(ctx, l); err != nil {
