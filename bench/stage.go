@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -207,14 +208,19 @@ func (s *stage) startSSH(sshd, target string) (*process, string, error) {
 	return p, listen, err
 }
 
-// freePort returns a port of 127.0.0.1 that no one listens on.
+// freePort returns a port of 127.0.0.1 that no one listens on. It is not one of
+// those that systems take for outgoing connections, of which a benchmark makes
+// many: one of them could have it by the time that it is used.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("looking for a free port: %w", err)
+	var err error
+	for range 20 {
+		port := 20000 + rand.IntN(12000) //nolint:gosec // G404: it is no secret
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			return port, l.Close()
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, fmt.Errorf("looking for a free port: %w", err)
 }
 
 // findProgram returns the absolute path of a program: sshd runs itself again

@@ -155,7 +155,8 @@ func checkPage(ctx context.Context, l load) error {
 // milliseconds is a duration in them.
 func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }
 
-// bulk moves that many bytes in one request.
+// bulk moves that many bytes in one request, and again until the duration is
+// over.
 func bulk(id, direction string, length int64, move func(context.Context, *way, int64) error) workload {
 	return workload{
 		id:    id,
@@ -169,11 +170,15 @@ func bulk(id, direction string, length int64, move func(context.Context, *way, i
 				return nil, err
 			}
 			before, start := w.usage(), time.Now()
-			if err := move(ctx, w, length); err != nil {
-				return nil, err
+			var moved float64
+			for moved == 0 || time.Since(start) < s.options.duration {
+				if err := move(ctx, w, length); err != nil {
+					return nil, err
+				}
+				moved += float64(length)
 			}
-			out := sample{"rate": float64(length) / 1e6 / time.Since(start).Seconds()}
-			w.addUsage(out, before, float64(length)/1e9, time.Second)
+			out := sample{"rate": moved / 1e6 / time.Since(start).Seconds()}
+			w.addUsage(out, before, moved/1e9, time.Second)
 			return out, nil
 		},
 	}
