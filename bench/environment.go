@@ -65,7 +65,7 @@ func (s *stage) loadGenerator() string {
 func openSSHVersion(text string) string { return firstMatch(`OpenSSH_([^\s,]+)`, text) }
 
 func readFile(path string) string {
-	content, _ := os.ReadFile(path) //nolint:errcheck // without it, it is unknown
+	content, _ := os.ReadFile(path) // without it, it is unknown
 	return string(content)
 }
 

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -83,8 +84,8 @@ func newStage(ctx context.Context, o options) (*stage, error) {
 // close ends all that was started, those that use others first, and removes
 // the directory.
 func (s *stage) close() error {
-	for i := len(s.processes) - 1; i >= 0; i-- {
-		s.processes[i].stop()
+	for _, p := range slices.Backward(s.processes) {
+		p.stop()
 	}
 	if s.dir == "" {
 		return nil

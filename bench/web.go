@@ -113,7 +113,7 @@ func (w *web) serveUpload(rw http.ResponseWriter, r *http.Request) {
 		total += int64(n)
 		w.received.Add(int64(n))
 		if errors.Is(err, io.EOF) {
-			_, _ = fmt.Fprint(rw, total)
+			_, _ = io.WriteString(rw, strconv.FormatInt(total, 10))
 			return
 		}
 		if err != nil {
@@ -125,7 +125,7 @@ func (w *web) serveUpload(rw http.ResponseWriter, r *http.Request) {
 // serveReceived answers with the bytes of all uploads so far, those that go on
 // included.
 func (w *web) serveReceived(rw http.ResponseWriter, _ *http.Request) {
-	_, _ = fmt.Fprint(rw, w.received.Load())
+	_, _ = io.WriteString(rw, strconv.FormatInt(w.received.Load(), 10))
 }
 
 // webSocketAccept is the answer to a handshake's key. RFC 6455, section 4.2.2.
