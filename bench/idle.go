@@ -43,6 +43,11 @@ func idleStreams(id string, kind streamKind, count int, settle time.Duration) wo
 			}
 			defer w.stop()
 			out := make(sample)
+			// What is new is slower at first: that would make the streams look
+			// good.
+			if err := s.loadBeside(ctx, w, make(sample), "to warm up"); err != nil {
+				return nil, err
+			}
 			if err := s.loadBeside(ctx, w, out, "before"); err != nil {
 				return nil, err
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -176,7 +177,13 @@ func (w *way) wait(ctx context.Context) error {
 			}
 		}
 	}
-	return w.caddy.failed(fmt.Sprintf("did not serve within %v (%v)", startWait, last))
+	err := w.caddy.failed(fmt.Sprintf("did not serve within %v (%v)", startWait, last))
+	for _, p := range []*process{w.ssh, w.sshd} {
+		if p != nil {
+			err = errors.Join(err, p.failed("stands behind it"))
+		}
+	}
+	return err
 }
 
 // url returns the address of a path of the web server, through this way.
