@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// load.go is a load generator for where there is no wrk, and for times that
+// are not whole seconds.
+
+// requestTimeout is how long one request may take.
+const requestTimeout = 10 * time.Second
+
+// load is some clients that ask for a page as fast as they get it.
+type load struct {
+	addr, path string
+	length     int64 // of the page
+	clients    int
+	newConns   bool // one connection a request
+	duration   time.Duration
+}
+
+// loadResult is how that went.
+type loadResult struct {
+	requests int
+	elapsed  time.Duration
+	p50, p99 time.Duration
+}
+
+// rate returns the requests a second.
+func (r loadResult) rate() float64 { return float64(r.requests) / r.elapsed.Seconds() }
+
+// runLoad runs the clients. One request that fails fails all.
+func runLoad(ctx context.Context, l load) (loadResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.duration+2*requestTimeout)
+	defer cancel()
+	request := "GET " + l.path + " HTTP/1.1\r\nHost: " + l.addr + "\r\n"
+	if l.newConns {
+		request += "Connection: close\r\n"
+	}
+	latencies, errs := make([][]time.Duration, l.clients), make([]error, l.clients)
+	start := time.Now()
+	end := start.Add(l.duration)
+	var wg sync.WaitGroup
+	for i := range l.clients {
+		wg.Go(func() { // returns at end, or at an error
+			c := client{load: l, request: []byte(request + "\r\n")}
+			defer c.close()
+			for time.Now().Before(end) && ctx.Err() == nil {
+				began := time.Now()
+				if errs[i] = c.do(ctx); errs[i] != nil {
+					cancel()
+					return
+				}
+				latencies[i] = append(latencies[i], time.Since(began))
+			}
+		})
+	}
+	wg.Wait()
+	elapsed := time.Since(start)
+	if err := errors.Join(errs...); err != nil {
+		return loadResult{}, fmt.Errorf("asking for %s: %w", l.path, err)
+	}
+	if err := ctx.Err(); err != nil {
+		return loadResult{}, err
+	}
+	all := slices.Concat(latencies...)
+	slices.Sort(all)
+	return loadResult{requests: len(all), elapsed: elapsed, p50: percentile(all, 0.50), p99: percentile(all, 0.99)}, nil
+}
+
+// client is one of a load's.
+type client struct {
+	load    load
+	request []byte
+	conn    net.Conn // nil before the first request
+	reader  *bufio.Reader
+}
+
+// do sends a request and reads the response.
+func (c *client) do(ctx context.Context) error {
+	if c.load.newConns {
+		c.close()
+	}
+	if c.conn == nil {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", c.load.addr)
+		if err != nil {
+			return err
+		}
+		c.conn, c.reader = conn, bufio.NewReaderSize(conn, 32<<10)
+	}
+	_ = c.conn.SetDeadline(time.Now().Add(requestTimeout))
+	if _, err := c.conn.Write(c.request); err != nil {
+		return err
+	}
+	response, err := http.ReadResponse(c.reader, nil)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
+	switch {
+	case err != nil:
+		return err
+	case response.StatusCode != http.StatusOK:
+		return fmt.Errorf("status %d", response.StatusCode)
+	case n != c.load.length:
+		return fmt.Errorf("%d bytes instead of %d", n, c.load.length)
+	case response.Close && !c.load.newConns:
+		return errors.New("the connection is not kept alive")
+	}
+	return nil
+}
+
+func (c *client) close() {
+	if c.conn != nil {
+		_ = c.conn.Close()
+		c.conn = nil
+	}
+}

@@ -1,0 +1,209 @@
+// Command bench compares three ways from Caddy to a web server, on this
+// machine: straight, through this module, and through the port of an `ssh -L`.
+//
+//	go run ./bench
+//
+// It needs sshd and ssh, and takes its load from wrk if that is installed. See
+// README.md beside it.
+//
+//	main.go         flags, and the order of events
+//	stage.go        what all ways share: programs, keys, web server, sshd
+//	way.go          one way: Caddy, alone or with ssh and sshd
+//	workload.go     what is measured; idle.go and slowlink.go are the longer ones
+//	load.go, wrk.go clients that ask for pages
+//	streams.go      clients that hold streams
+//	relay.go        a slow link
+//	web.go          the private web server
+//	process.go, procfs.go, system_*.go
+//	                processes, and what they use
+//	profile.go      CPU profiles of Caddy
+//	stats.go, results.go, environment.go
+//	                what comes out, as JSON
+//	table.go, plot.go, readme.go
+//	                the same for people
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// options are the flags.
+type options struct {
+	rounds    int
+	duration  time.Duration
+	workloads string
+	json, svg string
+	ssh, sshd string
+	sshdFiles int
+	streams   int
+	bulk      int64
+	settle    time.Duration
+	profile   string
+	quick     bool
+	update    bool
+	render    bool
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == webArgument {
+		exit(runWeb())
+	}
+	o, err := parseFlags()
+	if err != nil {
+		exit(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	exit(run(ctx, o))
+}
+
+// exit ends the program.
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func parseFlags() (options, error) {
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 5, "how often each workload is measured each way")
+	flag.DurationVar(&o.duration, "duration", 3*time.Second, "how long one measurement of requests takes; wrk takes whole seconds, others are left to a generator in Go")
+	flag.StringVar(&o.workloads, "workloads", "", "a regular expression that the ids of workloads have to match (default all)")
+	flag.StringVar(&o.json, "json", "", "write the results to this `file` as JSON")
+	flag.StringVar(&o.svg, "svg", "", "write the plot to this `file`")
+	flag.StringVar(&o.ssh, "ssh", "", "the `path` of ssh (default: that of PATH)")
+	flag.StringVar(&o.sshd, "sshd", "", "the `path` of sshd (default: that of PATH, or /usr/sbin/sshd)")
+	flag.IntVar(&o.sshdFiles, "sshd-nofile", 0, "how many files sshd may open (default: as many as we may)")
+	flag.IntVar(&o.streams, "streams", 3000, "how many idle streams are held")
+	flag.DurationVar(&o.settle, "settle", 2*time.Second, "how long idle WebSockets are left alone before what goes on beside them is measured; event streams eight times as long")
+	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of Caddy into this `directory`; they cost some speed")
+	flag.BoolVar(&o.quick, "quick", false, "one short round of everything, for a look whether it works")
+	flag.BoolVar(&o.update, "update", false, "write "+resultsFile+" and "+plotFile+", and the table in "+readmeFile)
+	flag.BoolVar(&o.render, "render", false, "measure nothing; write "+plotFile+" and the table in "+readmeFile+" from "+resultsFile)
+	flag.Parse()
+	o.bulk = 256 << 20
+	if o.quick {
+		o.rounds, o.duration, o.streams, o.settle, o.bulk = 1, 300*time.Millisecond, 100, 100*time.Millisecond, 16<<20
+	}
+	switch {
+	case flag.NArg() > 0:
+		return o, fmt.Errorf("unknown argument %q; there are only flags, see -help", flag.Arg(0))
+	case o.rounds < 1 || o.streams < 1 || o.duration <= 0 || o.settle < 0 || o.sshdFiles < 0:
+		return o, errors.New("-rounds, -streams and -duration have to be positive, -settle and -sshd-nofile not negative")
+	case o.update && (o.quick || o.workloads != ""):
+		return o, errors.New("-update is for whole runs: leave out -quick and -workloads")
+	}
+	return o, nil
+}
+
+// run is the benchmark. It returns when all is measured, or ctx done; nothing
+// that it has started is left then.
+func run(ctx context.Context, o options) (err error) {
+	if o.render {
+		root, err := repositoryRoot()
+		if err != nil {
+			return err
+		}
+		return render(root)
+	}
+	list, err := chosen(o)
+	if err != nil {
+		return err
+	}
+	s, err := newStage(ctx, o)
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err != nil {
+		return err
+	}
+	measured, err := s.measure(ctx, list)
+	if err != nil {
+		if ctx.Err() != nil {
+			return errors.New("interrupted")
+		}
+		return err
+	}
+	r := results{
+		Environment: s.environment(),
+		Settings:    settings{Rounds: o.rounds, Seconds: o.duration.Seconds(), LoadGenerator: s.loadGenerator(), Streams: o.streams},
+		Workloads:   measured,
+	}
+	return report(o, s.root, r)
+}
+
+// chosen returns the workloads that -workloads wants.
+func chosen(o options) ([]workload, error) {
+	expression, err := regexp.Compile(o.workloads)
+	if err != nil {
+		return nil, fmt.Errorf("-workloads: %w", err)
+	}
+	all := workloads(o)
+	var ids []string
+	for _, w := range all {
+		ids = append(ids, w.id)
+	}
+	list := slices.DeleteFunc(all, func(w workload) bool { return !expression.MatchString(w.id) })
+	if len(list) == 0 {
+		return nil, fmt.Errorf("-workloads %q matches none of %v", o.workloads, ids)
+	}
+	return list, nil
+}
+
+// measure runs the workloads in rounds: each round has each workload each way,
+// one right after the other, and begins with another one.
+func (s *stage) measure(ctx context.Context, list []workload) ([]workloadResult, error) {
+	samples := make([][]map[variant]sample, len(list))
+	for round := range s.options.rounds {
+		for i, w := range list {
+			got := make(map[variant]sample)
+			for n := range variants {
+				v := variants[(n+round)%len(variants)]
+				fmt.Fprintf(os.Stderr, "round %d of %d: %s, %s\n", round+1, s.options.rounds, w.title, v)
+				out, err := s.profiled(ctx, w.id, v, func() (sample, error) { return w.measure(ctx, s, v) })
+				if err != nil {
+					return nil, fmt.Errorf("%s, %s: %w", w.title, v, err)
+				}
+				got[v] = out
+			}
+			samples[i] = append(samples[i], got)
+		}
+	}
+	var measured []workloadResult
+	for i, w := range list {
+		measured = append(measured, summarize(w, samples[i]))
+	}
+	return measured, nil
+}
+
+// report prints the results, and writes them where the flags say.
+func report(o options, root string, r results) error {
+	fmt.Println(table(r))
+	if o.json != "" {
+		if err := writeResults(o.json, r); err != nil {
+			return err
+		}
+	}
+	if o.svg != "" {
+		if err := os.WriteFile(o.svg, []byte(plot(r)), 0o644); err != nil { //nolint:gosec // G306: it is for everybody
+			return err
+		}
+	}
+	if !o.update {
+		return nil
+	}
+	if err := writeResults(filepath.Join(root, resultsFile), r); err != nil {
+		return err
+	}
+	return render(root)
+}

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// workload.go lists what is measured. streams and the slow link have files of
+// their own.
+
+// sample is what one measurement of one variant has given, by the metrics'
+// keys. What is not known is left out.
+type sample map[string]float64
+
+// metric is one of the figures of a workload.
+type metric struct {
+	Key           string `json:"key"`
+	Title         string `json:"title"`
+	Unit          string `json:"unit,omitempty"`
+	LowerIsBetter bool   `json:"lower_is_better,omitempty"`
+	// InTable and InPlot say where it is shown. All are in the JSON.
+	InTable bool `json:"in_table,omitempty"`
+	InPlot  bool `json:"in_plot,omitempty"`
+}
+
+// Keys of metrics that are looked for by name.
+const (
+	cpuCaddy  = "cpu_caddy"
+	cpuClient = "cpu_client" // Caddy's and ssh's
+	cpuSSHD   = "cpu_sshd"
+)
+
+// cpuMetrics are what addUsage fills in.
+func cpuMetrics(unit string) []metric {
+	return []metric{
+		{Key: cpuCaddy, Title: "CPU of Caddy", Unit: unit, LowerIsBetter: true},
+		{Key: cpuClient, Title: "CPU of Caddy and ssh", Unit: unit, LowerIsBetter: true},
+		{Key: cpuSSHD, Title: "CPU of sshd", Unit: unit, LowerIsBetter: true},
+	}
+}
+
+// workload is something to measure.
+type workload struct {
+	id, title string
+	metrics   []metric
+	measure   func(context.Context, *stage, variant) (sample, error)
+}
+
+// workloads returns all, in the order of the table.
+func workloads(o options) []workload {
+	list := []workload{
+		requests("small-1", "", load{path: "/bytes/1024", length: 1 << 10, clients: 1}),
+		requests("small-10", "", load{path: "/bytes/1024", length: 1 << 10, clients: 10}),
+		requests("small-50", "", load{path: "/bytes/1024", length: 1 << 10, clients: 50}),
+		requests("small-200", "", load{path: "/bytes/1024", length: 1 << 10, clients: 200}),
+		requests("file-1", ", a file", load{path: "/file/1024", length: 1 << 10, clients: 1}),
+		requests("medium-20", "", load{path: "/bytes/102400", length: 100 << 10, clients: 20}),
+		requests("new-connections", ", each request anew", load{path: "/bytes/1024", length: 1 << 10, clients: 8, newConns: true}),
+		bulk("down", "down", o.bulk, download),
+		bulk("up", "up", o.bulk, upload),
+		coldStart(),
+	}
+	return append(list,
+		idleStreams("websockets", webSockets, o.streams, o.settle),
+		// Those show to be streams only by being silent for a while.
+		idleStreams("events", serverSentEvents, o.streams, 8*o.settle),
+		slowLink(),
+	)
+}
+
+// clients writes a number of them.
+func clients(n int) string {
+	if n == 1 {
+		return "1 client"
+	}
+	return strconv.Itoa(n) + " clients"
+}
+
+// size writes a number of bytes.
+func size(bytes int64) string {
+	if bytes >= 1<<20 {
+		return fmt.Sprintf("%d MiB", bytes>>20)
+	}
+	return fmt.Sprintf("%d KiB", bytes>>10)
+}
+
+// way returns a variant's way that all workloads share that wear nothing out,
+// and starts it if it is not there.
+func (s *stage) way(ctx context.Context, v variant) (*way, error) {
+	if w, ok := s.ways[v]; ok {
+		return w, nil
+	}
+	w, err := s.startWay(ctx, v, nil)
+	if err == nil {
+		s.ways[v] = w
+	}
+	return w, err
+}
+
+// load runs one, with wrk where that is there and the duration is one of its.
+func (s *stage) load(ctx context.Context, l load) (loadResult, error) {
+	if s.wrk != "" && l.duration%time.Second == 0 {
+		return s.runWrk(ctx, l)
+	}
+	return runLoad(ctx, l)
+}
+
+// requests is clients that ask for the same page, over and over. A note says
+// what is special about it.
+func requests(id, note string, l load) workload {
+	return workload{
+		id:    id,
+		title: fmt.Sprintf("%s, %s%s", size(l.length), clients(l.clients), note),
+		metrics: append([]metric{
+			{Key: "rate", Title: "requests", Unit: "/s", InTable: true, InPlot: true},
+			{Key: "p50", Title: "median", Unit: "ms", LowerIsBetter: true},
+			{Key: "p99", Title: "p99", Unit: "ms", LowerIsBetter: true, InTable: true},
+		}, cpuMetrics("µs")...),
+		measure: func(ctx context.Context, s *stage, v variant) (sample, error) {
+			l := l
+			w, err := s.way(ctx, v)
+			if err != nil {
+				return nil, err
+			}
+			l.addr, l.duration = w.addr, s.options.duration
+			if l.newConns {
+				l.addr = w.closeAddr
+			}
+			if err := checkPage(ctx, l); err != nil {
+				return nil, err
+			}
+			before := w.usage()
+			result, err := s.load(ctx, l)
+			if err != nil {
+				return nil, err
+			}
+			out := sample{"rate": result.rate(), "p50": milliseconds(result.p50), "p99": milliseconds(result.p99)}
+			w.addUsage(out, before, float64(result.requests), time.Microsecond)
+			return out, nil
+		},
+	}
+}
+
+// checkPage fetches a load's page once: wrk tells the sum of the lengths only.
+func checkPage(ctx context.Context, l load) error {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: requestTimeout}
+	return fetch(ctx, &client, "http://"+l.addr+l.path, l.length)
+}
+
+// milliseconds is a duration in them.
+func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }
+
+// bulk moves that many bytes in one request, and again until the duration is
+// over.
+func bulk(id, direction string, length int64, move func(context.Context, *way, int64) error) workload {
+	return workload{
+		id:    id,
+		title: size(length) + " " + direction,
+		metrics: append([]metric{
+			{Key: "rate", Title: "bytes", Unit: "MB/s", InTable: true, InPlot: true},
+		}, cpuMetrics("s/GB")...),
+		measure: func(ctx context.Context, s *stage, v variant) (sample, error) {
+			w, err := s.way(ctx, v)
+			if err != nil {
+				return nil, err
+			}
+			before, start := w.usage(), time.Now()
+			var moved float64
+			for moved == 0 || time.Since(start) < s.options.duration {
+				if err := move(ctx, w, length); err != nil {
+					return nil, err
+				}
+				moved += float64(length)
+			}
+			out := sample{"rate": moved / 1e6 / time.Since(start).Seconds()}
+			w.addUsage(out, before, moved/1e9, time.Second)
+			return out, nil
+		},
+	}
+}
+
+// bulkClient has larger buffers than a client in Go has by default, so that it
+// is not what is measured.
+var bulkClient = http.Client{Transport: &http.Transport{DisableKeepAlives: true, ReadBufferSize: 256 << 10, WriteBufferSize: 256 << 10}}
+
+func download(ctx context.Context, w *way, length int64) error {
+	return fetch(ctx, &bulkClient, w.url(fmt.Sprintf("/bytes/%d", length)), length)
+}
+
+func upload(ctx context.Context, w *way, length int64) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url("/upload"), io.LimitReader(zeros{}, length))
+	if err != nil {
+		return err
+	}
+	request.ContentLength = length
+	response, err := bulkClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	var received strings.Builder
+	if _, err := io.Copy(&received, response.Body); err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK || received.String() != strconv.FormatInt(length, 10) {
+		return fmt.Errorf("uploading %d bytes: status %d, and the server got %q", length, response.StatusCode, received.String())
+	}
+	return nil
+}
+
+// zeros is a reader of as many as one wants.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// coldStart is from starting Caddy, and ssh, to the first response.
+func coldStart() workload {
+	return workload{
+		id:      "cold-start",
+		title:   "cold start to the first response",
+		metrics: []metric{{Key: "time", Unit: "ms", LowerIsBetter: true, InTable: true, InPlot: true}},
+		measure: func(ctx context.Context, s *stage, v variant) (sample, error) {
+			w, err := s.startWay(ctx, v, nil)
+			if err != nil {
+				return nil, err
+			}
+			defer w.stop()
+			return sample{"time": milliseconds(w.ready)}, nil
+		},
+	}
+}
