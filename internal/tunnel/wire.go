@@ -25,7 +25,8 @@ const deathGrace = 5 * time.Millisecond
 // when the connection has died, and when the peer was last heard of.
 type wire struct {
 	net.Conn
-	in *bufio.Reader
+	in  *bufio.Reader
+	out *flusher
 	// acknowledge is called after each read from the socket.
 	acknowledge func()
 
@@ -48,6 +49,7 @@ type wire struct {
 func newWire(conn net.Conn) *wire {
 	w := &wire{Conn: conn, start: time.Now(), dead: make(chan struct{})}
 	w.in = bufio.NewReaderSize(socketReader{w}, wireReadBuffer)
+	w.out = newFlusher(conn, w.die)
 	w.acknowledge = tuneSocket(conn)
 	return w
 }
@@ -84,18 +86,19 @@ func (r socketReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write implements net.Conn. A failed write ends the wire: x/crypto would
-// report it to one writer only and leave the reader waiting.
+// Write implements net.Conn. What it took is on its way, no more. If it cannot
+// be written the wire dies: x/crypto would report the error of a write to one
+// writer only, and leave the reader waiting.
 func (w *wire) Write(p []byte) (int, error) {
-	n, err := w.Conn.Write(p)
-	w.bytes.Add(int64(n))
-	if err != nil {
-		w.die(err)
+	if !w.out.write(p) {
+		return 0, w.err()
 	}
-	return n, err
+	w.bytes.Add(int64(len(p)))
+	return len(p), nil
 }
 
 // Close implements net.Conn. x/crypto calls it when its transport has ended.
+// What has gathered is dropped: x/crypto's client has no last words.
 func (w *wire) Close() error {
 	w.die(net.ErrClosed)
 	return nil
@@ -111,6 +114,7 @@ func (w *wire) die(cause error) {
 	}
 	w.mu.Unlock()
 	if first {
+		w.out.end()
 		_ = w.Conn.Close()
 	}
 }

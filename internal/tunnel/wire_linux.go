@@ -12,6 +12,11 @@ import (
 // the bastion's own probes still arrive and look like life.
 const userTimeout = 10 * time.Second
 
+// notSent is how much the kernel takes beyond what it has sent (tcp(7),
+// TCP_NOTSENT_LOWAT). Its own limit, megabytes, would all lie in front of a
+// small request beside an upload.
+const notSent = 128 << 10
+
 // tuneSocket sets the socket options that an SSH transport wants and returns
 // what to call after each read.
 //
@@ -35,6 +40,7 @@ func tuneSocket(conn net.Conn) (acknowledge func()) {
 	// slower, no more.
 	_ = raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent)
 		quickAck(fd)
 	})
 	return func() { _ = raw.Control(quickAck) }
