@@ -59,6 +59,15 @@ func waitFor[T any](t *testing.T, what string, ch <-chan T) T {
 	}
 }
 
+func waitUntilFull(t *testing.T, f *flusher) {
+	t.Helper()
+	sshtest.Eventually(t, 10*time.Second, "a full flusher", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.size >= f.limit
+	})
+}
+
 // TestFlusherGathers: what is written during a write goes out in one, in
 // order, and then the flusher holds nothing.
 func TestFlusherGathers(t *testing.T) {
@@ -118,14 +127,9 @@ func TestFlusherIsBounded(t *testing.T) {
 		}
 		written <- nil
 	}()
-	const most = gatherChunks * busyBuffer
-	sshtest.Eventually(t, 10*time.Second, "a full flusher", func() bool {
-		w.out.mu.Lock()
-		defer w.out.mu.Unlock()
-		return len(w.out.gathered) == gatherChunks-1
-	})
+	waitUntilFull(t, w.out)
 	time.Sleep(20 * time.Millisecond)
-	if n := w.bytes.Load(); n > most {
+	if n := w.bytes.Load(); n > gatherMost {
 		t.Errorf("it took %d bytes", n)
 	}
 	got := make([]byte, len(data))
@@ -156,11 +160,7 @@ func TestFlusherEnds(t *testing.T) {
 		}
 	}()
 	waitFor(t, "write", conn.begun)
-	sshtest.Eventually(t, 10*time.Second, "a full flusher", func() bool {
-		w.out.mu.Lock()
-		defer w.out.mu.Unlock()
-		return len(w.out.gathered) == gatherChunks-1
-	})
+	waitUntilFull(t, w.out)
 	w.die(cause)
 	if err := waitFor(t, "end of the writer", written); !errors.Is(err, cause) {
 		t.Errorf("the writer got %v", err)

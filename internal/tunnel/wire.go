@@ -25,10 +25,9 @@ const deathGrace = 5 * time.Millisecond
 // when the connection has died, and when the peer was last heard of.
 type wire struct {
 	net.Conn
-	in  *bufio.Reader
-	out *flusher
-	// acknowledge is called after each read from the socket.
-	acknowledge func()
+	socket socketOptions
+	in     *bufio.Reader
+	out    *flusher
 
 	// start is what the times below are counted from.
 	start time.Time
@@ -49,8 +48,8 @@ type wire struct {
 func newWire(conn net.Conn) *wire {
 	w := &wire{Conn: conn, start: time.Now(), dead: make(chan struct{})}
 	w.in = bufio.NewReaderSize(socketReader{w}, wireReadBuffer)
-	w.out = newFlusher(conn, w.die)
-	w.acknowledge = tuneSocket(conn)
+	w.socket = socketOptionsOf(conn)
+	w.out = newFlusher(conn, w.socket, w.die)
 	return w
 }
 
@@ -81,7 +80,10 @@ func (r socketReader) Read(p []byte) (int, error) {
 		}
 		r.w.heard.Store(int64(r.w.now()))
 		r.w.bytes.Add(int64(n))
-		r.w.acknowledge()
+		if n < len(p) {
+			// All is read, and the bastion may wait.
+			r.w.socket.acknowledge()
+		}
 	}
 	return n, err
 }
