@@ -13,11 +13,6 @@ import (
 )
 
 const (
-	// idleBuffer is what a channel that has little to read holds.
-	idleBuffer = 4 << 10
-	// busyBuffer is what a channel that fills its idleBuffer reads into: large
-	// reads cost fewer window adjustments.
-	busyBuffer = 64 << 10
 	// sendLimit is how much a channel takes before its writers wait.
 	sendLimit = 64 << 10
 	// flushTimeout is how long data that was written before a Close may take
@@ -60,35 +55,6 @@ type Conn struct {
 	out  sendQueue
 }
 
-// chunk is a pooled buffer and what is still to be used of it.
-type chunk struct {
-	data []byte
-	pool *sync.Pool
-	buf  *[]byte
-}
-
-func (k *chunk) release() {
-	if k.buf != nil {
-		k.pool.Put(k.buf)
-	}
-	*k = chunk{}
-}
-
-var (
-	idleBuffers = sync.Pool{New: func() any { b := make([]byte, idleBuffer); return &b }}
-	busyBuffers = sync.Pool{New: func() any { b := make([]byte, busyBuffer); return &b }}
-)
-
-// bufferFor returns a pooled buffer for n bytes, or for the most one may have.
-func bufferFor(n int) chunk {
-	pool := &idleBuffers
-	if n > idleBuffer {
-		pool = &busyBuffers
-	}
-	buf := pool.Get().(*[]byte)
-	return chunk{data: (*buf)[:min(n, len(*buf))], pool: pool, buf: buf}
-}
-
 func newConn(l *link, ch ssh.Channel, local, remote net.Addr) *Conn {
 	c := &Conn{
 		link: l, ch: ch, local: local, remote: remote,
@@ -105,16 +71,12 @@ func newConn(l *link, ch ssh.Channel, local, remote net.Addr) *Conn {
 // pump reads the channel, one buffer ahead of the reader. It returns at the
 // channel's end, which Close and the death of the link bring about.
 func (c *Conn) pump() {
-	size := idleBuffer
+	size := newReadSize()
 	for {
-		k := bufferFor(size)
+		k := bufferFor(size.next)
 		n, err := c.ch.Read(k.data)
 		if n > 0 {
-			if n == len(k.data) {
-				size = busyBuffer
-			} else if n <= idleBuffer {
-				size = idleBuffer
-			}
+			size.adapt(n)
 			k.data = k.data[:n]
 			select {
 			case c.chunks <- k:

@@ -41,16 +41,19 @@ func Pipe(a, b net.Conn) (aToB, bToA int64, err error) {
 
 // copyHalf copies from src to dst until src ends, and then half-closes dst.
 func copyHalf(dst, src net.Conn) (n int64, err error) {
-	buf := busyBuffers.Get().(*[]byte)
-	defer busyBuffers.Put(buf)
+	size := newReadSize()
 	for {
-		read, readErr := src.Read(*buf)
+		k := bufferFor(size.next)
+		read, readErr := src.Read(k.data)
 		if read > 0 {
-			written, err := dst.Write((*buf)[:read])
+			size.adapt(read)
+			var written int
+			written, err = dst.Write(k.data[:read])
 			n += int64(written)
-			if err != nil {
-				return n, err
-			}
+		}
+		k.release()
+		if err != nil {
+			return n, err
 		}
 		switch {
 		case errors.Is(readErr, io.EOF) && !errors.Is(readErr, io.ErrUnexpectedEOF):

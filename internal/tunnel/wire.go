@@ -25,9 +25,9 @@ const deathGrace = 5 * time.Millisecond
 // when the connection has died, and when the peer was last heard of.
 type wire struct {
 	net.Conn
-	in *bufio.Reader
-	// acknowledge is called after each read from the socket.
-	acknowledge func()
+	socket socketOptions
+	in     *bufio.Reader
+	out    *flusher
 
 	// start is what the times below are counted from.
 	start time.Time
@@ -48,7 +48,8 @@ type wire struct {
 func newWire(conn net.Conn) *wire {
 	w := &wire{Conn: conn, start: time.Now(), dead: make(chan struct{})}
 	w.in = bufio.NewReaderSize(socketReader{w}, wireReadBuffer)
-	w.acknowledge = tuneSocket(conn)
+	w.socket = socketOptionsOf(conn)
+	w.out = newFlusher(conn, w.socket, w.die)
 	return w
 }
 
@@ -79,23 +80,27 @@ func (r socketReader) Read(p []byte) (int, error) {
 		}
 		r.w.heard.Store(int64(r.w.now()))
 		r.w.bytes.Add(int64(n))
-		r.w.acknowledge()
+		if n < len(p) {
+			// All is read, and the bastion may wait.
+			r.w.socket.acknowledge()
+		}
 	}
 	return n, err
 }
 
-// Write implements net.Conn. A failed write ends the wire: x/crypto would
-// report it to one writer only and leave the reader waiting.
+// Write implements net.Conn. What it took is on its way, no more. If it cannot
+// be written the wire dies: x/crypto would report the error of a write to one
+// writer only, and leave the reader waiting.
 func (w *wire) Write(p []byte) (int, error) {
-	n, err := w.Conn.Write(p)
-	w.bytes.Add(int64(n))
-	if err != nil {
-		w.die(err)
+	if !w.out.write(p) {
+		return 0, w.err()
 	}
-	return n, err
+	w.bytes.Add(int64(len(p)))
+	return len(p), nil
 }
 
 // Close implements net.Conn. x/crypto calls it when its transport has ended.
+// What has gathered is dropped: x/crypto's client has no last words.
 func (w *wire) Close() error {
 	w.die(net.ErrClosed)
 	return nil
@@ -111,6 +116,7 @@ func (w *wire) die(cause error) {
 	}
 	w.mu.Unlock()
 	if first {
+		w.out.end()
 		_ = w.Conn.Close()
 	}
 }

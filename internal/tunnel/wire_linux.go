@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"net"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,30 +13,44 @@ import (
 // the bastion's own probes still arrive and look like life.
 const userTimeout = 10 * time.Second
 
-// tuneSocket sets the socket options that an SSH transport wants and returns
-// what to call after each read.
-//
-// That call makes the kernel acknowledge what was just read at once. sshd
-// before 10.1 leaves Nagle's algorithm on for forwarded connections, so each
-// of its small replies waits for our acknowledgement of the one before: up to
-// 40 ms. TCP_QUICKACK does not stick, hence after every read.
-func tuneSocket(conn net.Conn) (acknowledge func()) {
+// socketOptions are those of a TCP socket that an SSH transport wants, as far
+// as this system has them. Their errors are not worth losing a connection for:
+// without the options it is slower, no more.
+type socketOptions struct {
+	raw syscall.RawConn // nil if it is not a TCP socket
+}
+
+func socketOptionsOf(conn net.Conn) socketOptions {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
-		return func() {}
+		return socketOptions{}
 	}
 	raw, err := tcp.SyscallConn()
 	if err != nil {
-		return func() {}
+		return socketOptions{}
 	}
-	quickAck := func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
+	o := socketOptions{raw}
+	o.set(unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+	o.acknowledge()
+	return o
+}
+
+// acknowledge makes the kernel acknowledge at once what has been read. sshd
+// before 10.1 leaves Nagle's algorithm on for forwarded connections, so each
+// of its small replies waits for our acknowledgement of the one before: up to
+// 40 ms. TCP_QUICKACK does not stick: this is for after every read.
+func (o socketOptions) acknowledge() { o.set(unix.TCP_QUICKACK, 1) }
+
+// limitUnsent bounds what the kernel takes beyond what it has sent. Its own
+// bound is megabytes, all of which would lie in front of a small request
+// beside an upload.
+func (o socketOptions) limitUnsent(bytes int) { o.set(unix.TCP_NOTSENT_LOWAT, bytes) }
+
+func (o socketOptions) set(option, value int) {
+	if o.raw == nil {
+		return
 	}
-	// Errors are not worth losing a connection for: without the options it is
-	// slower, no more.
-	_ = raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
-		quickAck(fd)
+	_ = o.raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, option, value)
 	})
-	return func() { _ = raw.Control(quickAck) }
 }

@@ -4,5 +4,11 @@ package tunnel
 
 import "net"
 
-// tuneSocket does nothing: the options that it sets are Linux's.
-func tuneSocket(net.Conn) (acknowledge func()) { return func() {} }
+// socketOptions sets nothing: the options are Linux's. See wire_linux.go.
+type socketOptions struct{}
+
+func socketOptionsOf(net.Conn) socketOptions { return socketOptions{} }
+
+func (socketOptions) acknowledge() {}
+
+func (socketOptions) limitUnsent(int) {}

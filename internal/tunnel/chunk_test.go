@@ -1,0 +1,40 @@
+package tunnel
+
+import "testing"
+
+func TestReadSize(t *testing.T) {
+	type step struct{ read, next int }
+	for name, steps := range map[string][]step{
+		"bulk grows by filling":               {{idleBuffer, smallBuffer}, {smallBuffer, busyBuffer}, {busyBuffer, busyBuffer}, {32 << 10, busyBuffer}},
+		"a small WebSocket stays idle":        {{130, idleBuffer}, {6, idleBuffer}, {511, idleBuffer}},
+		"responses of 1 KiB":                  {{idleBuffer, smallBuffer}, {700, smallBuffer}, {1212, smallBuffer}, {1212, smallBuffer}},
+		"the end of a burst lets the most go": {{idleBuffer, smallBuffer}, {smallBuffer, busyBuffer}, {3000, smallBuffer}},
+		"seven small reads are no habit":      {{idleBuffer, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1212, smallBuffer}, {1, smallBuffer}},
+		"eight are":                           {{idleBuffer, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, idleBuffer}, {1, idleBuffer}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newReadSize()
+			for i, step := range steps {
+				if s.adapt(step.read); s.next != step.next {
+					t.Fatalf("after read %d, of %d bytes: %d, want %d", i+1, step.read, s.next, step.next)
+				}
+			}
+		})
+	}
+}
+
+func TestBufferFor(t *testing.T) {
+	for _, c := range []struct{ n, length, size int }{
+		{1, 1, idleBuffer},
+		{idleBuffer, idleBuffer, idleBuffer},
+		{idleBuffer + 1, idleBuffer + 1, smallBuffer},
+		{smallBuffer + 1, smallBuffer + 1, busyBuffer},
+		{10 * busyBuffer, busyBuffer, busyBuffer},
+	} {
+		k := bufferFor(c.n)
+		if len(k.data) != c.length || len(*k.buf) != c.size {
+			t.Errorf("bufferFor(%d): %d of %d bytes", c.n, len(k.data), len(*k.buf))
+		}
+		k.release()
+	}
+}
