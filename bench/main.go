@@ -95,7 +95,7 @@ func parseFlags() (options, error) {
 	flag.Parse()
 	o.bulk = 256 << 20
 	if o.quick {
-		o.rounds, o.duration, o.streams, o.settle, o.bulk = 1, 300*time.Millisecond, 100, 100*time.Millisecond, 16<<20
+		o.rounds, o.duration, o.streams, o.settle, o.bulk = 1, 200*time.Millisecond, 100, 100*time.Millisecond, 16<<20
 	}
 	switch {
 	case flag.NArg() > 0:

@@ -23,8 +23,8 @@ const (
 	// warmTime is how long they ask before the upload begins: they are there
 	// already, and their connections are.
 	warmTime = 500 * time.Millisecond
-	// fillTime is how long the upload has to fill the queues before the first
-	// request.
+	// fillTime is how long, at most, the upload has to fill the queues before
+	// the first request.
 	fillTime = 2 * time.Second
 )
 
@@ -55,7 +55,7 @@ func slowLink() workload {
 			}
 			ended, stop := endlessUpload(ctx, w)
 			defer stop()
-			sleepUntil(ctx, time.Now().Add(fillTime))
+			sleepUntil(ctx, time.Now().Add(min(fillTime, slowFactor*s.options.duration)))
 			before, err := s.received(ctx)
 			if err != nil {
 				return nil, err
