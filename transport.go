@@ -89,6 +89,11 @@ func checkStaticName(name string) error {
 	return nil
 }
 
+// idleChannels is the default of keepalive_idle_conns_per_host. The http
+// transport's is 32; but to open a channel, the bastion has to answer, to look
+// the upstream's name up and to connect to it.
+const idleChannels = 256
+
 // tlsTimeout is the default of tls_timeout. The http transport has none; but
 // the bastion accepts a channel even for an upstream that is frozen.
 const tlsTimeout = 10 * time.Second
@@ -108,6 +113,7 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer) error {
 		}
 	}
 
+	idleWritten := t.KeepAlive != nil && t.KeepAlive.MaxIdleConnsPerHost != 0
 	// Provisioning clears the raw field.
 	proxied := len(t.NetworkProxyRaw) > 0 || t.ForwardProxyURL != ""
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
@@ -118,6 +124,9 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer) error {
 	// into the tunnel.
 	t.Transport.DialContext = t.dial
 	t.Transport.DialTLSContext = t.dialTLS
+	if !idleWritten {
+		t.Transport.MaxIdleConnsPerHost = idleChannels
+	}
 	if t.Transport.TLSHandshakeTimeout == 0 {
 		t.Transport.TLSHandshakeTimeout = tlsTimeout
 	}

@@ -218,3 +218,19 @@ func TestBufferSizes(t *testing.T) {
 		}
 	}
 }
+
+// TestIdleChannels: more stay in the pools than sockets do, unless configured.
+func TestIdleChannels(t *testing.T) {
+	for config, want := range map[string]int{
+		`{}`: idleChannels,
+		`{"keep_alive": {"max_idle_conns_per_host": 7}}`:              7,
+		`{"keep_alive": {"max_idle_conns": 9, "idle_timeout": "1s"}}`: idleChannels,
+	} {
+		pool := newTransport(t, new(fakeTunnel), config).pools.current()
+		for _, class := range []tunnel.Class{tunnel.Request, tunnel.Stream} {
+			if n := pool.of(class).MaxIdleConnsPerHost; n != want {
+				t.Errorf("%s: class %d keeps %d, want %d", config, class, n, want)
+			}
+		}
+	}
+}

@@ -12,6 +12,8 @@ const (
 	// requests: with 64 there is about 0.8 left of what it can do, with 256
 	// half.
 	quietLimit = 64
+	// shedTime is how long pools have to let go of idle channels.
+	shedTime = 2 * time.Second
 	// spareAfter is how long a connection above the least number has had
 	// nothing to do before it is closed.
 	spareAfter = time.Minute
@@ -61,7 +63,7 @@ func (e *entry) growth() (r role, why string) {
 		return undecided, ""
 	case e.lacks[forRequests]:
 		return forRequests, "requests beside streams"
-	case len(requests) > 0 && !slices.ContainsFunc(requests, func(l *link) bool { return l.quiet <= quietLimit }):
+	case len(requests) > 0 && !slices.ContainsFunc(requests, func(l *link) bool { return !l.isQuiet() }):
 		return forRequests, "many quiet channels"
 	case len(requests) > 0 && !slices.ContainsFunc(requests, func(l *link) bool { return l.channels < l.easy() }):
 		return forRequests, "many requests"
@@ -115,10 +117,29 @@ func (e *entry) tend(l *link) {
 			l.quiet++
 		}
 	}
+	e.shedIdle(l, now)
 	e.rebalance()
 	e.closeSpare(now)
 	e.nudge()
 }
+
+// shedIdle has the pools let go of what lies idle on a connection with many
+// quiet channels, before anything else is done about them: after a burst of
+// requests that may be all of them. The caller holds mu.
+func (e *entry) shedIdle(l *link, now time.Time) {
+	switch {
+	case l.role != forRequests || l.quiet <= quietLimit:
+		l.shedAt = time.Time{}
+	case l.shedAt.IsZero():
+		l.shedAt = now
+		e.newGeneration()
+	}
+	l.shed = !l.shedAt.IsZero() && now.Sub(l.shedAt) >= shedTime
+}
+
+// isQuiet tells whether the link has more quiet channels than requests get on
+// with, which are not those of pools. The caller holds entry.mu.
+func (l *link) isQuiet() bool { return l.quiet > quietLimit && l.shed }
 
 // rebalance lets another connection take the requests of one that has too many
 // quiet channels: server-sent events, long polls and the like show only after
@@ -127,7 +148,7 @@ func (e *entry) rebalance() {
 	active := e.active()
 	requests, streams := withRole(active, forRequests), withRole(active, forStreams)
 	for _, l := range requests {
-		if l.quiet <= quietLimit || e.set.MaxConnections == 1 {
+		if !l.isQuiet() || e.set.MaxConnections == 1 {
 			continue
 		}
 		calmer := func(o *link) bool { return o != l && o.quiet <= l.quiet/2 }

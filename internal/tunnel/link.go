@@ -44,6 +44,11 @@ type link struct {
 	// keeps it.
 	conns map[*Conn]*activity
 	quiet int
+	// shedAt is when pools were told to let go of idle channels because of too
+	// many quiet ones; zero if there are not. shed tells that they have had time
+	// to do so.
+	shedAt time.Time
+	shed   bool
 	// used is when a channel last ended or was opened.
 	used time.Time
 	// retired tells that the link was closed by us.

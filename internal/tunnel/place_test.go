@@ -27,7 +27,7 @@ func crew(lo, hi int, links ...*link) *entry {
 func member(r role, channels, quiet int) *link {
 	return &link{
 		wire: &wire{dead: make(chan struct{})}, draining: make(chan struct{}),
-		role: r, channels: channels, quiet: quiet, limit: maxChannels, used: time.Now(),
+		role: r, channels: channels, quiet: quiet, shed: quiet > quietLimit, limit: maxChannels, used: time.Now(),
 	}
 }
 
