@@ -5,38 +5,29 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
 const (
 	// gatherMost and gatherLeast bound what a flusher holds, the write under
-	// way included, before its writers wait. At the least a large packet fits.
+	// way included, before its writers wait. The least is one large packet.
 	gatherMost  = 256 << 10
 	gatherLeast = 32 << 10
 	// gatherTime is for how long what a flusher holds may keep the socket busy,
 	// if that is less: a small packet waits behind all of it.
 	gatherTime = 20 * time.Millisecond
-	// aloneAfter is after how many small packets in a row that found no other
-	// to go with a writer writes to the socket by itself: one client's requests
-	// need not wait for the flusher's goroutine. Larger ones are of a transfer.
-	aloneAfter  = 16
-	alonePacket = 4 << 10
 )
 
-// flusher writes to a socket, in one system call, what has been given to it
-// since the call before. x/crypto writes each packet by itself, a large one in
+// flusher writes to a socket, in one system call if a busyBuffer holds it, what
+// has been given to it since the call before. x/crypto writes each packet by itself, a large one in
 // two pieces, and holds up all of the connection's channels meanwhile. With
 // many channels at work most packets find others to go with, and sshd, too,
-// then reads many at once. While packets come one at a time it only stands in
-// the way, and lets them by.
+// then reads many at once.
 type flusher struct {
 	conn   net.Conn
 	socket socketOptions
 	// failed is told why a write has failed. Nothing is written after it.
 	failed func(error)
-	// writers is how many goroutines are about to write.
-	writers atomic.Int32
 
 	// mu guards the fields below. It is never held across a write.
 	mu sync.Mutex
@@ -47,10 +38,8 @@ type flusher struct {
 	// size is the bytes in gathered and in the write under way, and limit what
 	// it may be.
 	size, limit int
-	// running tells that run does, or that a writer writes by itself.
+	// running tells that run does.
 	running bool
-	// alone is how many packets in a row found nothing to go with.
-	alone int
 	// ended tells that no more is taken.
 	ended bool
 }
@@ -67,11 +56,6 @@ func newFlusher(conn net.Conn, socket socketOptions, failed func(error)) *flushe
 func (f *flusher) write(p []byte) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.running || len(p) >= alonePacket || f.writers.Load() > 1 {
-		f.alone = 0
-	} else if f.alone++; f.alone > aloneAfter && !f.ended {
-		return f.writeAlone(p)
-	}
 	for len(p) > 0 {
 		switch {
 		case f.ended:
@@ -87,22 +71,6 @@ func (f *flusher) write(p []byte) bool {
 		}
 	}
 	return true
-}
-
-// writeAlone writes p at once. The caller holds mu, which is given up meanwhile.
-func (f *flusher) writeAlone(p []byte) bool {
-	f.running = true
-	f.mu.Unlock()
-	_, err := f.conn.Write(p)
-	if err != nil {
-		f.failed(err)
-	}
-	f.mu.Lock()
-	f.running = len(f.gathered) > 0
-	if f.running {
-		go f.run()
-	}
-	return err == nil
 }
 
 // take gathers what there is room for, in one buffer, of p. The caller holds mu.

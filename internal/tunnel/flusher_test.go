@@ -109,58 +109,6 @@ func TestFlusherGathers(t *testing.T) {
 	}
 }
 
-// TestFlusherLetsBy: small packets that come one at a time are written by their
-// writer, until one meets another.
-func TestFlusherLetsBy(t *testing.T) {
-	conn := newGatedConn()
-	w := newWire(conn)
-	defer w.die(net.ErrClosed)
-	for i := range aloneAfter {
-		if _, err := w.Write([]byte("packet")); err != nil {
-			t.Fatal(err)
-		}
-		if n := waitFor(t, "write", conn.begun); n != 6 {
-			t.Fatalf("write %d has %d bytes", i, n)
-		}
-		conn.gate <- nil
-		sshtest.Eventually(t, 10*time.Second, "the flusher's end", func() bool { return !w.out.unsent() })
-	}
-	written := make(chan error, 1)
-	go func() {
-		_, err := w.Write([]byte("alone"))
-		written <- err
-	}()
-	waitFor(t, "write", conn.begun)
-	select {
-	case err := <-written:
-		t.Errorf("it returned (%v) before it was written", err)
-	case <-time.After(20 * time.Millisecond):
-	}
-	// The next one finds it, and is gathered.
-	if _, err := w.Write([]byte("company")); err != nil {
-		t.Fatal(err)
-	}
-	conn.gate <- nil
-	if err := waitFor(t, "return", written); err != nil {
-		t.Error(err)
-	}
-	if n := waitFor(t, "write of what was gathered", conn.begun); n != 7 {
-		t.Errorf("it has %d bytes", n)
-	}
-	conn.gate <- nil
-	sshtest.Eventually(t, 10*time.Second, "the flusher's end", func() bool { return !w.out.unsent() })
-
-	// An error in it is that of the wire.
-	w.out.mu.Lock()
-	w.out.alone = aloneAfter
-	w.out.mu.Unlock()
-	cause := errors.New("no route to host")
-	go func() { conn.gate <- cause }()
-	if _, err := w.Write([]byte("x")); !errors.Is(err, cause) || !errors.Is(w.err(), cause) {
-		t.Errorf("a write got %v, the cause is %v", err, w.err())
-	}
-}
-
 // TestFlusherIsBounded: writers wait when the socket takes nothing, and go on,
 // with every byte in its place, when it does again.
 func TestFlusherIsBounded(t *testing.T) {

@@ -88,9 +88,7 @@ func (c *Conn) send() {
 
 		q.mu.Unlock()
 		c.link.beginWrite()
-		c.link.wire.out.writers.Add(1)
 		_, err := c.ch.Write(k.data)
-		c.link.wire.out.writers.Add(-1)
 		c.link.endWrite()
 		k.release()
 		q.mu.Lock()
