@@ -10,7 +10,7 @@ import (
 
 const (
 	// gatherMost and gatherLeast bound what a flusher holds, the write under
-	// way included, before its writers wait. At the least a large packet fits.
+	// way included, before its writers wait. The least is one large packet.
 	gatherMost  = 256 << 10
 	gatherLeast = 32 << 10
 	// gatherTime is for how long what a flusher holds may keep the socket busy,
@@ -18,8 +18,8 @@ const (
 	gatherTime = 20 * time.Millisecond
 )
 
-// flusher writes to a socket, in one system call, what has been given to it
-// since the call before. x/crypto writes each packet by itself, a large one in
+// flusher writes to a socket, in one system call if a busyBuffer holds it, what
+// has been given to it since the call before. x/crypto writes each packet by itself, a large one in
 // two pieces, and holds up all of the connection's channels meanwhile. With
 // many channels at work most packets find others to go with, and sshd, too,
 // then reads many at once.

@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
@@ -142,6 +144,52 @@ func TestFlusherIsBounded(t *testing.T) {
 	if !bytes.Equal(got, data) {
 		t.Error("what arrived differs from what was written")
 	}
+}
+
+// pacedConn is a socket that takes so many bytes a second.
+type pacedConn struct {
+	net.Conn
+	perSecond atomic.Int64
+}
+
+func (c *pacedConn) Write(p []byte) (int, error) {
+	time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(c.perSecond.Load()))
+	return len(p), nil
+}
+
+func (c *pacedConn) Close() error { return nil }
+
+// TestFlusherHoldsWhatDrainsSoon: what it holds, and so what lies in front of a
+// small packet, follows the speed of the socket, up and down.
+func TestFlusherHoldsWhatDrainsSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := &pacedConn{}
+		conn.perSecond.Store(1 << 30)
+		w := newWire(conn)
+		defer w.die(net.ErrClosed)
+		for _, pace := range []struct {
+			perSecond int64
+			limit     int
+		}{
+			{1 << 30, gatherMost},  // a fast network
+			{5 << 17, gatherLeast}, // 5 Mbit/s
+			{4 << 20, 4 << 20 / 50},
+			{1 << 30, gatherMost},
+		} {
+			conn.perSecond.Store(pace.perSecond)
+			for range pace.perSecond / 4 / (32 << 10) {
+				if _, err := w.Write(make([]byte, 32<<10)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.out.mu.Lock()
+			limit := w.out.limit
+			w.out.mu.Unlock()
+			if limit < pace.limit-pace.limit/10 || limit > pace.limit+pace.limit/10 {
+				t.Errorf("at %d bytes a second it holds %d, want about %d", pace.perSecond, limit, pace.limit)
+			}
+		}
+	})
 }
 
 // TestFlusherEnds: the death of the wire ends a write of the flusher, and
