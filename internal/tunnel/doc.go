@@ -23,7 +23,10 @@
 //	remote.go, remote_listener.go, remote_channel.go, remote_address.go
 //	              Listener: addresses that the bastion listens on for us
 //	wire.go       the net.Conn under an SSH transport
+//	flusher.go    writing to its socket what has gathered
 //	conn.go       Conn: a channel as a net.Conn
+//	sendqueue.go  what was written to it and has not gone out
+//	chunk.go      the buffers of all these
 //	pipe.go       copying between two connections
 //
 // A Handle is used like this:

@@ -19,10 +19,10 @@ const (
 )
 
 // flusher writes to a socket, in one system call if a busyBuffer holds it, what
-// has been given to it since the call before. x/crypto writes each packet by itself, a large one in
-// two pieces, and holds up all of the connection's channels meanwhile. With
-// many channels at work most packets find others to go with, and sshd, too,
-// then reads many at once.
+// has been given to it since the call before. x/crypto writes each packet by
+// itself, a large one in two pieces, and holds up all of the connection's
+// channels meanwhile. With many channels at work most packets find others to go
+// with, and sshd, too, then reads many at once.
 type flusher struct {
 	conn   net.Conn
 	socket socketOptions

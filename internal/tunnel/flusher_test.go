@@ -262,3 +262,20 @@ func TestFullLinkIsGivenUp(t *testing.T) {
 		t.Errorf("given up after %s", took)
 	}
 }
+
+// TestUnsentWaits: a packet that the socket does not take counts as one that
+// waits for the bastion, though its writer has gone on and the bastion has
+// been heard of since.
+func TestUnsentWaits(t *testing.T) {
+	conn := newGatedConn()
+	l := &link{wire: newWire(conn)}
+	defer l.wire.die(net.ErrClosed)
+	l.beginWrite()
+	_, _ = l.wire.Write([]byte("packet"))
+	l.endWrite()
+	waitFor(t, "write", conn.begun)
+	l.wire.heard.Store(int64(l.wire.now()))
+	sshtest.Eventually(t, 10*time.Second, "doubt about the bastion", func() bool { return l.waitingFor() > time.Millisecond })
+	conn.gate <- nil
+	sshtest.Eventually(t, 10*time.Second, "an end of the doubt", func() bool { return l.waitingFor() == 0 })
+}

@@ -153,7 +153,7 @@ func (l *link) waitingFor() time.Duration {
 	switch {
 	case since > heard:
 		return l.wire.now() - since
-	case l.waiting.busy.Load() > 0:
+	case l.waiting.busy.Load() > 0 || l.wire.out.unsent():
 		return l.wire.now() - heard
 	default:
 		return 0
