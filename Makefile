@@ -12,13 +12,16 @@ GOVULNCHECK   = bin/govulncheck-$(GOVULNCHECK_VERSION)
 # What `make cross` builds.
 PACKAGES = ./...
 
-.PHONY: build demo test race fuzz cross fmt lint vuln ci clean
+.PHONY: build demo bench test race fuzz cross fmt lint vuln ci clean
 
 build: ## Caddy with this plugin, as bin/caddy
 	go build -o bin/ ./cmd/caddy
 
 demo: ## a bastion, a private web server and Caddy, on this machine
 	go run ./cmd/demo
+
+bench: ## against ssh -L and no tunnel, for half an hour; see bench/README.md
+	go run ./bench
 
 test:
 	go test ./...
