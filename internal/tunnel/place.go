@@ -169,7 +169,9 @@ func (e *entry) place(w *wish) (*link, error) {
 	if !own {
 		e.lacks[want] = true // growth looks at it
 	}
-	grows := len(active) < e.set.MaxConnections && e.mayConnect()
+	// One stays free of streams, so that the last is not for them.
+	last := want == forStreams && len(withRole(active, forStreams)) >= e.set.MaxConnections-1
+	grows := len(active) < e.set.MaxConnections && !last && e.mayConnect()
 	switch {
 	case len(room) == 0:
 	case own, want == forRequests:

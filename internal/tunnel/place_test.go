@@ -99,6 +99,10 @@ func TestPlace(t *testing.T) {
 			links: []*link{member(forRequests, 0, 0), member(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
 		},
 		{
+			name: "or the one to come is for requests", max: 2,
+			links: []*link{member(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
+		},
+		{
 			name: "or none can be had", max: 8, failed: true,
 			links: []*link{member(forRequests, 0, 0), member(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
 		},
