@@ -249,6 +249,9 @@ func (e *entry) channelEnded(l *link, class Class) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l.channels--
+	if l.channels == l.limit-1 {
+		e.broadcast() // there is room again
+	}
 	if class == Request {
 		l.requests--
 		e.tellDrained()

@@ -291,3 +291,32 @@ func TestCloseSpare(t *testing.T) {
 		t.Errorf("roles %d and %d", few[0].role, few[1].role)
 	}
 }
+
+// TestPlaceFreed: who waits for one more connection takes a place that becomes
+// free meanwhile.
+func TestPlaceFreed(t *testing.T) {
+	t.Parallel()
+	l := member(forRequests, maxChannels, 0)
+	e := crew(1, 8, l)
+	e.running = true // an attempt to connect, which goes on and on
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	type placed struct {
+		l   *link
+		err error
+	}
+	done := make(chan placed, 1)
+	go func() {
+		got, err := e.pick(ctx, Request, false)
+		done <- placed{got, err}
+	}()
+	select {
+	case p := <-done:
+		t.Fatalf("placed on %+v, %v", p.l, p.err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	e.channelEnded(l, Request)
+	if p := <-done; p.l != l || p.err != nil || ctx.Err() != nil {
+		t.Errorf("got %+v, %v, at the end of the time: %v", p.l, p.err, ctx.Err() != nil)
+	}
+}
