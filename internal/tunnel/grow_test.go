@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -304,4 +305,34 @@ func TestLeastNumber(t *testing.T) {
 	set.MinConnections = 4
 	open(t, b.cfg, set)
 	connections(t, b.Handle, 4)
+}
+
+// TestLeastNumberUnused: connections that the bastion closes for want of
+// channels are not made up for over and over.
+func TestLeastNumberUnused(t *testing.T) {
+	t.Parallel()
+	set := quick()
+	set.MinConnections = 2
+	b := newBench(t, set, nil)
+	c := openOf(t, b.Handle, Request, listen(t, echo))
+	roundTrip(t, c)
+	for n := range unusedLimit {
+		links := connections(t, b.Handle, 2)
+		l := links[slices.IndexFunc(links, func(l *link) bool { return l != c.link })]
+		b.entry.mu.Lock()
+		l.used = time.Now().Add(-2 * settled)
+		b.entry.mu.Unlock()
+		if logins := b.bastion.Stats().Logins; logins != n+2 {
+			t.Fatalf("%d logins, want %d", logins, n+2)
+		}
+		l.wire.die(io.EOF)
+		sshtest.Eventually(t, 5*time.Second, "the loss", func() bool {
+			b.entry.mu.Lock()
+			defer b.entry.mu.Unlock()
+			return !slices.Contains(b.entry.links, l)
+		})
+	}
+	time.Sleep(200 * time.Millisecond) // it would be back by now
+	connections(t, b.Handle, 1)
+	roundTrip(t, c)
 }
