@@ -116,6 +116,7 @@ func (e *entry) tend(l *link) {
 		}
 	}
 	e.rebalance()
+	e.drainSurplus()
 	e.closeSpare(now)
 	e.nudge()
 }
@@ -177,6 +178,26 @@ func (e *entry) spareForStreams() *link {
 	}
 	e.setAside(l)
 	return l
+}
+
+// drainSurplus lets connections end with their channels that are more than the
+// settings allow for, which may have changed. The caller holds mu.
+func (e *entry) drainSurplus() {
+	for {
+		active := e.active()
+		requests, streams := withRole(active, forRequests), withRole(active, forStreams)
+		switch {
+		case len(streams) > max(1, e.set.MaxConnections-1): // one stays free of streams
+			active = streams
+		case len(active) <= e.set.MaxConnections:
+			return
+		case len(requests) > 1:
+			active = requests
+		}
+		e.startDrain(slices.MinFunc(active, func(a, b *link) int { return a.channels - b.channels }))
+		e.newGeneration()
+		e.broadcast() // for what the bastion listens on
+	}
 }
 
 // closeSpare lets a connection go that is not needed, of those above the least

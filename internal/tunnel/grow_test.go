@@ -336,3 +336,44 @@ func TestLeastNumberUnused(t *testing.T) {
 	connections(t, b.Handle, 1)
 	roundTrip(t, c)
 }
+
+// TestFewerConnections: settings that allow fewer connections than there are
+// have their way, and what goes on on the others goes on.
+func TestFewerConnections(t *testing.T) {
+	t.Parallel()
+	set := quick()
+	set.MinConnections = 5
+	b := newBench(t, set, nil)
+	addr := listen(t, echo)
+	connections(t, b.Handle, 5)
+	var conns []*Conn
+	for range 10 {
+		conns = append(conns, openOf(t, b.Handle, Request, addr), openOf(t, b.Handle, Stream, addr))
+	}
+	generation := b.Generation()
+	for _, most := range []int{3, 2, 1} {
+		set.MinConnections, set.MaxConnections = 1, most
+		open(t, b.cfg, set)
+		links := connections(t, b.Handle, most)
+		b.entry.mu.Lock()
+		if streams := len(withRole(links, forStreams)); most > 1 && streams != 1 {
+			t.Errorf("%d of %d connections are for streams", streams, most)
+		}
+		b.entry.mu.Unlock()
+		if g := b.Generation(); g == generation {
+			t.Error("the pools were not told")
+		}
+	}
+	drained := b.Drained(b.Generation())
+	for _, c := range conns {
+		roundTrip(t, c)
+		_ = c.Close()
+	}
+	within(t, 5*time.Second, "draining", func() { <-drained })
+	for _, class := range []Class{Request, Stream} {
+		roundTrip(t, openOf(t, b.Handle, class, addr))
+	}
+	if n := b.bastion.Stats().Logins; n != 5 {
+		t.Errorf("%d logins", n)
+	}
+}
