@@ -63,7 +63,9 @@ func (e *entry) growth() (r role, why string) {
 		return forRequests, "requests beside streams"
 	case len(requests) > 0 && !slices.ContainsFunc(requests, func(l *link) bool { return l.quiet <= quietLimit }):
 		return forRequests, "many quiet channels"
-	case len(requests) > 0 && !slices.ContainsFunc(requests, func(l *link) bool { return l.channels < l.easy() }):
+	case n < e.set.MaxConnections-1 && len(requests) > 0 && !slices.ContainsFunc(requests, func(l *link) bool { return l.channels < l.easy() }):
+		// Not the last: they may turn out to be streams, and then there must be
+		// one that is free of them; or there may be need for one for streams.
 		return forRequests, "many requests"
 	case len(streams) >= e.set.MaxConnections-1:
 		return undecided, "" // one stays free of streams
@@ -136,10 +138,13 @@ func (e *entry) rebalance() {
 			e.setAside(l)
 			return // one at a time
 		}
-		// There can be no more: the two change places.
-		if i := slices.IndexFunc(streams, calmer); i >= 0 && len(active) >= e.set.MaxConnections {
-			o := slices.MinFunc(streams, func(a, b *link) int { return a.quiet - b.quiet })
-			o.role = forRequests
+		// There can be no more, or one is hardly used, as after a burst of
+		// requests whose channels now lie idle in pools: the two change places.
+		others := slices.DeleteFunc(streams, func(o *link) bool {
+			return !calmer(o) || len(active) < e.set.MaxConnections && o.channels >= fewChannels
+		})
+		if len(others) > 0 {
+			slices.MinFunc(others, func(a, b *link) int { return a.quiet - b.quiet }).role = forRequests
 			e.setAside(l)
 			return
 		}
@@ -163,20 +168,24 @@ func (e *entry) newGeneration() {
 	}
 }
 
-// spareForStreams makes a connection for requests one for streams, if there are
-// as many as there may be, and another one for requests. It returns nil if
-// there is none. The caller holds mu.
-func (e *entry) spareForStreams() *link {
+// lend gives the connections of a role one of those of the other that has fewer
+// channels than most, if there are as many as there may be and one stays. It
+// returns nil if there is none. The caller holds mu.
+func (e *entry) lend(to role, most int) *link {
 	active := e.active()
-	requests := withRole(active, forRequests)
-	if len(active) < e.set.MaxConnections || len(requests) < 2 {
+	from := withRole(active, forRequests+forStreams-to)
+	if len(active) < e.set.MaxConnections || len(from) < 2 {
 		return nil
 	}
-	l := slices.MaxFunc(requests, func(a, b *link) int { return a.quiet - b.quiet })
-	if l.channels >= l.limit {
+	l := slices.MinFunc(from, func(a, b *link) int { return a.channels - b.channels })
+	switch {
+	case l.channels >= min(most, l.limit):
 		return nil
+	case to == forStreams:
+		e.setAside(l)
+	default:
+		l.role = to
 	}
-	e.setAside(l)
 	return l
 }
 

@@ -176,12 +176,18 @@ func (e *entry) place(w *wish) (*link, error) {
 	case len(room) == 0:
 	case own, want == forRequests:
 		// A request goes to a connection for streams rather than wait.
-		return best(room, w.class), nil
+		l := best(room, w.class)
+		if l.role == want && l.channels >= l.easy() {
+			if other := e.lend(want, fewChannels); other != nil && other != w.not {
+				return other, nil
+			}
+		}
+		return l, nil
 	case e.set.MaxConnections == 1:
 		return best(room, w.class), nil
 	case has(active, want) && w.not == nil:
 		// Those for streams are full, and one for requests stays free of them.
-		if l := e.spareForStreams(); l != nil {
+		if l := e.lend(forStreams, maxChannels); l != nil {
 			return l, nil
 		}
 	case !grows || w.isTimeUp():

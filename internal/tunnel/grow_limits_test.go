@@ -1,0 +1,147 @@
+package tunnel
+
+import (
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// TestLeastNumberUnused: connections that the bastion closes for want of
+// channels are not made up for over and over.
+func TestLeastNumberUnused(t *testing.T) {
+	t.Parallel()
+	set := quick()
+	set.MinConnections = 2
+	b := newBench(t, set, nil)
+	c := openOf(t, b.Handle, Request, listen(t, echo))
+	roundTrip(t, c)
+	for n := range unusedLimit {
+		links := connections(t, b.Handle, 2)
+		l := links[slices.IndexFunc(links, func(l *link) bool { return l != c.link })]
+		b.entry.mu.Lock()
+		l.used = time.Now().Add(-2 * settled)
+		b.entry.mu.Unlock()
+		if logins := b.bastion.Stats().Logins; logins != n+2 {
+			t.Fatalf("%d logins, want %d", logins, n+2)
+		}
+		l.wire.die(io.EOF)
+		sshtest.Eventually(t, 5*time.Second, "the loss", func() bool {
+			b.entry.mu.Lock()
+			defer b.entry.mu.Unlock()
+			return !slices.Contains(b.entry.links, l)
+		})
+	}
+	time.Sleep(200 * time.Millisecond) // it would be back by now
+	connections(t, b.Handle, 1)
+	roundTrip(t, c)
+}
+
+// TestFewerConnections: settings that allow fewer connections than there are
+// have their way, and what goes on on the others goes on.
+func TestFewerConnections(t *testing.T) {
+	t.Parallel()
+	set := quick()
+	set.MinConnections = 5
+	b := newBench(t, set, nil)
+	addr := listen(t, echo)
+	connections(t, b.Handle, 5)
+	var conns []*Conn
+	for range 10 {
+		conns = append(conns, openOf(t, b.Handle, Request, addr), openOf(t, b.Handle, Stream, addr))
+	}
+	generation := b.Generation()
+	for _, most := range []int{3, 2, 1} {
+		set.MinConnections, set.MaxConnections = 1, most
+		open(t, b.cfg, set)
+		links := connections(t, b.Handle, most)
+		b.entry.mu.Lock()
+		if streams := len(withRole(links, forStreams)); most > 1 && streams != 1 {
+			t.Errorf("%d of %d connections are for streams", streams, most)
+		}
+		b.entry.mu.Unlock()
+		if g := b.Generation(); g == generation {
+			t.Error("the pools were not told")
+		}
+	}
+	drained := b.Drained(b.Generation())
+	for _, c := range conns {
+		roundTrip(t, c)
+		_ = c.Close()
+	}
+	within(t, 5*time.Second, "draining", func() { <-drained })
+	for _, class := range []Class{Request, Stream} {
+		roundTrip(t, openOf(t, b.Handle, class, addr))
+	}
+	if n := b.bastion.Stats().Logins; n != 5 {
+		t.Errorf("%d logins", n)
+	}
+}
+
+// TestLeastNumberShared: where all connections that there may be are there,
+// streams and requests get from each other those that are hardly used.
+func TestLeastNumberShared(t *testing.T) {
+	t.Parallel()
+	set := quick()
+	set.MinConnections, set.MaxConnections = 4, 4
+	b := newBench(t, set, nil)
+	addr := listen(t, echo)
+	connections(t, b.Handle, 4)
+	for _, class := range []Class{Stream, Request} {
+		var conns []*Conn
+		for range 2*easyChannels + 50 {
+			conns = append(conns, openOf(t, b.Handle, class, addr))
+		}
+		links := connections(t, b.Handle, 4)
+		b.entry.mu.Lock()
+		for _, l := range links {
+			if l.channels > easyChannels {
+				t.Errorf("class %d: %d channels on one connection", class, l.channels)
+			}
+		}
+		if n := len(withRole(links, 3-roleFor(class))); n == 0 {
+			t.Errorf("class %d has them all", class)
+		}
+		b.entry.mu.Unlock()
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		sshtest.Eventually(t, 10*time.Second, "their end", func() bool {
+			b.entry.mu.Lock()
+			defer b.entry.mu.Unlock()
+			return !slices.ContainsFunc(links, func(l *link) bool { return l.channels > 0 })
+		})
+	}
+}
+
+// TestIdleBursts: what bursts of requests leave idle in the pools of several
+// upstreams is quiet, too; it takes one more connection, not one each time.
+func TestIdleBursts(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, quick(), nil)
+	addr := listen(t, echo)
+	for range 4 {
+		generation := b.Generation()
+		var conns []*Conn
+		for range quietLimit + 1 {
+			conns = append(conns, openOf(t, b.Handle, Request, addr))
+		}
+		becomeQuiet(b.Handle, conns[0].link)
+		sshtest.Eventually(t, 5*time.Second, "the pools to be told", func() bool { return b.Generation() > generation })
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		l := conns[0].link
+		sshtest.Eventually(t, 5*time.Second, "the channels' end", func() bool {
+			b.entry.mu.Lock()
+			defer b.entry.mu.Unlock()
+			return l.channels == 0
+		})
+		b.entry.tend(l)
+	}
+	if n := b.bastion.Stats().Logins; n != 2 {
+		t.Errorf("%d logins", n)
+	}
+}
