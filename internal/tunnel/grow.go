@@ -117,6 +117,9 @@ func (e *entry) tend(l *link) {
 			l.quiet++
 		}
 	}
+	if l.limit < maxChannels && now.Sub(l.filled) >= filledFor {
+		e.forgetLimit(l)
+	}
 	e.rebalance()
 	e.drainSurplus()
 	e.closeSpare(now)

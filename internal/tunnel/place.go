@@ -15,6 +15,10 @@ const (
 	maxChannels = 900
 	// fewChannels is how many it takes at least.
 	fewChannels = 16
+	// filledFor is how long it takes no more than it had when the bastion
+	// refused one: that may have had another reason, which is over. To find out
+	// that it had not costs one open that is made again elsewhere.
+	filledFor = 5 * time.Minute
 	// streamPatience is how long a stream waits for the first connection for
 	// streams before it shares that of the requests.
 	streamPatience = time.Second
@@ -292,7 +296,7 @@ func (e *entry) fill(l *link) bool {
 	if l.channels < fewChannels {
 		return false
 	}
-	l.limit = l.channels
+	l.limit, l.filled = l.channels, time.Now()
 	return true
 }
 
@@ -300,6 +304,11 @@ func (e *entry) fill(l *link) bool {
 func (e *entry) unfill(l *link) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.forgetLimit(l)
+}
+
+// forgetLimit has a link take as many channels as any. The caller holds mu.
+func (e *entry) forgetLimit(l *link) {
 	l.limit = maxChannels
 	e.broadcast()
 }

@@ -324,3 +324,29 @@ func TestPlaceFreed(t *testing.T) {
 		t.Errorf("got %+v, %v, at the end of the time: %v", p.l, p.err, ctx.Err() != nil)
 	}
 }
+
+// TestFillEnds: how many channels a connection takes is learned anew, for what
+// it was learned from may have been something else.
+func TestFillEnds(t *testing.T) {
+	t.Parallel()
+	l := member(forRequests, fewChannels, 0)
+	e := crew(1, 8, l)
+	if !e.fill(l) {
+		t.Fatal("not filled")
+	}
+	e.tend(l)
+	if l.limit != fewChannels {
+		t.Fatalf("it takes %d channels", l.limit)
+	}
+	changed := e.changed
+	l.filled = l.filled.Add(-filledFor)
+	e.tend(l)
+	if l.limit != maxChannels {
+		t.Errorf("it takes %d channels", l.limit)
+	}
+	select {
+	case <-changed:
+	default:
+		t.Error("nobody was told")
+	}
+}
