@@ -223,7 +223,7 @@ func (e *entry) closeSpare(now time.Time) {
 	}
 	var spare *link
 	for _, l := range active {
-		if l.channels == 0 && now.Sub(l.used) >= spareAfter && (spare == nil || l.role == forStreams) {
+		if l.channels == 0 && now.Sub(l.used) >= spareAfter && !isNeeded(l, active) && (spare == nil || l.role == forStreams) {
 			spare = l
 		}
 	}
@@ -246,5 +246,18 @@ func (e *entry) closeSpare(now time.Time) {
 	}
 	if spare != nil {
 		e.startDrain(spare)
+		clear(e.lacks[:]) // nothing has lacked for long
 	}
+}
+
+// isNeeded tells whether growth would want an idle connection back: the others
+// of its role have all that they take with ease.
+func isNeeded(l *link, active []*link) bool {
+	others := slices.DeleteFunc(withRole(active, l.role), func(o *link) bool { return o == l })
+	if len(others) == 0 {
+		return false
+	}
+	isEasy := func(o *link) bool { return o.channels < o.easy() }
+	isCalm := func(o *link) bool { return o.quiet <= quietLimit }
+	return !slices.ContainsFunc(others, isEasy) || l.role == forRequests && !slices.ContainsFunc(others, isCalm)
 }

@@ -265,11 +265,18 @@ func TestCloseSpare(t *testing.T) {
 		{"the least number", 2, []*link{idle(forRequests, 0), idle(forStreams, 0)}, -1},
 		{"of two without channels", 1, []*link{idle(forRequests, 0), idle(forStreams, 0)}, 1},
 		{"one that was used just now", 1, []*link{member(forRequests, 0, 0), member(forStreams, 0, 0)}, -1},
+		{"one that would be missed", 1, []*link{member(forRequests, 1, 0), member(forStreams, easyChannels, 0), idle(forStreams, 0)}, -1},
+		{"one that would be missed by requests", 1, []*link{member(forRequests, 80, quietLimit+1), idle(forRequests, 0)}, -1},
+		{"one beside one with room", 1, []*link{member(forStreams, easyChannels, 0), member(forStreams, 1, 0), idle(forStreams, 0)}, 2},
 		{"one with a channel", 1, []*link{member(forRequests, 0, 0), idle(forStreams, 1)}, -1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := crew(c.min, 8, c.links...)
+			e.lacks[forStreams] = true // once
 			e.closeSpare(time.Now())
+			if r, why := e.growth(); c.want >= 0 && r != undecided {
+				t.Errorf("it would be back at once: %s", why)
+			}
 			for i, l := range c.links {
 				if l.isDraining() != (i == c.want) {
 					t.Errorf("connection %d drains: %v", i, l.isDraining())
