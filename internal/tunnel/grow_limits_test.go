@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"errors"
 	"io"
 	"slices"
 	"testing"
@@ -143,5 +144,37 @@ func TestIdleBursts(t *testing.T) {
 	}
 	if n := b.bastion.Stats().Logins; n != 2 {
 		t.Errorf("%d logins", n)
+	}
+}
+
+// TestGrowthKeepsFailing: a bastion that lets no second connection in is not
+// asked as often as one without which nothing works, and no stream waits for
+// the outcome each time.
+func TestGrowthKeepsFailing(t *testing.T) {
+	t.Parallel()
+	e := crew(1, 8, member(forRequests, 1, 0))
+	e.failures = failureLog{}
+	for range 20 {
+		e.connectFailed(errors.New("no route to host"), time.Now(), "")
+	}
+	if d := time.Until(e.retryAt); d < 2*networkCap {
+		t.Errorf("the next attempt is in %s", d)
+	}
+	e.gate.succeeded(e.key) // in place of waiting: the next one is due
+	l, err := e.place(&wish{class: Stream})
+	if l == nil || err != nil || !e.lacks[forStreams] {
+		t.Errorf("a stream got %v, %v; it lacks %v", l, err, e.lacks)
+	}
+
+	// Lost ones of several are no different; the last is.
+	for range 20 {
+		e.gate.lost(e.key, 0, e.set, true)
+	}
+	if due, _ := e.gate.due(e.key, false); time.Until(due) < 2*networkCap {
+		t.Errorf("the next attempt is in %s", time.Until(due))
+	}
+	e.gate.lost(e.key, 0, e.set, false)
+	if due, _ := e.gate.due(e.key, false); time.Until(due) > networkCap {
+		t.Errorf("without a connection the next attempt is in %s", time.Until(due))
 	}
 }

@@ -194,7 +194,7 @@ func (e *entry) place(w *wish) (*link, error) {
 		if l := e.lend(forStreams, maxChannels); l != nil {
 			return l, nil
 		}
-	case !grows || w.isTimeUp():
+	case !grows || e.stunted || w.isTimeUp():
 		return best(room, w.class), nil
 	default:
 		w.startTimer()

@@ -118,7 +118,7 @@ func TestPlace(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			e := crew(1, c.max, c.links...)
 			if c.failed {
-				e.gate.failed(e.key, errors.New("no route to host"), time.Now(), "", e.set)
+				e.gate.failed(e.key, errors.New("no route to host"), time.Now(), "", e.set, true)
 			}
 			l, err := e.place(&wish{class: c.class})
 			switch _, isFull := errors.AsType[*FullError](err); {

@@ -43,7 +43,7 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 	}
 	e.lostAt = time.Time{}
 	e.links = append(e.links, l)
-	e.failed, e.asked = nil, false
+	e.failed, e.asked, e.stunted = nil, false, false
 	clear(e.lacks[:])
 	if old != nil {
 		e.startDrain(old)
@@ -172,7 +172,7 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 			e.lostAt = time.Now()
 		}
 		if !l.retired && (!unused || last) { // one that was not needed is no loss
-			e.gate.lost(e.key, l.wire.now(), e.set)
+			e.gate.lost(e.key, l.wire.now(), e.set, !last)
 		}
 		e.broadcast()
 		e.nudge()
