@@ -187,7 +187,7 @@ func (e *entry) lend(to role, most int) *link {
 	case to == forStreams:
 		e.setAside(l)
 	default:
-		l.role = to
+		l.role, l.generation = to, e.generation
 	}
 	return l
 }

@@ -178,3 +178,24 @@ func TestGrowthKeepsFailing(t *testing.T) {
 		t.Errorf("without a connection the next attempt is in %s", time.Until(due))
 	}
 }
+
+// TestLentIsNew: the requests on a connection that was for streams have come
+// after the takeovers before, and nothing that is left of those waits for them.
+func TestLentIsNew(t *testing.T) {
+	t.Parallel()
+	aside, idle := member(forStreams, 1, 80), member(forStreams, 0, 0)
+	aside.requests = 1
+	e := crew(1, 3, member(forRequests, easyChannels, 0), aside, idle)
+	e.newGeneration()
+	drained := e.drained(e.currentGeneration())
+	l, err := e.pick(t.Context(), Request, false)
+	if l != idle || err != nil || l.role != forRequests {
+		t.Fatalf("placed on %+v, %v", l, err)
+	}
+	e.channelEnded(aside, Request)
+	select {
+	case <-drained:
+	default:
+		t.Error("not drained")
+	}
+}
