@@ -246,7 +246,8 @@ func (e *entry) closeSpare(now time.Time) {
 	}
 	if spare != nil {
 		e.startDrain(spare)
-		clear(e.lacks[:]) // nothing has lacked for long
+		clear(e.lacks[:]) // but for what waits, nothing has lacked for long
+		e.broadcast()
 	}
 }
 

@@ -199,3 +199,33 @@ func TestLentIsNew(t *testing.T) {
 		t.Error("not drained")
 	}
 }
+
+// TestSpareGoesBesideWaiter: a stream that waits for a connection of its own
+// still gets one when a spare one goes meanwhile.
+func TestSpareGoesBesideWaiter(t *testing.T) {
+	t.Parallel()
+	spare := member(forRequests, 0, 0)
+	spare.used = time.Now().Add(-2 * spareAfter)
+	e := crew(1, 8, member(forRequests, 1, 0), spare)
+	e.running = true // in place of maintain
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = e.pick(t.Context(), Stream, false)
+	}()
+	lacking := func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.lacks[forStreams]
+	}
+	sshtest.Eventually(t, streamPatience/2, "the stream to wait", lacking)
+	e.mu.Lock()
+	e.closeSpare(time.Now())
+	e.mu.Unlock()
+	if !spare.isDraining() {
+		t.Error("the spare one has stayed")
+	}
+	sshtest.Eventually(t, streamPatience/2, "the stream to ask again", lacking)
+	spare.drainTimer.Stop()
+	<-ended
+}
