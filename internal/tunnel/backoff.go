@@ -83,6 +83,15 @@ func backoff(class failureClass, n int, set Settings) time.Duration {
 	return jitter(min(delay, most))
 }
 
+// patience returns the class whose delays are right after a failure: there is no
+// hurry where other connections serve.
+func patience(class failureClass, served bool) failureClass {
+	if served {
+		return max(class, classProtocol)
+	}
+	return class
+}
+
 // jitter keeps many tunnels from knocking at the same moment.
 func jitter(d time.Duration) time.Duration {
 	return d - time.Duration(rand.Float64()*float64(d)/4) //nolint:gosec // no secret

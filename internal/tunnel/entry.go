@@ -56,6 +56,8 @@ type entry struct {
 	// lacks tells, by role, that a channel has found no connection of its own
 	// with room.
 	lacks [forStreams + 1]bool
+	// stunted tells that the last attempt to get one more connection has failed.
+	stunted bool
 	// spareSince is since when there have been more connections for requests
 	// than are needed.
 	spareSince time.Time

@@ -98,8 +98,8 @@ func (g *gate) record(key string) *failures {
 }
 
 // failed records a failed attempt and returns how many there were in a row and
-// the delay before the next.
-func (g *gate) failed(key string, err error, started time.Time, stamp string, set Settings) (int, time.Duration) {
+// the delay before the next, given whether other connections serve.
+func (g *gate) failed(key string, err error, started time.Time, stamp string, set Settings, served bool) (int, time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := g.record(key)
@@ -109,7 +109,7 @@ func (g *gate) failed(key string, err error, started time.Time, stamp string, se
 	}
 	f.n++
 	f.class, f.err, f.started, f.stamp = class, err, started, stamp
-	delay := backoff(class, f.n, set)
+	delay := backoff(patience(class, served), f.n, set)
 	f.next = time.Now().Add(delay)
 	return f.n, delay
 }
@@ -125,8 +125,8 @@ func (g *gate) succeeded(key string) {
 }
 
 // lost records that a tunnel's connection was lost after it had lasted for a
-// time, and sets when the next attempt is due.
-func (g *gate) lost(key string, lasted time.Duration, set Settings) {
+// time, and sets when the next attempt is due, given whether others serve.
+func (g *gate) lost(key string, lasted time.Duration, set Settings, served bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := g.record(key)
@@ -142,7 +142,7 @@ func (g *gate) lost(key string, lasted time.Duration, set Settings) {
 	}
 	f.n++
 	f.class, f.started = classNetwork, now.Add(-lasted)
-	f.next = now.Add(backoff(classNetwork, f.n, set))
+	f.next = now.Add(backoff(patience(classNetwork, served), f.n, set))
 }
 
 // lastError returns the failure that a tunnel's next attempt waits for, or nil.

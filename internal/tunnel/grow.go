@@ -65,7 +65,9 @@ func (e *entry) growth() (r role, why string) {
 		return forRequests, "requests beside streams"
 	case len(requests) > 0 && !slices.ContainsFunc(requests, func(l *link) bool { return !l.isQuiet() }):
 		return forRequests, "many quiet channels"
-	case len(requests) > 0 && !slices.ContainsFunc(requests, func(l *link) bool { return l.channels < l.easy() }):
+	case n < e.set.MaxConnections-1 && len(requests) > 0 && !slices.ContainsFunc(requests, func(l *link) bool { return l.channels < l.easy() }):
+		// Not the last: they may turn out to be streams, and then there must be
+		// one that is free of them; or there may be need for one for streams.
 		return forRequests, "many requests"
 	case len(streams) >= e.set.MaxConnections-1:
 		return undecided, "" // one stays free of streams
@@ -117,8 +119,12 @@ func (e *entry) tend(l *link) {
 			l.quiet++
 		}
 	}
+	if l.limit < maxChannels && now.Sub(l.filled) >= filledFor {
+		e.forgetLimit(l)
+	}
 	e.shedIdle(l, now)
 	e.rebalance()
+	e.drainSurplus()
 	e.closeSpare(now)
 	e.nudge()
 }
@@ -156,10 +162,13 @@ func (e *entry) rebalance() {
 			e.setAside(l)
 			return // one at a time
 		}
-		// There can be no more: the two change places.
-		if i := slices.IndexFunc(streams, calmer); i >= 0 && len(active) >= e.set.MaxConnections {
-			o := slices.MinFunc(streams, func(a, b *link) int { return a.quiet - b.quiet })
-			o.role = forRequests
+		// There can be no more, or one is hardly used, as after a burst of
+		// requests whose channels now lie idle in pools: the two change places.
+		others := slices.DeleteFunc(streams, func(o *link) bool {
+			return !calmer(o) || len(active) < e.set.MaxConnections && o.channels >= fewChannels
+		})
+		if len(others) > 0 {
+			slices.MinFunc(others, func(a, b *link) int { return a.quiet - b.quiet }).role = forRequests
 			e.setAside(l)
 			return
 		}
@@ -183,21 +192,45 @@ func (e *entry) newGeneration() {
 	}
 }
 
-// spareForStreams makes a connection for requests one for streams, if there are
-// as many as there may be, and another one for requests. It returns nil if
-// there is none. The caller holds mu.
-func (e *entry) spareForStreams() *link {
+// lend gives the connections of a role one of those of the other that has fewer
+// channels than most, if there are as many as there may be and one stays. It
+// returns nil if there is none. The caller holds mu.
+func (e *entry) lend(to role, most int) *link {
 	active := e.active()
-	requests := withRole(active, forRequests)
-	if len(active) < e.set.MaxConnections || len(requests) < 2 {
+	from := withRole(active, forRequests+forStreams-to)
+	if len(active) < e.set.MaxConnections || len(from) < 2 {
 		return nil
 	}
-	l := slices.MaxFunc(requests, func(a, b *link) int { return a.quiet - b.quiet })
-	if l.channels >= l.limit {
+	l := slices.MinFunc(from, func(a, b *link) int { return a.channels - b.channels })
+	switch {
+	case l.channels >= min(most, l.limit):
 		return nil
+	case to == forStreams:
+		e.setAside(l)
+	default:
+		l.role, l.generation = to, e.generation
 	}
-	e.setAside(l)
 	return l
+}
+
+// drainSurplus lets connections end with their channels that are more than the
+// settings allow for, which may have changed. The caller holds mu.
+func (e *entry) drainSurplus() {
+	for {
+		active := e.active()
+		requests, streams := withRole(active, forRequests), withRole(active, forStreams)
+		switch {
+		case len(streams) > max(1, e.set.MaxConnections-1): // one stays free of streams
+			active = streams
+		case len(active) <= e.set.MaxConnections:
+			return
+		case len(requests) > 1:
+			active = requests
+		}
+		e.startDrain(slices.MinFunc(active, func(a, b *link) int { return a.channels - b.channels }))
+		e.newGeneration()
+		e.broadcast() // for what the bastion listens on
+	}
 }
 
 // closeSpare lets a connection go that is not needed, of those above the least
@@ -211,7 +244,7 @@ func (e *entry) closeSpare(now time.Time) {
 	}
 	var spare *link
 	for _, l := range active {
-		if l.channels == 0 && now.Sub(l.used) >= spareAfter && (spare == nil || l.role == forStreams) {
+		if l.channels == 0 && now.Sub(l.used) >= spareAfter && !isNeeded(l, active) && (spare == nil || l.role == forStreams) {
 			spare = l
 		}
 	}
@@ -234,5 +267,19 @@ func (e *entry) closeSpare(now time.Time) {
 	}
 	if spare != nil {
 		e.startDrain(spare)
+		clear(e.lacks[:]) // but for what waits, nothing has lacked for long
+		e.broadcast()
 	}
+}
+
+// isNeeded tells whether growth would want an idle connection back: the others
+// of its role have all that they take with ease.
+func isNeeded(l *link, active []*link) bool {
+	others := slices.DeleteFunc(withRole(active, l.role), func(o *link) bool { return o == l })
+	if len(others) == 0 {
+		return false
+	}
+	isEasy := func(o *link) bool { return o.channels < o.easy() }
+	isCalm := func(o *link) bool { return o.quiet <= quietLimit }
+	return !slices.ContainsFunc(others, isEasy) || l.role == forRequests && !slices.ContainsFunc(others, isCalm)
 }

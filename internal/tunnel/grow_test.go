@@ -134,7 +134,7 @@ func TestManyStreams(t *testing.T) {
 	// Full is told at once and in plain words, and ends when there is room.
 	b.entry.mu.Lock()
 	for _, l := range links {
-		l.limit = l.channels
+		l.limit, l.filled = l.channels, time.Now()
 	}
 	b.entry.mu.Unlock()
 	_, err := b.Dial(t.Context(), Target{Network: "tcp", Address: addr, Class: Stream})

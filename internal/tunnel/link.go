@@ -38,8 +38,9 @@ type link struct {
 	// channels counts the open channels and those being opened, requests those
 	// of them that are for requests.
 	channels, requests int
-	// limit is how many channels it takes.
-	limit int
+	// limit is how many channels it takes; if less than any, since filled.
+	limit  int
+	filled time.Time
 	// conns are the open channels. quiet counts those without traffic; tend
 	// keeps it.
 	conns map[*Conn]*activity

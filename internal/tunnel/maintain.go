@@ -104,11 +104,13 @@ func (e *entry) connected(l *link, took time.Duration) {
 
 // connectFailed records why an attempt failed and when the next one is due.
 func (e *entry) connectFailed(err error, start time.Time, stamp string) {
-	set := e.settings()
+	e.mu.Lock()
+	set, served := e.set, len(e.active()) > 0
+	e.mu.Unlock()
 	if e.ctx.Err() != nil {
 		return
 	}
-	n, delay := e.gate.failed(e.key, err, start, stamp, set)
+	n, delay := e.gate.failed(e.key, err, start, stamp, set, served)
 	e.failures.write(e.log(), err, n, delay) // before the requests that fail for it
 
 	e.mu.Lock()
@@ -119,6 +121,7 @@ func (e *entry) connectFailed(err error, start time.Time, stamp string) {
 	clear(e.lacks[:])
 	if len(e.active()) > 0 {
 		e.failed = nil // one more, or a replacement; there are others that serve
+		e.stunted = true
 	}
 	e.broadcast()
 }

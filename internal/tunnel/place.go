@@ -15,6 +15,10 @@ const (
 	maxChannels = 900
 	// fewChannels is how many it takes at least.
 	fewChannels = 16
+	// filledFor is how long it takes no more than it had when the bastion
+	// refused one: that may have had another reason, which is over. To find out
+	// that it had not costs one open that is made again elsewhere.
+	filledFor = 5 * time.Minute
 	// streamPatience is how long a stream waits for the first connection for
 	// streams before it shares that of the requests.
 	streamPatience = time.Second
@@ -169,20 +173,28 @@ func (e *entry) place(w *wish) (*link, error) {
 	if !own {
 		e.lacks[want] = true // growth looks at it
 	}
-	grows := len(active) < e.set.MaxConnections && e.mayConnect()
+	// One stays free of streams, so that the last is not for them.
+	last := want == forStreams && len(withRole(active, forStreams)) >= e.set.MaxConnections-1
+	grows := len(active) < e.set.MaxConnections && !last && e.mayConnect()
 	switch {
 	case len(room) == 0:
 	case own, want == forRequests:
 		// A request goes to a connection for streams rather than wait.
-		return best(room, w.class), nil
+		l := best(room, w.class)
+		if l.role == want && l.channels >= l.easy() {
+			if other := e.lend(want, fewChannels); other != nil && other != w.not {
+				return other, nil
+			}
+		}
+		return l, nil
 	case e.set.MaxConnections == 1:
 		return best(room, w.class), nil
 	case has(active, want) && w.not == nil:
 		// Those for streams are full, and one for requests stays free of them.
-		if l := e.spareForStreams(); l != nil {
+		if l := e.lend(forStreams, maxChannels); l != nil {
 			return l, nil
 		}
-	case !grows || w.isTimeUp():
+	case !grows || e.stunted || w.isTimeUp():
 		return best(room, w.class), nil
 	default:
 		w.startTimer()
@@ -247,6 +259,9 @@ func (e *entry) channelEnded(l *link, class Class) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l.channels--
+	if l.channels == l.limit-1 {
+		e.broadcast() // there is room again
+	}
 	if class == Request {
 		l.requests--
 		e.tellDrained()
@@ -281,7 +296,7 @@ func (e *entry) fill(l *link) bool {
 	if l.channels < fewChannels {
 		return false
 	}
-	l.limit = l.channels
+	l.limit, l.filled = l.channels, time.Now()
 	return true
 }
 
@@ -289,6 +304,11 @@ func (e *entry) fill(l *link) bool {
 func (e *entry) unfill(l *link) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.forgetLimit(l)
+}
+
+// forgetLimit has a link take as many channels as any. The caller holds mu.
+func (e *entry) forgetLimit(l *link) {
 	l.limit = maxChannels
 	e.broadcast()
 }

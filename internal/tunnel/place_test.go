@@ -99,6 +99,10 @@ func TestPlace(t *testing.T) {
 			links: []*link{member(forRequests, 0, 0), member(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
 		},
 		{
+			name: "or the one to come is for requests", max: 2,
+			links: []*link{member(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
+		},
+		{
 			name: "or none can be had", max: 8, failed: true,
 			links: []*link{member(forRequests, 0, 0), member(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
 		},
@@ -114,7 +118,7 @@ func TestPlace(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			e := crew(1, c.max, c.links...)
 			if c.failed {
-				e.gate.failed(e.key, errors.New("no route to host"), time.Now(), "", e.set)
+				e.gate.failed(e.key, errors.New("no route to host"), time.Now(), "", e.set, true)
 			}
 			l, err := e.place(&wish{class: c.class})
 			switch _, isFull := errors.AsType[*FullError](err); {
@@ -167,6 +171,9 @@ func TestGrowth(t *testing.T) {
 		{"many quiet ones", 1, 8, []*link{member(forRequests, 80, quietLimit+1)}, undecided, forRequests},
 		{"another has fewer", 1, 8, []*link{member(forRequests, 80, quietLimit+1), member(forRequests, 80, quietLimit)}, undecided, undecided},
 		{"many requests", 1, 8, []*link{member(forRequests, easy, 0)}, undecided, forRequests},
+		{"the last is not for busy ones", 1, 2, []*link{member(forRequests, easy, 0)}, undecided, undecided},
+		{"but for a first stream", 1, 2, []*link{member(forRequests, easy, 0)}, forStreams, forStreams},
+		{"or away from quiet ones", 1, 2, []*link{member(forRequests, easy, quietLimit+1)}, undecided, forRequests},
 		{"many streams", 1, 8, []*link{member(forStreams, easy, 0)}, undecided, forStreams},
 		{"streams leave one to requests", 1, 2, []*link{member(forStreams, easy, 0)}, undecided, undecided},
 		{"which comes when they do", 1, 2, []*link{member(forStreams, easy, 0)}, forRequests, forRequests},
@@ -196,8 +203,9 @@ func TestRebalance(t *testing.T) {
 		{"alone", 8, []*link{member(forRequests, 80, 80)}, []role{forRequests}},
 		{"beside a calm one", 8, []*link{member(forRequests, 80, 80), member(forRequests, 0, 0)}, []role{forStreams, forRequests}},
 		{"beside one like it", 8, []*link{member(forRequests, 80, 80), member(forRequests, 80, 70)}, []role{forRequests, forRequests}},
-		{"with room to grow", 3, []*link{member(forRequests, 80, 80), member(forStreams, 1, 0)}, []role{forRequests, forStreams}},
-		{"with none", 2, []*link{member(forRequests, 80, 80), member(forStreams, 1, 0)}, []role{forStreams, forRequests}},
+		{"with room to grow", 3, []*link{member(forRequests, 80, 80), member(forStreams, fewChannels, 0)}, []role{forRequests, forStreams}},
+		{"beside one for hardly a stream", 3, []*link{member(forRequests, 80, 80), member(forStreams, 1, 0)}, []role{forStreams, forRequests}},
+		{"with none", 2, []*link{member(forRequests, 80, 80), member(forStreams, fewChannels, 0)}, []role{forStreams, forRequests}},
 		{"with none and no better", 2, []*link{member(forRequests, 80, 80), member(forStreams, 60, 41)}, []role{forRequests, forStreams}},
 		{"with one alone", 1, []*link{member(forRequests, 80, 80)}, []role{forRequests}},
 	} {
@@ -257,11 +265,18 @@ func TestCloseSpare(t *testing.T) {
 		{"the least number", 2, []*link{idle(forRequests, 0), idle(forStreams, 0)}, -1},
 		{"of two without channels", 1, []*link{idle(forRequests, 0), idle(forStreams, 0)}, 1},
 		{"one that was used just now", 1, []*link{member(forRequests, 0, 0), member(forStreams, 0, 0)}, -1},
+		{"one that would be missed", 1, []*link{member(forRequests, 1, 0), member(forStreams, easyChannels, 0), idle(forStreams, 0)}, -1},
+		{"one that would be missed by requests", 1, []*link{member(forRequests, 80, quietLimit+1), idle(forRequests, 0)}, -1},
+		{"one beside one with room", 1, []*link{member(forStreams, easyChannels, 0), member(forStreams, 1, 0), idle(forStreams, 0)}, 2},
 		{"one with a channel", 1, []*link{member(forRequests, 0, 0), idle(forStreams, 1)}, -1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := crew(c.min, 8, c.links...)
+			e.lacks[forStreams] = true // once
 			e.closeSpare(time.Now())
+			if r, why := e.growth(); c.want >= 0 && r != undecided {
+				t.Errorf("it would be back at once: %s", why)
+			}
 			for i, l := range c.links {
 				if l.isDraining() != (i == c.want) {
 					t.Errorf("connection %d drains: %v", i, l.isDraining())
@@ -285,5 +300,60 @@ func TestCloseSpare(t *testing.T) {
 	}
 	if few[0].role != forRequests || few[1].role != forStreams {
 		t.Errorf("roles %d and %d", few[0].role, few[1].role)
+	}
+}
+
+// TestPlaceFreed: who waits for one more connection takes a place that becomes
+// free meanwhile.
+func TestPlaceFreed(t *testing.T) {
+	t.Parallel()
+	l := member(forRequests, maxChannels, 0)
+	e := crew(1, 8, l)
+	e.running = true // an attempt to connect, which goes on and on
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	type placed struct {
+		l   *link
+		err error
+	}
+	done := make(chan placed, 1)
+	go func() {
+		got, err := e.pick(ctx, Request, false)
+		done <- placed{got, err}
+	}()
+	select {
+	case p := <-done:
+		t.Fatalf("placed on %+v, %v", p.l, p.err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	e.channelEnded(l, Request)
+	if p := <-done; p.l != l || p.err != nil || ctx.Err() != nil {
+		t.Errorf("got %+v, %v, at the end of the time: %v", p.l, p.err, ctx.Err() != nil)
+	}
+}
+
+// TestFillEnds: how many channels a connection takes is learned anew, for what
+// it was learned from may have been something else.
+func TestFillEnds(t *testing.T) {
+	t.Parallel()
+	l := member(forRequests, fewChannels, 0)
+	e := crew(1, 8, l)
+	if !e.fill(l) {
+		t.Fatal("not filled")
+	}
+	e.tend(l)
+	if l.limit != fewChannels {
+		t.Fatalf("it takes %d channels", l.limit)
+	}
+	changed := e.changed
+	l.filled = l.filled.Add(-filledFor)
+	e.tend(l)
+	if l.limit != maxChannels {
+		t.Errorf("it takes %d channels", l.limit)
+	}
+	select {
+	case <-changed:
+	default:
+		t.Error("nobody was told")
 	}
 }

@@ -43,7 +43,7 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 	}
 	e.lostAt = time.Time{}
 	e.links = append(e.links, l)
-	e.failed, e.asked = nil, false
+	e.failed, e.asked, e.stunted = nil, false, false
 	clear(e.lacks[:])
 	if old != nil {
 		e.startDrain(old)
@@ -149,8 +149,8 @@ func (e *entry) logLost(l *link, cause error) {
 	}
 }
 
-// takeOut is the part of lost that is done under mu. It tells whether the entry
-// waits for a dial from now on.
+// takeOut is the part of lost that is done under mu. It tells whether, from now
+// on, the entry makes up for a connection only when there are dials for it.
 func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -160,18 +160,19 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 	}
 	e.tellDrained()
 	if !l.isDraining() {
-		unused := l.unused(cause)
-		if len(e.active()) == 0 {
-			if unused {
-				e.unused++
-			} else {
-				e.unused = 0
-			}
+		unused, last := l.unused(cause), len(e.active()) == 0
+		switch {
+		case unused:
+			e.unused++
 			onDemand = e.unused == unusedLimit
+		case last:
+			e.unused = 0
+		}
+		if last {
 			e.lostAt = time.Now()
 		}
-		if !l.retired && (!unused || len(e.active()) == 0) { // one that was not needed is no loss
-			e.gate.lost(e.key, l.wire.now(), e.set)
+		if !l.retired && (!unused || last) { // one that was not needed is no loss
+			e.gate.lost(e.key, l.wire.now(), e.set, !last)
 		}
 		e.broadcast()
 		e.nudge()
@@ -180,9 +181,9 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 	return onDemand
 }
 
-// unusedLimit is after how many connections in a row that the bastion closed
-// for want of channels (sshd_config's UnusedConnectionTimeout) the next one
-// waits for a dial.
+// unusedLimit is after how many connections that the bastion closed for want of
+// channels (sshd_config's UnusedConnectionTimeout) the next one waits for a dial,
+// or for more channels where there are others.
 const unusedLimit = 2
 
 // unused tells whether the bastion has ended the link for want of channels. The

@@ -1,0 +1,231 @@
+package tunnel
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// TestLeastNumberUnused: connections that the bastion closes for want of
+// channels are not made up for over and over.
+func TestLeastNumberUnused(t *testing.T) {
+	t.Parallel()
+	set := quick()
+	set.MinConnections = 2
+	b := newBench(t, set, nil)
+	c := openOf(t, b.Handle, Request, listen(t, echo))
+	roundTrip(t, c)
+	for n := range unusedLimit {
+		links := connections(t, b.Handle, 2)
+		l := links[slices.IndexFunc(links, func(l *link) bool { return l != c.link })]
+		b.entry.mu.Lock()
+		l.used = time.Now().Add(-2 * settled)
+		b.entry.mu.Unlock()
+		if logins := b.bastion.Stats().Logins; logins != n+2 {
+			t.Fatalf("%d logins, want %d", logins, n+2)
+		}
+		l.wire.die(io.EOF)
+		sshtest.Eventually(t, 5*time.Second, "the loss", func() bool {
+			b.entry.mu.Lock()
+			defer b.entry.mu.Unlock()
+			return !slices.Contains(b.entry.links, l)
+		})
+	}
+	time.Sleep(200 * time.Millisecond) // it would be back by now
+	connections(t, b.Handle, 1)
+	roundTrip(t, c)
+}
+
+// TestFewerConnections: settings that allow fewer connections than there are
+// have their way, and what goes on on the others goes on.
+func TestFewerConnections(t *testing.T) {
+	t.Parallel()
+	set := quick()
+	set.MinConnections = 5
+	b := newBench(t, set, nil)
+	addr := listen(t, echo)
+	connections(t, b.Handle, 5)
+	var conns []*Conn
+	for range 10 {
+		conns = append(conns, openOf(t, b.Handle, Request, addr), openOf(t, b.Handle, Stream, addr))
+	}
+	generation := b.Generation()
+	for _, most := range []int{3, 2, 1} {
+		set.MinConnections, set.MaxConnections = 1, most
+		open(t, b.cfg, set)
+		links := connections(t, b.Handle, most)
+		b.entry.mu.Lock()
+		if streams := len(withRole(links, forStreams)); most > 1 && streams != 1 {
+			t.Errorf("%d of %d connections are for streams", streams, most)
+		}
+		b.entry.mu.Unlock()
+		if g := b.Generation(); g == generation {
+			t.Error("the pools were not told")
+		}
+	}
+	drained := b.Drained(b.Generation())
+	for _, c := range conns {
+		roundTrip(t, c)
+		_ = c.Close()
+	}
+	within(t, 5*time.Second, "draining", func() { <-drained })
+	for _, class := range []Class{Request, Stream} {
+		roundTrip(t, openOf(t, b.Handle, class, addr))
+	}
+	if n := b.bastion.Stats().Logins; n != 5 {
+		t.Errorf("%d logins", n)
+	}
+}
+
+// TestLeastNumberShared: where all connections that there may be are there,
+// streams and requests get from each other those that are hardly used.
+func TestLeastNumberShared(t *testing.T) {
+	t.Parallel()
+	set := quick()
+	set.MinConnections, set.MaxConnections = 4, 4
+	b := newBench(t, set, nil)
+	addr := listen(t, echo)
+	connections(t, b.Handle, 4)
+	for _, class := range []Class{Stream, Request} {
+		var conns []*Conn
+		for range 2*easyChannels + 50 {
+			conns = append(conns, openOf(t, b.Handle, class, addr))
+		}
+		links := connections(t, b.Handle, 4)
+		b.entry.mu.Lock()
+		for _, l := range links {
+			if l.channels > easyChannels {
+				t.Errorf("class %d: %d channels on one connection", class, l.channels)
+			}
+		}
+		if n := len(withRole(links, 3-roleFor(class))); n == 0 {
+			t.Errorf("class %d has them all", class)
+		}
+		b.entry.mu.Unlock()
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		sshtest.Eventually(t, 10*time.Second, "their end", func() bool {
+			b.entry.mu.Lock()
+			defer b.entry.mu.Unlock()
+			return !slices.ContainsFunc(links, func(l *link) bool { return l.channels > 0 })
+		})
+	}
+}
+
+// TestIdleBursts: what bursts of requests leave idle in the pools of several
+// upstreams is quiet, too; it takes one more connection, not one each time.
+func TestIdleBursts(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, quick(), nil)
+	addr := listen(t, echo)
+	for range 4 {
+		generation := b.Generation()
+		var conns []*Conn
+		for range quietLimit + 1 {
+			conns = append(conns, openOf(t, b.Handle, Request, addr))
+		}
+		becomeQuiet(b.Handle, conns[0].link)
+		sshtest.Eventually(t, 5*time.Second, "the pools to be told", func() bool { return b.Generation() > generation })
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		l := conns[0].link
+		sshtest.Eventually(t, 5*time.Second, "the channels' end", func() bool {
+			b.entry.mu.Lock()
+			defer b.entry.mu.Unlock()
+			return l.channels == 0
+		})
+		b.entry.tend(l)
+	}
+	if n := b.bastion.Stats().Logins; n != 2 {
+		t.Errorf("%d logins", n)
+	}
+}
+
+// TestGrowthKeepsFailing: a bastion that lets no second connection in is not
+// asked as often as one without which nothing works, and no stream waits for
+// the outcome each time.
+func TestGrowthKeepsFailing(t *testing.T) {
+	t.Parallel()
+	e := crew(1, 8, member(forRequests, 1, 0))
+	e.failures = failureLog{}
+	for range 20 {
+		e.connectFailed(errors.New("no route to host"), time.Now(), "")
+	}
+	if d := time.Until(e.retryAt); d < 2*networkCap {
+		t.Errorf("the next attempt is in %s", d)
+	}
+	e.gate.succeeded(e.key) // in place of waiting: the next one is due
+	l, err := e.place(&wish{class: Stream})
+	if l == nil || err != nil || !e.lacks[forStreams] {
+		t.Errorf("a stream got %v, %v; it lacks %v", l, err, e.lacks)
+	}
+
+	// Lost ones of several are no different; the last is.
+	for range 20 {
+		e.gate.lost(e.key, 0, e.set, true)
+	}
+	if due, _ := e.gate.due(e.key, false); time.Until(due) < 2*networkCap {
+		t.Errorf("the next attempt is in %s", time.Until(due))
+	}
+	e.gate.lost(e.key, 0, e.set, false)
+	if due, _ := e.gate.due(e.key, false); time.Until(due) > networkCap {
+		t.Errorf("without a connection the next attempt is in %s", time.Until(due))
+	}
+}
+
+// TestLentIsNew: the requests on a connection that was for streams have come
+// after the takeovers before, and nothing that is left of those waits for them.
+func TestLentIsNew(t *testing.T) {
+	t.Parallel()
+	aside, idle := member(forStreams, 1, 80), member(forStreams, 0, 0)
+	aside.requests = 1
+	e := crew(1, 3, member(forRequests, easyChannels, 0), aside, idle)
+	e.newGeneration()
+	drained := e.drained(e.currentGeneration())
+	l, err := e.pick(t.Context(), Request, false)
+	if l != idle || err != nil || l.role != forRequests {
+		t.Fatalf("placed on %+v, %v", l, err)
+	}
+	e.channelEnded(aside, Request)
+	select {
+	case <-drained:
+	default:
+		t.Error("not drained")
+	}
+}
+
+// TestSpareGoesBesideWaiter: a stream that waits for a connection of its own
+// still gets one when a spare one goes meanwhile.
+func TestSpareGoesBesideWaiter(t *testing.T) {
+	t.Parallel()
+	spare := member(forRequests, 0, 0)
+	spare.used = time.Now().Add(-2 * spareAfter)
+	e := crew(1, 8, member(forRequests, 1, 0), spare)
+	e.running = true // in place of maintain
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = e.pick(t.Context(), Stream, false)
+	}()
+	lacking := func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.lacks[forStreams]
+	}
+	sshtest.Eventually(t, streamPatience/2, "the stream to wait", lacking)
+	e.mu.Lock()
+	e.closeSpare(time.Now())
+	e.mu.Unlock()
+	if !spare.isDraining() {
+		t.Error("the spare one has stayed")
+	}
+	sshtest.Eventually(t, streamPatience/2, "the stream to ask again", lacking)
+	spare.drainTimer.Stop()
+	<-ended
+}
