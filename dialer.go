@@ -24,7 +24,7 @@ type channel interface {
 type dialer interface {
 	Dial(ctx context.Context, target tunnel.Target) (channel, error)
 	Generation() uint64
-	Drained(gen uint64) <-chan struct{}
+	Moved(gen uint64) <-chan struct{}
 }
 
 // handleDialer is a tunnel's handle as a dialer.

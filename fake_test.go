@@ -29,7 +29,7 @@ type fakeTunnel struct {
 	targets []tunnel.Target
 	routes  map[string]string // from a target's address to one that can be dialed
 	err     error             // what dials fail with
-	drained map[uint64]chan struct{}
+	moved   chan struct{}
 }
 
 // Dial implements dialer.
@@ -59,21 +59,26 @@ func (f *fakeTunnel) Dial(ctx context.Context, target tunnel.Target) (channel, e
 // Generation implements dialer.
 func (f *fakeTunnel) Generation() uint64 { return f.generation.Load() }
 
-// Drained implements dialer.
-func (f *fakeTunnel) Drained(gen uint64) <-chan struct{} {
+// Moved implements dialer. It is never closed, for most tests have pools learn
+// of a generation by the next request; move closes it.
+func (f *fakeTunnel) Moved(uint64) <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.drainedLocked(gen)
+	if f.moved == nil {
+		f.moved = make(chan struct{})
+	}
+	return f.moved
 }
 
-func (f *fakeTunnel) drainedLocked(gen uint64) chan struct{} {
-	if f.drained == nil {
-		f.drained = make(map[uint64]chan struct{})
+// move begins a generation and says so.
+func (f *fakeTunnel) move() {
+	f.generation.Add(1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.moved != nil {
+		close(f.moved)
 	}
-	if f.drained[gen] == nil {
-		f.drained[gen] = make(chan struct{})
-	}
-	return f.drained[gen]
+	f.moved = nil
 }
 
 // fail makes dials fail; with nil they no longer do.

@@ -138,6 +138,7 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer) error {
 
 	t.tunnel = tun
 	t.pools = newGenerations(t.Transport, tun)
+	go t.pools.follow()
 	if handler != nil {
 		// Last, so that a configuration that is refused leaves the handler as
 		// it was: it then forgets its upstreams by these names.

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/net/http2"
 
@@ -50,21 +49,47 @@ func newGenerations(template *http.Transport, tun dialer) *generations {
 	return &generations{template: template, tunnel: tun, closing: make(chan struct{})}
 }
 
+// follow moves to each new generation when it comes, and not only with the next
+// request: what is idle must not keep an old connection. It returns on close.
+func (g *generations) follow() {
+	for {
+		number := uint64(0)
+		if newest := g.newest.Load(); newest != nil {
+			number = newest.number
+		}
+		select {
+		case <-g.tunnel.Moved(number):
+			g.current()
+		case <-g.closing:
+			return
+		}
+	}
+}
+
 // RoundTrip implements http.RoundTripper.
 func (g *generations) RoundTrip(req *http.Request) (*http.Response, error) {
-	current := g.current()
-	res, err := current.of(errandFrom(req.Context()).class).RoundTrip(req)
-	if current.retired.Load() {
+	return g.current().RoundTrip(req)
+}
+
+// RoundTrip implements http.RoundTripper.
+func (g *generation) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := g.of(errandFrom(req.Context()).class).RoundTrip(req)
+	if g.retired.Load() {
 		// The last to leave turns off the light: a request makes the transport
-		// keep its channel for a next one, which will not come. From now on the
-		// channel is closed even if the body ends later.
-		current.closeIdle()
+		// keep its channel for a next one, which will not come.
+		g.closeIdle()
 	}
 	if err == nil && res.ProtoMajor == 2 {
-		// Not so with HTTP/2.
-		res.Body = &pooledBody{res.Body, current}
+		res.Body = &pooledBody{res.Body, g}
 	}
 	return res, err
+}
+
+// retire empties the pools. Channels in use are closed when they become idle:
+// http.Transport sees to that itself for HTTP/1, until the next request.
+func (g *generation) retire() {
+	g.retired.Store(true)
+	g.closeIdle()
 }
 
 // of returns the transport for a class.
@@ -116,8 +141,7 @@ func (g *generations) current() *generation {
 	fresh.retired.Store(g.closed)
 	g.newest.Store(fresh)
 	if old != nil {
-		old.retired.Store(true)
-		go g.shed(old, number)
+		old.retire()
 	}
 	return fresh
 }
@@ -154,41 +178,6 @@ func (g *generations) clone() *http.Transport {
 	return t
 }
 
-const (
-	// shedInterval is how often idle channels of an old generation are closed,
-	// at first. A takeover is to be over soon.
-	shedInterval = time.Second
-
-	// shedEvery is how often later, after shedFast times: a stream may keep an
-	// old connection open for hours.
-	shedEvery = 10 * time.Second
-	shedFast  = 60
-)
-
-// shed closes the idle channels of old, over and over since those that late
-// requests have used become idle. It returns when all channels older than
-// generation number are closed, or on close.
-func (g *generations) shed(old *generation, number uint64) {
-	ticker := time.NewTicker(shedInterval)
-	defer ticker.Stop()
-	drained := g.tunnel.Drained(number)
-	for n := 1; ; n++ {
-		old.closeIdle()
-		if n == shedFast {
-			ticker.Reset(shedEvery)
-		}
-		select {
-		case <-ticker.C:
-		case <-drained:
-			old.closeIdle()
-			return
-		case <-g.closing:
-			old.closeIdle()
-			return
-		}
-	}
-}
-
 // close closes idle channels, now and when requests end. It is idempotent and
 // does not wait. Requests may still be made.
 func (g *generations) close() {
@@ -199,7 +188,6 @@ func (g *generations) close() {
 		close(g.closing)
 	}
 	if newest := g.newest.Load(); newest != nil {
-		newest.retired.Store(true)
-		newest.closeIdle()
+		newest.retire()
 	}
 }

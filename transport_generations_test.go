@@ -1,6 +1,7 @@
 package sshtunnel
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
 	"net/http"
@@ -70,9 +71,9 @@ func TestGenerations(t *testing.T) {
 	}
 }
 
-// TestGenerationsEnd checks that what sheds an old generation ends with it, and
-// with the transport.
-func TestGenerationsEnd(t *testing.T) {
+// TestGenerationsFollow: what is idle is closed without another request, and
+// what sees to it ends with the transport.
+func TestGenerationsFollow(t *testing.T) {
 	running := goleak.IgnoreCurrent()
 	web, err := sshtest.ListenWeb(sshtest.WebOptions{})
 	if err != nil {
@@ -82,11 +83,12 @@ func TestGenerationsEnd(t *testing.T) {
 	tr := newTransport(t, tun, "")
 	for range 3 {
 		get(t, tr, request(t, "GET", "//"+web.Addr()+"/hello", nil))
-		tun.generation.Add(1)
+		if n := tun.open.Load(); n != 1 {
+			t.Fatalf("%d channels are open, want 1", n)
+		}
+		tun.move()
+		sshtest.Eventually(t, 5*time.Second, "the idle channel is closed", func() bool { return tun.open.Load() == 0 })
 	}
-	tun.mu.Lock()
-	close(tun.drainedLocked(1))
-	tun.mu.Unlock()
 	if err := tr.Cleanup(); err != nil {
 		t.Error(err)
 	}
@@ -123,14 +125,15 @@ func TestGenerationsOfBothClasses(t *testing.T) {
 		t.Errorf("dialed classes %v, want %v", got, want)
 	}
 
-	// Requests that had chosen the old generation and come late leave a channel
-	// there, which nothing but the passing of time takes away.
+	// Requests that had chosen the old generation, and come late, leave nothing
+	// behind.
 	for _, late := range []struct {
-		transport *http.Transport
-		req       *http.Request
-	}{{old.requests, page()}, {old.streams, events()}} {
+		class tunnel.Class
+		req   *http.Request
+	}{{tunnel.Request, page()}, {tunnel.Stream, events()}} {
 		late.req.URL.Scheme = "http"
-		res, err := late.transport.RoundTrip(late.req)
+		ctx := context.WithValue(late.req.Context(), errandKey{}, &errand{class: late.class})
+		res, err := old.RoundTrip(late.req.WithContext(ctx))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,6 @@ func TestEndOnDrainingLink(t *testing.T) {
 				defer h.entry.mu.Unlock()
 				return h.entry.only() != l
 			})
-			drained := h.Drained(h.Generation())
 			if err := c.CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
@@ -46,7 +45,7 @@ func TestEndOnDrainingLink(t *testing.T) {
 			if n, err := io.Copy(io.Discard, c); n != size || err != nil {
 				t.Errorf("read %d of %d bytes: %v", n, size, err)
 			}
-			within(t, 5*time.Second, "draining", func() { <-drained })
+			waitGone(t, h, l)
 		})
 	}
 }

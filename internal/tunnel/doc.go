@@ -11,7 +11,8 @@
 //	entry.go      entry: one tunnel's life, from the first handle to the last channel
 //	maintain.go   the goroutine that keeps an entry connected
 //	place.go      which connection a new channel opens on
-//	grow.go       how many connections there are, and for which channels
+//	grow.go       when there is need for one more, and for which channels
+//	balance.go    which channels the connections are for later on, and their end
 //	takeover.go   putting a connection into service; replacing, draining and losing one
 //	gate.go       one connect at a time per bastion, and its failures
 //	backoff.go    when to try again, by class of failure

@@ -63,8 +63,8 @@ type entry struct {
 	spareSince time.Time
 	// generation is that of the last takeover.
 	generation uint64
-	// drains wait for what is left of old generations.
-	drains []drainWaiter
+	// moved is closed, and replaced, when generation changes.
+	moved chan struct{}
 
 	// forwards are what the bastion is to listen on, while it is or shall be.
 	forwards map[remoteAddress]*forward
@@ -93,6 +93,7 @@ func newEntry(h, jump *Handle) *entry {
 		key: h.key, cfg: h.cfg, set: h.set, jump: jump,
 		wake:     make(chan struct{}, 1),
 		changed:  make(chan struct{}),
+		moved:    make(chan struct{}),
 		failures: failureLog{},
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())

@@ -157,12 +157,11 @@ func (h *Handle) hold() (e *entry, release func(), err error) {
 // Generation is a number that rises each time the channels of requests should
 // go to other connections than before: one was replaced, or is left to streams
 // from now on. Pools of channels opened in an older generation should let go of
-// their idle ones until Drained.
+// them as they become idle.
 func (h *Handle) Generation() uint64 { return h.entry.currentGeneration() }
 
-// Drained returns a channel that is closed once there is nothing to let go of
-// in generations older than gen.
-func (h *Handle) Drained(gen uint64) <-chan struct{} { return h.entry.drained(gen) }
+// Moved returns a channel that is closed once the generation is later than gen.
+func (h *Handle) Moved(gen uint64) <-chan struct{} { return h.entry.movedFrom(gen) }
 
 // withDefaults fills in the defaults that Settings documents.
 func (s Settings) withDefaults() Settings {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -98,6 +99,16 @@ func (e *entry) only() *link {
 		return active[0]
 	}
 	return nil
+}
+
+// waitGone waits until a connection has drained.
+func waitGone(t testing.TB, h *Handle, l *link) {
+	t.Helper()
+	sshtest.Eventually(t, 10*time.Second, "the end of a connection", func() bool {
+		h.entry.mu.Lock()
+		defer h.entry.mu.Unlock()
+		return !slices.Contains(h.entry.links, l)
+	})
 }
 
 // listen starts a loopback listener whose connections serve gets.

@@ -345,8 +345,8 @@ func TestRefusedWaitsForFiles(t *testing.T) {
 	})
 }
 
-// TestReplacement: a connection past its budget is replaced, its channels go
-// on, and a pool can tell when the old one is empty.
+// TestReplacement: a connection past its budget is replaced, pools are told, its
+// channels go on, and it ends with the last of them.
 func TestReplacement(t *testing.T) {
 	set := quick()
 	set.RekeyInterval = 300 * time.Millisecond
@@ -354,18 +354,18 @@ func TestReplacement(t *testing.T) {
 	addr := listen(t, echo)
 	old := dial(t, b.Handle, addr)
 	before := b.Generation()
-	sshtest.Eventually(t, 10*time.Second, "a replacement", func() bool { return b.Generation() > before })
-	gen := b.Generation()
-	drained := b.Drained(gen)
-	select {
-	case <-drained:
-		t.Fatal("drained with a channel open")
-	default:
+	within(t, 10*time.Second, "a replacement", func() { <-b.Moved(before) })
+	if gen := b.Generation(); gen <= before {
+		t.Errorf("generation %d after %d", gen, before)
 	}
+	<-b.Moved(before) // still
 	roundTrip(t, old)
 	roundTrip(t, dial(t, b.Handle, addr))
+	if old.link.wire.isDead() {
+		t.Fatal("the old connection has ended with a channel open")
+	}
 	_ = old.Close()
-	within(t, 5*time.Second, "draining", func() { <-drained })
+	waitGone(t, b.Handle, old.link)
 }
 
 // TestUnusedConnections: a bastion that closes connections without channels is

@@ -29,15 +29,12 @@ type link struct {
 
 	// The rest is guarded by entry.mu.
 
-	// generation is that of the link, see Handle.Generation.
-	generation uint64
 	// role is what the link is for.
 	role role
 	// replacing tells that a new connection is to take over from the link.
 	replacing bool
-	// channels counts the open channels and those being opened, requests those
-	// of them that are for requests.
-	channels, requests int
+	// channels counts the open channels and those being opened.
+	channels int
 	// limit is how many channels it takes; if less than any, since filled.
 	limit  int
 	filled time.Time

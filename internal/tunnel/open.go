@@ -98,7 +98,7 @@ func (a nameAddr) String() string { return string(a) }
 // open opens a channel. It counts as one of the link's channels already.
 func (l *link) open(ctx context.Context, r *openRequest) (*Conn, error) {
 	if err := l.opens.acquire(ctx, l, r.target.Address); err != nil {
-		l.entry.channelEnded(l, r.target.Class)
+		l.entry.channelEnded(l)
 		return nil, err
 	}
 	o := &opening{answer: make(chan openAnswer, 1)}
@@ -113,7 +113,7 @@ func (l *link) open(ctx context.Context, r *openRequest) (*Conn, error) {
 		gaveUp = &TimeoutError{Tunnel: l.entry.cfg.Name, Doing: fmt.Sprintf("opening channel to %q", r.target.Address), Cause: context.Cause(ctx)}
 	}
 	if o.abandon() {
-		l.entry.channelEnded(l, r.target.Class) // one that nobody waits for holds up no drain
+		l.entry.channelEnded(l) // one that nobody waits for holds up no drain
 		return nil, gaveUp
 	}
 	a := <-o.answer // it came in the same moment
@@ -162,7 +162,7 @@ func (o *opening) abandon() bool {
 func (l *link) runChannel(o *opening, r *openRequest) {
 	if l.wire.isDead() {
 		l.opens.release(r.target.Address)
-		l.finish(o, r, errLinkLost)
+		l.finish(o, errLinkLost)
 		return
 	}
 	l.beginWrite()
@@ -170,12 +170,12 @@ func (l *link) runChannel(o *opening, r *openRequest) {
 	l.endWrite()
 	l.opens.release(r.target.Address)
 	if err != nil {
-		l.finish(o, r, l.openError(r, err))
+		l.finish(o, l.openError(r, err))
 		return
 	}
 	c := newConn(l, ch, r.local, r.remote)
 	if o.deliver(openAnswer{conn: c}) {
-		l.serve(c, requests, r.target.Class)
+		l.serve(c, requests)
 		return
 	}
 	_ = c.Close()
@@ -183,16 +183,16 @@ func (l *link) runChannel(o *opening, r *openRequest) {
 }
 
 // finish ends an open that has failed.
-func (l *link) finish(o *opening, r *openRequest, err error) {
+func (l *link) finish(o *opening, err error) {
 	if o.deliver(openAnswer{err: err}) {
-		l.entry.channelEnded(l, r.target.Class)
+		l.entry.channelEnded(l)
 	}
 }
 
 // serve looks after an open channel. It returns when the channel has ended and
 // been read to its end or closed: until then the channel counts, so that no
 // drain cuts off what has arrived.
-func (l *link) serve(c *Conn, requests <-chan *ssh.Request, class Class) {
+func (l *link) serve(c *Conn, requests <-chan *ssh.Request) {
 	start := time.Now()
 	l.entry.channelOpened(l, c)
 	l.debugChannel("channel opened", c)
@@ -201,7 +201,7 @@ func (l *link) serve(c *Conn, requests <-chan *ssh.Request, class Class) {
 	case <-c.ended:
 	case <-c.closed:
 	}
-	l.entry.channelClosed(l, c, class)
+	l.entry.channelClosed(l, c)
 	read, written := c.Stats()
 	l.debugChannel("channel closed", c,
 		zap.Int64("read", read), zap.Int64("written", written), zap.Duration("duration", time.Since(start)))

@@ -242,9 +242,6 @@ func boolRank(last bool) int {
 // take counts one more channel of a class. The caller holds entry.mu.
 func (l *link) take(class Class) {
 	l.channels++
-	if class == Request {
-		l.requests++
-	}
 	if l.role == undecided && class != anyClass {
 		l.role = roleFor(class)
 	}
@@ -255,16 +252,12 @@ func (l *link) take(class Class) {
 func (l *link) easy() int { return min(easyChannels, l.limit) }
 
 // channelEnded takes a channel off the link's count.
-func (e *entry) channelEnded(l *link, class Class) {
+func (e *entry) channelEnded(l *link) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l.channels--
 	if l.channels == l.limit-1 {
 		e.broadcast() // there is room again
-	}
-	if class == Request {
-		l.requests--
-		e.tellDrained()
 	}
 	l.used = time.Now()
 	e.closeIfDrained(l)
@@ -320,9 +313,9 @@ func (e *entry) channelOpened(l *link, c *Conn) {
 	l.conns[c] = &activity{since: time.Now()}
 }
 
-func (e *entry) channelClosed(l *link, c *Conn, class Class) {
+func (e *entry) channelClosed(l *link, c *Conn) {
 	e.mu.Lock()
 	delete(l.conns, c)
 	e.mu.Unlock()
-	e.channelEnded(l, class)
+	e.channelEnded(l)
 }

@@ -14,7 +14,7 @@ func crew(lo, hi int, links ...*link) *entry {
 		key: "crew", cfg: Config{Name: "test"}, held: true,
 		set:     Settings{MinConnections: lo, MaxConnections: hi}.withDefaults(),
 		gate:    &gate{records: map[string]*failures{}},
-		changed: make(chan struct{}), wake: make(chan struct{}, 1),
+		changed: make(chan struct{}), moved: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
 	for _, l := range links {
@@ -212,39 +212,15 @@ func TestRebalance(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			e := crew(1, c.max, c.links...)
 			e.rebalance()
-			changed := false
 			for i, l := range c.links {
 				if l.role != c.want[i] {
 					t.Errorf("connection %d is for %d, want %d", i, l.role, c.want[i])
 				}
-				changed = changed || l.generation > 0
 			}
-			if moved := e.generation > 0; moved != changed || moved != (c.want[0] == forStreams) {
-				t.Errorf("generation %d; that of a connection for requests has changed: %v", e.generation, changed)
+			if moved := e.generation > 0; moved != (c.want[0] == forStreams) {
+				t.Errorf("generation %d", e.generation)
 			}
 		})
-	}
-}
-
-// TestDrainedOfRequests: a connection that was set aside is drained when its
-// requests' channels have ended, whatever streams it has.
-func TestDrainedOfRequests(t *testing.T) {
-	t.Parallel()
-	l := member(forRequests, 2, 80)
-	l.requests = 1
-	e := crew(1, 8, l, member(forRequests, 0, 0))
-	e.rebalance()
-	drained := e.drained(e.currentGeneration())
-	select {
-	case <-drained:
-		t.Fatal("drained, with a channel of a request left")
-	default:
-	}
-	e.channelEnded(l, Request)
-	select {
-	case <-drained:
-	default:
-		t.Error("not drained, though only a stream is left")
 	}
 }
 
@@ -326,7 +302,7 @@ func TestPlaceFreed(t *testing.T) {
 		t.Fatalf("placed on %+v, %v", p.l, p.err)
 	case <-time.After(50 * time.Millisecond):
 	}
-	e.channelEnded(l, Request)
+	e.channelEnded(l)
 	if p := <-done; p.l != l || p.err != nil || ctx.Err() != nil {
 		t.Errorf("got %+v, %v, at the end of the time: %v", p.l, p.err, ctx.Err() != nil)
 	}

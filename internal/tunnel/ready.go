@@ -23,7 +23,7 @@ func (h *Handle) Connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.channelEnded(l, anyClass) // the place for a channel that pick has counted
+	e.channelEnded(l) // the place for a channel that pick has counted
 	return nil
 }
 

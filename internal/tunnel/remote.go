@@ -215,7 +215,7 @@ func (f *forward) ask(l *link) {
 		e.mu.Lock()
 		f.on = nil
 		e.mu.Unlock()
-		e.channelEnded(l, Stream)
+		e.channelEnded(l)
 		f.refused()
 	}
 }
@@ -265,7 +265,7 @@ func (f *forward) leave(l *link, live bool) {
 	e.mu.Lock()
 	f.on = nil
 	e.mu.Unlock()
-	time.AfterFunc(forwardGrace, func() { e.channelEnded(l, Stream) })
+	time.AfterFunc(forwardGrace, func() { e.channelEnded(l) })
 }
 
 // wantedOn returns the connection that the forward belongs on: the one where it

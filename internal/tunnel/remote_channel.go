@@ -120,23 +120,23 @@ func (e *entry) forwardAt(a remoteAddress) *forward {
 // refuse tells the bastion, and so the peer, that nobody takes the connection.
 func (in *inbound) refuse() {
 	_ = in.open.Reject(ssh.ResourceShortage, "nobody accepts it") // fails only if the link is dead
-	in.link.entry.channelEnded(in.link, Stream)
+	in.link.entry.channelEnded(in.link)
 }
 
 // accept opens the channel. It returns nil if the link has died.
 func (in *inbound) accept() *Conn {
 	l := in.link
 	if l.wire.isDead() {
-		l.entry.channelEnded(l, Stream)
+		l.entry.channelEnded(l)
 		return nil
 	}
 	ch, requests, err := in.open.Accept()
 	if err != nil {
-		l.entry.channelEnded(l, Stream)
+		l.entry.channelEnded(l)
 		return nil
 	}
 	c := newConn(l, ch, in.local, in.remote)
-	go l.serve(c, requests, Stream)
+	go l.serve(c, requests)
 	return c
 }
 

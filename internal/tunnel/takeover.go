@@ -49,7 +49,6 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 		e.startDrain(old)
 		e.newGeneration()
 	}
-	l.generation = e.generation
 	e.rebalance()
 	e.broadcast()
 	e.nudge()
@@ -158,7 +157,6 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 	if l.drainTimer != nil {
 		l.drainTimer.Stop()
 	}
-	e.tellDrained()
 	if !l.isDraining() {
 		unused, last := l.unused(cause), len(e.active()) == 0
 		switch {
@@ -201,34 +199,22 @@ func (e *entry) currentGeneration() uint64 {
 	return e.generation
 }
 
-// drainWaiter waits for the channels older than a generation to end.
-type drainWaiter struct {
-	generation uint64
-	done       chan struct{}
+// newGeneration has pools of channels let go of those that they have. The caller
+// holds mu.
+func (e *entry) newGeneration() {
+	e.generation = generations.Add(1)
+	close(e.moved)
+	e.moved = make(chan struct{})
 }
 
-// drained returns a channel that is closed when nothing is left that pools of
-// channels older than generation should let go of: no draining connection, and
-// no channel of a request on one that was set aside for streams.
-func (e *entry) drained(generation uint64) <-chan struct{} {
+// movedFrom returns a channel that is closed once the generation is a later one.
+func (e *entry) movedFrom(generation uint64) <-chan struct{} {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	d := drainWaiter{generation, make(chan struct{})}
-	e.drains = append(e.drains, d)
-	e.tellDrained()
-	return d.done
-}
-
-// tellDrained tells the waiters for whom what they wait for has happened. The
-// caller holds mu.
-func (e *entry) tellDrained() {
-	e.drains = slices.DeleteFunc(e.drains, func(d drainWaiter) bool {
-		for _, l := range e.links {
-			if l.generation < d.generation && (l.isDraining() || l.requests > 0) {
-				return false
-			}
-		}
-		close(d.done)
-		return true
-	})
+	if e.generation > generation {
+		moved := make(chan struct{})
+		close(moved)
+		return moved
+	}
+	return e.moved
 }
