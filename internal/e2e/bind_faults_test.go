@@ -1,0 +1,168 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// bind_faults_test.go reloads what is served from the bastion, and breaks the way
+// to it.
+
+// visits are requests that were made of a site, in a loop of many clients.
+type visits struct {
+	served, failed atomic.Int64
+	stale          atomic.Int64 // answered by another configuration than the one that must
+	wanted         atomic.Int64 // the configuration that a new connection must get
+	mu             sync.Mutex
+	errors map[string]int
+}
+
+// keep makes requests until done is closed.
+func (v *visits) keep(done <-chan struct{}, client *http.Client, url string, fresh bool) {
+	for {
+		select {
+		case <-done:
+			return
+		case <-time.After(2 * time.Millisecond): // other tests need the processor, too
+		}
+		wanted := v.wanted.Load()
+		request, _ := http.NewRequest(http.MethodGet, url, nil)
+		request.Close = fresh
+		response, err := client.Do(request)
+		if err == nil {
+			var body []byte
+			body, err = io.ReadAll(response.Body)
+			_ = response.Body.Close()
+			if got := strings.TrimSpace(string(body)); err == nil && fresh {
+				var n int64
+				if _, scanErr := fmt.Sscanf(got, "config %d", &n); scanErr != nil || n < wanted {
+					v.stale.Add(1)
+				}
+			}
+		}
+		if err != nil {
+			v.failed.Add(1)
+			v.mu.Lock()
+			if v.errors == nil {
+				v.errors = map[string]int{}
+			}
+			v.errors[fmt.Sprintf("fresh %v: %v", fresh, err)]++
+			v.mu.Unlock()
+			continue
+		}
+		v.served.Add(1)
+	}
+}
+
+// TestBindReloads reloads ten times while visitors come to two sites: one on the
+// bastion and, for comparison, one here.
+func TestBindReloads(t *testing.T) {
+	b := newEmptyBastion(t, "GatewayPorts clientspecified\n")
+	c := newCaddy(t)
+	config := func(n int) string {
+		page := fmt.Sprintf("respond \"config %d\"\n", n)
+		return b.bound("auto_https off", fmt.Sprintf("http://:%d {\nbind ssh_tunnel/prod/*\n%s}\nhttp://:%d {\nbind 127.0.0.1\n%s}\n", anyPort, page, c.port, page))
+	}
+	c.start(config(0))
+	_ = b.dialOutside(anyPort).Close()
+
+	done := make(chan struct{})
+	var clients sync.WaitGroup
+	var bastion, plain visits
+	for i := range 16 {
+		fresh := i%2 == 0
+		clients.Go(func() {
+			bastion.keep(done, b.visitor(anyPort, nil), "http://any/", fresh)
+		})
+		clients.Go(func() {
+			client := &http.Client{Transport: new(http.Transport), Timeout: patience}
+			defer client.CloseIdleConnections()
+			plain.keep(done, client, "http://"+local(c.port)+"/", fresh)
+		})
+	}
+	goOn := func() {
+		t.Helper()
+		before := bastion.served.Load() + bastion.failed.Load()
+		sshtest.Eventually(t, patience, "the load goes on", func() bool {
+			return bastion.served.Load()+bastion.failed.Load() > before+100
+		})
+	}
+	goOn()
+	for n := 1; n <= 10; n++ {
+		c.reload(config(n))
+		bastion.wanted.Store(int64(n))
+		goOn()
+	}
+	close(done)
+	clients.Wait()
+	t.Logf("bastion: %d served, %d failed; plain: %d served, %d failed",
+		bastion.served.Load(), bastion.failed.Load(), plain.served.Load(), plain.failed.Load())
+	t.Log("bastion:", bastion.errors)
+	t.Log("plain:", plain.errors)
+	if bastion.failed.Load() > plain.failed.Load() {
+		t.Errorf("%d requests failed on the bastion, %d here; %v", bastion.failed.Load(), plain.failed.Load(), bastion.errors)
+	}
+	if n := bastion.stale.Load(); n > 0 {
+		t.Errorf("%d new connections were served by a configuration that had been replaced", n)
+	}
+	if logins := b.Logins(); logins != 1 {
+		t.Errorf("sshd saw %d logins", logins)
+	}
+}
+
+// TestBindBastionKilled kills sshd and starts it again.
+func TestBindBastionKilled(t *testing.T) {
+	t.Parallel()
+	b := newEmptyBastion(t, "")
+	startCaddy(t, func(*caddy) string {
+		return b.bound("", fmt.Sprintf("http://:%d {\nbind ssh_tunnel/prod\nrespond hello\n}\n", ownPort))
+	})
+	site := fmt.Sprintf("http://localhost:%d", ownPort)
+	b.curls(site)
+	for range 2 {
+		b.Stop()
+		if err := b.curl(site).Run(); err == nil {
+			t.Fatal("the site is served without sshd")
+		}
+		b.Restart()
+		start := time.Now()
+		b.curls(site)
+		took := time.Since(start)
+		t.Logf("served again %v after sshd could be reached", took)
+		if took > 10*time.Second {
+			t.Errorf("served again only after %v", took)
+		}
+	}
+}
+
+// TestBindPortHeld loses the connection without sshd's knowledge, which goes on
+// holding the port. The site is served again once sshd has noticed.
+func TestBindPortHeld(t *testing.T) {
+	t.Parallel()
+	b := newEmptyBastion(t, "ClientAliveInterval 2\nClientAliveCountMax 2\n")
+	link := b.link()
+	c := startCaddy(t, func(*caddy) string {
+		tunnel := b.tunnelTo("prod", "deploy@"+link.Addr(), "identity_file "+b.key, "server_alive_interval 1s", "server_alive_count_max 1")
+		return fmt.Sprintf("{\ndebug\nssh_tunnel {\n%s}\n}\nhttp://:%d {\nbind ssh_tunnel/prod\nrespond hello\n}\n", tunnel, ownPort)
+	})
+	site := fmt.Sprintf("http://localhost:%d", ownPort)
+	b.curls(site)
+	old := b.Sessions()
+	// What is connected stays so and hears nothing more; new ones are not
+	// concerned.
+	link.Freeze(sshtest.Both)
+	sshtest.Eventually(t, patience, "the connection is lost", func() bool { return c.logged("msg:lost") })
+	link.Thaw(sshtest.Both)
+	b.curls(site)
+	t.Logf("sessions before %v, after %v", old, b.Sessions())
+}
