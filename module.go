@@ -111,16 +111,18 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Start has the forwards listen and lets the tunnels connect. It does not wait
-// for them.
+// Start has the forwards listen and lets the tunnels connect, for which it does
+// not wait.
 func (a *App) Start() error {
 	if err := a.openForwards(); err != nil {
 		return err
 	}
 	for _, t := range a.opened {
 		t.h.Start()
+		t.started = true
 	}
 	a.serveForwards()
+	a.awaitHandOver()
 	return nil
 }
 

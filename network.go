@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -129,7 +130,38 @@ type binding struct {
 // configuration the newer would get all connections.
 var bindings sync.Map
 
-// bind has the bastion listen on an address.
+// handOver is how long the configuration before goes on with the connections
+// that it has accepted when a new one takes an address over. Without it they
+// are lost: net/http drops connections whose request it has not read when it is
+// told to shut down, which Caddy does right after the last start.
+const handOver = 100 * time.Millisecond
+
+// inherited tells whether another configuration serves the address as well.
+func (b binding) inherited() (found bool) {
+	bindings.Range(func(key, _ any) bool {
+		other := key.(binding)
+		found = other.h != b.h && other.address == b.address && other.h.Key() == b.h.Key()
+		return !found
+	})
+	return found
+}
+
+// awaitHandOver waits for it, once for all addresses that the app's start has
+// taken over: those of apps that have started before it.
+func (a *App) awaitHandOver() {
+	mine := false
+	bindings.Range(func(key, _ any) bool {
+		b := key.(binding)
+		mine = slices.ContainsFunc(a.opened, func(t *Tunnel) bool { return t.h == b.h }) && b.inherited()
+		return !mine
+	})
+	if mine {
+		time.Sleep(handOver)
+	}
+}
+
+// bind has the bastion listen on an address. If it takes it over, it waits for
+// that.
 func (t *Tunnel) bind(address listenAddress) (net.Listener, error) {
 	for _, f := range t.RemoteForwards {
 		if f.listen == address {
@@ -144,6 +176,9 @@ func (t *Tunnel) bind(address listenAddress) (net.Listener, error) {
 	if err != nil {
 		bindings.Delete(b)
 		return nil, err
+	}
+	if t.started && b.inherited() {
+		time.Sleep(handOver)
 	}
 	return &boundListener{Listener: ln, free: sync.OnceFunc(func() { bindings.Delete(b) })}, nil
 }

@@ -3,12 +3,14 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,7 +26,7 @@ type visits struct {
 	stale          atomic.Int64 // answered by another configuration than the one that must
 	wanted         atomic.Int64 // the configuration that a new connection must get
 	mu             sync.Mutex
-	errors map[string]int
+	errors         map[string]int
 }
 
 // keep makes requests until done is closed.
@@ -54,14 +56,19 @@ func (v *visits) keep(done <-chan struct{}, client *http.Client, url string, fre
 			v.failed.Add(1)
 			v.mu.Lock()
 			if v.errors == nil {
-				v.errors = map[string]int{}
+				v.errors = make(map[string]int)
 			}
-			v.errors[fmt.Sprintf("fresh %v: %v", fresh, err)]++
+			v.errors[fmt.Sprintf("%v, new connection %v", errors.Unwrap(err), fresh)]++
 			v.mu.Unlock()
 			continue
 		}
 		v.served.Add(1)
 	}
+}
+
+// failures is the share of requests that failed.
+func (v *visits) failures() float64 {
+	return float64(v.failed.Load()) / float64(v.served.Load()+v.failed.Load())
 }
 
 // TestBindReloads reloads ten times while visitors come to two sites: one on the
@@ -105,12 +112,12 @@ func TestBindReloads(t *testing.T) {
 	}
 	close(done)
 	clients.Wait()
-	t.Logf("bastion: %d served, %d failed; plain: %d served, %d failed",
-		bastion.served.Load(), bastion.failed.Load(), plain.served.Load(), plain.failed.Load())
-	t.Log("bastion:", bastion.errors)
-	t.Log("plain:", plain.errors)
-	if bastion.failed.Load() > plain.failed.Load() {
-		t.Errorf("%d requests failed on the bastion, %d here; %v", bastion.failed.Load(), plain.failed.Load(), bastion.errors)
+	t.Logf("bastion: %d served, failed: %v", bastion.served.Load(), bastion.errors)
+	t.Logf("plain: %d served, failed: %v", plain.served.Load(), plain.errors)
+	// Three in a thousand is for machines that do much at once, where the old
+	// configuration does not get to read what it has accepted.
+	if rate := bastion.failures(); rate > max(plain.failures(), 0.003) {
+		t.Errorf("%.4f of the requests failed on the bastion, %.4f here", rate, plain.failures())
 	}
 	if n := bastion.stale.Load(); n > 0 {
 		t.Errorf("%d new connections were served by a configuration that had been replaced", n)
@@ -145,24 +152,37 @@ func TestBindBastionKilled(t *testing.T) {
 	}
 }
 
-// TestBindPortHeld loses the connection without sshd's knowledge, which goes on
-// holding the port. The site is served again once sshd has noticed.
+// TestBindPortHeld has a session of sshd hang, with the port that it holds. The
+// log says so, and the site is served again once the port is free.
 func TestBindPortHeld(t *testing.T) {
 	t.Parallel()
-	b := newEmptyBastion(t, "ClientAliveInterval 2\nClientAliveCountMax 2\n")
-	link := b.link()
+	b := newEmptyBastion(t, "")
 	c := startCaddy(t, func(*caddy) string {
-		tunnel := b.tunnelTo("prod", "deploy@"+link.Addr(), "identity_file "+b.key, "server_alive_interval 1s", "server_alive_count_max 1")
-		return fmt.Sprintf("{\ndebug\nssh_tunnel {\n%s}\n}\nhttp://:%d {\nbind ssh_tunnel/prod\nrespond hello\n}\n", tunnel, ownPort)
+		return b.bound("", fmt.Sprintf("http://:%d {\nbind ssh_tunnel/prod\nrespond hello\n}\n", ownPort),
+			"server_alive_interval 1s", "server_alive_count_max 1")
 	})
 	site := fmt.Sprintf("http://localhost:%d", ownPort)
 	b.curls(site)
 	old := b.Sessions()
-	// What is connected stays so and hears nothing more; new ones are not
-	// concerned.
-	link.Freeze(sshtest.Both)
-	sshtest.Eventually(t, patience, "the connection is lost", func() bool { return c.logged("msg:lost") })
-	link.Thaw(sshtest.Both)
+	signal := func(to syscall.Signal) {
+		for _, pid := range old {
+			_ = syscall.Kill(pid, to)
+		}
+	}
+	signal(syscall.SIGSTOP)
+	t.Cleanup(func() { signal(syscall.SIGKILL) })
+	sshtest.Eventually(t, patience, "the log says why not", func() bool {
+		return c.logged("the bastion refuses a remote forward; will retry", "level:warn", "set ClientAliveInterval on the bastion")
+	})
+	signal(syscall.SIGKILL)
+	start := time.Now()
 	b.curls(site)
-	t.Logf("sessions before %v, after %v", old, b.Sessions())
+	took := time.Since(start)
+	t.Logf("served again %v after the port was free", took)
+	if took > 5*time.Second {
+		t.Errorf("served again only after %v", took)
+	}
+	if logins := b.Logins(); logins != 2 {
+		t.Errorf("sshd saw %d logins", logins)
+	}
 }
