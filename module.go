@@ -122,7 +122,7 @@ func (a *App) Start() error {
 		t.started = true
 	}
 	a.serveForwards()
-	a.awaitHandOver()
+	handOver(a.bindings()...)
 	return nil
 }
 

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -120,9 +119,8 @@ func redirects(ctx caddy.Context, address caddy.NetworkAddress) bool {
 }
 
 // binding is an address on the bastion that a configuration has a listener for.
-// The next configuration has another handle.
 type binding struct {
-	h       *tunnel.Handle
+	t       *Tunnel
 	address listenAddress
 }
 
@@ -130,45 +128,15 @@ type binding struct {
 // configuration the newer would get all connections.
 var bindings sync.Map
 
-// handOver is how long the configuration before goes on with the connections
-// that it has accepted when a new one takes an address over. Without it they
-// are lost: net/http drops connections whose request it has not read when it is
-// told to shut down, which Caddy does right after the last start.
-const handOver = 100 * time.Millisecond
-
-// inherited tells whether another configuration serves the address as well.
-func (b binding) inherited() (found bool) {
-	bindings.Range(func(key, _ any) bool {
-		other := key.(binding)
-		found = other.h != b.h && other.address == b.address && other.h.Key() == b.h.Key()
-		return !found
-	})
-	return found
-}
-
-// awaitHandOver waits for it, once for all addresses that the app's start has
-// taken over: those of apps that have started before it.
-func (a *App) awaitHandOver() {
-	mine := false
-	bindings.Range(func(key, _ any) bool {
-		b := key.(binding)
-		mine = slices.ContainsFunc(a.opened, func(t *Tunnel) bool { return t.h == b.h }) && b.inherited()
-		return !mine
-	})
-	if mine {
-		time.Sleep(handOver)
-	}
-}
-
-// bind has the bastion listen on an address. If it takes it over, it waits for
-// that.
+// bind has the bastion listen on an address. If the configuration before has
+// that, it waits for the hand-over.
 func (t *Tunnel) bind(address listenAddress) (net.Listener, error) {
 	for _, f := range t.RemoteForwards {
 		if f.listen == address {
 			return nil, fmt.Errorf("%q is listened on already, by a remote_forward of tunnel %q", address, t.config.Name)
 		}
 	}
-	b := binding{t.h, address}
+	b := binding{t, address}
 	if _, taken := bindings.LoadOrStore(b, nil); taken {
 		return nil, fmt.Errorf("%q is listened on already, by another site of tunnel %q", address, t.config.Name)
 	}
@@ -177,8 +145,8 @@ func (t *Tunnel) bind(address listenAddress) (net.Listener, error) {
 		bindings.Delete(b)
 		return nil, err
 	}
-	if t.started && b.inherited() {
-		time.Sleep(handOver)
+	if t.started {
+		handOver(b)
 	}
 	return &boundListener{Listener: ln, free: sync.OnceFunc(func() { bindings.Delete(b) })}, nil
 }

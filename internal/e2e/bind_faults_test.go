@@ -186,3 +186,57 @@ func TestBindPortHeld(t *testing.T) {
 		t.Errorf("sshd saw %d logins", logins)
 	}
 }
+
+// TestBindReloadChangesUser has the next configuration log in as another user,
+// far away. The old one serves until the new one is connected: the site is away
+// for less time than a connect takes.
+func TestBindReloadChangesUser(t *testing.T) {
+	t.Parallel()
+	b := newEmptyBastion(t, "GatewayPorts clientspecified\n")
+	link := b.link()
+	link.SetDelay(50 * time.Millisecond)
+	c := newCaddy(t)
+	config := func(user string) string {
+		return fmt.Sprintf("{\nssh_tunnel {\n%s}\n}\nhttp://:%d {\nbind ssh_tunnel/prod/*\nrespond %s\n}\n",
+			b.tunnelTo("prod", user+"@"+link.Addr(), "identity_file "+b.key), anyPort, user)
+	}
+	c.start(config("deploy"))
+	_ = b.dialOutside(anyPort).Close()
+
+	for _, user := range []string{"second", "third"} {
+		loaded := make(chan time.Duration, 1)
+		start := time.Now()
+		// Returns when the configuration is loaded.
+		go func() {
+			c.reload(config(user))
+			loaded <- time.Since(start)
+		}()
+		var away, since time.Duration
+		client := b.visitor(anyPort, nil)
+		client.Transport.(*http.Transport).DisableKeepAlives = true
+		for served := false; !served; time.Sleep(2 * time.Millisecond) {
+			now := time.Since(start)
+			if now > patience {
+				t.Fatalf("%s never serves", user)
+			}
+			response, err := client.Get("http://any/")
+			if err != nil {
+				if since == 0 {
+					since = now
+				}
+				continue
+			}
+			body, _ := io.ReadAll(response.Body)
+			_ = response.Body.Close()
+			if since > 0 {
+				away, since = away+now-since, 0
+			}
+			served = string(body) == user
+		}
+		took := <-loaded
+		t.Logf("%s: loaded after %v, away for %v", user, took, away)
+		if away > took {
+			t.Errorf("%s: away for %v, and loaded after %v", user, away, took)
+		}
+	}
+}

@@ -230,10 +230,11 @@ func TestBindSlowClients(t *testing.T) {
 		t.Run(kind+" slow", func(t *testing.T) {
 			conn := mustConnect(t, address)
 			start := time.Now()
-			ended := make(chan error, 1)
-			go func() { // returns when the server has ended the connection
-				_, err := io.Copy(io.Discard, conn)
-				ended <- err
+			ended := make(chan struct{})
+			// Returns when the server has ended the connection.
+			go func() {
+				defer close(ended)
+				_, _ = io.Copy(io.Discard, conn)
 			}()
 			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nX-Slow: ")
 			for {
