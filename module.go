@@ -4,7 +4,8 @@
 // verifies and authenticates, keeps the connections alive and replaces them.
 // The reverse_proxy transport ssh_tunnel and the listener wrapper ssh_tunnel
 // borrow channels from them, and so do their own forwards of raw connections
-// and the command `caddy ssh-tunnel forward`:
+// and the command `caddy ssh-tunnel forward`. The network ssh_tunnel has a
+// bastion listen for a site.
 //
 //	{
 //		ssh_tunnel {

@@ -131,34 +131,47 @@ func TestBindCurl(t *testing.T) {
 	}
 }
 
-// TestBindLowPort has automatic HTTPS ask for its two ports, which are root's
+// homeServer is what the README has in the sshd_config of a bastion that serves
+// a site, but for the user.
+const homeServer = `Match User deploy
+	AllowTcpForwarding remote
+	GatewayPorts clientspecified
+	PermitListen *:80 *:443
+	ClientAliveInterval 15
+	MaxSessions 0
+`
+
+// TestBindHomeServer has automatic HTTPS ask for its two ports, which are root's
 // until the bastion says otherwise.
-func TestBindLowPort(t *testing.T) {
+func TestBindHomeServer(t *testing.T) {
 	t.Parallel()
-	const host = "site.example.com"
-	b, ca := newEmptyBastion(t, ""), sshtest.NewCA()
+	const host = "home.example.com"
+	b, ca := newEmptyBastion(t, homeServer), sshtest.NewCA()
 	lowest := func(port int) {
 		t.Helper()
 		output(t, b.netns.Command(program(t, "sysctl"), "-w", fmt.Sprintf("net.ipv4.ip_unprivileged_port_start=%d", port)))
 	}
 	lowest(1024)
 	c := startCaddy(t, func(*caddy) string {
-		return b.bound("", fmt.Sprintf("%s {\nbind ssh_tunnel/prod\n%srespond hello\n}\n", host, certificate(t, ca, host)))
+		return b.bound("", fmt.Sprintf("%s {\nbind ssh_tunnel/prod/*\n%srespond hello\n}\n", host, certificate(t, ca, host)))
 	})
-	for _, port := range []string{"localhost:80", "localhost:443"} {
+	for _, port := range []string{"*:80", "*:443"} {
 		sshtest.Eventually(t, patience, "the log says why not "+port, func() bool {
-			return c.logged("the bastion refuses a remote forward", port, "ports below 1024 are root's")
+			return c.logged("the bastion refuses a remote forward", "listen:"+port, "ports below 1024 are root's")
 		})
 	}
 	lowest(80)
-	at := func(port int) []string {
-		return []string{"--cacert", sshtest.WriteFile(t, "ca.pem", ca.PEM()), "--resolve", fmt.Sprintf("%s:%d:127.0.0.1", host, port)}
-	}
-	if got := b.curls(append(at(443), "https://"+host)...); got != "hello" {
-		t.Errorf("got %q", got)
-	}
-	if got := b.curls(append(at(80), "-o", "/dev/null", "-w", "%{redirect_url}", "http://"+host+"/page")...); got != "https://"+host+"/page" {
-		t.Errorf("redirected to %q", got)
+	caFile := sshtest.WriteFile(t, "ca.pem", ca.PEM())
+	for _, address := range []string{b.netns.Addr(), "127.0.0.1", "[::1]"} {
+		at := func(port int) []string {
+			return []string{"--cacert", caFile, "--resolve", fmt.Sprintf("%s:%d:%s", host, port, address)}
+		}
+		if got := b.curls(append(at(443), "https://"+host)...); got != "hello" {
+			t.Errorf("at %s: got %q", address, got)
+		}
+		if got := b.curls(append(at(80), "-o", "/dev/null", "-w", "%{redirect_url}", "http://"+host+"/page")...); got != "https://"+host+"/page" {
+			t.Errorf("at %s: redirected to %q", address, got)
+		}
 	}
 }
 
