@@ -96,6 +96,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 	}
 
+	if err := moveChallenges(ctx); err != nil {
+		return err
+	}
 	order, err := jumpOrder(a.Tunnels)
 	if err != nil {
 		return err

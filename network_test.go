@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -345,5 +347,37 @@ func TestNoPackets(t *testing.T) {
 	_ = c.Close()
 	if err := <-ended; err == nil {
 		t.Error("reading goes on after Close")
+	}
+}
+
+// TestBindChallenges has Caddy's adapter give issuers the network as the host to
+// listen on for challenges. One that is said otherwise stays.
+func TestBindChallenges(t *testing.T) {
+	b, tunnel := newTunnel(t, "prod", nil)
+	sites := fmt.Sprintf("one.example.com:%s {\nbind ssh_tunnel/prod\ntls {\nissuer acme {\nalt_http_port 5002\n}\n}\n}\n"+
+		"two.example.com:%s {\nbind 127.0.0.1\ntls {\nissuer acme\n}\n}\n", freePortText(t), freePortText(t))
+	const global = "admin off\nauto_https off"
+	if config := bindConfig(t, tunnel(b.Addr()), global, sites); !strings.Contains(string(config), `"bind_host":"ssh_tunnel/prod"`) {
+		t.Fatalf("the adapter does not do so any more: %s", config)
+	}
+	startBind(t, tunnel(b.Addr()), global, sites)
+	app, err := caddy.ActiveContext().AppIfConfigured("tls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	for _, policy := range app.(*caddytls.TLS).Automation.Policies {
+		for _, issuer := range policy.Issuers {
+			if c := issuer.(*caddytls.ACMEIssuer).Challenges; c != nil && len(policy.Subjects()) == 1 {
+				ports := ""
+				if c.HTTP != nil && c.TLSALPN != nil {
+					ports = fmt.Sprintf(" %d %d", c.HTTP.AlternatePort, c.TLSALPN.AlternatePort)
+				}
+				got[policy.Subjects()[0]] = c.BindHost + ports
+			}
+		}
+	}
+	if want := map[string]string{"one.example.com": "127.0.0.1 5002 20443", "two.example.com": "127.0.0.1"}; !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
