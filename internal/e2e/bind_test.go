@@ -160,6 +160,9 @@ func TestBindHomeServer(t *testing.T) {
 			return c.logged("the bastion refuses a remote forward", "listen:"+port, "ports below 1024 are root's")
 		})
 	}
+	if !c.logged("listening for automatic HTTPS's redirects as well", "listen:*:80") || c.logged("redirects as well", "listen:*:443") {
+		t.Error("the log does not say what port 80 is for")
+	}
 	lowest(80)
 	caFile := sshtest.WriteFile(t, "ca.pem", ca.PEM())
 	for _, address := range []string{b.netns.Addr(), "127.0.0.1", "[::1]"} {
