@@ -240,3 +240,31 @@ func TestBindReloadChangesUser(t *testing.T) {
 		}
 	}
 }
+
+// TestBindLeavesNothing takes a site with TLS off the bastion again, after some
+// reloads. What has stood for its UDP goes as well.
+func TestBindLeavesNothing(t *testing.T) {
+	t.Parallel()
+	const host = "site.example.com"
+	b, ca := newEmptyBastion(t, ""), sshtest.NewCA()
+	site := fmt.Sprintf("https://%s:%d {\nbind ssh_tunnel/prod\n%srespond hello\n}\n", host, tlsPort, certificate(t, ca, host))
+	c := startCaddy(t, func(*caddy) string { return b.bound("", site) })
+	url := fmt.Sprintf("https://%s:%d", host, tlsPort)
+	args := []string{"--insecure", "--resolve", fmt.Sprintf("%s:%d:127.0.0.1", host, tlsPort), url}
+	for range 5 {
+		b.curls(args...)
+		c.reload(b.bound("", site))
+	}
+	if _, stacks := c.goroutines(); strings.Count(stacks, "noPackets") != 1 {
+		t.Errorf("there is not one that stands for UDP:\n%s", stacks)
+	}
+	c.reload(b.bound("", ""))
+	var stacks string
+	sshtest.Eventually(t, patience, "the listener is gone", func() bool {
+		_, stacks = c.goroutines()
+		return !strings.Contains(stacks, "noPackets") && !strings.Contains(stacks, "forward).keep") && !strings.Contains(stacks, "Listener")
+	})
+	if err := b.curl(args...).Run(); err == nil {
+		t.Error("the site is still served")
+	}
+}
