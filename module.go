@@ -4,7 +4,8 @@
 // verifies and authenticates, keeps the connections alive and replaces them.
 // The reverse_proxy transport ssh_tunnel and the listener wrapper ssh_tunnel
 // borrow channels from them, and so do their own forwards of raw connections
-// and the command `caddy ssh-tunnel forward`:
+// and the command `caddy ssh-tunnel forward`. The network ssh_tunnel has a
+// bastion listen for a site.
 //
 //	{
 //		ssh_tunnel {
@@ -95,6 +96,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 	}
 
+	if err := moveChallenges(ctx); err != nil {
+		return err
+	}
 	order, err := jumpOrder(a.Tunnels)
 	if err != nil {
 		return err
@@ -111,16 +115,18 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Start has the forwards listen and lets the tunnels connect. It does not wait
-// for them.
+// Start has the forwards listen and lets the tunnels connect, for which it does
+// not wait.
 func (a *App) Start() error {
 	if err := a.openForwards(); err != nil {
 		return err
 	}
 	for _, t := range a.opened {
 		t.h.Start()
+		t.started = true
 	}
 	a.serveForwards()
+	handOver(a.bindings()...)
 	return nil
 }
 

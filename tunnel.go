@@ -162,6 +162,7 @@ type Tunnel struct {
 	settings tunnel.Settings
 	jump     string // the tunnel to jump through, or ""
 	h        *tunnel.Handle
+	started  bool // the handle has been
 }
 
 // IdentityFile is a private key to log in with.

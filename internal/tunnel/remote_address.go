@@ -78,15 +78,27 @@ func (a remoteAddress) cancel() (name string, payload []byte) {
 }
 
 // addr is the address as a net.Addr: a *net.TCPAddr or *net.UnixAddr, unless
-// the host is a name.
+// the host is a name other than localhost.
 func (a remoteAddress) addr() net.Addr {
-	if a.path != "" {
+	switch {
+	case a.path != "":
 		return &net.UnixAddr{Net: "unix", Name: a.path}
-	}
-	if a.host == "" {
+	case a.host == "":
 		return &net.TCPAddr{Port: int(a.port)}
+	case a.host == "localhost":
+		return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(a.port)}
+	default:
+		return hostAddr(a.host, uint32(a.port))
 	}
-	return hostAddr(a.host, uint32(a.port))
+}
+
+// addrFor is the address as the local one of a connection from a peer. That of
+// localhost is of the peer's family.
+func (a remoteAddress) addrFor(peer net.Addr) net.Addr {
+	if tcp, ok := peer.(*net.TCPAddr); ok && a.host == "localhost" && tcp.IP.To4() == nil {
+		return &net.TCPAddr{IP: net.IPv6loopback, Port: int(a.port)}
+	}
+	return a.addr()
 }
 
 func (a remoteAddress) String() string {
@@ -100,11 +112,18 @@ func (a remoteAddress) String() string {
 	return net.JoinHostPort(host, strconv.Itoa(int(a.port)))
 }
 
+// firstFreePort is the first that a user needs no rights for, unless the bastion
+// says otherwise.
+const firstFreePort = 1024
+
 // refusedHint says what it can be when the bastion refuses to listen, of which
 // it never says why.
 func (a remoteAddress) refusedHint() string {
 	if a.path != "" {
 		return "socket still there from an older connection? set StreamLocalBindUnlink on the bastion; or AllowStreamLocalForwarding forbids it"
+	}
+	if a.port < firstFreePort {
+		return "ports below 1024 are root's, unless net.ipv4.ip_unprivileged_port_start is lower on the bastion; or the port is held by another, or AllowTcpForwarding/PermitListen/GatewayPorts forbid it"
 	}
 	return "port still held by an older connection? set ClientAliveInterval on the bastion; or AllowTcpForwarding/PermitListen/GatewayPorts forbid it"
 }

@@ -51,7 +51,8 @@ func (l *link) takeForwarded(open ssh.NewChannel) bool {
 			return false
 		}
 		a = remoteAddress{host: p.Host, port: uint16(p.Port)}
-		in.local, in.remote = a.addr(), hostAddr(p.OriginatorHost, p.OriginatorPort)
+		in.remote = hostAddr(p.OriginatorHost, p.OriginatorPort)
+		in.local = a.addrFor(in.remote)
 	case "forwarded-streamlocal@openssh.com":
 		var p forwardedStreamLocal
 		if ssh.Unmarshal(open.ExtraData(), &p) != nil || p.SocketPath == "" {

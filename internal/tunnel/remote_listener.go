@@ -92,7 +92,8 @@ func (l *Listener) Close() error {
 }
 
 // Addr implements net.Listener: the address that was asked for. It is a
-// *net.TCPAddr or a *net.UnixAddr, unless the host is a name.
+// *net.TCPAddr or a *net.UnixAddr, unless the host is a name; localhost is
+// 127.0.0.1.
 func (l *Listener) Addr() net.Addr { return l.forward.address.addr() }
 
 var _ net.Listener = (*Listener)(nil)
