@@ -104,7 +104,7 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer) error {
 	}
 	handler := parentHandler(ctx)
 	if handler != nil {
-		if err := checkUpstreams(handler); err != nil {
+		if err := checkUpstreams(handler, tun); err != nil {
 			return err
 		}
 		if handler.DynamicUpstreamsRaw != nil {
@@ -113,6 +113,9 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer) error {
 		}
 	}
 
+	if err := checkProxy(t.HTTPTransport, tun); err != nil {
+		return err
+	}
 	idleWritten := t.KeepAlive != nil && t.KeepAlive.MaxIdleConnsPerHost != 0
 	// Provisioning clears the raw field.
 	proxied := len(t.NetworkProxyRaw) > 0 || t.ForwardProxyURL != ""
@@ -131,7 +134,7 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer) error {
 		t.Transport.TLSHandshakeTimeout = tlsTimeout
 	}
 	if proxied {
-		t.Transport.Proxy = markProxied(t.Transport.Proxy)
+		t.Transport.Proxy = markProxied(t.Transport.Proxy, tun)
 	} else {
 		t.Transport.Proxy = nil // the environment's is not on the bastion's side
 	}
@@ -156,14 +159,24 @@ func parentHandler(ctx caddy.Context) *reverseproxy.Handler {
 	return nil
 }
 
-// markProxied is proxy, but tells the dial for which requests there is one.
-func markProxied(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+// markProxied is proxy, but tells the dial for which requests there is one. It
+// fails for requests to an upstream that is not permitted: no dial will show
+// where these go, which may even go through a connection to the proxy that is
+// there already.
+func markProxied(proxy func(*http.Request) (*url.URL, error), tun permitter) func(*http.Request) (*url.URL, error) {
 	return func(req *http.Request) (*url.URL, error) {
 		u, err := proxy(req)
-		if u != nil && err == nil {
-			errandFrom(req.Context()).proxied.Store(true)
+		if u == nil || err != nil {
+			return u, err
 		}
-		return u, err
+		e := errandFrom(req.Context())
+		e.proxied.Store(true)
+		if tun.restricts() {
+			if err := e.checkUpstream(req, tun); err != nil {
+				return nil, newDialError(err)
+			}
+		}
+		return u, nil
 	}
 }
 
