@@ -31,13 +31,15 @@ func init() {
 // here, or `unix//path` for a socket on the bastion. Without a host, as in
 // `:8080`, the bastion itself is meant. The bastion sees every upstream as a
 // `direct-tcpip` channel (RFC 4254 section 7.2), or as a
-// `direct-streamlocal@openssh.com` one for a socket.
+// `direct-streamlocal@openssh.com` one for a socket. Upstreams with placeholders
+// need the tunnel's `permit_open`.
 //
 // If the tunnel is down, requests get status 503 at once, and
 // `{http.reverse_proxy.ssh_tunnel.retry_after}` in `handle_errors` is the
 // number of seconds until the next attempt to connect. They get 504 if it does
-// not connect within `dial_timeout`, and 502 if the bastion cannot reach the
-// upstream or may not. All these are retried as `lb_try_duration` says.
+// not connect within `dial_timeout`, 502 if the bastion cannot reach the
+// upstream or may not, and 403 if the tunnel's `permit_open` does not permit it.
+// All these are retried as `lb_try_duration` says.
 //
 // Static upstreams are known to metrics and to the admin endpoint
 // `/reverse_proxy/upstreams` as `ssh_tunnel+<tunnel>/host:port`, or

@@ -38,7 +38,10 @@ func parseHost(s string) (h host, ok bool) {
 func parseAddr(s string) (netip.Addr, bool) {
 	if strings.Contains(s, ":") {
 		addr, err := netip.ParseAddr(s)
-		return addr.Unmap(), err == nil && !(addr.Is4In6() && addr.Zone() != "")
+		if err != nil || addr.Is4In6() && addr.Zone() != "" {
+			return netip.Addr{}, false
+		}
+		return addr.Unmap(), true
 	}
 	return parseIPv4(s)
 }
@@ -64,7 +67,7 @@ func parseIPv4(s string) (netip.Addr, bool) {
 		addr = addr<<size | n
 	}
 	var bytes [4]byte
-	binary.BigEndian.PutUint32(bytes[:], uint32(addr)) //nolint:gosec // it has 32 bits
+	binary.BigEndian.PutUint32(bytes[:], uint32(addr))
 	return netip.AddrFrom4(bytes), true
 }
 
