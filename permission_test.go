@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -195,12 +196,15 @@ func TestPermitOpen(t *testing.T) {
 	web := sshtest.NewWeb(t, sshtest.WebOptions{Name: "web"})
 	secret := sshtest.NewWeb(t, sshtest.WebOptions{Name: "secret"})
 	echo := namedEcho(t, "echo")
-	var asked []string // what the bastion was; only one dial is under way at a time
+	var mu sync.Mutex
+	var asked []string // what the bastion was
 	key := sshtest.NewKey()
 	b := sshtest.NewBastion(t, sshtest.BastionOptions{
 		AuthorizedKeys: []ssh.PublicKey{key.PublicKey()},
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			mu.Lock()
 			asked = append(asked, address)
+			mu.Unlock()
 			return hosts{
 				"web.test:80": web.Addr(), "10.0.0.5:80": web.Addr(), "echo.test:7": echo.Addr().String(),
 				"secret.test:80": secret.Addr(), "127.0.0.1:80": secret.Addr(), "127.1:80": secret.Addr(),
@@ -269,6 +273,8 @@ handle {
 		}
 	}
 
+	mu.Lock()
+	defer mu.Unlock()
 	slices.Sort(asked)
 	if got, want := slices.Compact(asked), []string{"10.0.0.5:80", "echo.test:7", "web.test:80"}; !slices.Equal(got, want) {
 		t.Errorf("the bastion was asked for %q, want %q", got, want)
