@@ -76,6 +76,7 @@ var errUsage = errors.New("wrong number of arguments")
 //		ca_signature_algorithms      <algorithm>...
 //		required_rsa_size            <bits>
 //
+//		permit_open                  <host>:<port>...
 //		local_forward                <listen> <target>
 //		remote_forward               <listen> <target>
 //		dynamic_forward              <listen>
@@ -84,8 +85,8 @@ var errUsage = errors.New("wrong number of arguments")
 // The forwards may have a block of their own; see caddyfile_forward.go.
 //
 // identity_file, certificate_file, known_hosts, host_key,
-// host_certificate_authority and the forwards may be repeated. Lists of algorithms may also be
-// separated by commas, as in ssh_config(5).
+// host_certificate_authority, permit_open and the forwards may be repeated.
+// Lists of algorithms may also be separated by commas, as in ssh_config(5).
 var tunnelOptions = map[string]tunnelOption{
 	"host": {usage: "[<user>@]<host>[:<port>]", set: func(t *Tunnel, args []string) error {
 		switch {
@@ -182,6 +183,13 @@ var tunnelOptions = map[string]tunnelOption{
 	"ca_signature_algorithms":    algorithms(func(t *Tunnel) *[]string { return &t.CASignatureAlgorithms }),
 	"required_rsa_size":          one("<bits>", positive, func(t *Tunnel) *int { return &t.RequiredRSASize }),
 
+	"permit_open": {usage: "<host>:<port>...", repeats: true, set: func(t *Tunnel, args []string) error {
+		if len(args) < 1 {
+			return errUsage
+		}
+		t.PermitOpen = append(t.PermitOpen, args...)
+		return checkPatterns(args)
+	}},
 	"local_forward":   forwardOption(func(t *Tunnel) *[]*Forward { return &t.LocalForwards }),
 	"remote_forward":  forwardOption(func(t *Tunnel) *[]*Forward { return &t.RemoteForwards }),
 	"dynamic_forward": dynamicForwardOption,
@@ -189,7 +197,20 @@ var tunnelOptions = map[string]tunnelOption{
 
 // unsupportedOptions are options that a later version will have.
 var unsupportedOptions = []string{
-	"ssh_config", "revoked_host_keys", "proxy", "proxy_command", "permit_open",
+	"ssh_config", "revoked_host_keys", "proxy", "proxy_command",
+}
+
+// checkPatterns checks those of permit_open that have no placeholders, so that
+// the Caddyfile's line can be told.
+func checkPatterns(patterns []string) error {
+	for _, s := range patterns {
+		if !strings.ContainsAny(s, "{}") {
+			if _, err := newPermission("", []string{s}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // setHost takes the bastion's address in. One without placeholders is split

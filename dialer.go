@@ -19,19 +19,28 @@ type channel interface {
 	CloseWrite() error
 }
 
-// dialer opens channels through a tunnel. See tunnel.Handle, whose methods
-// these are.
+// dialer opens channels through a tunnel, to the targets that are permitted.
+// See tunnel.Handle, whose methods these are.
 type dialer interface {
+	permitter
 	Dial(ctx context.Context, target tunnel.Target) (channel, error)
 	Generation() uint64
 	Moved(gen uint64) <-chan struct{}
 }
 
 // handleDialer is a tunnel's handle as a dialer.
-type handleDialer struct{ *tunnel.Handle }
+type handleDialer struct {
+	*tunnel.Handle
+	permission
+}
 
-// Dial implements dialer.
+// Dial implements dialer. Nothing is opened, and no connection waited for, for
+// a target that is not permitted.
 func (d handleDialer) Dial(ctx context.Context, target tunnel.Target) (channel, error) {
+	target, err := d.permit(target)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := d.Handle.Dial(ctx, target)
 	if err != nil {
 		return nil, err // and no nil *tunnel.Conn in the interface
@@ -60,7 +69,7 @@ func lookupDialer(ctx caddy.Context, name string) (dialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return handleDialer{t.handle()}, nil
+	return t.dialer(), nil
 }
 
 // Interface guards

@@ -19,6 +19,7 @@ import (
 // fakeTunnel is a dialer that records its targets. Unless it is told otherwise
 // it dials them by itself.
 type fakeTunnel struct {
+	permission // anything, unless it is set
 	generation atomic.Uint64
 	open       atomic.Int64 // channels
 
@@ -34,6 +35,10 @@ type fakeTunnel struct {
 
 // Dial implements dialer.
 func (f *fakeTunnel) Dial(ctx context.Context, target tunnel.Target) (channel, error) {
+	target, err := f.permit(target)
+	if err != nil {
+		return nil, err
+	}
 	f.mu.Lock()
 	f.targets = append(f.targets, target)
 	err, address := f.err, target.Address

@@ -78,6 +78,9 @@ func (t *Tunnel) provisionForwards(logger *zap.Logger) error {
 		if err := f.provision(here, onBastion); err != nil {
 			return fmt.Errorf("local_forward: %w", err)
 		}
+		if err := checkPermitted(t.permission, f.target); err != nil {
+			return fmt.Errorf("local_forward: %w", err)
+		}
 	}
 	remote := make(map[string]bool)
 	for _, f := range t.RemoteForwards {
@@ -139,7 +142,7 @@ func (t *Tunnel) openForwards() (opened []openForward, err error) {
 		}
 		err = cmp.Or(err, openErr)
 	}
-	tun := handleDialer{t.h}
+	tun := t.dialer()
 	for _, f := range t.LocalForwards {
 		add(f.openLocal(tun, t.logger))
 	}

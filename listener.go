@@ -92,6 +92,9 @@ func (w *ListenerWrapper) provision(logger *zap.Logger, tun dialer) (err error) 
 	if err := w.check(); err != nil {
 		return err
 	}
+	if err := checkPermitted(tun, w.target); err != nil {
+		return err
+	}
 	w.tunnel = tun
 	w.logger = logger.With(zap.String("tunnel", w.TunnelName))
 	return nil

@@ -107,7 +107,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 		t := a.Tunnels[name]
 		var jump *tunnel.Handle
 		if t.jump != "" {
-			jump = a.Tunnels[t.jump].h
+			through := a.Tunnels[t.jump]
+			if err := checkPermitted(through.permission, tunnel.Target{Network: "tcp", Address: t.config.Address}); err != nil {
+				return fmt.Errorf("tunnel %q: proxy_jump: %w", name, err)
+			}
+			jump = through.h
 		}
 		t.h = tunnel.Open(t.config, t.settings, jump)
 		a.opened = append(a.opened, t)

@@ -34,6 +34,7 @@ func (t *Tunnel) provision(name string, appLogger *zap.Logger) error {
 	t.resolveIdentities(r, &cfg)
 	set := t.resolveSettings(r, appLogger) // package tunnel names the tunnel itself
 	t.jump = r.value("proxy_jump", t.ProxyJump)
+	t.resolvePermission(r, name)
 	if r.err != nil {
 		return r.err
 	}
@@ -147,6 +148,18 @@ func (t *Tunnel) resolveIdentities(r *resolver, cfg *tunnel.Config) {
 			cfg.IdentityFiles = append(cfg.IdentityFiles, tunnel.IdentityFile{Path: path, Passphrase: file.Passphrase})
 		}
 	}
+}
+
+// resolvePermission resolves what may be dialed.
+func (t *Tunnel) resolvePermission(r *resolver, name string) {
+	const option = "permit_open"
+	patterns := r.values(option, t.PermitOpen)
+	if r.err != nil {
+		return
+	}
+	var err error
+	t.permission, err = newPermission(name, patterns)
+	r.fail(option, err)
 }
 
 // resolveSettings checks when to connect, to probe and to replace.

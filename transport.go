@@ -31,13 +31,15 @@ func init() {
 // here, or `unix//path` for a socket on the bastion. Without a host, as in
 // `:8080`, the bastion itself is meant. The bastion sees every upstream as a
 // `direct-tcpip` channel (RFC 4254 section 7.2), or as a
-// `direct-streamlocal@openssh.com` one for a socket.
+// `direct-streamlocal@openssh.com` one for a socket. Upstreams with placeholders
+// need the tunnel's `permit_open`.
 //
 // If the tunnel is down, requests get status 503 at once, and
 // `{http.reverse_proxy.ssh_tunnel.retry_after}` in `handle_errors` is the
 // number of seconds until the next attempt to connect. They get 504 if it does
-// not connect within `dial_timeout`, and 502 if the bastion cannot reach the
-// upstream or may not. All these are retried as `lb_try_duration` says.
+// not connect within `dial_timeout`, 502 if the bastion cannot reach the
+// upstream or may not, and 403 if the tunnel's `permit_open` does not permit it.
+// All these are retried as `lb_try_duration` says.
 //
 // Static upstreams are known to metrics and to the admin endpoint
 // `/reverse_proxy/upstreams` as `ssh_tunnel+<tunnel>/host:port`, or
@@ -104,7 +106,7 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer) error {
 	}
 	handler := parentHandler(ctx)
 	if handler != nil {
-		if err := checkUpstreams(handler); err != nil {
+		if err := checkUpstreams(handler, tun); err != nil {
 			return err
 		}
 		if handler.DynamicUpstreamsRaw != nil {
@@ -113,6 +115,9 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer) error {
 		}
 	}
 
+	if err := checkProxy(t.HTTPTransport, tun); err != nil {
+		return err
+	}
 	idleWritten := t.KeepAlive != nil && t.KeepAlive.MaxIdleConnsPerHost != 0
 	// Provisioning clears the raw field.
 	proxied := len(t.NetworkProxyRaw) > 0 || t.ForwardProxyURL != ""
@@ -131,7 +136,7 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer) error {
 		t.Transport.TLSHandshakeTimeout = tlsTimeout
 	}
 	if proxied {
-		t.Transport.Proxy = markProxied(t.Transport.Proxy)
+		t.Transport.Proxy = markProxied(t.Transport.Proxy, tun)
 	} else {
 		t.Transport.Proxy = nil // the environment's is not on the bastion's side
 	}
@@ -157,14 +162,24 @@ func parentHandler(ctx caddy.Context) *reverseproxy.Handler {
 	return nil
 }
 
-// markProxied is proxy, but tells the dial for which requests there is one.
-func markProxied(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+// markProxied is proxy, but tells the dial for which requests there is one. It
+// fails for requests to an upstream that is not permitted: no dial will show
+// where these go, which may even go through a connection to the proxy that is
+// there already.
+func markProxied(proxy func(*http.Request) (*url.URL, error), tun permitter) func(*http.Request) (*url.URL, error) {
 	return func(req *http.Request) (*url.URL, error) {
 		u, err := proxy(req)
-		if u != nil && err == nil {
-			errandFrom(req.Context()).proxied.Store(true)
+		if u == nil || err != nil {
+			return u, err
 		}
-		return u, err
+		e := errandFrom(req.Context())
+		e.proxied.Store(true)
+		if tun.restricts() {
+			if err := e.checkUpstream(req, tun); err != nil {
+				return nil, newDialError(err)
+			}
+		}
+		return u, nil
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/permit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -104,6 +105,10 @@ func newDialError(err error) *dialError {
 	if down, ok := errors.AsType[*tunnel.DownError](err); ok {
 		status = http.StatusServiceUnavailable
 		retryAfter = max(down.RetryAfter, time.Second)
+	} else if _, ok := errors.AsType[*permit.DeniedError](err); ok {
+		// What is written in the configuration is permitted: it is the request
+		// that asks for something else, and nothing has failed.
+		status = http.StatusForbidden
 	} else if _, ok := errors.AsType[*tunnel.FullError](err); ok {
 		status = http.StatusServiceUnavailable
 		retryAfter = time.Second

@@ -79,6 +79,11 @@ func (e *errand) target(network, address string) (tunnel.Target, error) {
 	if e.upstream != nil && !e.isForProxy() {
 		network, address = e.upstream.Network, e.upstream.Address
 	}
+	return e.targetAt(network, address)
+}
+
+// targetAt returns the target at an upstream's address, or a proxy's.
+func (e *errand) targetAt(network, address string) (tunnel.Target, error) {
 	kind, _, _ := strings.Cut(network, "+") // see ownNetwork
 	switch kind {
 	case "unix":
@@ -92,6 +97,20 @@ func (e *errand) target(network, address string) (tunnel.Target, error) {
 		return tunnel.Target{Network: "tcp", Address: address, Class: e.class}, nil
 	}
 	return tunnel.Target{}, fmt.Errorf("upstream %q: network %q does not go through a tunnel; use host:port or unix//path", address, network)
+}
+
+// checkUpstream refuses a request for an upstream that is not permitted.
+func (e *errand) checkUpstream(req *http.Request, tun permitter) error {
+	network, address := "tcp", req.URL.Host
+	if e.upstream != nil {
+		network, address = e.upstream.Network, e.upstream.Address
+	}
+	target, err := e.targetAt(network, address)
+	if err != nil {
+		return err
+	}
+	_, err = tun.permit(target)
+	return err
 }
 
 // isForProxy tells a dial of the network_proxy from one of the upstream. As

@@ -13,13 +13,14 @@ import (
 )
 
 func TestCheckUpstream(t *testing.T) {
+	anything := permission{}
 	for _, dial := range []string{"web:80", "10.0.0.1:80", "[::1]:80", ":8080", "tcp/web:80", "unix//run/web.sock"} {
-		if err := checkUpstream(dial); err != nil {
+		if err := checkUpstream(dial, anything); err != nil {
 			t.Errorf("%q: %v", dial, err)
 		}
 	}
 	for dial, want := range map[string]string{
-		"{host}:80":     "needs permit_open on its tunnel, which is not supported in this version",
+		"{host}:80":     "needs permit_open on its tunnel",
 		"web:{port}":    "needs permit_open",
 		"unix/{path}":   "needs permit_open",
 		"udp/web:80":    `network "udp" does not go through a tunnel`,
@@ -30,7 +31,7 @@ func TestCheckUpstream(t *testing.T) {
 		"web":           "no port",
 		"web:0":         "no port",
 	} {
-		if err := checkUpstream(dial); err == nil || !strings.Contains(err.Error(), want) {
+		if err := checkUpstream(dial, anything); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got error %v, want %s", dial, err, want)
 		}
 	}
@@ -38,11 +39,11 @@ func TestCheckUpstream(t *testing.T) {
 
 func TestCheckDynamicUpstreams(t *testing.T) {
 	h := &reverseproxy.Handler{DynamicUpstreamsRaw: json.RawMessage(`{"source": "multi", "sources": [{"source": "a", "name": "{http.request.host}", "port": "80"}]}`)}
-	if err := checkUpstreams(h); err == nil || !strings.Contains(err.Error(), `"{http.request.host}": an upstream with placeholders needs permit_open`) {
+	if err := checkUpstreams(h, permission{}); err == nil || !strings.Contains(err.Error(), `"{http.request.host}": an upstream with placeholders needs permit_open`) {
 		t.Errorf("got error %v", err)
 	}
 	h.DynamicUpstreamsRaw = json.RawMessage(`{"source": "a", "name": "web.internal", "port": "80"}`)
-	if err := checkUpstreams(h); err != nil {
+	if err := checkUpstreams(h, permission{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -58,6 +59,7 @@ func TestRenamedUpstreams(t *testing.T) {
 		{"tcp/web:80", "ssh_tunnel+Prod/web:80", tunnel.Target{Network: "tcp", Address: "web:80"}},
 		{"[::1]:80", "ssh_tunnel+Prod/[::1]:80", tunnel.Target{Network: "tcp", Address: "[::1]:80"}},
 		{":80", "ssh_tunnel+Prod/:80", tunnel.Target{Network: "tcp", Address: "localhost:80"}},
+		{"TCP/web:80", "ssh_tunnel+Prod/web:80", tunnel.Target{Network: "tcp", Address: "web:80"}},
 		{"unix//run/a:b.sock", "unix+ssh_tunnel+Prod//run/a:b.sock", tunnel.Target{Network: "unix", Address: "/run/a:b.sock"}},
 	} {
 		h := &reverseproxy.Handler{Upstreams: reverseproxy.UpstreamPool{{Dial: tt.dial}}}

@@ -145,6 +145,13 @@ type Tunnel struct {
 	// Default: 2048.
 	RequiredRSASize int `json:"required_rsa_size,omitempty"`
 
+	// Which targets may be dialed through this tunnel, by whatever does that:
+	// `host:port` or `unix//path`. A host is a name, `*.<name>` for the names
+	// below it, an IP address, a network such as `10.0.0.0/8`, or `*`; a port is a
+	// number, a range such as `8000-8999`, or `*`; a path may end in `*`. Upstreams
+	// with placeholders need it. Default: every target.
+	PermitOpen []string `json:"permit_open,omitempty"`
+
 	// Addresses here whose connections are forwarded to a target that the
 	// bastion reaches, as with `ssh -L`. Default: none.
 	LocalForwards []*Forward `json:"local_forwards,omitempty"`
@@ -157,12 +164,13 @@ type Tunnel struct {
 	// `ssh -D`. Default: none.
 	DynamicForwards []*DynamicForward `json:"dynamic_forwards,omitempty"`
 
-	logger   *zap.Logger
-	config   tunnel.Config
-	settings tunnel.Settings
-	jump     string // the tunnel to jump through, or ""
-	h        *tunnel.Handle
-	started  bool // the handle has been
+	logger     *zap.Logger
+	config     tunnel.Config
+	settings   tunnel.Settings
+	permission permission
+	jump       string // the tunnel to jump through, or ""
+	h          *tunnel.Handle
+	started    bool // the handle has been
 }
 
 // IdentityFile is a private key to log in with.
@@ -211,3 +219,6 @@ type RekeyLimit struct {
 // handle returns the hold on the tunnel. It is valid once the app is
 // provisioned, as it is for any tunnel that lookupTunnel returned.
 func (t *Tunnel) handle() *tunnel.Handle { return t.h }
+
+// dialer returns what dials through the tunnel, when handle does.
+func (t *Tunnel) dialer() dialer { return handleDialer{t.h, t.permission} }

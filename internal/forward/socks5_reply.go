@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/permit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -36,6 +37,9 @@ func replySOCKS(w io.Writer, code byte) error {
 // socksCode is a failed dial in SOCKS's terms. A tunnel that is down is a
 // general failure: nothing is known of the target then.
 func socksCode(err error) byte {
+	if _, ok := errors.AsType[*permit.DeniedError](err); ok {
+		return socksNotAllowed
+	}
 	if _, ok := errors.AsType[*tunnel.DownError](err); ok {
 		return socksFailure
 	}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/net/proxy"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/permit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -111,6 +112,7 @@ func TestSOCKS5Codes(t *testing.T) {
 		err  error
 		code byte
 	}{
+		{permit.Deny("prod", "tcp", "web:80"), 2},
 		{&tunnel.OpenError{Reason: tunnel.OpenProhibited}, 2},
 		{&tunnel.OpenError{Reason: tunnel.OpenUnreachable}, 4},
 		{&tunnel.OpenError{Reason: tunnel.OpenUnknownName}, 4},
