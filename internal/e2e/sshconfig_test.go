@@ -29,7 +29,7 @@ func TestSSHConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := sshtest.WriteFile(t, "known_hosts", []byte(edge.HostKeyLine()+"\n"+sshtest.KnownHostsLine("inner.internal", inner.HostKey.PublicKey())+"\n"))
-	hosts := sshtest.WriteFile(t, "hosts", fmt.Appendf(nil, "Host edge\n\tHostName %s\n\tPort %d\n\tUser %s\n\tIdentityFile %s\n", edge.Host, edge.Port, currentUser(t), edge.ClientKeyFile()))
+	hosts := sshtest.WriteFile(t, "hosts", fmt.Appendf(nil, "Host edge\n\tHostName %s\n\tPort %d\n\tUser %s\n\tIdentityFile %s\n", edge.Host, edge.Port, edge.User, edge.ClientKeyFile()))
 	file := sshtest.WriteFile(t, "config", fmt.Appendf(nil, `
 Include %s
 Host web
@@ -57,7 +57,7 @@ Host *
 		return c.caddyfile("tunnel prod {\nssh_config web "+file+"\n}\n", "", proxied)
 	})
 	c.wantServed()
-	if !c.logged("ssh_tunnel", "Match exec is not supported") || !c.logged("ssh_tunnel", `unknown keyword \"UseKeychain\"`) {
+	if !c.logged("ssh_tunnel", "Match exec is not supported") || !c.logged("ssh_tunnel", `unknown keyword "UseKeychain"`) {
 		t.Error("what is passed over is not logged")
 	}
 	if _, err := os.Stat(filepath.Join(filepath.Dir(inner.key), "executed")); err == nil {

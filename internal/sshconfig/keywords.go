@@ -4,6 +4,7 @@ package sshconfig
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -109,6 +110,12 @@ var passedOver = strings.Fields(`
 	warnweakcrypto xauthlocation
 `)
 
+// Keywords returns, in lower case, the keywords that are taken, and those that
+// are not and that a Reader warns of. Host, Match and Include are neither.
+func Keywords() (takenOnes, warnedOf []string) {
+	return slices.Sorted(maps.Keys(taken)), slices.Sorted(maps.Keys(notTaken))
+}
+
 // take takes a line in. One that is not active is only checked.
 func (e *evaluation) take(l line, active bool) error {
 	name := l.keyword
@@ -145,7 +152,8 @@ func (e *evaluation) take(l line, active bool) error {
 
 // warnNotTaken tells of what would make a difference to ssh.
 func (e *evaluation) warnNotTaken() {
-	for name, harmless := range notTaken {
+	for _, name := range slices.Sorted(maps.Keys(notTaken)) {
+		harmless := notTaken[name]
 		if v, ok := e.values.get(name); ok && !strings.EqualFold(v.args[0], harmless) {
 			e.reader.warn("keyword "+name, "%s: %s is not supported and is passed over", v.pos, v.keyword)
 		}
