@@ -94,10 +94,8 @@ func (e *evaluation) host(name string) (*Host, error) {
 	h.ConnectTimeout, _ = parseTime(f.word("connecttimeout"))
 	h.ServerAliveInterval = pointer(f, "serveraliveinterval", parseTime)
 	h.ServerAliveCountMax = pointer(f, "serveralivecountmax", parseNumber)
-	if v, ok := e.values.get("rekeylimit"); ok {
-		limit, _ := parseRekeyLimit(v.args)
-		h.RekeySize, h.RekeyInterval = limit.size, limit.interval
-	}
+	h.RekeySize, _ = parseSize(f.word("rekeylimit"))
+	h.RekeyInterval, _ = parseTime(f.word(rekeyInterval))
 
 	h.KexAlgorithms = f.word("kexalgorithms")
 	h.Ciphers = f.word("ciphers")

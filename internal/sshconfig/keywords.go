@@ -47,18 +47,15 @@ var taken = map[string]keyword{
 	"proxyjump":                {max: 1, check: checks(parseJumps)},
 	"pubkeyacceptedalgorithms": {max: 1},
 	"refuseconnection":         {},
-	"rekeylimit": {max: 2, check: func(args []string) error {
-		_, err := parseRekeyLimit(args)
-		return err
-	}},
-	"requiredrsasize":       {max: 1, check: checks(parseNumber)},
-	"revokedhostkeys":       {check: checkList},
-	"serveralivecountmax":   {max: 1, check: checks(parseNumber)},
-	"serveraliveinterval":   {max: 1, check: checks(parseTime)},
-	"stricthostkeychecking": {max: 1, check: checks(parseStrict)},
-	"tag":                   {max: 1},
-	"user":                  {max: 1},
-	"userknownhostsfile":    {check: checkList},
+	"rekeylimit":               {max: 2, check: checkRekeyLimit},
+	"requiredrsasize":          {max: 1, check: checks(parseNumber)},
+	"revokedhostkeys":          {check: checkList},
+	"serveralivecountmax":      {max: 1, check: checks(parseNumber)},
+	"serveraliveinterval":      {max: 1, check: checks(parseTime)},
+	"stricthostkeychecking":    {max: 1, check: checks(parseStrict)},
+	"tag":                      {max: 1},
+	"user":                     {max: 1},
+	"userknownhostsfile":       {check: checkList},
 }
 
 // notTaken are keywords that would make a difference, and the value with which
@@ -110,6 +107,9 @@ var passedOver = strings.Fields(`
 	warnweakcrypto xauthlocation
 `)
 
+// rekeyInterval is what RekeyLimit's second argument is kept as.
+const rekeyInterval = "rekeylimit interval"
+
 // Keywords returns, in lower case, the keywords that are taken, and those that
 // are not and that a Reader warns of. Host, Match and Include are neither.
 func Keywords() (takenOnes, warnedOf []string) {
@@ -144,9 +144,17 @@ func (e *evaluation) take(l line, active bool) error {
 			return fmt.Errorf("%s: %s: %w", l.pos, l.written, err)
 		}
 	}
-	if active {
-		e.values.add(name, entry{args: args, keyword: l.written, pos: l.pos}, k.repeats)
+	if !active {
+		return nil
 	}
+	if name == "rekeylimit" && len(args) == 2 {
+		// Of both arguments the first that is written counts, each for itself.
+		if interval := args[1]; interval != "none" {
+			e.values.add(rekeyInterval, entry{args: []string{interval}, keyword: l.written, pos: l.pos}, false)
+		}
+		args = args[:1]
+	}
+	e.values.add(name, entry{args: args, keyword: l.written, pos: l.pos}, k.repeats)
 	return nil
 }
 

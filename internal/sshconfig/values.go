@@ -130,17 +130,13 @@ func parseSize(s string) (int64, error) {
 	return int64(size), nil
 }
 
-// rekeyLimit is a size and, where there is one, a time.
-type rekeyLimit struct {
-	size     int64
-	interval time.Duration
-}
-
-func parseRekeyLimit(args []string) (limit rekeyLimit, err error) {
-	if limit.size, err = parseSize(args[0]); err == nil && len(args) == 2 {
-		limit.interval, err = parseTime(args[1])
+// checkRekeyLimit checks a size and, where there is one, a time.
+func checkRekeyLimit(args []string) error {
+	_, err := parseSize(args[0])
+	if err == nil && len(args) == 2 {
+		_, err = parseTime(args[1])
 	}
-	return limit, err
+	return err
 }
 
 // isNone tells whether a list is the word none. It may not stand among others.
