@@ -42,6 +42,7 @@ var errUsage = errors.New("wrong number of arguments")
 //	tunnel <name> [[<user>@]<host>[:<port>]] {
 //		host                         [<user>@]<host>[:<port>]
 //		user                         <user>
+//		ssh_config                   <alias> [<file>]
 //
 //		identity_file                <path>|none [<passphrase>]
 //		certificate_file             <path>
@@ -98,6 +99,16 @@ var tunnelOptions = map[string]tunnelOption{
 		return t.setHost(args[0])
 	}},
 	"user": one("<user>", word, func(t *Tunnel) *string { return &t.User }),
+	"ssh_config": {usage: "<alias> [<file>]", set: func(t *Tunnel, args []string) error {
+		if len(args) < 1 || len(args) > 2 {
+			return errUsage
+		}
+		t.SSHConfig = &SSHConfig{Alias: args[0]}
+		if len(args) == 2 {
+			t.SSHConfig.File = args[1]
+		}
+		return nil
+	}},
 
 	"identity_file": {usage: "<path>|none [<passphrase>]", repeats: true, set: func(t *Tunnel, args []string) error {
 		if len(args) < 1 || len(args) > 2 {
@@ -197,7 +208,7 @@ var tunnelOptions = map[string]tunnelOption{
 
 // unsupportedOptions are options that a later version will have.
 var unsupportedOptions = []string{
-	"ssh_config", "revoked_host_keys", "proxy", "proxy_command",
+	"revoked_host_keys", "proxy", "proxy_command",
 }
 
 // checkPatterns checks those of permit_open that have no placeholders, so that

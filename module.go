@@ -79,6 +79,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
 
+	files := newSSHConfigReader(a.logger)
 	claimed := make(map[string]string) // who listens, by address
 	for _, name := range slices.Sorted(maps.Keys(a.Tunnels)) {
 		if err := checkTunnelName(name); err != nil {
@@ -88,7 +89,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		if t == nil {
 			return fmt.Errorf("tunnel %q: empty; give it hosts", name)
 		}
-		if err := t.provision(name, a.logger); err != nil {
+		if err := t.provision(name, a.logger, files); err != nil {
 			return fmt.Errorf("tunnel %q: %w", name, err)
 		}
 		if err := t.claimAddresses(name, claimed); err != nil {
@@ -112,6 +113,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 				return fmt.Errorf("tunnel %q: proxy_jump: %w", name, err)
 			}
 			jump = through.h
+		}
+		for _, hop := range t.hops {
+			hop.h = tunnel.Open(hop.config, hop.settings, jump)
+			a.opened = append(a.opened, hop)
+			jump = hop.h
 		}
 		t.h = tunnel.Open(t.config, t.settings, jump)
 		a.opened = append(a.opened, t)

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -25,25 +27,46 @@ const (
 )
 
 // provision checks the configuration, all of it without going online.
-func (t *Tunnel) provision(name string, appLogger *zap.Logger) error {
+func (t *Tunnel) provision(name string, appLogger *zap.Logger, files *sshconfig.Reader) error {
 	logger := appLogger.With(zap.String("tunnel", name))
 	r := &resolver{home: homeDir()}
 
+	h := t.readSSHConfig(r, files, logger)
+	if err := t.provisionJumps(r, h, appLogger); err != nil {
+		return err
+	}
+	if err := t.configure(r, name, h, appLogger); err != nil {
+		return err
+	}
+	return t.provisionForwards(logger)
+}
+
+// configure checks all that the tunnel's connections depend on. What it does
+// not say itself comes from h, unless that is nil.
+func (t *Tunnel) configure(r *resolver, name string, h *sshconfig.Host, appLogger *zap.Logger) error {
+	logger := appLogger.With(zap.String("tunnel", name))
 	cfg := t.resolveConfig(r, name)
-	t.resolveHost(r, &cfg, logger)
+	t.resolveStrict(r, &cfg, h)
+	t.resolveHost(r, &cfg, h, logger)
 	t.resolveIdentities(r, &cfg)
 	set := t.resolveSettings(r, appLogger) // package tunnel names the tunnel itself
 	t.jump = r.value("proxy_jump", t.ProxyJump)
+	if h != nil {
+		t.fillFromSSHConfig(r, h, &cfg, &set)
+	}
 	t.resolvePermission(r, name)
 	if r.err != nil {
 		return r.err
 	}
 
 	cfg.ApplyDefaults(r.home)
+	if h != nil {
+		t.identifyLikeSSH(h, &cfg)
+	}
 	if only := t.IdentitiesOnly; only != nil {
 		// What is written stands, whatever else follows from the rest.
 		cfg.IdentitiesOnly = *only
-		if !*only && t.IdentityAgent == "" {
+		if !*only && t.IdentityAgent == "" && (h == nil || h.IdentityAgent == "") {
 			cfg.IdentityAgent = "SSH_AUTH_SOCK"
 		}
 	}
@@ -52,10 +75,7 @@ func (t *Tunnel) provision(name string, appLogger *zap.Logger) error {
 		logger.Warn(warning)
 	}
 	t.config, t.settings = cfg, set
-	if err != nil {
-		return err
-	}
-	return t.provisionForwards(logger)
+	return err
 }
 
 // resolveConfig resolves what needs no more than that.
@@ -80,52 +100,80 @@ func (t *Tunnel) resolveConfig(r *resolver, name string) tunnel.Config {
 		RequiredRSASize:            t.RequiredRSASize,
 		Resolve:                    replaceSecret,
 	}
-	switch strict := r.value("strict_host_key_checking", t.StrictHostKeyChecking); strict {
+	return cfg
+}
+
+// resolveStrict resolves whether the host key has to be known.
+func (t *Tunnel) resolveStrict(r *resolver, cfg *tunnel.Config, h *sshconfig.Host) {
+	const option = "strict_host_key_checking"
+	strict := r.value(option, t.StrictHostKeyChecking)
+	if strict == "" && h != nil {
+		strict = strictLikeSSH(h)
+	}
+	switch strict {
 	case "", "yes":
 	case "no":
 		cfg.InsecureIgnoreHostKey = true
 	case "accept-new":
-		r.fail("strict_host_key_checking", errors.New("accept-new is not supported in this version; leave it at yes and add host_key SHA256:<fingerprint>"))
+		err := errors.New("accept-new is not supported in this version; leave it at yes and add host_key SHA256:<fingerprint>")
+		if t.StrictHostKeyChecking == "" {
+			err = fmt.Errorf("%w; it stands for StrictHostKeyChecking %s at %s", err, h.StrictHostKeyChecking, h.Where("StrictHostKeyChecking"))
+		}
+		r.fail(option, err)
 	default:
-		r.fail("strict_host_key_checking", fmt.Errorf("%q is neither yes nor no", strict))
+		r.fail(option, fmt.Errorf("%q is neither yes nor no", strict))
 	}
-	return cfg
 }
 
-// resolveHost resolves where the bastion is and whom to log in as.
-func (t *Tunnel) resolveHost(r *resolver, cfg *tunnel.Config, logger *zap.Logger) {
-	if len(t.Hosts) == 0 {
-		r.fail("host", errors.New("none; write the bastion's address, as in tunnel <name> [<user>@]<host>[:<port>]"))
-		return
+// resolveAddress resolves where the tunnel itself says that the bastion is, and
+// whom to log in as. What it does not say is zero.
+func (t *Tunnel) resolveAddress(r *resolver) (login, host string, port int) {
+	login = r.value("user", t.User)
+	if login != "" && r.err == nil {
+		r.fail("user", checkUser(login))
 	}
 	if len(t.Hosts) > 1 {
 		r.fail("host", errSeveralHosts)
 	}
-	address, login := r.values("host", t.Hosts)[0], r.value("user", t.User)
+	if len(t.Hosts) == 0 {
+		return login, "", 0
+	}
+	address := r.values("host", t.Hosts)[0]
+	if r.err != nil {
+		return "", "", 0
+	}
+	user, host, number, err := splitAddress(address)
+	r.fail("host", err)
+	if login != "" && user != "" {
+		r.fail("user", fmt.Errorf("%q; the host has %q: keep one", login, user))
+	}
+	port, _ = strconv.Atoi(number) // splitAddress has checked it
+	return cmp.Or(login, user), host, port
+}
+
+// resolveHost resolves where the bastion is and whom to log in as.
+func (t *Tunnel) resolveHost(r *resolver, cfg *tunnel.Config, h *sshconfig.Host, logger *zap.Logger) {
+	login, host, port := t.resolveAddress(r)
+	switch {
+	case h != nil:
+		login, host, port = cmp.Or(login, h.User), h.HostName, h.Port
+		if login != "" {
+			r.fail("user", checkUser(login))
+		}
+	case len(t.Hosts) == 0:
+		r.fail("host", errors.New("none; write the bastion's address, as in tunnel <name> [<user>@]<host>[:<port>], or ssh_config <alias>"))
+	}
 	if r.err != nil {
 		return
 	}
-
-	user, host, port, err := splitAddress(address)
-	r.fail("host", err)
-	cfg.Address = net.JoinHostPort(host, port)
-
-	switch {
-	case login != "":
-		r.fail("user", checkUser(login))
-		if user != "" {
-			r.fail("user", fmt.Errorf("%q; the host has %q: keep one", login, user))
-		}
-		cfg.User = login
-	case user != "":
-		cfg.User = user
-	default:
-		cfg.User = loginName()
-		if cfg.User == "" {
-			r.fail("user", errors.New("none, and the user that Caddy runs as has no name; set user"))
-		}
-		logger.Info("no user is configured; logging in as the user Caddy runs as", zap.String("user", cfg.User))
+	cfg.Address = net.JoinHostPort(host, strconv.Itoa(port))
+	if cfg.User = login; login != "" {
+		return
 	}
+	if cfg.User = loginName(); cfg.User == "" {
+		r.fail("user", errors.New("none, and the user that Caddy runs as has no name; set user"))
+	}
+	logger.Info("no user is configured; logging in as the user Caddy runs as", zap.String("user", cfg.User))
 }
 
 // errSeveralHosts refuses, in JSON and Caddyfile, what is to come.

@@ -28,7 +28,8 @@ func provisioned(t *testing.T, config string) (*Tunnel, *observer.ObservedLogs, 
 		t.Fatal(err)
 	}
 	core, logs := observer.New(zapcore.DebugLevel)
-	err := tun.provision("prod", zap.New(core))
+	logger := zap.New(core)
+	err := tun.provision("prod", logger, newSSHConfigReader(logger))
 	return tun, logs, err
 }
 

@@ -22,11 +22,16 @@ import (
 type Tunnel struct {
 	// The bastion's address: `[user@]host[:port]`, an IPv6 address in brackets.
 	// Exactly one in this version. The port is 22 if it is not written.
-	// Required.
+	// Required, unless `ssh_config` is set.
 	Hosts []string `json:"hosts,omitempty"`
 
 	// The user to log in as. Default: the user Caddy runs as, which is logged.
 	User string `json:"user,omitempty"`
+
+	// Where in ssh_config(5) files to look up what is not set here: address,
+	// user, keys, known hosts, the hosts to jump through and more. Default:
+	// nowhere, these files are not read.
+	SSHConfig *SSHConfig `json:"ssh_config,omitempty"`
 
 	// Private keys to log in with, offered in this order. Once these, a
 	// certificate, an agent or a password are set, nothing else is offered.
@@ -168,9 +173,21 @@ type Tunnel struct {
 	config     tunnel.Config
 	settings   tunnel.Settings
 	permission permission
-	jump       string // the tunnel to jump through, or ""
+	jump       string    // the tunnel to jump through, or ""
+	hops       []*Tunnel // those of ssh_config to jump through, the first to dial first
 	h          *tunnel.Handle
 	started    bool // the handle has been
+}
+
+// SSHConfig says where to look up what a tunnel does not say itself. The files
+// are read when the configuration is loaded, and nothing in them is executed.
+type SSHConfig struct {
+	// The host to look for, as it would be written behind `ssh`. Required.
+	Alias string `json:"alias"`
+
+	// The path of the file to read, and no other. Default: `~/.ssh/config` and
+	// `/etc/ssh/ssh_config`.
+	File string `json:"file,omitempty"`
 }
 
 // IdentityFile is a private key to log in with.

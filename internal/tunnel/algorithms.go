@@ -47,6 +47,23 @@ func (o algorithmOption) check() (warnings []string, err error) {
 	return warnings, nil
 }
 
+// Algorithms returns what an option such as "ciphers" lists if nothing is
+// written, best first, and the broken algorithms that it takes only if they are.
+// It panics if no option of the name lists algorithms.
+func Algorithms(option string) (defaults, broken []string) {
+	options := new(Config).algorithmOptions()
+	i := slices.IndexFunc(options, func(o algorithmOption) bool { return o.name == option })
+	return options[i].supported, options[i].insecure
+}
+
+// algorithmOptions returns all options that list algorithms.
+func (cfg *Config) algorithmOptions() []algorithmOption {
+	return []algorithmOption{
+		cfg.kexOption(), cfg.cipherOption(), cfg.macOption(),
+		cfg.hostKeyOption(), cfg.pubkeyOption(), cfg.caSignatureOption(),
+	}
+}
+
 func (cfg *Config) kexOption() algorithmOption {
 	return algorithmOption{
 		"kex_algorithms", cfg.KexAlgorithms,

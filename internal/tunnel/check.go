@@ -85,10 +85,7 @@ func familyHas(family string, addr netip.Addr) bool {
 
 // algorithms checks the names of algorithms and the size of RSA keys.
 func (c *checker) algorithms() error {
-	for _, o := range []algorithmOption{
-		c.cfg.kexOption(), c.cfg.cipherOption(), c.cfg.macOption(),
-		c.cfg.hostKeyOption(), c.cfg.pubkeyOption(), c.cfg.caSignatureOption(),
-	} {
+	for _, o := range c.cfg.algorithmOptions() {
 		warnings, err := o.check()
 		if err != nil {
 			return err

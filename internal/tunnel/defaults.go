@@ -55,11 +55,18 @@ func (cfg *Config) ApplyDefaults(home string) {
 		}
 	}
 	if len(cfg.KnownHosts)+len(cfg.HostKeys)+len(cfg.HostCertificateAuthorities) == 0 {
-		if home != "" {
-			cfg.KnownHosts = append(cfg.KnownHosts, filepath.Join(home, ".ssh", "known_hosts"), filepath.Join(home, ".ssh", "known_hosts2"))
-		}
-		cfg.KnownHosts = append(cfg.KnownHosts, systemKnownHosts()...)
+		user, system := DefaultKnownHosts(home)
+		cfg.KnownHosts = slices.Concat(user, system)
 	}
+}
+
+// DefaultKnownHosts returns the known_hosts files that are read where nothing
+// is written: the user's, none without a home (""), and the whole machine's.
+func DefaultKnownHosts(home string) (user, system []string) {
+	if home != "" {
+		user = []string{filepath.Join(home, ".ssh", "known_hosts"), filepath.Join(home, ".ssh", "known_hosts2")}
+	}
+	return user, systemKnownHosts()
 }
 
 // systemKnownHosts are the known_hosts files of the whole machine.

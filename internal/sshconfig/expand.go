@@ -1,0 +1,132 @@
+package sshconfig
+
+// expand.go replaces tokens, variables and ~.
+
+import (
+	"cmp"
+	"crypto/sha1" //nolint:gosec // what %C is made with; it protects nothing
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+)
+
+// tokens are what a % and the letter stand for.
+type tokens map[byte]string
+
+// expandTokens replaces tokens. One that is not among them is an error.
+func expandTokens(s string, known tokens) (string, error) {
+	var b strings.Builder
+	for {
+		before, after, found := strings.Cut(s, "%")
+		b.WriteString(before)
+		if !found {
+			return b.String(), nil
+		}
+		if after == "" {
+			return "", errors.New("a % at the end; write %% for one that is meant as such")
+		}
+		value, ok := known[after[0]]
+		switch {
+		case after[0] == '%':
+			value = "%"
+		case !ok:
+			return "", fmt.Errorf("unknown token %%%c", after[0])
+		}
+		b.WriteString(value)
+		s = after[1:]
+	}
+}
+
+// expandAll replaces tokens, and ${NAME} by the environment's variable, whose
+// value is taken as it is.
+func expandAll(s string, known tokens) (string, error) {
+	var b strings.Builder
+	for {
+		before, after, found := strings.Cut(s, "${")
+		expanded, err := expandTokens(before, known)
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(expanded)
+		if !found {
+			return b.String(), nil
+		}
+		name, rest, closed := strings.Cut(after, "}")
+		if !closed || name == "" {
+			return "", errors.New("a ${ without its name and }")
+		}
+		value, ok := os.LookupEnv(name)
+		if !ok {
+			return "", fmt.Errorf("the environment variable %s is not set", name)
+		}
+		b.WriteString(value)
+		s = rest
+	}
+}
+
+var errNoHome = errors.New("the user that this process runs as has no home directory; write the whole path")
+
+// expandHome replaces a ~ at the beginning of a path, which may be followed by
+// the name of a user.
+func (r *Reader) expandHome(path string) (string, error) {
+	rest, ok := strings.CutPrefix(path, "~")
+	if !ok {
+		return path, nil
+	}
+	name, rest, _ := strings.Cut(rest, "/")
+	home := r.Home
+	if name != "" {
+		u, err := user.Lookup(name)
+		if err != nil {
+			return "", fmt.Errorf("%q: no user %q", path, name)
+		}
+		home = u.HomeDir
+	}
+	if home == "" {
+		return "", errNoHome
+	}
+	return filepath.Join(home, rest), nil
+}
+
+// expandPath replaces all there is to replace in a path.
+func (e *evaluation) expandPath(path string, known tokens) (string, error) {
+	path, err := e.reader.expandHome(path)
+	if err != nil {
+		return "", err
+	}
+	return expandAll(path, known)
+}
+
+// tokens returns what tokens stand for, where the host's name is known.
+func (e *evaluation) tokens(host string) tokens {
+	r := e.reader
+	port := cmp.Or(e.values.first("port"), "22")
+	if n, err := parsePort(port); err == nil {
+		port = fmt.Sprint(n)
+	}
+	jump := ""
+	if jumps, err := parseJumps(e.values.first("proxyjump")); err == nil && len(jumps) > 0 {
+		jump = jumps[len(jumps)-1].host
+	}
+	short, _, _ := strings.Cut(r.Hostname, ".")
+	login := e.userSoFar()
+	sum := sha1.Sum([]byte(r.Hostname + host + port + login + jump)) //nolint:gosec // see above
+	return tokens{
+		'C': hex.EncodeToString(sum[:]),
+		'd': r.Home,
+		'h': host,
+		'i': r.UID,
+		'j': jump,
+		'k': cmp.Or(e.values.first("hostkeyalias"), e.alias),
+		'L': short,
+		'l': r.Hostname,
+		'n': e.alias,
+		'p': port,
+		'r': login,
+		'u': r.User,
+	}
+}

@@ -1,0 +1,222 @@
+package sshconfig
+
+// host.go puts the values in effect into the form in which they are used.
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Host is what files say about a host, tokens and ~ replaced. What they do not
+// say is zero; ssh's defaults are not filled in, except for HostName and Port.
+type Host struct {
+	Alias    string
+	HostName string // default: Alias
+	Port     int    // default: 22
+	User     string
+
+	IdentityFiles    []string
+	NoIdentityFiles  bool // IdentityFile none, and no other
+	CertificateFiles []string
+	IdentityAgent    string // a path, SSH_AUTH_SOCK or none
+	IdentitiesOnly   *bool
+
+	UserKnownHostsFiles   []string // empty but not nil for none
+	GlobalKnownHostsFiles []string // empty but not nil for none
+	StrictHostKeyChecking string   // yes, no, ask or accept-new
+	HostKeyAlias          string
+	RevokedHostKeys       []string
+
+	BindAddress   string
+	AddressFamily string // any, inet or inet6
+	ProxyCommand  string // as it is written, with its tokens
+	Jumps         []*Host
+
+	ConnectTimeout      time.Duration
+	ServerAliveInterval *time.Duration
+	ServerAliveCountMax *int
+	RekeySize           int64
+	RekeyInterval       time.Duration
+
+	// Algorithm lists as they are written. See Algorithms.
+	KexAlgorithms            string
+	Ciphers                  string
+	MACs                     string
+	HostKeyAlgorithms        string
+	PubkeyAcceptedAlgorithms string
+	CASignatureAlgorithms    string
+	RequiredRSASize          int
+
+	values values
+}
+
+// Where returns the file and line that set a keyword, as <file>:<line>, or ""
+// if none did.
+func (h *Host) Where(keyword string) string {
+	entry, _ := h.values.get(strings.ToLower(keyword))
+	return entry.pos
+}
+
+// host returns the values in effect for the host of this name.
+func (e *evaluation) host(name string) (*Host, error) {
+	f := &filler{e: e, tokens: e.tokens(name)}
+	h := &Host{Alias: e.alias, HostName: name, Port: 22, values: e.values}
+	h.User = f.user()
+	f.tokens['r'] = h.User
+	if h.User == "" {
+		f.tokens['r'] = e.reader.User
+	}
+	if v, ok := e.values.get("port"); ok {
+		h.Port, _ = parsePort(v.args[0])
+	}
+
+	h.IdentityFiles, h.NoIdentityFiles = f.identityFiles()
+	h.CertificateFiles = f.paths("certificatefile")
+	h.IdentityAgent = f.agent()
+	h.IdentitiesOnly = pointer(f, "identitiesonly", parseFlag)
+
+	h.UserKnownHostsFiles = f.fileList("userknownhostsfile", true)
+	h.GlobalKnownHostsFiles = f.fileList("globalknownhostsfile", false)
+	h.StrictHostKeyChecking, _ = parseStrict(f.word("stricthostkeychecking"))
+	h.HostKeyAlias = f.word("hostkeyalias")
+	h.RevokedHostKeys = f.fileList("revokedhostkeys", true)
+
+	h.BindAddress = f.word("bindaddress")
+	h.AddressFamily, _ = parseFamily(f.word("addressfamily"))
+	if command := f.word("proxycommand"); !strings.EqualFold(command, "none") {
+		h.ProxyCommand = command
+	}
+
+	h.ConnectTimeout, _ = parseTime(f.word("connecttimeout"))
+	h.ServerAliveInterval = pointer(f, "serveraliveinterval", parseTime)
+	h.ServerAliveCountMax = pointer(f, "serveralivecountmax", parseNumber)
+	h.RekeySize, _ = parseSize(f.word("rekeylimit"))
+	h.RekeyInterval, _ = parseTime(f.word(rekeyInterval))
+
+	h.KexAlgorithms = f.word("kexalgorithms")
+	h.Ciphers = f.word("ciphers")
+	h.MACs = f.word("macs")
+	h.HostKeyAlgorithms = f.word("hostkeyalgorithms")
+	h.PubkeyAcceptedAlgorithms = f.word("pubkeyacceptedalgorithms")
+	h.CASignatureAlgorithms = f.word("casignaturealgorithms")
+	h.RequiredRSASize, _ = strconv.Atoi(f.word("requiredrsasize"))
+	return h, f.err
+}
+
+// filler fills a Host in. It keeps the first error. What was checked when its
+// line was read cannot fail here.
+type filler struct {
+	e      *evaluation
+	tokens tokens
+	err    error
+}
+
+func (f *filler) fail(v entry, err error) {
+	if err != nil && f.err == nil {
+		f.err = fmt.Errorf("%s: %s: %w", v.pos, v.keyword, err)
+	}
+}
+
+// word returns the argument of a keyword, "" if it is not set.
+func (f *filler) word(keyword string) string { return f.e.values.first(keyword) }
+
+// pointer returns what an argument says, or nil if it is not set.
+func pointer[T any](f *filler, keyword string, parse func(string) (T, error)) *T {
+	v, ok := f.e.values.get(keyword)
+	if !ok {
+		return nil
+	}
+	value, _ := parse(v.args[0])
+	return &value
+}
+
+func (f *filler) path(v entry, written string) string {
+	path, err := f.e.expandPath(written, f.tokens)
+	f.fail(v, err)
+	return path
+}
+
+// user returns whom to log in as. Its own token, %r, is none of its.
+func (f *filler) user() string {
+	v, ok := f.e.values.get("user")
+	if !ok || v.literal {
+		return f.word("user")
+	}
+	known := make(tokens)
+	for letter, value := range f.tokens {
+		if letter != 'r' && letter != 'C' {
+			known[letter] = value
+		}
+	}
+	user, err := expandAll(v.args[0], known)
+	f.fail(v, err)
+	return user
+}
+
+// paths returns the paths of a keyword that repeats.
+func (f *filler) paths(keyword string) (paths []string) {
+	for _, v := range f.e.values[keyword] {
+		paths = append(paths, f.path(v, v.args[0]))
+	}
+	return paths
+}
+
+// identityFiles returns the key files; none among them is nothing.
+func (f *filler) identityFiles() (paths []string, none bool) {
+	for _, v := range f.e.values["identityfile"] {
+		if strings.EqualFold(v.args[0], "none") {
+			none = true
+			continue
+		}
+		paths = append(paths, f.path(v, v.args[0]))
+	}
+	return paths, none && len(paths) == 0
+}
+
+// fileList returns the files of a keyword that takes a list.
+func (f *filler) fileList(keyword string, expand bool) []string {
+	v, ok := f.e.values.get(keyword)
+	if !ok {
+		return nil
+	}
+	paths := []string{}
+	if none, _ := isNone(v.args); none {
+		return paths
+	}
+	for _, path := range v.args {
+		if expand {
+			path = f.path(v, path)
+		}
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+// agent returns the path of the agent's socket, SSH_AUTH_SOCK or none.
+func (f *filler) agent() string {
+	const environment = "SSH_AUTH_SOCK"
+	v, ok := f.e.values.get("identityagent")
+	if !ok {
+		return ""
+	}
+	written := v.args[0]
+	switch {
+	case strings.EqualFold(written, "none"):
+		return "none"
+	case written == environment, written == "$"+environment, written == "${"+environment+"}":
+		// It is for who connects to look the variable up, each time anew.
+		return environment
+	case strings.HasPrefix(written, "$") && !strings.HasPrefix(written, "${"):
+		path, ok := os.LookupEnv(written[1:])
+		if !ok || path == "" {
+			f.fail(v, errors.New("the environment variable "+written[1:]+" is not set"))
+		}
+		return path
+	default:
+		return f.path(v, written)
+	}
+}

@@ -1,0 +1,240 @@
+package sshtunnel
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+const fleet = `"ssh_config": {"alias": "inner", "file": "testdata/ssh_config/fleet"}`
+
+// setHome gives the user who runs the test a home directory with a key and
+// known hosts, and returns it.
+func setHome(t *testing.T) string {
+	t.Helper()
+	home := t.TempDir()
+	if err := os.Mkdir(filepath.Join(home, ".ssh"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	key := sshtest.NewKey()
+	for name, content := range map[string]string{
+		"known_hosts": sshtest.KnownHostsLine("edge.example.com:22", key.PublicKey()) + "\n",
+		"id_ed25519":  string(key.PEM("")),
+	} {
+		if err := os.WriteFile(filepath.Join(home, ".ssh", name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("HOME", home)
+	t.Setenv("USERPROFILE", home)
+	t.Setenv("SSH_AUTH_SOCK", filepath.Join(home, "agent"))
+	return home
+}
+
+// TestSSHConfig checks what each keyword becomes.
+func TestSSHConfig(t *testing.T) {
+	home := setHome(t)
+	tun, logs, err := provisioned(t, `{`+fleet+`}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kex, _ := tunnel.Algorithms("kex_algorithms")
+	ciphers, _ := tunnel.Algorithms("ciphers")
+	macs, _ := tunnel.Algorithms("macs")
+	want := tunnel.Config{
+		Name:                     "prod",
+		Address:                  "10.0.0.2:22",
+		User:                     "root",
+		IdentityFiles:            []tunnel.IdentityFile{{Path: filepath.Join(home, ".ssh/inner")}},
+		CertificateFiles:         []string{filepath.Join(home, ".ssh/inner-cert.pub")},
+		IdentityAgent:            "/nonexistent/agent",
+		KnownHosts:               []string{filepath.Join(home, ".ssh/known-alias"), "/nonexistent/known"},
+		HostKeyAlias:             "alias",
+		BindAddress:              "127.0.0.1",
+		AddressFamily:            "inet",
+		RequiredRSASize:          3072,
+		KexAlgorithms:            append([]string{"ecdh-sha2-nistp521"}, slices.DeleteFunc(kex, func(s string) bool { return s == "ecdh-sha2-nistp521" })...),
+		Ciphers:                  slices.DeleteFunc(ciphers, func(s string) bool { return strings.HasSuffix(s, "-ctr") }),
+		MACs:                     append(macs, "hmac-sha1"),
+		HostKeyAlgorithms:        []string{"ssh-ed25519"},
+		PubkeyAcceptedAlgorithms: []string{"rsa-sha2-512", "ssh-ed25519"},
+		CASignatureAlgorithms:    []string{"ssh-ed25519"},
+	}
+	got := tun.config
+	got.Resolve = nil
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	set := tun.settings
+	set.Logger = nil
+	if want := (tunnel.Settings{
+		ConnectTimeout: time.Minute, ServerAliveInterval: 7 * time.Second, ServerAliveCountMax: 1,
+		ReconnectMin: defaultReconnectMin, ReconnectMax: defaultReconnectMax,
+		RekeyBytes: maxRekeySize, RekeyInterval: time.Hour,
+	}); set != want {
+		t.Errorf("settings: got  %+v\nwant %+v", set, want)
+	}
+
+	var hops []string
+	for _, hop := range tun.hops {
+		hops = append(hops, fmt.Sprintf("%s: %s@%s", hop.config.Name, hop.config.User, hop.config.Address))
+	}
+	if want := []string{"ssh_config edge: edge@edge.example.com:22", "ssh_config middle: me@middle.example.com:2222"}; !slices.Equal(hops, want) {
+		t.Fatalf("hops are %q, want %q", hops, want)
+	}
+	edge, middle := tun.hops[0].config, tun.hops[1].config
+	if !edge.IdentitiesOnly || len(edge.IdentityFiles) != 1 || edge.IdentityFiles[0].Path != "/nonexistent/edge@edge" {
+		t.Errorf("the first hop is identified by %+v", edge.IdentityFiles)
+	}
+	if middle.IdentitiesOnly || middle.IdentityAgent != "SSH_AUTH_SOCK" || len(middle.IdentityFiles) < 2 || middle.KnownHosts[0] != filepath.Join(home, ".ssh/known_hosts") {
+		t.Errorf("the second hop has no defaults: %+v", middle)
+	}
+	if tun.hops[0].settings.ServerAliveInterval != 0 {
+		t.Error("the first hop is probed")
+	}
+	for text, n := range map[string]int{
+		`ssh_config: testdata/ssh_config/fleet:43: unknown keyword "UseKeychain" is passed over`: 1,
+		"ssh_config: algorithms that are not supported are left out":                             1,
+	} {
+		if got := logs.FilterLevelExact(zapcore.WarnLevel).FilterMessage(text).Len(); got != n {
+			t.Errorf("%d lines say %q", got, text)
+		}
+	}
+}
+
+// TestSSHConfigOverridden checks that what the tunnel says wins.
+func TestSSHConfigOverridden(t *testing.T) {
+	home := setHome(t)
+	tun, _, err := provisioned(t, `{
+		`+fleet+`,
+		"hosts": ["[::1]:2022"],
+		"user": "deploy",
+		"identity_files": [{"path": "/nonexistent/id"}],
+		"host_keys": ["`+testFingerprint+`"],
+		"proxy_jump": "other",
+		"server_alive_interval": "1s",
+		"server_alive_count_max": 9,
+		"rekey_limit": {"size": 1000},
+		"connect_timeout": "2s"
+	}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The address is another: the block about 10.* is not for this tunnel.
+	got := tun.config
+	if got.Address != "[::1]:2022" || got.User != "deploy" || got.HostKeyAlias != "" || len(got.KnownHosts) > 0 ||
+		len(got.IdentityFiles) != 1 || got.IdentityFiles[0].Path != "/nonexistent/id" || !got.IdentitiesOnly {
+		t.Errorf("got %+v", got)
+	}
+	if tun.jump != "other" || len(tun.hops) > 0 {
+		t.Errorf("the jump is %q, and there are %d hops", tun.jump, len(tun.hops))
+	}
+	if set := tun.settings; set.ServerAliveInterval != time.Second || set.ServerAliveCountMax != 9 || set.RekeyBytes != 1000 || set.RekeyInterval != 0 || set.ConnectTimeout != 2*time.Second {
+		t.Errorf("settings are %+v", set)
+	}
+
+	for options, ok := range map[string]func(c tunnel.Config) bool{
+		`"identity_files": [{"path": "/x"}]`: func(c tunnel.Config) bool {
+			return c.IdentitiesOnly && len(c.IdentityFiles) == 1 && c.IdentityAgent == "/nonexistent/agent"
+		},
+		`"identity_agent": "none"`:         func(c tunnel.Config) bool { return c.IdentityAgent == "none" && len(c.IdentityFiles) == 1 },
+		`"identities_only": true`:          func(c tunnel.Config) bool { return c.IdentitiesOnly },
+		`"identities_only": false`:         func(c tunnel.Config) bool { return !c.IdentitiesOnly && c.IdentityAgent == "/nonexistent/agent" },
+		`"password": "{env.HOME}"`:         func(c tunnel.Config) bool { return c.Password != "" && len(c.IdentityFiles) == 1 },
+		`"known_hosts": ["/k"]`:            func(c tunnel.Config) bool { return slices.Equal(c.KnownHosts, []string{"/k"}) },
+		`"host_key_alias": "mine"`:         func(c tunnel.Config) bool { return c.HostKeyAlias == "mine" },
+		`"bind_address": "127.0.0.2"`:      func(c tunnel.Config) bool { return c.BindAddress == "127.0.0.2" && c.AddressFamily == "inet" },
+		`"ciphers": ["aes128-ctr"]`:        func(c tunnel.Config) bool { return slices.Equal(c.Ciphers, []string{"aes128-ctr"}) },
+		`"required_rsa_size": 4096`:        func(c tunnel.Config) bool { return c.RequiredRSASize == 4096 },
+		`"strict_host_key_checking": "no"`: func(c tunnel.Config) bool { return c.InsecureIgnoreHostKey },
+		`"certificate_files": ["/c"]`:      func(c tunnel.Config) bool { return slices.Equal(c.CertificateFiles, []string{"/c"}) },
+		`"user": "you"`:                    func(c tunnel.Config) bool { return c.User == "you" && c.Address == "10.0.0.2:22" },
+	} {
+		tun, _, err := provisioned(t, `{`+fleet+`, `+options+`}`)
+		if err != nil {
+			t.Errorf("%s: %v", options, err)
+		} else if !ok(tun.config) {
+			t.Errorf("%s: got %+v", options, tun.config)
+		}
+	}
+
+	// With neither, the default files are not read.
+	none := sshtest.WriteFile(t, "none", []byte("UserKnownHostsFile none\nGlobalKnownHostsFile none\n"))
+	tun, _, err = provisioned(t, `{"ssh_config": {"alias": "a", "file": "`+none+`"}, "password": "{env.HOME}"}`)
+	if err != nil || !slices.Equal(tun.config.KnownHosts, []string{os.DevNull}) {
+		t.Errorf("without known_hosts: %+v, %v", tun.config, err)
+	}
+	if tun, _, err = provisioned(t, `{"ssh_config": {"alias": "edge.example.com"}}`); err != nil || tun.config.Address != "edge.example.com:22" || tun.config.KnownHosts[0] != filepath.Join(home, ".ssh/known_hosts") {
+		t.Errorf("without a file: %+v, %v", tun.config, err)
+	}
+}
+
+// TestSSHConfigShared checks that tunnels share the hosts on the way, and that
+// the next configuration does.
+func TestSSHConfigShared(t *testing.T) {
+	setHome(t)
+	var keys [][]string // by configuration
+	for range 2 {
+		ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+		defer cancel()
+		jump := func(alias string) *Tunnel {
+			return &Tunnel{Lazy: true, SSHConfig: &SSHConfig{Alias: alias, File: "testdata/ssh_config/fleet"}}
+		}
+		app := &App{Tunnels: map[string]*Tunnel{"a": jump("inner"), "b": jump("middle")}}
+		if err := app.Provision(ctx); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := app.Cleanup(); err != nil {
+				t.Error(err)
+			}
+		}()
+		var names, got []string
+		for _, t := range app.opened {
+			names = append(names, t.config.Name)
+			got = append(got, t.h.Key())
+		}
+		if want := []string{"ssh_config edge", "ssh_config middle", "a", "ssh_config edge", "b"}; !slices.Equal(names, want) {
+			t.Fatalf("opened are %q, want %q", names, want)
+		}
+		if got[0] != got[3] {
+			t.Error("two tunnels have connections of their own to the same jump host")
+		}
+		keys = append(keys, got)
+	}
+	if !slices.Equal(keys[0], keys[1]) {
+		t.Error("the next configuration has other connections")
+	}
+}
+
+// TestReadmeSSHConfig checks that the README has each keyword in its place.
+func TestReadmeSSHConfig(t *testing.T) {
+	section := readmeSection(t, "ssh_config")
+	var taken, warnedOf []string
+	for _, row := range tableRows(section) {
+		for _, keyword := range codes(row[0]) {
+			taken = append(taken, strings.ToLower(keyword))
+		}
+	}
+	_, list, _ := strings.Cut(section, "\nNot taken")
+	list, _, _ = strings.Cut(list, "\n")
+	for _, keyword := range codes(list) {
+		warnedOf = append(warnedOf, strings.ToLower(keyword))
+	}
+	wantTaken, wantWarned := sshconfig.Keywords()
+	sameNames(t, "keywords of ssh_config that are taken", taken, wantTaken)
+	sameNames(t, "keywords of ssh_config that are warned of", warnedOf, wantWarned)
+}
