@@ -87,7 +87,7 @@ Host *
 
 	ssh, err := exec.LookPath("ssh")
 	if err != nil {
-		t.Skip("no ssh to compare with (Debian: openssh-client)")
+		sshtest.Missing(t, "ssh is not installed")
 	}
 	// ssh refuses what it does not know, and executes what it is told to.
 	content, err := os.ReadFile(file)

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // oracleConfigs are files, and aliases to ask about. INC stands for a directory
@@ -178,7 +180,7 @@ func lookSSH(t *testing.T) *sshBinary {
 	if path == "" {
 		var err error
 		if path, err = exec.LookPath("ssh"); err != nil {
-			t.Skip("no ssh (Debian: openssh-client)")
+			sshtest.Missing(t, "ssh is not installed")
 		}
 	}
 	return &sshBinary{path: path}
@@ -377,11 +379,11 @@ func userReader(t *testing.T) *Reader {
 	t.Helper()
 	u, err := user.Current()
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	hostname, err := os.Hostname()
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	return &Reader{Home: u.HomeDir, User: u.Username, UID: u.Uid, Hostname: hostname}
 }
