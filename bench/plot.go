@@ -31,14 +31,13 @@ type plotRow struct {
 	speed map[variant]float64
 }
 
-// plotRows picks the metrics that have a place in the plot. Speeds are medians
-// against that without a tunnel; for times, that is the inverse.
+// plotRows picks the metrics that have a place in the plot. Speeds are against
+// that without a tunnel, in the same round; for times, that is the inverse.
 func plotRows(r results) []plotRow {
 	var rows []plotRow
 	for _, w := range r.Workloads {
 		for _, m := range w.Metrics {
-			base := m.Median[direct]
-			if !m.InPlot || base == 0 {
+			if !m.InPlot || len(m.Rounds[direct]) == 0 {
 				continue
 			}
 			row := plotRow{title: w.Title, speed: make(map[variant]float64)}
@@ -46,19 +45,34 @@ func plotRows(r results) []plotRow {
 				row.title += ": " + m.Title
 			}
 			for v := range plotColors {
-				x, ok := m.Median[v]
-				switch {
-				case !ok || x == 0:
-				case m.LowerIsBetter:
-					row.speed[v] = base / x
-				default:
-					row.speed[v] = x / base
+				if speed := plotSpeed(m, v); speed > 0 {
+					row.speed[v] = speed
 				}
 			}
 			rows = append(rows, row)
 		}
 	}
 	return rows
+}
+
+// plotSpeed is how fast a variant was against none, by the median of the rounds;
+// zero if that is not known.
+func plotSpeed(m metricResult, v variant) float64 {
+	var speeds []float64
+	for i, base := range m.Rounds[direct] {
+		if i >= len(m.Rounds[v]) || base == 0 || m.Rounds[v][i] == 0 {
+			continue
+		}
+		speed := m.Rounds[v][i] / base
+		if m.LowerIsBetter {
+			speed = 1 / speed
+		}
+		speeds = append(speeds, speed)
+	}
+	if len(speeds) == 0 {
+		return 0
+	}
+	return median(speeds)
 }
 
 // plot draws the results.
