@@ -115,9 +115,13 @@ func TestKnownHostsCommand(t *testing.T) {
 	config := sshtest.WriteFile(t, "Caddyfile", []byte("{\nstorage file_system "+filepath.ToSlash(dir)+"\n}\n"))
 	keys := keyStorage{&certmagic.FileStorage{Path: dir}}
 	routes := []tunnel.Route{
-		{Name: "b.example"}, {Name: "b.example", Via: []string{"a.example"}},
-		{Name: "[c.example]:2222", Via: []string{"a.example"}}, {Name: "[c.example]:2222", Via: []string{"a.example", "[::1]:22022"}},
-		{Name: "2001:db8::1"}, {Name: "alias"}, {Name: "d.example", Via: []string{"a.example"}},
+		{Name: "b.example"},
+		{Name: "b.example", Via: []string{"a.example"}},
+		{Name: "[c.example]:2222", Via: []string{"a.example"}},
+		{Name: "[c.example]:2222", Via: []string{"a.example", "[::1]:22022"}},
+		{Name: "2001:db8::1"},
+		{Name: "alias"},
+		{Name: "d.example", Via: []string{"a.example"}},
 	}
 	if out, err := knownHosts(t, "--config", config); err != nil || out != "no host key was learned\n" {
 		t.Errorf("%q, %v", out, err)
@@ -195,7 +199,7 @@ func TestKnownHostsCommand(t *testing.T) {
 	}
 }
 
-// TestAcceptNewPasswords checks what may go with a password: what is learned
+// TestAcceptNewPassword checks what may go with a password: what is learned
 // may, as with ssh, but not whoever answers.
 func TestAcceptNewPassword(t *testing.T) {
 	for strict, ok := range map[string]bool{"accept-new": true, "no": false} {
@@ -242,7 +246,7 @@ func TestSSHConfigHostKeys(t *testing.T) {
 // Caddy's storage where they need it.
 func TestKeyMemory(t *testing.T) {
 	setHome(t)
-	file := sshtest.WriteFile(t, "config", []byte("Host a\nStrictHostKeyChecking no\nProxyJump b\n"))
+	file := sshtest.WriteFile(t, "config", []byte("Host a\nProxyJump b\nHost b\nProxyJump c\nHost a b\nStrictHostKeyChecking no\n"))
 	config, err := adapt("{\nadmin off\npersist_config off\nssh_tunnel {\ntunnel prod {\nssh_config a " + filepath.ToSlash(file) + "\nlazy\n}\n}\n}\n")
 	if err != nil {
 		t.Fatal(err)
@@ -260,10 +264,15 @@ func TestKeyMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	tun := app.(*App).Tunnels["prod"]
-	if keys, ok := tun.settings.KeyMemory.(keyStorage); !ok || keys.Storage == nil {
-		t.Errorf("the tunnel remembers with %v", tun.settings.KeyMemory)
+	if len(tun.hops) != 2 {
+		t.Fatalf("there are %d hops", len(tun.hops))
 	}
-	if len(tun.hops) != 1 || tun.hops[0].settings.KeyMemory != nil {
-		t.Errorf("the hops are %+v", tun.hops)
+	for _, tun := range []*Tunnel{tun, tun.hops[1]} {
+		if keys, ok := tun.settings.KeyMemory.(keyStorage); !ok || keys.Storage == nil {
+			t.Errorf("%s remembers with %v", tun.config.Name, tun.settings.KeyMemory)
+		}
+	}
+	if memory := tun.hops[0].settings.KeyMemory; memory != nil {
+		t.Errorf("%s remembers with %v", tun.hops[0].config.Name, memory)
 	}
 }

@@ -25,7 +25,7 @@ func (e *entry) connect() (*link, error) {
 	}
 	defer e.gate.leave()
 
-	hosts, err := e.hostKeys()
+	hosts, err := e.hostKeys(&e.cfg, e.log())
 	if err != nil {
 		return nil, err
 	}

@@ -66,9 +66,9 @@ func KnownName(address, hostKeyAlias string) string {
 	return lookupNames(address, hostKeyAlias).name
 }
 
-// route returns the entry's own.
-func (e *entry) route() Route {
-	r := Route{Name: KnownName(e.cfg.Address, e.cfg.HostKeyAlias)}
+// route returns that of a bastion of the entry's.
+func (e *entry) route(cfg *Config) Route {
+	r := Route{Name: KnownName(cfg.Address, cfg.HostKeyAlias)}
 	for j := e.jump; j != nil; j = j.jump {
 		r.Via = append(r.Via, KnownName(j.cfg.Address, j.cfg.HostKeyAlias))
 	}
@@ -84,16 +84,17 @@ func (e *entry) memory() KeyMemory {
 	return e.settings().KeyMemory
 }
 
-// hostKeys returns all that is known about the bastion's host key.
-func (e *entry) hostKeys() (*hostKeys, error) {
-	h, err := loadHostKeys(&e.cfg, e.log())
+// hostKeys returns all that is known about the host key of a bastion of the
+// entry's, read anew.
+func (e *entry) hostKeys(cfg *Config, log *zap.Logger) (*hostKeys, error) {
+	h, err := loadHostKeys(cfg, log)
 	if err != nil {
 		return nil, &connectError{classRefused, err}
 	}
 	if memory := e.memory(); memory != nil {
 		ctx, cancel := context.WithTimeout(e.ctx, e.settings().ConnectTimeout)
 		defer cancel()
-		if err := h.recall(ctx, memory, e.route()); err != nil {
+		if err := h.recall(ctx, memory, e.route(cfg)); err != nil {
 			return nil, &connectError{classProtocol, err}
 		}
 	}
@@ -154,7 +155,7 @@ func (e *entry) stamp() string {
 	if memory := e.memory(); memory != nil {
 		ctx, cancel := context.WithTimeout(e.ctx, recallTimeout)
 		defer cancel()
-		switch learned, err := memory.Recall(ctx, e.route()); {
+		switch learned, err := memory.Recall(ctx, e.route(&e.cfg)); {
 		case err != nil:
 			stamp += "learned: unknown\n"
 		case learned != nil:

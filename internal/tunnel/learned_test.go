@@ -238,3 +238,18 @@ func TestAcceptNew(t *testing.T) {
 		t.Errorf("learned %v", got)
 	}
 }
+
+// TestRoute checks by what a bastion is remembered.
+func TestRoute(t *testing.T) {
+	outer := Open(Config{Name: "outer", Address: "A.example:22"}, quick(), nil)
+	defer closeAndWait(t, outer)
+	middle := Open(Config{Name: "middle", Address: "[fd00::1]:2222", HostKeyAlias: "Middle"}, quick(), outer)
+	defer closeAndWait(t, middle)
+	inner := Open(Config{Name: "inner", Address: "[FD00::2]:2222"}, quick(), middle)
+	defer closeAndWait(t, inner)
+	for want, h := range map[string]*Handle{"a.example": outer, "middle via a.example": middle, "[fd00::2]:2222 via a.example, middle": inner} {
+		if got := h.entry.route(&h.entry.cfg).String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
