@@ -123,6 +123,7 @@ func TestRevokedHostKeys(t *testing.T) {
 		}
 		if test.pub == ca+".pub" {
 			// What is taken off the list again is accepted at once.
+			postpone(h)
 			write(t, revoked, "\n")
 			sshtest.Eventually(t, 10*time.Second, "a connection", func() bool { return h.Connect(t.Context()) == nil })
 		}
