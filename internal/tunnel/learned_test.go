@@ -3,7 +3,6 @@ package tunnel
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,8 +12,6 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/ssh"
-
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // memory is a KeyMemory that can fail.
@@ -176,75 +173,6 @@ func TestLearnLater(t *testing.T) {
 	wantError(t, h.verify(t.Context(), one), `remembering the host key of "b.example:22": out of order`)
 	if h.accepted() != nil {
 		t.Error("accepted what could not be remembered")
-	}
-}
-
-// postpone has the next attempt to connect be far away, as after many failures.
-func postpone(h *Handle) {
-	g := h.entry.gate
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.record(h.key).next = time.Now().Add(time.Hour)
-}
-
-// TestAcceptNew connects to sshd: each way to it has a memory of its own, and a
-// key that has changed is accepted once the old one is forgotten.
-func TestAcceptNew(t *testing.T) {
-	edge, sshd := sshtest.StartSSHD(t, sshtest.SSHDOptions{}), sshtest.StartSSHD(t, sshtest.SSHDOptions{})
-	m := newMemory()
-	set := quick()
-	set.KeyMemory = m
-	config := func(sshd *sshtest.SSHD) Config {
-		return Config{
-			Name: "test", Address: sshd.Addr(), User: sshd.User, IdentityAgent: "none", IdentitiesOnly: true,
-			IdentityFiles: []IdentityFile{{Path: sshd.ClientKeyFile()}}, AcceptNewHostKey: true,
-		}
-	}
-	connect := func(h *Handle) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		defer cancel()
-		return h.Connect(ctx)
-	}
-	within := func(cfg Config) error {
-		h := open(t, cfg, set)
-		defer closeAndWait(t, h)
-		return connect(h)
-	}
-	if err := within(config(sshd)); err != nil {
-		t.Fatal(err)
-	}
-	outer := open(t, config(edge), set)
-	inner := Open(config(sshd), set, outer)
-	inner.Start()
-	t.Cleanup(func() { closeAndWait(t, inner) })
-	if err := connect(inner); err != nil {
-		t.Fatal(err)
-	}
-	name, edgeName := KnownName(sshd.Addr(), ""), KnownName(edge.Addr(), "")
-	for route, key := range map[string]*sshtest.Key{name: sshd.HostKey, edgeName: edge.HostKey, name + " via " + edgeName: sshd.HostKey} {
-		if got := m.keys[route]; got == nil || !sameKey(got, key.PublicKey()) {
-			t.Errorf("%s: learned %v", route, got)
-		}
-	}
-
-	// The same type, so that it is what sshd shows.
-	changed := sshtest.NewKey()
-	if err := os.WriteFile(filepath.Join(sshd.Dir, "host_key"), changed.PEM(""), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	sshd.Restart()
-	h := open(t, config(sshd), set)
-	err := connect(h)
-	for _, part := range []string{"host key mismatch", sshd.HostKey.Fingerprint(), changed.Fingerprint(), "learned at 2026-01-02T03:04:05Z", "forget " + name} {
-		if err == nil || !strings.Contains(err.Error(), part) {
-			t.Errorf("%q is not in %v", part, err)
-		}
-	}
-	postpone(h)
-	m.forget()
-	sshtest.Eventually(t, 10*time.Second, "the new key is learned", func() bool { return connect(h) == nil })
-	if got := m.keys[name]; got == nil || !sameKey(got, changed.PublicKey()) {
-		t.Errorf("learned %v", got)
 	}
 }
 

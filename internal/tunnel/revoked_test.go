@@ -3,15 +3,11 @@ package tunnel
 import (
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
-
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // TestRevoked lists keys in all forms, against all that makes them known.
@@ -86,47 +82,4 @@ func TestRevokedFiles(t *testing.T) {
 		run(t, "ssh-keygen", "-k", "-f", krl, pub)
 		wantError(t, load(krl), `revoked_host_keys "`+krl+`" is a binary KRL, which is not supported; list the public keys that it was made of, one a line`)
 	})
-}
-
-// TestRevokedHostKeys revokes the key, and the authority, of an sshd while the
-// tunnel is configured: the next connect sees it.
-func TestRevokedHostKeys(t *testing.T) {
-	dir := t.TempDir()
-	ca, host := filepath.Join(dir, "ca"), filepath.Join(dir, "host")
-	run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ca)
-	run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", host)
-	run(t, "ssh-keygen", "-q", "-s", ca, "-I", "bastion", "-h", "-n", "127.0.0.1", host+".pub")
-	sshd := sshtest.StartSSHD(t, sshtest.SSHDOptions{Config: "HostKey " + host + "\nHostCertificate " + host + "-cert.pub\n"})
-	revoked := filepath.Join(dir, "revoked")
-	write(t, revoked, "# none yet\n")
-	cfg := Config{
-		Name: "test", Address: sshd.Addr(), User: sshd.User, IdentityAgent: "none", IdentitiesOnly: true,
-		IdentityFiles: []IdentityFile{{Path: sshd.ClientKeyFile()}}, HostCertificateAuthorities: []string{ca + ".pub"}, RevokedHostKeys: []string{revoked},
-	}
-	if warnings, err := cfg.Check(); err != nil || len(warnings) > 0 {
-		t.Fatalf("%q, %v", warnings, err)
-	}
-	for i, test := range []struct{ pub, err string }{
-		{"", ""},
-		{host + ".pub", "is revoked: ssh-ed25519-cert-v01@openssh.com "},
-		{ca + ".pub", "is signed by a revoked authority: "},
-		{host + "-cert.pub", "is revoked: ssh-ed25519-cert-v01@openssh.com "},
-	} {
-		if test.pub != "" {
-			run(t, "cp", test.pub, revoked)
-		}
-		cfg.Name = strconv.Itoa(i) // with no failures from before
-		h := open(t, cfg, quick())
-		err := h.Connect(t.Context())
-		if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
-			t.Errorf("%q revoked: %v", test.pub, err)
-		}
-		if test.pub == ca+".pub" {
-			// What is taken off the list again is accepted at once.
-			postpone(h)
-			write(t, revoked, "\n")
-			sshtest.Eventually(t, 10*time.Second, "a connection", func() bool { return h.Connect(t.Context()) == nil })
-		}
-		closeAndWait(t, h)
-	}
 }
