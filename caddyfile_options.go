@@ -54,7 +54,8 @@ var errUsage = errors.New("wrong number of arguments")
 //		host_key                     SHA256:<fingerprint> | <type> <base64>
 //		host_certificate_authority   <type> <base64> | <path>
 //		host_key_alias               <name>
-//		strict_host_key_checking     yes|no
+//		strict_host_key_checking     yes|accept-new|no
+//		revoked_host_keys            <path>...
 //
 //		proxy_jump                   <tunnel>
 //		bind_address                 <ip>
@@ -86,7 +87,8 @@ var errUsage = errors.New("wrong number of arguments")
 // The forwards may have a block of their own; see caddyfile_forward.go.
 //
 // identity_file, certificate_file, known_hosts, host_key,
-// host_certificate_authority, permit_open and the forwards may be repeated.
+// host_certificate_authority, revoked_host_keys, permit_open and the forwards
+// may be repeated.
 // Lists of algorithms may also be separated by commas, as in ssh_config(5).
 var tunnelOptions = map[string]tunnelOption{
 	"host": {usage: "[<user>@]<host>[:<port>]", set: func(t *Tunnel, args []string) error {
@@ -142,7 +144,14 @@ var tunnelOptions = map[string]tunnelOption{
 	"host_key":                   key("SHA256:<fingerprint> | <type> <base64>", func(t *Tunnel) *[]string { return &t.HostKeys }),
 	"host_certificate_authority": key("<type> <base64> | <path>", func(t *Tunnel) *[]string { return &t.HostCertificateAuthorities }),
 	"host_key_alias":             one("<name>", word, func(t *Tunnel) *string { return &t.HostKeyAlias }),
-	"strict_host_key_checking":   one("yes|no", word, func(t *Tunnel) *string { return &t.StrictHostKeyChecking }),
+	"strict_host_key_checking":   one("yes|accept-new|no", word, func(t *Tunnel) *string { return &t.StrictHostKeyChecking }),
+	"revoked_host_keys": {usage: "<path>...", repeats: true, set: func(t *Tunnel, args []string) error {
+		if len(args) < 1 {
+			return errUsage
+		}
+		t.RevokedHostKeys = append(t.RevokedHostKeys, args...)
+		return nil
+	}},
 
 	"proxy_jump":     one("<tunnel>", word, func(t *Tunnel) *string { return &t.ProxyJump }),
 	"bind_address":   one("<ip>", word, func(t *Tunnel) *string { return &t.BindAddress }),
@@ -208,7 +217,7 @@ var tunnelOptions = map[string]tunnelOption{
 
 // unsupportedOptions are options that a later version will have.
 var unsupportedOptions = []string{
-	"revoked_host_keys", "proxy", "proxy_command",
+	"proxy", "proxy_command",
 }
 
 // checkPatterns checks those of permit_open that have no placeholders, so that

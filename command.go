@@ -13,11 +13,11 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "ssh-tunnel",
 		Usage: "<command>",
-		Short: "Works with SSH tunnels, without a configuration",
+		Short: "Works with SSH tunnels, without a running Caddy",
 		Long: `
-Works with SSH tunnels, without a configuration and without a running Caddy.`,
+Works with SSH tunnels, without a running Caddy.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(newForwardCommand())
+			cmd.AddCommand(newForwardCommand(), newKnownHostsCommand())
 			cmd.RunE = func(cmd *cobra.Command, args []string) error {
 				if len(args) > 0 {
 					return fmt.Errorf("unknown command %q; caddy ssh-tunnel --help lists them", args[0])

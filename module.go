@@ -115,14 +115,24 @@ func (a *App) Provision(ctx caddy.Context) error {
 			jump = through.h
 		}
 		for _, hop := range t.hops {
+			a.rememberHostKey(hop)
 			hop.h = tunnel.Open(hop.config, hop.settings, jump)
 			a.opened = append(a.opened, hop)
 			jump = hop.h
 		}
+		a.rememberHostKey(t)
 		t.h = tunnel.Open(t.config, t.settings, jump)
 		a.opened = append(a.opened, t)
 	}
 	return nil
+}
+
+// rememberHostKey gives a tunnel that learns its bastion's host key Caddy's
+// storage to keep it in.
+func (a *App) rememberHostKey(t *Tunnel) {
+	if t.config.AcceptNewHostKey {
+		t.settings.KeyMemory = keyStorage{a.ctx.Storage()}
+	}
 }
 
 // Start has the forwards listen and lets the tunnels connect, for which it does

@@ -88,6 +88,7 @@ func (t *Tunnel) resolveConfig(r *resolver, name string) tunnel.Config {
 		KnownHosts:                 r.paths("known_hosts", t.KnownHosts),
 		HostKeys:                   r.values("host_key", t.HostKeys),
 		HostCertificateAuthorities: r.paths("host_certificate_authority", t.HostCertificateAuthorities),
+		RevokedHostKeys:            r.paths("revoked_host_keys", t.RevokedHostKeys),
 		HostKeyAlias:               r.value("host_key_alias", t.HostKeyAlias),
 		BindAddress:                r.value("bind_address", t.BindAddress),
 		AddressFamily:              r.value("address_family", t.AddressFamily),
@@ -115,13 +116,9 @@ func (t *Tunnel) resolveStrict(r *resolver, cfg *tunnel.Config, h *sshconfig.Hos
 	case "no":
 		cfg.InsecureIgnoreHostKey = true
 	case "accept-new":
-		err := errors.New("accept-new is not supported in this version; leave it at yes and add host_key SHA256:<fingerprint>")
-		if t.StrictHostKeyChecking == "" {
-			err = fmt.Errorf("%w; it stands for StrictHostKeyChecking %s at %s", err, h.StrictHostKeyChecking, h.Where("StrictHostKeyChecking"))
-		}
-		r.fail(option, err)
+		cfg.AcceptNewHostKey = true
 	default:
-		r.fail(option, fmt.Errorf("%q is neither yes nor no", strict))
+		r.fail(option, fmt.Errorf("%q is none of yes, accept-new and no", strict))
 	}
 }
 

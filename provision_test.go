@@ -49,7 +49,8 @@ func TestProvisionConfig(t *testing.T) {
 		"host_keys": ["`+testFingerprint+`"],
 		"host_certificate_authorities": ["~/ca.pub"],
 		"host_key_alias": "bastion",
-		"strict_host_key_checking": "yes",
+		"strict_host_key_checking": "accept-new",
+		"revoked_host_keys": ["~/revoked"],
 		"proxy_jump": "outer",
 		"bind_address": "::1",
 		"address_family": "inet6",
@@ -82,6 +83,8 @@ func TestProvisionConfig(t *testing.T) {
 		HostKeys:                   []string{testFingerprint},
 		HostCertificateAuthorities: []string{filepath.Join(home, "ca.pub")},
 		HostKeyAlias:               "bastion",
+		RevokedHostKeys:            []string{filepath.Join(home, "revoked")},
+		AcceptNewHostKey:           true,
 		BindAddress:                "::1",
 		AddressFamily:              "inet6",
 		KexAlgorithms:              []string{"curve25519-sha256"},
@@ -172,7 +175,7 @@ func TestProvisionErrors(t *testing.T) {
 		`{"hosts": ["a"], "connections": {"max": -1}}`:                              `connections: negative`,
 		`{"hosts": ["a"], "rekey_limit": {"size": 34359738369}}`:                    `rekey_limit: 34359738369 bytes; it is at most 32GiB`,
 		`{"hosts": ["a"], "reconnect_delay": {"min": "31s"}}`:                       `reconnect_delay: the first delay, 31s, is above the longest, 30s`,
-		`{"hosts": ["a"], "strict_host_key_checking": "accept-new"}`:                `strict_host_key_checking: accept-new is not supported in this version`,
+		`{"hosts": ["a"], "strict_host_key_checking": "ask"}`:                       `strict_host_key_checking: "ask" is none of yes, accept-new and no`,
 		`{"hosts": ["a"], "strict_host_key_checking": "{env.SSH_TUNNEL_TEST_NIL}"}`: `strict_host_key_checking: placeholder {env.SSH_TUNNEL_TEST_NIL} is empty`,
 	} {
 		if _, _, err := provisioned(t, config); err == nil || !strings.Contains(err.Error(), want) {

@@ -86,9 +86,6 @@ func (t *Tunnel) fillFromSSHConfig(r *resolver, h *sshconfig.Host, cfg *tunnel.C
 	if h.ProxyCommand != "" {
 		refuse("ProxyCommand", errors.New("is not supported in this version, and nothing was executed; use ProxyJump, or write ProxyCommand none before it"))
 	}
-	if len(h.RevokedHostKeys) > 0 {
-		refuse("RevokedHostKeys", errors.New("is not supported in this version; mark the keys @revoked in a known_hosts file"))
-	}
 	if _, err := netip.ParseAddr(h.HostName); err != nil {
 		if err := checkHost(h.HostName); err != nil {
 			r.fail(option, fmt.Errorf("HostName %q: %w", h.HostName, err))
@@ -106,6 +103,9 @@ func (t *Tunnel) fillFromSSHConfig(r *resolver, h *sshconfig.Host, cfg *tunnel.C
 	}
 	if len(cfg.KnownHosts)+len(cfg.HostKeys)+len(cfg.HostCertificateAuthorities) == 0 {
 		cfg.KnownHosts = knownHostsOf(h, r.home)
+	}
+	if len(cfg.RevokedHostKeys) == 0 {
+		cfg.RevokedHostKeys = h.RevokedHostKeys
 	}
 	cfg.HostKeyAlias = cmp.Or(cfg.HostKeyAlias, h.HostKeyAlias)
 	cfg.BindAddress = cmp.Or(cfg.BindAddress, h.BindAddress)

@@ -75,10 +75,17 @@ type Tunnel struct {
 	// principals. Default: the bastion's host.
 	HostKeyAlias string `json:"host_key_alias,omitempty"`
 
-	// Whether the bastion's host key must be known: `yes`, or `no` to connect to
-	// anyone who answers. `no` is refused together with a password. Default:
+	// Whether the bastion's host key must be known: `yes`; `accept-new` to
+	// remember the first one in Caddy's storage, where nothing else is known
+	// about the bastion, and to accept no other from then on; or `no` to connect
+	// to anyone who answers. `no` is refused together with a password. Default:
 	// `yes`.
 	StrictHostKeyChecking string `json:"strict_host_key_checking,omitempty"`
+
+	// Paths of files of keys that are accepted neither as the bastion's nor as
+	// its authority's, whatever the rest says: public keys, one a line. Binary
+	// KRLs are refused. Default: none.
+	RevokedHostKeys []string `json:"revoked_host_keys,omitempty"`
 
 	// The name of the tunnel through which to reach this one's bastion. Default:
 	// none, the bastion is dialed directly.

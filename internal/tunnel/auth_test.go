@@ -52,7 +52,7 @@ func (s *authServer) connect(t testing.TB, a *authenticator, h *hostKeys) error 
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	cc := &ssh.ClientConfig{Config: a.cfg.cryptoConfig(), HostKeyCallback: h.verify, HostKeyAlgorithms: h.algorithms()}
+	cc := &ssh.ClientConfig{Config: a.cfg.cryptoConfig(), HostKeyCallback: h.verifier(t.Context()), HostKeyAlgorithms: h.algorithms()}
 	a.apply(cc)
 	sc, channels, requests, err := ssh.NewClientConn(conn, a.cfg.Address, cc)
 	if err != nil {
@@ -464,7 +464,7 @@ func TestLossIsNotRefusal(t *testing.T) {
 		_, _, _, _ = ssh.NewServerConn(server, cfg)
 		_ = server.Close()
 	})
-	cc := &ssh.ClientConfig{HostKeyCallback: h.verify, HostKeyAlgorithms: h.algorithms()}
+	cc := &ssh.ClientConfig{HostKeyCallback: h.verifier(t.Context()), HostKeyAlgorithms: h.algorithms()}
 	a.apply(cc)
 	_, _, _, handshakeErr := ssh.NewClientConn(client, "b.example:22", cc)
 	if handshakeErr == nil {

@@ -256,7 +256,7 @@ func (c *checker) hostKeys() error {
 	c.warnings = append(c.warnings, warnings...)
 	nothingWritten := len(cfg.HostKeys)+len(cfg.HostCertificateAuthorities) == 0 && (len(cfg.KnownHosts) == 0 || cfg.defaultKnownHosts())
 	switch {
-	case cfg.InsecureIgnoreHostKey:
+	case cfg.InsecureIgnoreHostKey, cfg.AcceptNewHostKey:
 	case nothingWritten && len(h.searched) == 0:
 		return &HostKeyError{
 			Message: fmt.Sprintf("no known_hosts file or host_key to verify %q against; run ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the bastion and add host_key SHA256:<what it prints>", cfg.Address),

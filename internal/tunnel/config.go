@@ -66,6 +66,15 @@ type Config struct {
 	// principals instead of the host of Address.
 	HostKeyAlias string
 
+	// RevokedHostKeys are files of public keys, one a line, that are accepted
+	// neither as the bastion's nor as its authority's, whatever the others say.
+	RevokedHostKeys []string
+
+	// AcceptNewHostKey is "strict_host_key_checking accept-new": where nothing
+	// is known about the bastion, the first key that it shows is remembered in
+	// Settings.KeyMemory, and no other is accepted from then on.
+	AcceptNewHostKey bool
+
 	// InsecureIgnoreHostKey is "strict_host_key_checking no".
 	InsecureIgnoreHostKey bool
 
@@ -117,6 +126,10 @@ type IdentityFile struct {
 type Settings struct {
 	// Logger is where the tunnel's state changes go. If nil, nowhere.
 	Logger *zap.Logger
+
+	// KeyMemory is where host keys are remembered; see Config.AcceptNewHostKey.
+	// If nil, none is, and one that is new is refused.
+	KeyMemory KeyMemory
 
 	// ConnectTimeout bounds one connect to one hop: TCP, key exchange and
 	// authentication. If zero, 10s.

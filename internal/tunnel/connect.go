@@ -25,9 +25,9 @@ func (e *entry) connect() (*link, error) {
 	}
 	defer e.gate.leave()
 
-	hosts, err := loadHostKeys(&e.cfg, e.log())
+	hosts, err := e.hostKeys(&e.cfg, e.log())
 	if err != nil {
-		return nil, &connectError{classRefused, err}
+		return nil, err
 	}
 	for {
 		l, err := e.connectOnce(hosts)
@@ -94,7 +94,7 @@ func (e *entry) handshake(ctx context.Context, conn net.Conn, hosts *hostKeys) (
 	cc := &ssh.ClientConfig{
 		Config:            e.cfg.cryptoConfig(),
 		ClientVersion:     clientVersion,
-		HostKeyCallback:   hosts.verify,
+		HostKeyCallback:   hosts.verifier(ctx),
 		HostKeyAlgorithms: hosts.algorithms(),
 		BannerCallback: func(message string) error {
 			log.Debug("banner", zap.String("message", printable(message)))

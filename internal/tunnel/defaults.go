@@ -103,5 +103,5 @@ func (cfg *Config) files() []string {
 			paths = append(paths, s)
 		}
 	}
-	return paths
+	return append(paths, cfg.RevokedHostKeys...)
 }

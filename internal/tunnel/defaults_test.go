@@ -86,8 +86,9 @@ func TestFiles(t *testing.T) {
 	cfg := &Config{
 		IdentityFiles: []IdentityFile{{Path: "/k"}, {Path: "/p.pub"}}, CertificateFiles: []string{"/c"}, IdentityAgent: "/s",
 		KnownHosts: []string{"/kh"}, HostCertificateAuthorities: []string{"ssh-ed25519 AAAA", "/ca.pub"},
+		RevokedHostKeys: []string{"/rev"},
 	}
-	want := []string{"/k", "/k-cert.pub", "/p.pub", "/p-cert.pub", "/c", "/s", "/kh", "/ca.pub"}
+	want := []string{"/k", "/k-cert.pub", "/p.pub", "/p-cert.pub", "/c", "/s", "/kh", "/ca.pub", "/rev"}
 	if got := cfg.files(); !slices.Equal(got, want) {
 		t.Errorf("files %q", got)
 	}

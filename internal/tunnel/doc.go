@@ -16,6 +16,8 @@
 //	takeover.go   putting a connection into service; replacing, draining and losing one
 //	gate.go       one connect at a time per bastion, and its failures
 //	backoff.go    when to try again, by class of failure
+//	hostkeys.go   whether the bastion is the one that is meant; see also
+//	              knownhosts.go, hostcert.go, revoked.go and learned.go
 //	connect.go    one connect: handshake, authentication, watchdog
 //	dialtcp.go    its TCP connection
 //	link.go       link: one SSH connection

@@ -166,7 +166,10 @@ func TestFlusherHoldsWhatDrainsSoon(t *testing.T) {
 		conn := &pacedConn{}
 		conn.perSecond.Store(1 << 30)
 		w := newWire(conn)
-		defer w.die(net.ErrClosed)
+		defer func() {
+			w.die(net.ErrClosed)
+			time.Sleep(time.Second) // the flusher ends; the bubble's clock stands still once we have returned
+		}()
 		for _, pace := range []struct {
 			perSecond int64
 			limit     int

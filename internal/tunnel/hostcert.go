@@ -77,3 +77,56 @@ func authorityNames(keys []knownKey) string {
 	}
 	return strings.Join(names, ", ")
 }
+
+// loadAuthorities returns the keys of a host_certificate_authority, which is a
+// key or the path of a file of such keys.
+func loadAuthorities(s string) ([]knownKey, error) {
+	const option = "host_certificate_authority"
+	if !isAuthorityPath(s) {
+		key, err := parseAuthority(s)
+		if err != nil {
+			return nil, fmt.Errorf("%s %q %w", option, s, err)
+		}
+		return []knownKey{{key, option}}, nil
+	}
+	data, err := readFile(option, s)
+	if err != nil {
+		return nil, err
+	}
+	var keys []knownKey
+	number := 0
+	for line := range strings.Lines(string(data)) {
+		number++
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		key, err := parseAuthority(line)
+		if err != nil {
+			return nil, &fileError{option, s, fmt.Errorf("line %d %w", number, err)}
+		}
+		keys = append(keys, knownKey{key, fmt.Sprintf("%s:%d", s, number)})
+	}
+	if len(keys) == 0 {
+		return nil, &fileError{option, s, errors.New("has no key")}
+	}
+	return keys, nil
+}
+
+func parseAuthority(s string) (ssh.PublicKey, error) {
+	key, err := parsePublicKey(s)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := key.(*ssh.Certificate); ok {
+		return nil, errors.New("is a certificate, not an authority's key")
+	}
+	return key, nil
+}
+
+// isAuthorityPath tells a path from a key, which has its type in front.
+func isAuthorityPath(s string) bool {
+	kind, _, ok := strings.Cut(strings.TrimSpace(s), " ")
+	return !ok || !slices.ContainsFunc([]string{"ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"}, func(prefix string) bool {
+		return strings.HasPrefix(kind, prefix)
+	})
+}

@@ -118,7 +118,7 @@ func TestVerifyCertificate(t *testing.T) {
 		for checkValidity(cert) == nil {
 			time.Sleep(50 * time.Millisecond)
 		}
-		if err := h.verify("", nil, cert); err != nil {
+		if err := h.verify(t.Context(), cert); err != nil {
 			t.Errorf("refused at a rekey: %v", err)
 		}
 	})

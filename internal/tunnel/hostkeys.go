@@ -3,6 +3,7 @@
 package tunnel
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -20,14 +21,24 @@ import (
 type hostKeys struct {
 	cfg   *Config
 	names hostNames
+	log   *zap.Logger
 
 	known        knownTo         // known_hosts, host_key and host_certificate_authority
 	fingerprints map[string]bool // host_key SHA256:…, as ssh.FingerprintSHA256 has it
 	searched     []string        // the known_hosts files that were read
 
-	// mu guards what is below.
-	mu     sync.Mutex
-	pinned ssh.PublicKey // accepted by the first key exchange
+	// unread is why something that is configured is not known, or nil; unrevoked
+	// why it is not known what is revoked.
+	unread, unrevoked error
+
+	// mu guards what is below, and known once a connection is being made.
+	mu sync.Mutex
+	// memory is where the key is remembered if it is the first, or nil if that
+	// is not to be accepted; learned what it has.
+	memory  KeyMemory
+	route   Route
+	learned *LearnedKey
+	pinned  ssh.PublicKey // accepted by the first key exchange
 	// mistaken are the types of keys that were offered in vain where only
 	// fingerprints are known, so that their type is not: see another.
 	mistaken []string
@@ -36,6 +47,9 @@ type hostKeys struct {
 // loadHostKeys reads all that is known about the bastion's host key, anew.
 func loadHostKeys(cfg *Config, log *zap.Logger) (*hostKeys, error) {
 	h, warnings, err := readHostKeys(cfg)
+	if h != nil {
+		h.log = log
+	}
 	for _, w := range warnings {
 		log.Warn(w)
 	}
@@ -53,6 +67,7 @@ func readHostKeys(cfg *Config) (h *hostKeys, warnings []string, err error) {
 			continue
 		case errors.Is(err, fs.ErrPermission) && cfg.defaultKnownHosts():
 			warnings = append(warnings, err.Error())
+			h.unread = err
 			continue
 		case err != nil:
 			// Not passed over: what it revokes must not be trusted.
@@ -86,12 +101,25 @@ func readHostKeys(cfg *Config) (h *hostKeys, warnings []string, err error) {
 		keys, err := loadAuthorities(s)
 		if errors.Is(err, fs.ErrNotExist) {
 			warnings = append(warnings, err.Error()+"; no certificate that it signed is accepted until it does")
+			h.unread = err
 			continue
 		}
 		if err != nil {
 			return nil, warnings, err
 		}
 		h.known.authorities = append(h.known.authorities, keys...)
+	}
+	for _, path := range cfg.RevokedHostKeys {
+		keys, err := loadRevoked(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			warnings = append(warnings, err.Error()+"; no host key is accepted until it does")
+			h.unrevoked = err
+			continue
+		}
+		if err != nil {
+			return nil, warnings, err
+		}
+		h.known.revoked = append(h.known.revoked, keys...)
 	}
 	return h, warnings, nil
 }
@@ -118,59 +146,6 @@ func parseHostKey(s string) (key ssh.PublicKey, fingerprint string, err error) {
 		return nil, "", fmt.Errorf("host_key %q is a certificate; write its authority's key as host_certificate_authority", s)
 	}
 	return key, "", nil
-}
-
-// loadAuthorities returns the keys of a host_certificate_authority, which is a
-// key or the path of a file of such keys.
-func loadAuthorities(s string) ([]knownKey, error) {
-	const option = "host_certificate_authority"
-	if !isAuthorityPath(s) {
-		key, err := parseAuthority(s)
-		if err != nil {
-			return nil, fmt.Errorf("%s %q %w", option, s, err)
-		}
-		return []knownKey{{key, option}}, nil
-	}
-	data, err := readFile(option, s)
-	if err != nil {
-		return nil, err
-	}
-	var keys []knownKey
-	number := 0
-	for line := range strings.Lines(string(data)) {
-		number++
-		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
-			continue
-		}
-		key, err := parseAuthority(line)
-		if err != nil {
-			return nil, &fileError{option, s, fmt.Errorf("line %d %w", number, err)}
-		}
-		keys = append(keys, knownKey{key, fmt.Sprintf("%s:%d", s, number)})
-	}
-	if len(keys) == 0 {
-		return nil, &fileError{option, s, errors.New("has no key")}
-	}
-	return keys, nil
-}
-
-func parseAuthority(s string) (ssh.PublicKey, error) {
-	key, err := parsePublicKey(s)
-	if err != nil {
-		return nil, err
-	}
-	if _, ok := key.(*ssh.Certificate); ok {
-		return nil, errors.New("is a certificate, not an authority's key")
-	}
-	return key, nil
-}
-
-// isAuthorityPath tells a path from a key, which has its type in front.
-func isAuthorityPath(s string) bool {
-	kind, _, ok := strings.Cut(strings.TrimSpace(s), " ")
-	return !ok || !slices.ContainsFunc([]string{"ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"}, func(prefix string) bool {
-		return strings.HasPrefix(kind, prefix)
-	})
 }
 
 // algorithms returns the host key algorithms to offer, best first. The bastion
@@ -214,10 +189,15 @@ func keyTypeOf(algo string) string {
 	return algo
 }
 
-// verify is an ssh.HostKeyCallback. It runs again at each rekey, when the
+// verifier returns an ssh.HostKeyCallback for a handshake that ctx bounds.
+func (h *hostKeys) verifier(ctx context.Context) ssh.HostKeyCallback {
+	return func(_ string, _ net.Addr, key ssh.PublicKey) error { return h.verify(ctx, key) }
+}
+
+// verify accepts a key or refuses it. It runs again at each rekey, when the
 // streams of a connection must not die of a certificate that has expired or a
 // file that is gone: the identical key is accepted, any other is not.
-func (h *hostKeys) verify(_ string, _ net.Addr, key ssh.PublicKey) error {
+func (h *hostKeys) verify(ctx context.Context, key ssh.PublicKey) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.pinned != nil {
@@ -227,7 +207,7 @@ func (h *hostKeys) verify(_ string, _ net.Addr, key ssh.PublicKey) error {
 		return h.refuse(key, false, "host key of %q has changed within the connection: first %s, now %s",
 			h.cfg.Address, describeHostKey(h.pinned), describeHostKey(key))
 	}
-	if err := h.check(key); err != nil {
+	if err := h.check(ctx, key); err != nil {
 		return err
 	}
 	h.pinned = key
@@ -256,16 +236,10 @@ func (h *hostKeys) another() bool {
 }
 
 // check verifies the key of the first key exchange.
-func (h *hostKeys) check(key ssh.PublicKey) error {
+func (h *hostKeys) check(ctx context.Context, key ssh.PublicKey) error {
 	cert, isCert := key.(*ssh.Certificate)
-	if k, ok := has(h.known.revoked, plainKey(key)); ok {
-		return h.refuse(key, false, "host key of %q is revoked: %s by %s", h.cfg.Address, describeHostKey(key), k.source)
-	}
-	if isCert {
-		if k, ok := has(h.known.revoked, cert.SignatureKey); ok {
-			return h.refuse(key, false, "host certificate of %q is signed by a revoked authority: %s by %s",
-				h.cfg.Address, ssh.FingerprintSHA256(cert.SignatureKey), k.source)
-		}
+	if err := h.checkRevoked(key); err != nil {
+		return err
 	}
 	if h.cfg.InsecureIgnoreHostKey {
 		return nil
@@ -290,6 +264,9 @@ func (h *hostKeys) check(key ssh.PublicKey) error {
 	if certErr != nil {
 		return h.refuse(key, false, "host certificate of %q is refused: %s %v", h.cfg.Address, describeHostKey(key), certErr)
 	}
+	if h.memory != nil && h.learned == nil {
+		return h.learn(ctx, key)
+	}
 	return h.mismatch(key)
 }
 
@@ -300,6 +277,10 @@ func (h *hostKeys) mismatch(key ssh.PublicKey) error {
 		h.mistaken = append(h.mistaken, key.Type())
 	}
 	switch {
+	case h.learned != nil:
+		return h.refuse(key, false, "host key mismatch for %q: offered %s, but expected %s; "+
+			"either somebody is in the middle, or the bastion has a new key: compare it with %s there, and only then forget the old one with: %s",
+			h.cfg.Address, describeHostKey(key), strings.Join(known, ", "), keygenCommand(key), h.learned.Forget)
 	case len(known) > 0:
 		return h.refuse(key, false, "host key mismatch for %q: offered %s, but expected %s; "+
 			"either somebody is in the middle, or the bastion has a new key: compare it with %s there before you change what is expected",

@@ -3,7 +3,6 @@ package tunnel
 import (
 	"crypto"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,7 +40,7 @@ func loadFor(t testing.TB, cfg *Config) *hostKeys {
 func verifyOnce(t testing.TB, cfg *Config, key ssh.PublicKey) (*hostKeys, error) {
 	t.Helper()
 	h := loadFor(t, cfg)
-	err := h.verify("ignored:1", &net.TCPAddr{}, key)
+	err := h.verify(t.Context(), key)
 	if refused, ok := errors.AsType[*HostKeyError](err); ok {
 		if want := ssh.FingerprintSHA256(plainKey(key)); refused.Offered != want {
 			t.Errorf("offered %s, want %s", refused.Offered, want)
@@ -137,16 +136,16 @@ func TestVerifyAtRekey(t *testing.T) {
 		cfg := hostConfig(t, "b.example "+authorized(one)+"\nb.example "+authorized(two)+"\n")
 		cfg.InsecureIgnoreHostKey = insecure
 		h := loadFor(t, cfg)
-		if err := h.verify("", nil, one); err != nil {
+		if err := h.verify(t.Context(), one); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Remove(cfg.KnownHosts[0]); err != nil {
 			t.Fatal(err)
 		}
-		if err := h.verify("", nil, one); err != nil {
+		if err := h.verify(t.Context(), one); err != nil {
 			t.Errorf("the same key was refused: %v", err)
 		}
-		wantError(t, h.verify("", nil, two), `host key of "b.example:22" has changed within the connection: first ssh-ed25519 `+
+		wantError(t, h.verify(t.Context(), two), `host key of "b.example:22" has changed within the connection: first ssh-ed25519 `+
 			ssh.FingerprintSHA256(one)+", now ssh-ed25519 "+ssh.FingerprintSHA256(two))
 		if !sameKey(h.accepted(), one) {
 			t.Error("another key was taken over")

@@ -46,7 +46,7 @@ func (e *entry) nudge() {
 func (e *entry) maintain() {
 	for e.awaitTurn() {
 		start := time.Now()
-		stamp := stampFiles(e.cfg.files()) // before they are read
+		stamp := e.stamp() // before any of it is read
 		l, err := e.connect()
 		if err != nil {
 			e.connectFailed(err, start, stamp)
@@ -75,7 +75,7 @@ func (e *entry) awaitTurn() bool {
 			return true
 		}
 		if poll {
-			if e.gate.filesChanged(e.key, stampFiles(e.cfg.files())) {
+			if e.gate.filesChanged(e.key, e.stamp()) {
 				return true
 			}
 			wait = min(wait, filePoll)

@@ -1,0 +1,81 @@
+// revoked.go reads revoked_host_keys files: keys that no bastion may have, and
+// that may have signed no bastion's certificate, whatever else is configured.
+
+package tunnel
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// krlMagic begins a binary key revocation list (OpenSSH's PROTOCOL.krl).
+const krlMagic = "SSHKRL\n\x00"
+
+// loadRevoked reads a file of public keys, one a line, as .pub, authorized_keys
+// and known_hosts files have them. Names, options and markers do not count: a
+// listed key is revoked for every bastion. Unlike a known_hosts file it has to
+// be understood whole: what it revokes must not be trusted.
+func loadRevoked(path string) ([]knownKey, error) {
+	const option = "revoked_host_keys"
+	data, err := readFile(option, path)
+	if err != nil {
+		return nil, err
+	}
+	if bytes.HasPrefix(data, []byte(krlMagic)) {
+		return nil, &fileError{option, path, errors.New("is a binary KRL, which is not supported; list the public keys that it was made of, one a line")}
+	}
+	var keys []knownKey
+	number := 0
+	for line := range strings.Lines(string(data)) {
+		number++
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		key, err := parseRevoked(line)
+		if err != nil {
+			return nil, &fileError{option, path, fmt.Errorf("line %d %w; write one a line, as in a .pub file", number, err)}
+		}
+		keys = append(keys, knownKey{key, fmt.Sprintf("%s:%d", path, number)})
+	}
+	return keys, nil
+}
+
+func parseRevoked(line string) (ssh.PublicKey, error) {
+	if key, err := parsePublicKey(line); err == nil {
+		return key, nil
+	}
+	if known, err := parseKnownLine([]byte(line)); err == nil {
+		return known.key, nil
+	}
+	if key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line)); err == nil { //nolint:dogsled // no more of it counts
+		return key, nil
+	}
+	return nil, errors.New("is not a public key")
+}
+
+// checkRevoked refuses a key that is revoked, or a certificate that is, or whose
+// key or authority is.
+func (h *hostKeys) checkRevoked(key ssh.PublicKey) error {
+	if h.unrevoked != nil {
+		return h.refuse(key, false, "host key of %q is not accepted: offered %s, but %v", h.cfg.Address, describeHostKey(key), h.unrevoked)
+	}
+	if k, ok := has(h.known.revoked, plainKey(key)); ok {
+		return h.refuse(key, false, "host key of %q is revoked: %s by %s", h.cfg.Address, describeHostKey(key), k.source)
+	}
+	cert, ok := key.(*ssh.Certificate)
+	if !ok {
+		return nil
+	}
+	if k, ok := has(h.known.revoked, cert); ok {
+		return h.refuse(key, false, "host certificate of %q is revoked: %s by %s", h.cfg.Address, describeHostKey(key), k.source)
+	}
+	if k, ok := has(h.known.revoked, cert.SignatureKey); ok {
+		return h.refuse(key, false, "host certificate of %q is signed by a revoked authority: %s by %s",
+			h.cfg.Address, ssh.FingerprintSHA256(cert.SignatureKey), k.source)
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package sshtunnel
+
+// keystorage.go remembers, in Caddy's storage, the host keys that were accepted
+// because they were the first. Whoever shares the storage shares them.
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+// keyFolder is where the keys are in the storage.
+const keyFolder = "ssh_tunnel/host_keys"
+
+// unlockTimeout bounds giving a lock back, also when what it was for was
+// cancelled.
+const unlockTimeout = 5 * time.Second
+
+// keyStorage is a tunnel.KeyMemory.
+type keyStorage struct{ certmagic.Storage }
+
+// storedKey is what is stored about a route, as JSON.
+type storedKey struct {
+	Host string   `json:"host"` // as known_hosts files have it
+	Via  []string `json:"via,omitempty"`
+	Key  string   `json:"key"` // as in a .pub file
+
+	Learned time.Time `json:"learned"`
+}
+
+// Recall implements tunnel.KeyMemory.
+func (s keyStorage) Recall(ctx context.Context, route tunnel.Route) (*tunnel.LearnedKey, error) {
+	stored, err := s.load(ctx, storageKey(route))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var key ssh.PublicKey
+	if err == nil {
+		key, _, _, _, err = ssh.ParseAuthorizedKey([]byte(stored.Key)) //nolint:dogsled // there is no more of it
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s in Caddy's storage: %w; forget it with: %s", storageKey(route), err, forgetLine(route))
+	}
+	return &tunnel.LearnedKey{Key: key, Learned: stored.Learned, Forget: forgetLine(route)}, nil
+}
+
+// Learn implements tunnel.KeyMemory.
+func (s keyStorage) Learn(ctx context.Context, route tunnel.Route, key ssh.PublicKey) (learned *tunnel.LearnedKey, err error) {
+	lock := strings.ReplaceAll(storageKey(route), "/", "_")
+	if err := s.Lock(ctx, lock); err != nil {
+		return nil, fmt.Errorf("locking Caddy's storage: %w", err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
+		defer cancel()
+		err = errors.Join(err, s.Unlock(ctx, lock))
+	}()
+	// Somebody else may have had the lock before.
+	if learned, err := s.Recall(ctx, route); learned != nil || err != nil {
+		return learned, err
+	}
+	stored := storedKey{Host: route.Name, Via: route.Via, Key: authorizedKey(key), Learned: time.Now().UTC().Truncate(time.Second)}
+	value, err := json.Marshal(stored)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Store(ctx, storageKey(route), value); err != nil {
+		return nil, fmt.Errorf("writing to Caddy's storage: %w", err)
+	}
+	return &tunnel.LearnedKey{Key: key, Learned: stored.Learned, Forget: forgetLine(route)}, nil
+}
+
+// list returns all that is stored, by host. What cannot be read is in the error.
+func (s keyStorage) list(ctx context.Context) ([]storedKey, error) {
+	names, err := s.List(ctx, keyFolder, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []storedKey
+	var unread []error
+	for _, name := range names {
+		stored, err := s.load(ctx, name)
+		switch {
+		case err == nil:
+			all = append(all, stored)
+		case !errors.Is(err, fs.ErrNotExist): // forgotten meanwhile
+			unread = append(unread, fmt.Errorf("%s in the storage: %w", name, err))
+		}
+	}
+	slices.SortFunc(all, func(a, b storedKey) int { return strings.Compare(a.route().String(), b.route().String()) })
+	return all, errors.Join(unread...)
+}
+
+// forget has the next key of a route be the first again.
+func (s keyStorage) forget(ctx context.Context, route tunnel.Route) error {
+	return s.Delete(ctx, storageKey(route))
+}
+
+func (s keyStorage) load(ctx context.Context, name string) (stored storedKey, err error) {
+	value, err := s.Load(ctx, name)
+	if err == nil {
+		err = json.Unmarshal(value, &stored)
+	}
+	return stored, err
+}
+
+func (k storedKey) route() tunnel.Route { return tunnel.Route{Name: k.Host, Via: k.Via} }
+
+// storageKey returns where a route's key is in the storage. Its name is a
+// digest: names of hosts may have characters, or be in length, what a storage
+// does not take.
+func storageKey(route tunnel.Route) string {
+	digest := sha256.Sum256([]byte(strings.Join(append([]string{route.Name}, route.Via...), "\n")))
+	return path.Join(keyFolder, hex.EncodeToString(digest[:])+".json")
+}
+
+// forgetLine returns the command line that has a route's key forgotten.
+func forgetLine(route tunnel.Route) string {
+	line := "caddy ssh-tunnel known-hosts forget " + shellWord(route.Name)
+	if len(route.Via) > 0 {
+		line += " --via " + shellWord(strings.Join(route.Via, ","))
+	}
+	return line
+}
+
+// shellWord quotes what a shell takes for a pattern: the brackets of a host with
+// a port.
+func shellWord(s string) string {
+	if strings.ContainsAny(s, "[]*?!' ") {
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	return s
+}
+
+var _ tunnel.KeyMemory = keyStorage{}
