@@ -6,11 +6,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-)
 
-// filePoll is how often the files are looked at that could change the outcome
-// of a connect which was refused.
-const filePoll = 2 * time.Second
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/filewatch"
+)
 
 // remindEvery is how often a failure that goes on is logged above debug.
 const remindEvery = 10 * time.Minute
@@ -32,6 +30,10 @@ func (e *entry) wanted() bool {
 func (e *entry) nudge() {
 	if !e.running && e.wanted() {
 		e.running = true
+		if !e.watching {
+			e.watching = true
+			go e.watchFiles()
+		}
 		go e.maintain()
 		return
 	}
@@ -46,7 +48,7 @@ func (e *entry) nudge() {
 func (e *entry) maintain() {
 	for e.awaitTurn() {
 		start := time.Now()
-		stamp := stampFiles(e.cfg.files()) // before they are read
+		stamp := filewatch.Stamp(e.cfg.files()) // before they are read
 		l, err := e.connect()
 		if err != nil {
 			e.connectFailed(err, start, stamp)
@@ -66,7 +68,7 @@ func (e *entry) awaitTurn() bool {
 			e.mu.Unlock()
 			return false
 		}
-		due, poll := e.gate.due(e.key, e.asked)
+		due, refused := e.gate.due(e.key, e.asked)
 		e.retryAt = due
 		e.mu.Unlock()
 
@@ -74,11 +76,8 @@ func (e *entry) awaitTurn() bool {
 		if wait <= 0 {
 			return true
 		}
-		if poll {
-			if e.gate.filesChanged(e.key, stampFiles(e.cfg.files())) {
-				return true
-			}
-			wait = min(wait, filePoll)
+		if refused && e.gate.filesChanged(e.key, filewatch.Stamp(e.cfg.files())) {
+			return true // watchFiles wakes us for it
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -94,6 +93,7 @@ func (e *entry) awaitTurn() bool {
 func (e *entry) connected(l *link, took time.Duration) {
 	e.gate.succeeded(e.key)
 	msg, news := e.takeOver(l)
+	l.watchCertificates()
 	go l.watch() // not before: the link may have died already
 	if msg == "" {
 		return
