@@ -66,11 +66,7 @@ func (a *authority) renew(args ...string) {
 		a.t.Fatal(err)
 	}
 	for _, name := range []string{"id", "id.pub"} {
-		content, err := os.ReadFile(filepath.Join(a.dir, name))
-		if err != nil {
-			a.t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+		if err := os.Link(filepath.Join(a.dir, name), filepath.Join(dir, name)); err != nil {
 			a.t.Fatal(err)
 		}
 	}
@@ -158,7 +154,10 @@ func TestRenewal(t *testing.T) {
 	if requests.Load() < 1000 {
 		t.Errorf("only %d requests", requests.Load())
 	}
-	if c.logged("expires soon") || c.logged("has expired") {
+	// Times are whole seconds in certificates: of one for 8s there may be less
+	// left at its renewal than there should be.
+	soon := *life >= time.Minute && c.logged("expires soon")
+	if soon || c.logged("has expired") {
 		t.Error("a certificate that was renewed in time is told of")
 	}
 	stream.read(10_000)
@@ -170,10 +169,6 @@ func TestCertificateAppears(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
 	b := newBastion(t, "TrustedUserCAKeys "+filepath.Join(a.dir, "ca.pub"))
-	key, err := os.ReadFile(filepath.Join(a.dir, "id"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	late := filepath.Join(a.dir, "late") // does not exist yet
 	c := startCaddy(t, func(c *caddy) string {
 		return c.caddyfile(b.tunnelTo("prod", "deploy@"+b.Addr(), "identity_file "+late+"/id"), "", proxied)
@@ -182,7 +177,7 @@ func TestCertificateAppears(t *testing.T) {
 	if err := os.Mkdir(late, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(late+"/id", key, 0o600); err != nil {
+	if err := os.Link(filepath.Join(a.dir, "id"), late+"/id"); err != nil {
 		t.Fatal(err)
 	}
 	sshtest.Eventually(t, patience, "the key is refused", func() bool { return strings.Contains(c.log(), "refused: publickey") })

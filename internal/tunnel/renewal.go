@@ -82,8 +82,8 @@ func (k *certKeeper) tell(cert credential, told certNews, opened, now time.Time,
 	log := k.entry.log().With(zap.String("certificate", cert.KeyId), zap.String("path", cert.path), zap.String("expires", certTime(cert.ValidBefore)))
 	if told == 0 {
 		told = certSeen
-		if flaw := forwardingFlaw(cert.Certificate); flaw != "" {
-			log.Warn("certificate " + flaw)
+		if forwardingFlaw(cert.Certificate) != "" {
+			log.Warn("certificate permits no forwarding; every channel is refused")
 		}
 	}
 	expiry := expiryOf(cert.Certificate)
@@ -108,7 +108,7 @@ func (k *certKeeper) tell(cert credential, told certNews, opened, now time.Time,
 // renewed, which a connection opened at a time was let in with.
 func expiryNotice(cert *ssh.Certificate, opened time.Time) time.Duration {
 	end := expiryOf(cert)
-	start := time.Unix(int64(min(cert.ValidAfter, maxUnix)), 0) //nolint:gosec // not above maxUnix
+	start := time.Unix(int64(min(cert.ValidAfter, maxUnix)), 0)
 	if end.Sub(start) < shortLived && opened.After(start) {
 		start = opened
 	}
@@ -123,7 +123,7 @@ func (cfg *Config) successor(used credential) (cert *ssh.Certificate, from time.
 		return nil, time.Time{} // being written, perhaps
 	}
 	if err := checkValidity(cert); err != nil {
-		return nil, time.Unix(int64(min(cert.ValidAfter, maxUnix)), 0) //nolint:gosec // not above maxUnix
+		return nil, time.Unix(int64(min(cert.ValidAfter, maxUnix)), 0)
 	}
 	if !sameKey(cert.Key, used.Key) && !cfg.namesKey(cert.Key) {
 		return nil, time.Time{} // its private key is yet to come
