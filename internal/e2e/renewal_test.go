@@ -112,7 +112,7 @@ func TestRenewal(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
 	b := newBastion(t, "TrustedUserCAKeys "+filepath.Join(a.dir, "ca.pub"))
-	a.renew()
+	a.renew("-V", "+1h") // until Caddy is built and serves
 	c := startCaddy(t, func(c *caddy) string {
 		return c.caddyfile(b.tunnelTo("prod", "deploy@"+b.Addr(), append(a.options(), "connections 2")...), "", proxied)
 	})
@@ -139,15 +139,16 @@ func TestRenewal(t *testing.T) {
 		})
 	}
 	every := *life * 2 / 3
-	const renewals = 7
-	for i := range renewals {
-		time.Sleep(every)
+	const renewals = 8
+	renewal := time.NewTicker(every)
+	defer renewal.Stop()
+	for range renewals {
 		a.renew()
-		stream.read(10_000)
-		id := fmt.Sprintf(" ID renewal-%d ", i+2)
+		id := fmt.Sprintf(" ID renewal-%d ", a.n)
 		sshtest.Eventually(t, *life-every, "logins with the new certificate", func() bool { return strings.Count(b.Log(), id) >= 2 })
+		stream.read(10_000)
+		<-renewal.C
 	}
-	time.Sleep(every)
 	close(stop)
 	clients.Wait()
 	t.Logf("%d requests, %d failed, %d certificates", requests.Load(), failed.Load(), a.n)
