@@ -63,6 +63,7 @@ type caddy struct {
 	home   string         // $HOME; the directories of $XDG_* are in it
 	port   int            // a free one, for sites
 	env    []string       // more of the environment
+	bare   bool           // it has no environment at all
 	netns  *sshtest.Netns // where it runs. Default: in no other than we
 	client *http.Client   // for sites
 	admin  *http.Client   // for the admin API, at any address
@@ -136,6 +137,10 @@ func (c *caddy) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)
 	if c.netns != nil {
 		cmd = c.netns.Command(path, args...)
+	}
+	if c.bare {
+		cmd.Env, cmd.Dir = []string{}, c.home
+		return cmd
 	}
 	// Nothing of our environment: no agent, no proxy, no home.
 	cmd.Env = append([]string{

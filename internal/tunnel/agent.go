@@ -3,6 +3,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,18 +11,20 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// agentPath returns the socket of the agent in force, or "" for none.
+// agentPath returns the socket, or on Windows the named pipe, of the agent in
+// force, or "" for none. It is looked up anew at each connect.
 func (cfg *Config) agentPath() string {
 	switch cfg.IdentityAgent {
 	case "", "none":
 		return ""
 	case agentFromEnvironment:
-		return os.Getenv(agentFromEnvironment)
+		return cmp.Or(os.Getenv(agentFromEnvironment), defaultAgent())
 	default:
 		return cfg.IdentityAgent
 	}
@@ -30,6 +33,13 @@ func (cfg *Config) agentPath() string {
 // agentFromEnvironment is the IdentityAgent, and the environment variable,
 // that leaves the choice of the socket to the environment.
 const agentFromEnvironment = "SSH_AUTH_SOCK"
+
+// agentPatience is how long an agent may take to list its keys, which asks
+// nobody: one that hangs must not keep the other keys from being offered.
+const agentPatience = 4 * time.Second
+
+// errAgentSilent is an agent's that took longer.
+var errAgentSilent = fmt.Errorf("does not answer: it listed no keys within %s", agentPatience)
 
 // agentKey is a key that an agent holds.
 type agentKey struct {
@@ -63,15 +73,22 @@ func newAgentLink(path string) *agentLink {
 func (l *agentLink) keys() ([]agentKey, error) {
 	var keys []agentKey
 	err := l.call(func() error {
-		conn, err := new(net.Dialer).DialContext(l.ctx, "unix", l.path)
+		ctx, cancel := context.WithTimeout(l.ctx, agentPatience)
+		defer cancel()
+		conn, err := dialAgent(ctx, l.path)
 		if err != nil {
 			return rootCause(err)
 		}
 		if !l.keep(conn) {
 			return net.ErrClosed
 		}
+		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 		signers, err := agent.NewClient(conn).Signers()
-		if err != nil {
+		stop()
+		switch {
+		case err != nil && l.ctx.Err() == nil && ctx.Err() != nil:
+			return errAgentSilent
+		case err != nil:
 			return err
 		}
 		for _, s := range signers {

@@ -121,7 +121,7 @@ func TestAgent(t *testing.T) {
 			want: []string{"publickey " + f1 + ` (agent, "me@home")`, "publickey " + f2 + " (agent)", "publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(3))) + " (agent)"},
 		},
 		{name: "RSA", keys: []agent.AddedKey{added(rsaPrivate, "")}, want: []string{"publickey " + fRSA + " (agent)"}},
-		{name: "empty", skips: []string{`agent at "AGENT" has no key (see ssh-add -l)`}},
+		{name: "empty", skips: []string{`agent at "AGENT" has no key, or is locked (see ssh-add -l and ssh-add -X)`}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := test.cfg

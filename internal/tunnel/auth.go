@@ -41,9 +41,11 @@ type authenticator struct {
 // attempt is one method tried with one key or password.
 type attempt struct {
 	what     string
-	asked    bool  // the bastion was asked
-	accepted bool  // as a part of what it demands
-	err      error // what went wrong on our side
+	doubt    string     // why the bastion may say no, or ""
+	cert     credential // zero for no certificate
+	asked    bool       // the bastion was asked
+	accepted bool       // as a part of what it demands
+	err      error      // what went wrong on our side
 }
 
 // refused tells whether the bastion said no.
@@ -123,7 +125,7 @@ func (a *authenticator) publicKey() ssh.AuthMethod {
 	}
 	offer := a.keys.offers[a.nextKey]
 	a.nextKey++
-	a.current = &attempt{what: offer.what}
+	a.current = &attempt{what: offer.what, doubt: offer.doubt, cert: offer.cert}
 	return ssh.PublicKeys(trackedSigner{offer.signer, a.current})
 }
 
@@ -143,6 +145,21 @@ func (a *authenticator) used() string {
 		return "none"
 	}
 	return strings.Join(parts, " + ")
+}
+
+// certificates returns those that the bastion accepted, after the handshake has
+// succeeded.
+func (a *authenticator) certificates() []credential {
+	var certs []credential
+	for _, t := range a.attempts {
+		if t.accepted && t.cert.Certificate != nil {
+			certs = append(certs, t.cert)
+		}
+	}
+	if a.current != nil && a.current.cert.Certificate != nil {
+		certs = append(certs, a.current.cert)
+	}
+	return certs
 }
 
 // trackedSigner tells an attempt what becomes of its key.

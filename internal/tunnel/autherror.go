@@ -48,6 +48,12 @@ func (a *authenticator) explain(err error) error {
 	}
 }
 
+// mayPass tells, of an authentication that has failed, whether it may succeed
+// with no file changed, and the bastion was shown no key that it refuses.
+func (a *authenticator) mayPass() bool {
+	return a.keys != nil && a.keys.waits && !slices.ContainsFunc(a.attempts, (*attempt).refused)
+}
+
 // isConnError tells whether an error is the connection's, not the protocol's.
 func isConnError(err error) bool {
 	_, isNet := errors.AsType[net.Error](err)
@@ -67,7 +73,7 @@ func (a *authenticator) message(end, fix string) string {
 		case !t.asked:
 			skipped = append(skipped, t.what+": the bastion takes none of its signature algorithms")
 		default:
-			refused = append(refused, t.what)
+			refused = append(refused, t.what+t.doubt)
 		}
 	}
 	if a.keys != nil {

@@ -2,10 +2,7 @@ package tunnel
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"os"
-	"strings"
 	"time"
 )
 
@@ -95,18 +92,4 @@ func patience(class failureClass, served bool) failureClass {
 // jitter keeps many tunnels from knocking at the same moment.
 func jitter(d time.Duration) time.Duration {
 	return d - time.Duration(rand.Float64()*float64(d)/4) //nolint:gosec // no secret
-}
-
-// stampFiles returns a text that changes when one of the files does, or comes
-// or goes.
-func stampFiles(paths []string) string {
-	var b strings.Builder
-	for _, p := range paths {
-		if fi, err := os.Stat(p); err == nil {
-			fmt.Fprintf(&b, "%s %d %d\n", p, fi.Size(), fi.ModTime().UnixNano())
-		} else {
-			fmt.Fprintf(&b, "%s absent\n", p)
-		}
-	}
-	return b.String()
 }

@@ -142,6 +142,13 @@ func (c *checker) identity(f IdentityFile) error {
 	id, err := c.cfg.loadIdentity(f)
 	agentMayHoldIt := errors.Is(err, errNeedsPassphrase) && id.public != nil && c.cfg.agentPath() != ""
 	switch {
+	case err == nil && isTokenKey(id.public) && c.cfg.agentPath() == "":
+		err = &fileError{"identity_file", f.Path, errors.New("is a key on a security token, which only an agent can sign with; add it to one with ssh-add, and set identity_agent or SSH_AUTH_SOCK")}
+		if !f.Default {
+			return err
+		}
+		c.useless = append(c.useless, err.Error())
+		return nil
 	case err == nil || agentMayHoldIt:
 		c.keyFiles++
 	case f.Default && errors.Is(err, fs.ErrNotExist):
@@ -198,8 +205,10 @@ func (c *checker) certificate(path string, cert *ssh.Certificate) {
 	if err := checkValidity(cert); err != nil {
 		c.warn("certificate %q %v and is passed over", path, err)
 	}
-	if _, ok := cert.Extensions["permit-port-forwarding"]; !ok {
-		c.warn("certificate %q lacks the extension permit-port-forwarding: it lets in, but every channel is refused; sign it with that extension", path)
+	for _, flaw := range []string{principalFlaw(cert, c.cfg.User), forwardingFlaw(cert)} {
+		if flaw != "" {
+			c.warn("certificate %q %s", path, flaw)
+		}
 	}
 }
 

@@ -29,6 +29,11 @@ func TestCheck(t *testing.T) {
 	write(t, dir+"/home/.ssh/known_hosts", "b.example "+authorized(one)+"\n")
 	writeKey(t, dir+"/home/.ssh/id_ed25519", edKey(1), "")
 	writeKey(t, dir+"/home2/.ssh/id_ed25519", edKey(1), "pass")
+	write(t, dir+"/id_sk", skFile())
+	write(t, dir+"/home3/.ssh/id_ed25519_sk", skFile())
+	write(t, dir+"/root", authorized(certify(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.ValidPrincipals = []string{"root", "admin"} })))
+	write(t, dir+"/nobody", authorized(certify(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.ValidPrincipals = nil })))
+	write(t, dir+"/early", authorized(certify(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.ValidAfter, c.ValidBefore = 1<<39, 1<<39+1 })))
 	listener, err := net.Listen("unix", dir+"/agent")
 	if err != nil {
 		t.Fatal(err)
@@ -86,6 +91,12 @@ func TestCheck(t *testing.T) {
 			c.IdentityAgent = dir + "/agent"
 		}, warnings: []string{`identity_file "/locked" is encrypted and has no passphrase: only the agent can sign with it`}},
 		{name: "public without an agent", edit: identity("id.pub", ""), err: `identity_file "/id.pub" has no private half, and there is no agent to sign with it; write the private key's path, or start an agent and set SSH_AUTH_SOCK`},
+		{name: "security token without an agent", edit: identity("id_sk", ""), err: `identity_file "/id_sk" is a key on a security token, which only an agent can sign with; add it to one with ssh-add, and set identity_agent or SSH_AUTH_SOCK`},
+		{name: "security token", edit: func(c *Config) {
+			identity("id_sk", "")(c)
+			c.IdentityAgent = dir + "/agent"
+		}},
+		{name: "security token by default", edit: home("home3"), err: `nothing to authenticate as "deploy" with: no identity file, agent or password (identity_file "/home3/.ssh/id_ed25519_sk" is a key on a security token, which only an agent can sign with; add it to one with ssh-add, and set identity_agent or SSH_AUTH_SOCK, SSH_AUTH_SOCK is not set); add identity_file or password`},
 		{name: "none and some", edit: func(c *Config) { c.NoIdentityFiles = true }, err: `identity_file none contradicts identity_file "/id"; keep one of them`},
 		{name: "certificate", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/cert"} }},
 		{name: "absent certificate", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/absent"} }, warnings: []string{`certificate_file "/absent" does not exist; it is taken once it does`}},
@@ -95,6 +106,15 @@ func TestCheck(t *testing.T) {
 		{name: "expired certificate", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/expired"} }, warnings: []string{`certificate "/expired" expired on 1970-01-01T00:00:02Z and is passed over`}},
 		{name: "certificate without forwarding", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/noforward"} }, warnings: []string{
 			`certificate "/noforward" lacks the extension permit-port-forwarding: it lets in, but every channel is refused; sign it with that extension`,
+		}},
+		{name: "certificate of others", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/root"} }, warnings: []string{
+			`certificate "/root" is for "root", "admin" and not for "deploy": the bastion refuses it, unless its AuthorizedPrincipalsFile says otherwise`,
+		}},
+		{name: "certificate of nobody", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/nobody"} }, warnings: []string{
+			`certificate "/nobody" has no principals: the bastion refuses it, unless its AuthorizedPrincipalsFile says otherwise`,
+		}},
+		{name: "certificate to come", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/early"} }, warnings: []string{
+			`certificate "/early" is not valid before ` + certTime(1<<39) + " and is passed over",
 		}},
 		{name: "absent agent", edit: func(c *Config) { c.IdentityFiles, c.IdentityAgent = nil, dir+"/absent" }, warnings: []string{`identity_agent "/absent" does not exist; the tunnel is down until it does`}},
 		{name: "absent agent beside a key", edit: func(c *Config) { c.IdentityAgent = dir + "/absent" }, warnings: []string{`identity_agent "/absent" does not exist; its keys are offered once it does`}},

@@ -39,8 +39,10 @@ type Config struct {
 	// or in the agent, besides the "-cert.pub" beside each identity file.
 	CertificateFiles []string
 
-	// IdentityAgent is the path of the agent's socket, "none" for no agent, or
-	// "SSH_AUTH_SOCK" for the socket that this environment variable names.
+	// IdentityAgent is the path of the agent's socket or, on Windows, named pipe,
+	// "none" for no agent, or "SSH_AUTH_SOCK" for what this environment variable
+	// names. Where that is not set, on Windows, it is the pipe of the agent that
+	// comes with it, if that runs.
 	IdentityAgent string
 
 	// IdentitiesOnly keeps keys of the agent from being offered unless an

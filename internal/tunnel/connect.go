@@ -131,7 +131,13 @@ func (e *entry) handshake(ctx context.Context, conn net.Conn, hosts *hostKeys) (
 		a := m.Algorithms()
 		about = append(about, zap.String("kex", a.KeyExchange), zap.String("cipher", a.Write.Cipher))
 	}
-	return newLink(e, w, sc, channels, requests, about), nil
+	certificates := auth.certificates()
+	for _, c := range certificates {
+		about = append(about, zap.String("certificate_expires", certTime(c.ValidBefore)))
+	}
+	l := newLink(e, w, sc, channels, requests, about)
+	l.certificates = certificates
+	return l, nil
 }
 
 // explainHandshake turns a handshake's error into one that says at which point
@@ -142,6 +148,9 @@ func (e *entry) explainHandshake(ctx context.Context, w *wire, hosts *hostKeys, 
 	}
 	explained := auth.explain(err)
 	if refused, ok := errors.AsType[*AuthError](explained); ok {
+		if auth.mayPass() {
+			return &connectError{classProtocol, refused}
+		}
 		return &connectError{classRefused, refused}
 	}
 	class, stage := classProtocol, "in the key exchange"

@@ -94,7 +94,7 @@ func (cfg *Config) files() []string {
 		paths = append(paths, f.Path, f.certPath())
 	}
 	paths = append(paths, cfg.CertificateFiles...)
-	if path := cfg.agentPath(); path != "" {
+	if path := cfg.agentPath(); path != "" && !isPipe(path) {
 		paths = append(paths, path)
 	}
 	paths = append(paths, cfg.KnownHosts...)

@@ -12,6 +12,8 @@
 //	maintain.go   the goroutine that keeps an entry connected
 //	place.go      which connection a new channel opens on
 //	grow.go       when there is need for one more, and for which channels
+//	watch.go      the goroutine that looks after the files that it depends on
+//	renewal.go    connections whose certificate was renewed, or was not
 //	balance.go    which channels the connections are for later on, and their end
 //	takeover.go   putting a connection into service; replacing, draining and losing one
 //	gate.go       one connect at a time per bastion, and its failures

@@ -30,6 +30,8 @@ type entry struct {
 	end context.CancelFunc
 	// wake tells maintain that there may be something to do.
 	wake chan struct{}
+	// certified tells watchFiles of a new connection with a certificate.
+	certified chan struct{}
 
 	// failures is maintain's, of which there is one at a time.
 	failures failureLog
@@ -43,8 +45,8 @@ type entry struct {
 	handles []*Handle
 	// set is in force: that of the newest handle.
 	set Settings
-	// running tells that maintain runs.
-	running bool
+	// running tells that maintain runs, watching that watchFiles does.
+	running, watching bool
 	// held tells that somebody holds the entry. From the last hold on, idle and
 	// drain end it, the latter at drainAt, which the last handle's Close sets.
 	held        bool
@@ -91,10 +93,11 @@ type entry struct {
 func newEntry(h, jump *Handle) *entry {
 	e := &entry{
 		key: h.key, cfg: h.cfg, set: h.set, jump: jump,
-		wake:     make(chan struct{}, 1),
-		changed:  make(chan struct{}),
-		moved:    make(chan struct{}),
-		failures: failureLog{},
+		wake:      make(chan struct{}, 1),
+		certified: make(chan struct{}, 1),
+		changed:   make(chan struct{}),
+		moved:     make(chan struct{}),
+		failures:  failureLog{},
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
 	where := strings.ToLower(h.cfg.Address)

@@ -156,8 +156,9 @@ func (g *gate) lastError(key string) error {
 }
 
 // due returns when the next attempt may start, given whether dials ask for it,
-// and whether a change of files makes it due at once.
-func (g *gate) due(key string, asked bool) (at time.Time, poll bool) {
+// and whether a change of files makes it due at once, the last having been
+// refused.
+func (g *gate) due(key string, asked bool) (at time.Time, refused bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := g.records[key]

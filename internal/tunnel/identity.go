@@ -1,4 +1,4 @@
-// identity.go reads the files of a user's keys and certificates.
+// identity.go reads the files of a user's keys.
 
 package tunnel
 
@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -90,7 +89,7 @@ func (cfg *Config) loadIdentity(file IdentityFile) (identity, error) {
 	}
 	// A key on a security token: the file holds no more than a handle, which the
 	// agent knows how to use.
-	if pub := embeddedPublicKey(data); pub != nil && strings.HasPrefix(pub.Type(), "sk-") {
+	if pub := embeddedPublicKey(data); pub != nil && isTokenKey(pub) {
 		id.public = pub
 		return id, nil
 	}
@@ -172,6 +171,10 @@ func privateKeyCause(data []byte, err error) error {
 	}
 }
 
+// isTokenKey tells whether a key is on a security token (FIDO, OpenSSH's
+// PROTOCOL.u2f), which only an agent knows how to ask.
+func isTokenKey(key ssh.PublicKey) bool { return strings.HasPrefix(key.Type(), "sk-") }
+
 // embeddedPublicKey returns the public key that an OpenSSH private key file
 // shows besides the private one (OpenSSH's PROTOCOL.key), or nil.
 func embeddedPublicKey(data []byte) ssh.PublicKey {
@@ -210,43 +213,6 @@ func publicBeside(path string) ssh.PublicKey {
 		return nil
 	}
 	return plainKey(pub)
-}
-
-// loadCertificate reads a user's certificate.
-func loadCertificate(option, path string) (*ssh.Certificate, error) {
-	data, err := readFile(option, path)
-	if err != nil {
-		return nil, err
-	}
-	pub, _, _, _, err := ssh.ParseAuthorizedKey(data)
-	if err != nil {
-		return nil, &fileError{option, path, errors.New("is not an OpenSSH certificate")}
-	}
-	cert, ok := pub.(*ssh.Certificate)
-	if !ok {
-		return nil, &fileError{option, path, errors.New("is a public key, not a certificate")}
-	}
-	if cert.CertType != ssh.UserCert {
-		return nil, &fileError{option, path, errors.New("is not a user certificate")}
-	}
-	return cert, nil
-}
-
-// checkValidity refuses a certificate that is not valid now.
-func checkValidity(cert *ssh.Certificate) error {
-	now := uint64(max(time.Now().Unix(), 0))
-	switch {
-	case now < cert.ValidAfter:
-		return fmt.Errorf("is not valid before %s", certTime(cert.ValidAfter))
-	case now >= cert.ValidBefore: // ssh.CertTimeInfinity is the greatest uint64
-		return fmt.Errorf("expired on %s", certTime(cert.ValidBefore))
-	default:
-		return nil
-	}
-}
-
-func certTime(seconds uint64) string {
-	return time.Unix(int64(min(seconds, 1<<40)), 0).UTC().Format(time.RFC3339)
 }
 
 // parsePublicKey parses "<type> <base64> [comment]".

@@ -12,6 +12,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/filewatch"
 )
 
 // KeyMemory remembers the host keys that were accepted because they were the
@@ -151,7 +153,7 @@ const recallTimeout = 2 * time.Second
 // stamp returns a text that changes when something does that the outcome of a
 // connect depends on: one of its files, or the learned host key.
 func (e *entry) stamp() string {
-	stamp := stampFiles(e.cfg.files())
+	stamp := filewatch.Stamp(e.cfg.files())
 	if memory := e.memory(); memory != nil {
 		ctx, cancel := context.WithTimeout(e.ctx, recallTimeout)
 		defer cancel()

@@ -20,6 +20,8 @@ type link struct {
 	conn  ssh.Conn
 	// about is what the log says of the connection.
 	about []zap.Field
+	// certificates are those that let it in.
+	certificates []credential
 
 	opens   *openLimiter
 	prober  prober

@@ -8,9 +8,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// filePoll is how often the files are looked at that could change the outcome
-// of a connect which was refused.
-const filePoll = 2 * time.Second
+// memoryPoll is how often a refused tunnel looks whether a learned host key has
+// been forgotten.
+const memoryPoll = 2 * time.Second
 
 // remindEvery is how often a failure that goes on is logged above debug.
 const remindEvery = 10 * time.Minute
@@ -32,6 +32,10 @@ func (e *entry) wanted() bool {
 func (e *entry) nudge() {
 	if !e.running && e.wanted() {
 		e.running = true
+		if !e.watching {
+			e.watching = true
+			go e.watchFiles()
+		}
 		go e.maintain()
 		return
 	}
@@ -66,7 +70,7 @@ func (e *entry) awaitTurn() bool {
 			e.mu.Unlock()
 			return false
 		}
-		due, poll := e.gate.due(e.key, e.asked)
+		due, refused := e.gate.due(e.key, e.asked)
 		e.retryAt = due
 		e.mu.Unlock()
 
@@ -74,11 +78,11 @@ func (e *entry) awaitTurn() bool {
 		if wait <= 0 {
 			return true
 		}
-		if poll {
-			if e.gate.filesChanged(e.key, e.stamp()) {
-				return true
-			}
-			wait = min(wait, filePoll)
+		if refused && e.gate.filesChanged(e.key, e.stamp()) {
+			return true // watchFiles wakes us for it
+		}
+		if refused && e.memory() != nil {
+			wait = min(wait, memoryPoll) // a key that is forgotten wakes nobody
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -94,6 +98,7 @@ func (e *entry) awaitTurn() bool {
 func (e *entry) connected(l *link, took time.Duration) {
 	e.gate.succeeded(e.key)
 	msg, news := e.takeOver(l)
+	l.watchCertificates()
 	go l.watch() // not before: the link may have died already
 	if msg == "" {
 		return

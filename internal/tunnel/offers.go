@@ -22,7 +22,9 @@ const maxUnnamed = 3
 // offer is a public key to authenticate with.
 type offer struct {
 	signer ssh.MultiAlgorithmSigner
-	what   string // as in `publickey SHA256:… (/home/u/.ssh/id_ed25519)`
+	what   string     // as in `publickey SHA256:… (/home/u/.ssh/id_ed25519)`
+	doubt  string     // why the bastion may refuse it, or ""
+	cert   credential // zero for no certificate
 }
 
 // collector gathers the offers of one connect.
@@ -34,6 +36,9 @@ type collector struct {
 	offers  []offer
 	skipped []string // what is not offered, and why
 	seen    map[string]bool
+	// waits tells that the agent may have a key later, with no file changed: it
+	// is locked, empty, or does not answer.
+	waits   bool
 	unnamed int // offers of keys that the user did not name
 	over    int // keys that maxUnnamed kept from being offered
 }
@@ -136,11 +141,12 @@ func (c *collector) agentKeys(ids []identity, certs []*namedCert) []agentKey {
 		return nil
 	}
 	keys, err := c.link.keys()
+	c.waits = errors.Is(err, errAgentSilent) || err == nil && len(keys) == 0
 	if err != nil {
 		c.log.Warn("agent is not usable", zap.Error(err))
 		c.skip(err.Error())
 	} else if len(keys) == 0 {
-		c.skip(fmt.Sprintf("agent at %q has no key (see ssh-add -l)", c.link.path))
+		c.skip(fmt.Sprintf("agent at %q has no key, or is locked (see ssh-add -l and ssh-add -X)", c.link.path))
 	}
 	slices.SortStableFunc(keys, func(a, b agentKey) int { return cmp.Compare(b.rank(), a.rank()) })
 	return keys
@@ -168,6 +174,8 @@ func (c *collector) addIdentity(id identity, certs []*namedCert, keys []agentKey
 		}
 	}
 	switch {
+	case !found && !id.Default && isTokenKey(id.public):
+		c.skip(fmt.Sprintf("identity_file %q is a key on a security token, which only an agent can sign with, and no agent holds it; add it to one with ssh-add", id.Path))
 	case !found && !id.Default:
 		c.skip(fmt.Sprintf("identity_file %q has no usable private half, and the agent does not hold it", id.Path))
 	case id.Default && len(c.cfg.CertificateFiles) > 0:
@@ -189,7 +197,11 @@ func (c *collector) addCert(cert *ssh.Certificate, signer ssh.AlgorithmSigner, p
 		c.warnCert(fmt.Errorf("certificate %q: %w", path, err))
 		return
 	}
+	n := len(c.offers)
 	c.add(cert, s.(ssh.AlgorithmSigner), path, named) //nolint:forcetypeassert // documented: an AlgorithmSigner gives one
+	if len(c.offers) > n {
+		c.offers[n].cert.path = path
+	}
 }
 
 // add offers a key unless it was offered already, cannot be used, or is one
@@ -232,7 +244,14 @@ func (c *collector) add(public ssh.PublicKey, signer ssh.AlgorithmSigner, source
 		}
 		c.unnamed++
 	}
-	c.offers = append(c.offers, offer{restricted, what})
+	o := offer{signer: restricted, what: what}
+	if cert, ok := public.(*ssh.Certificate); ok {
+		o.cert.Certificate = cert
+		if flaw := principalFlaw(cert, c.cfg.User); flaw != "" {
+			o.doubt = ", which " + flaw
+		}
+	}
+	c.offers = append(c.offers, o)
 }
 
 // accepted returns the algorithms that a key may sign with.

@@ -1,0 +1,220 @@
+//go:build linux
+
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// renewal_test.go logs in with certificates that live for seconds.
+
+// life is that of a certificate, which is renewed after two thirds of it. With
+//
+//	go test ./internal/e2e -run TestRenewal -args -life 1m
+//
+// the test takes more than five minutes.
+var life = flag.Duration("life", 8*time.Second, "how long the certificates of TestRenewal are valid")
+
+// authority signs certificates for the user deploy of a bastion, as Vault or
+// step-ca would.
+type authority struct {
+	t   *testing.T
+	dir string // has ca and id
+	n   int    // certificates so far
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{t: t, dir: t.TempDir()}
+	for _, key := range []string{"ca", "id"} {
+		a.keygen("-t", "ed25519", "-N", "", "-f", filepath.Join(a.dir, key))
+	}
+	return a
+}
+
+func (a *authority) keygen(args ...string) {
+	a.t.Helper()
+	path, err := exec.LookPath("ssh-keygen")
+	if err != nil {
+		sshtest.Missing(a.t, "no ssh-keygen (Debian: openssh-client)")
+	}
+	if out, err := exec.Command(path, append([]string{"-q"}, args...)...).CombinedOutput(); err != nil {
+		a.t.Fatalf("ssh-keygen %q: %v\n%s", args, err, out)
+	}
+}
+
+// renew puts a new version of the secret in place as Kubernetes does: the paths
+// of its files are links through ..data, which is renamed over.
+func (a *authority) renew(args ...string) {
+	a.t.Helper()
+	a.n++
+	version := fmt.Sprintf("..%d", a.n)
+	dir := filepath.Join(a.dir, version)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		a.t.Fatal(err)
+	}
+	for _, name := range []string{"id", "id.pub"} {
+		if err := os.Link(filepath.Join(a.dir, name), filepath.Join(dir, name)); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+	a.keygen(append([]string{"-s", filepath.Join(a.dir, "ca"), "-I", fmt.Sprintf("renewal-%d", a.n), "-n", "deploy", "-V", fmt.Sprintf("+%ds", int(life.Seconds()))}, append(args, filepath.Join(dir, "id.pub"))...)...)
+	next, data := filepath.Join(a.dir, "..tmp"), filepath.Join(a.dir, "..data")
+	if err := os.Symlink(version, next); err != nil {
+		a.t.Fatal(err)
+	}
+	if err := os.Rename(next, data); err != nil {
+		a.t.Fatal(err)
+	}
+	if a.n == 1 {
+		for _, name := range []string{"id", "id-cert.pub"} {
+			if err := os.Symlink("../..data/"+name, filepath.Join(a.secret(), name)); err != nil {
+				a.t.Fatal(err)
+			}
+		}
+		return
+	}
+	if err := os.RemoveAll(filepath.Join(a.dir, fmt.Sprintf("..%d", a.n-1))); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// secret returns the directory of the links.
+func (a *authority) secret() string {
+	dir := filepath.Join(a.dir, "secret")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		a.t.Fatal(err)
+	}
+	return dir
+}
+
+// options are the tunnel's.
+func (a *authority) options() []string {
+	return []string{"identity_file " + filepath.Join(a.secret(), "id")}
+}
+
+// TestRenewal renews a certificate before each ends, with requests coming all
+// along and a stream that outlives them all. No request fails, and every
+// certificate lets somebody in.
+func TestRenewal(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	b := newBastion(t, "TrustedUserCAKeys "+filepath.Join(a.dir, "ca.pub"))
+	a.renew("-V", "+1h") // until Caddy is built and serves
+	c := startCaddy(t, func(c *caddy) string {
+		return c.caddyfile(b.tunnelTo("prod", "deploy@"+b.Addr(), append(a.options(), "connections 2")...), "", proxied)
+	})
+	c.wantServed()
+	stream := c.stream("/size/1000000000?chunk=1000&every=10ms")
+
+	var requests, failed atomic.Int64
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for range 8 {
+		clients.Go(func() { // returns when stop is closed
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(5 * time.Millisecond):
+				}
+				requests.Add(1)
+				if r := c.get("/hello"); r.err != nil || r.status != http.StatusOK || r.body != "hello from web\n" {
+					failed.Add(1)
+					t.Errorf("a request failed: %v", r)
+				}
+			}
+		})
+	}
+	every := *life * 2 / 3
+	const renewals = 8
+	renewal := time.NewTicker(every)
+	defer renewal.Stop()
+	for range renewals {
+		a.renew()
+		id := fmt.Sprintf(" ID renewal-%d ", a.n)
+		sshtest.Eventually(t, *life-every, "logins with the new certificate", func() bool { return strings.Count(b.Log(), id) >= 2 })
+		stream.read(10_000)
+		<-renewal.C
+	}
+	close(stop)
+	clients.Wait()
+	t.Logf("%d requests, %d failed, %d certificates", requests.Load(), failed.Load(), a.n)
+	if requests.Load() < 1000 {
+		t.Errorf("only %d requests", requests.Load())
+	}
+	// Times are whole seconds in certificates: of one for 8s there may be less
+	// left at its renewal than there should be.
+	soon := *life >= time.Minute && c.logged("expires soon")
+	if soon || c.logged("has expired") {
+		t.Error("a certificate that was renewed in time is told of")
+	}
+	stream.read(10_000)
+}
+
+// TestCertificateAppears: a tunnel that was refused for want of a certificate is
+// up as soon as there is one, and not when its backoff ends.
+func TestCertificateAppears(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	b := newBastion(t, "TrustedUserCAKeys "+filepath.Join(a.dir, "ca.pub"))
+	late := filepath.Join(a.dir, "late") // does not exist yet
+	c := startCaddy(t, func(c *caddy) string {
+		return c.caddyfile(b.tunnelTo("prod", "deploy@"+b.Addr(), "identity_file "+late+"/id"), "", proxied)
+	})
+	sshtest.Eventually(t, patience, "a slow backoff", func() bool { return c.logged("connecting failed; will retry", "attempt:3") })
+	if err := os.Mkdir(late, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(filepath.Join(a.dir, "id"), late+"/id"); err != nil {
+		t.Fatal(err)
+	}
+	sshtest.Eventually(t, patience, "the key is refused", func() bool { return strings.Contains(c.log(), "refused: publickey") })
+	a.renew("-V", "+1h")
+	start := time.Now()
+	if err := os.Rename(filepath.Join(a.dir, "..1", "id-cert.pub"), late+"/id-cert.pub"); err != nil {
+		t.Fatal(err)
+	}
+	c.wantServed()
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("up after %v", took)
+	}
+	// Without its files, what is connected stays so.
+	if err := os.RemoveAll(late); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+	if r := c.get("/hello"); r.status != http.StatusOK {
+		t.Errorf("with the files removed: %v", r)
+	}
+}
+
+// TestBareEnvironment runs Caddy with no home and an empty environment: a tunnel
+// of written paths needs nothing of it.
+func TestBareEnvironment(t *testing.T) {
+	t.Parallel()
+	b := newBastion(t, "")
+	c := newCaddy(t)
+	c.bare = true
+	known := sshtest.WriteFile(t, "known_hosts", []byte(b.HostKeyLine()+"\n"))
+	global := fmt.Sprintf("admin unix/%s\npersist_config off\nstorage file_system %s/data", c.adminSocket(), c.home)
+	tunnel := fmt.Sprintf("tunnel prod deploy@%s {\nidentity_file %s\nknown_hosts %s\n}\n", b.Addr(), b.key, known)
+	c.start(c.caddyfile(tunnel, global, proxied))
+	c.wantServed()
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", c.cmd.Process.Pid))
+	if err != nil || len(environ) > 0 {
+		t.Errorf("the environment is %q, %v", environ, err)
+	}
+}

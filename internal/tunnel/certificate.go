@@ -1,0 +1,106 @@
+// certificate.go reads a user's certificates, and says what is wrong with them.
+
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// credential is a certificate that a connection authenticates with.
+type credential struct {
+	*ssh.Certificate
+	path string // "" for one that the agent holds
+}
+
+// loadCertificate reads a user's certificate.
+func loadCertificate(option, path string) (*ssh.Certificate, error) {
+	data, err := readFile(option, path)
+	if err != nil {
+		return nil, err
+	}
+	pub, _, _, _, err := ssh.ParseAuthorizedKey(data)
+	if err != nil {
+		return nil, &fileError{option, path, errors.New("is not an OpenSSH certificate")}
+	}
+	cert, ok := pub.(*ssh.Certificate)
+	if !ok {
+		return nil, &fileError{option, path, errors.New("is a public key, not a certificate")}
+	}
+	if cert.CertType != ssh.UserCert {
+		return nil, &fileError{option, path, errors.New("is not a user certificate")}
+	}
+	return cert, nil
+}
+
+// checkValidity refuses a certificate that is not valid now.
+func checkValidity(cert *ssh.Certificate) error {
+	now := uint64(max(time.Now().Unix(), 0))
+	switch {
+	case now < cert.ValidAfter:
+		return fmt.Errorf("is not valid before %s", certTime(cert.ValidAfter))
+	case now >= cert.ValidBefore: // ssh.CertTimeInfinity is the greatest uint64
+		return fmt.Errorf("expired on %s", certTime(cert.ValidBefore))
+	default:
+		return nil
+	}
+}
+
+func certTime(seconds uint64) string {
+	if seconds > maxUnix {
+		return "never"
+	}
+	return time.Unix(int64(seconds), 0).UTC().Format(time.RFC3339)
+}
+
+// principalFlaw says why a certificate may not be valid for a user, or "".
+func principalFlaw(cert *ssh.Certificate, user string) string {
+	const unless = "the bastion refuses it, unless its AuthorizedPrincipalsFile says otherwise"
+	switch {
+	case slices.Contains(cert.ValidPrincipals, user):
+		return ""
+	case len(cert.ValidPrincipals) == 0:
+		return "has no principals: " + unless
+	default:
+		return fmt.Sprintf("is for %s and not for %q: %s", strings.Join(quoted(cert.ValidPrincipals), ", "), user, unless)
+	}
+}
+
+// maxQuoted is how many of a list's texts an error or warning shows.
+const maxQuoted = 5
+
+func quoted(texts []string) []string {
+	var q []string
+	for i, text := range texts {
+		if i == maxQuoted {
+			return append(q, fmt.Sprintf("%d more", len(texts)-i))
+		}
+		q = append(q, fmt.Sprintf("%q", text))
+	}
+	return q
+}
+
+// forwardingFlaw says why a certificate that lets in is of no use, or "".
+func forwardingFlaw(cert *ssh.Certificate) string {
+	if _, ok := cert.Extensions["permit-port-forwarding"]; ok {
+		return ""
+	}
+	return "lacks the extension permit-port-forwarding: it lets in, but every channel is refused; sign it with that extension"
+}
+
+// expiryOf returns when a certificate ends, or the zero time for never.
+func expiryOf(cert *ssh.Certificate) time.Time {
+	if cert.ValidBefore > maxUnix {
+		return time.Time{}
+	}
+	return time.Unix(int64(cert.ValidBefore), 0)
+}
+
+// maxUnix is a time far beyond any clock's, in seconds. ssh.CertTimeInfinity is
+// above it.
+const maxUnix = 1 << 40

@@ -1,0 +1,142 @@
+package tunnel
+
+import (
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/crypto/ssh"
+)
+
+// certKeeper follows the certificates that an entry's connections were let in
+// with. It is watchFiles's alone.
+type certKeeper struct {
+	entry *entry
+	// told is what was said of each certificate that is in use, by its bytes.
+	told map[string]certNews
+}
+
+// certNews is what was last said of a certificate.
+type certNews int
+
+const (
+	certSeen certNews = iota + 1
+	certExpiring
+	certExpired
+)
+
+const (
+	// expiryShare and maxExpiryNotice say how long before its end a certificate
+	// should have been renewed: after three quarters of its life, and a week
+	// before at the latest.
+	expiryShare     = 4
+	maxExpiryNotice = 7 * 24 * time.Hour
+	// shortLived certificates begin before they are made, by more than their
+	// notice may be: ssh-keygen starts with the minute before. Their life counts
+	// from the connection's start.
+	shortLived = time.Hour
+)
+
+func newCertKeeper(e *entry) *certKeeper {
+	return &certKeeper{entry: e, told: map[string]certNews{}}
+}
+
+// look asks for new connections in the place of those whose certificate has a
+// successor, and tells of certificates that end without. It returns when there
+// will be something to see without a change of the files; zero for never.
+func (k *certKeeper) look(now time.Time) (next time.Time) {
+	soonest := func(t time.Time) {
+		if t.After(now) && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	inUse := map[string]certNews{}
+	for _, l := range k.entry.activeLinks() {
+		for _, cert := range l.certificates {
+			if cert.path != "" {
+				successor, from := k.entry.cfg.successor(cert)
+				soonest(from)
+				if successor != nil {
+					k.entry.replace(l, fmt.Sprintf("a new certificate, which expires %s", certTime(successor.ValidBefore)))
+				}
+			}
+			id := string(cert.Marshal())
+			if _, again := inUse[id]; !again {
+				inUse[id] = k.tell(cert, k.told[id], l.wire.start, now, soonest)
+			}
+		}
+	}
+	k.told = inUse
+	return next
+}
+
+// activeLinks is active for callers that do not hold mu.
+func (e *entry) activeLinks() []*link {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.active()
+}
+
+// tell logs what there is to say of a certificate and was not said before.
+func (k *certKeeper) tell(cert credential, told certNews, opened, now time.Time, soonest func(time.Time)) certNews {
+	log := k.entry.log().With(zap.String("certificate", cert.KeyId), zap.String("path", cert.path), zap.String("expires", certTime(cert.ValidBefore)))
+	if told == 0 {
+		told = certSeen
+		if forwardingFlaw(cert.Certificate) != "" {
+			log.Warn("certificate permits no forwarding; every channel is refused")
+		}
+	}
+	expiry := expiryOf(cert.Certificate)
+	if expiry.IsZero() || cert.path == "" { // what an agent holds it sees to itself
+		return told
+	}
+	notice := expiry.Add(-expiryNotice(cert.Certificate, opened))
+	soonest(notice)
+	soonest(expiry)
+	switch {
+	case told < certExpired && !now.Before(expiry):
+		told = certExpired
+		log.Warn("certificate has expired and was not renewed; open connections go on, but no new one can use it")
+	case told < certExpiring && !now.Before(notice):
+		told = certExpiring
+		log.Warn("certificate expires soon and was not renewed", zap.Duration("remaining", expiry.Sub(now).Round(time.Second)))
+	}
+	return told
+}
+
+// expiryNotice is how long before its end a certificate should have been
+// renewed, which a connection opened at a time was let in with.
+func expiryNotice(cert *ssh.Certificate, opened time.Time) time.Duration {
+	end := expiryOf(cert)
+	start := time.Unix(int64(min(cert.ValidAfter, maxUnix)), 0)
+	if end.Sub(start) < shortLived && opened.After(start) {
+		start = opened
+	}
+	return max(0, min(end.Sub(start)/expiryShare, maxExpiryNotice))
+}
+
+// successor returns the certificate that is now where one in use was read, if it
+// is another one that could let us in; and if it could later, from when on.
+func (cfg *Config) successor(used credential) (cert *ssh.Certificate, from time.Time) {
+	cert, err := loadCertificate("certificate", used.path)
+	if err != nil || sameKey(cert, used.Certificate) {
+		return nil, time.Time{} // being written, perhaps
+	}
+	if err := checkValidity(cert); err != nil {
+		return nil, time.Unix(int64(min(cert.ValidAfter, maxUnix)), 0)
+	}
+	if !sameKey(cert.Key, used.Key) && !cfg.namesKey(cert.Key) {
+		return nil, time.Time{} // its private key is yet to come
+	}
+	return cert, time.Time{}
+}
+
+// namesKey tells whether an identity file is a key's.
+func (cfg *Config) namesKey(key ssh.PublicKey) bool {
+	for _, file := range cfg.IdentityFiles {
+		if id, err := cfg.loadIdentity(file); err == nil && sameKey(id.public, key) {
+			return true
+		}
+	}
+	return false
+}

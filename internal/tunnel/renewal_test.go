@@ -1,0 +1,235 @@
+//go:build unix
+
+package tunnel
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// authority signs certificates for a real sshd, by ssh-keygen.
+type authority struct {
+	t    testing.TB
+	sshd *sshtest.SSHD
+	dir  string // has ca, and the client's id and id-cert.pub
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	a := &authority{t: t, dir: t.TempDir()}
+	run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", a.dir+"/ca")
+	a.sshd = sshtest.StartSSHD(t, sshtest.SSHDOptions{Config: "TrustedUserCAKeys " + a.dir + "/ca.pub\n"})
+	a.newKey("id")
+	return a
+}
+
+func (a *authority) newKey(name string) {
+	a.t.Helper()
+	run(a.t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(a.dir, name))
+}
+
+// certify puts a certificate for a key into a directory of its own, and returns
+// its path. Its id is what the sshd logs.
+func (a *authority) certify(key, id string, args ...string) string {
+	a.t.Helper()
+	dir := a.t.TempDir()
+	if err := os.Link(filepath.Join(a.dir, key+".pub"), dir+"/id.pub"); err != nil {
+		a.t.Fatal(err)
+	}
+	run(a.t, "ssh-keygen", append(append([]string{"-q", "-s", a.dir + "/ca", "-I", id, "-n", a.sshd.User}, args...), dir+"/id.pub")...)
+	return dir + "/id-cert.pub"
+}
+
+// put renames a certificate to where the tunnel looks for it.
+func (a *authority) put(certificate string) {
+	a.t.Helper()
+	if err := os.Rename(certificate, a.dir+"/id-cert.pub"); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// tunnel logs in with the certificate.
+func (a *authority) tunnel(set Settings) *Handle {
+	a.t.Helper()
+	cfg := Config{
+		Name: "test", Address: a.sshd.Addr(), User: a.sshd.User, IdentityAgent: "none", IdentitiesOnly: true,
+		IdentityFiles: []IdentityFile{{Path: a.dir + "/id"}}, KnownHosts: []string{a.sshd.KnownHostsFile()},
+	}
+	return open(a.t, cfg, set)
+}
+
+// logins counts those by the certificate with an id.
+func (a *authority) logins(id string) int {
+	n := 0
+	for line := range strings.Lines(a.sshd.Log()) {
+		if strings.Contains(line, "Accepted publickey for") && strings.Contains(line, " ID "+id+" ") {
+			n++
+		}
+	}
+	return n
+}
+
+func logged(logs *observer.ObservedLogs, message string) bool {
+	return logs.FilterMessage(message).Len() > 0
+}
+
+// TestRenewal: a new certificate gets new connections in the place of all that
+// were let in with the old one, whose channels go on. What is no new certificate
+// gets none.
+func TestRenewal(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	a.put(a.certify("id", "first"))
+	set := quick()
+	set.MinConnections, set.MaxConnections = 2, 2
+	logs := observed(&set)
+	h := a.tunnel(set)
+	addr := listen(t, echo)
+	stream := dial(t, h, addr)
+	old := connections(t, h, 2)
+	if n := a.logins("first"); n != 2 {
+		t.Fatalf("%d logins with the certificate", n)
+	}
+	if e := logs.FilterMessage("connected").All(); len(e) != 1 || e[0].ContextMap()["certificate_expires"] != "never" {
+		t.Errorf("logged %v", e)
+	}
+
+	cert := a.dir + "/id-cert.pub"
+	for what, touch := range map[string]func(){
+		"touched": func() { _ = os.Chtimes(cert, time.Now(), time.Now()) },
+		"expired": func() { a.put(a.certify("id", "past", "-V", "20200101:20200102")) },
+		"another key's": func() {
+			a.newKey("other")
+			a.put(a.certify("other", "other"))
+		},
+		"half written": func() { write(t, cert, "ssh-ed25519-cert-v01@openssh.com AAAA") },
+		"removed":      func() { _ = os.Remove(cert) },
+	} {
+		touch()
+		time.Sleep(3 * fileSettle)
+		if logged(logs, "replacing the connection") {
+			t.Fatalf("a certificate that is %s replaces the connection", what)
+		}
+	}
+
+	a.put(a.certify("id", "second", "-V", "+1h"))
+	for _, l := range old {
+		sshtest.Eventually(t, 10*time.Second, "the old connection drains", l.isDraining)
+	}
+	roundTrip(t, dial(t, h, addr))
+	roundTrip(t, stream)
+	if n := a.logins("second"); n != 2 {
+		t.Errorf("%d logins with the new certificate", n)
+	}
+	_ = stream.Close()
+	for _, l := range old {
+		waitGone(t, h, l)
+	}
+	// The same once more, with a new key, which is written last.
+	a.newKey("renewed")
+	a.put(a.certify("renewed", "third"))
+	time.Sleep(3 * fileSettle)
+	if n := a.logins("third"); n != 0 {
+		t.Errorf("%d logins", n)
+	}
+	if err := os.Rename(a.dir+"/renewed", a.dir+"/id"); err != nil {
+		t.Fatal(err)
+	}
+	sshtest.Eventually(t, 10*time.Second, "logins with the new key and its certificate", func() bool { return a.logins("third") == 2 })
+	roundTrip(t, dial(t, h, addr))
+}
+
+// TestCertificateInTime: a certificate that begins later serves when it does.
+func TestCertificateInTime(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	a.put(a.certify("id", "first"))
+	h := a.tunnel(quick())
+	roundTrip(t, dial(t, h, listen(t, echo)))
+	begin := time.Now().Add(3 * time.Second)
+	a.put(a.certify("id", "later", "-V", begin.Format("20060102150405")+":20990101"))
+	sshtest.Eventually(t, 10*time.Second, "a login with the new certificate", func() bool { return a.logins("later") == 1 })
+	if time.Now().Before(begin.Truncate(time.Second)) {
+		t.Error("it was used before its time")
+	}
+}
+
+// TestExpiry: a certificate that is not renewed is told of, before its end and
+// at it, once each. What is open goes on.
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	a.put(a.certify("id", "short", "-V", "+5s", "-O", "no-port-forwarding"))
+	set := quick()
+	set.MinConnections, set.MaxConnections = 2, 2
+	logs := observed(&set)
+	h := a.tunnel(set)
+	links := connections(t, h, 2)
+	sshtest.Eventually(t, 10*time.Second, "its end is told of", func() bool {
+		return logged(logs, "certificate has expired and was not renewed; open connections go on, but no new one can use it")
+	})
+	time.Sleep(time.Second)
+	for message, want := range map[string]int{
+		"certificate permits no forwarding; every channel is refused":                                    1,
+		"certificate expires soon and was not renewed":                                                   1,
+		"certificate has expired and was not renewed; open connections go on, but no new one can use it": 1,
+	} {
+		entries := logs.FilterMessage(message).All()
+		if len(entries) != want {
+			t.Errorf("%q: %d times", message, len(entries))
+		}
+		for _, e := range entries {
+			if fields := e.ContextMap(); e.Level != zap.WarnLevel || fields["certificate"] != "short" || fields["path"] != a.dir+"/id-cert.pub" {
+				t.Errorf("%q: %v %v", message, e.Level, fields)
+			}
+		}
+	}
+	for _, l := range links {
+		if l.wire.isDead() {
+			t.Error("a connection ended with its certificate")
+		}
+	}
+}
+
+// TestWrongPrincipal: a refusal says that the certificate is not the user's.
+func TestWrongPrincipal(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	a.put(a.certify("id", "others", "-n", "nobody"))
+	_, err := dialFor(t, a.tunnel(quick()), "web:80", 10*time.Second)
+	want := fmt.Sprintf(`(%s/id-cert.pub), which is for "nobody" and not for %q: the bastion refuses it, unless its AuthorizedPrincipalsFile says otherwise`, a.dir, a.sshd.User)
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestExpiryNotice(t *testing.T) {
+	t.Parallel()
+	start := time.Unix(1_800_000_000, 0)
+	for _, test := range []struct {
+		name         string
+		life, opened time.Duration
+		want         time.Duration
+	}{
+		{"a minute, made a minute after its start", 2 * time.Minute, time.Minute, 15 * time.Second},
+		{"an hour", time.Hour, 50 * time.Minute, 15 * time.Minute},
+		{"a day", 24 * time.Hour, 0, 6 * time.Hour},
+		{"a year", 365 * 24 * time.Hour, 0, 7 * 24 * time.Hour},
+		{"opened after its end", time.Minute, 2 * time.Minute, 0},
+	} {
+		cert := &ssh.Certificate{ValidAfter: uint64(start.Unix()), ValidBefore: uint64(start.Add(test.life).Unix())}
+		if got := expiryNotice(cert, start.Add(test.opened)); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
+	}
+}

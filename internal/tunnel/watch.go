@@ -1,0 +1,78 @@
+package tunnel
+
+import (
+	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/filewatch"
+)
+
+const (
+	// fileSettle is how long files are left alone after something has happened to
+	// one: a program that renews a key and a certificate writes both.
+	fileSettle = 100 * time.Millisecond
+	// filePoll is how often files are looked at that cannot be watched.
+	filePoll = 2 * time.Second
+	// fileRecheck is how often those are that are watched: a network file system
+	// and the mounts of some virtual machines tell of no change made elsewhere.
+	fileRecheck = 10 * time.Second
+)
+
+// watchFiles sees to what follows from a change of the files that the tunnel
+// depends on: an attempt to connect that was refused is made again at once, and
+// connections with a certificate make place for those with its successor. It
+// returns when the entry ends.
+func (e *entry) watchFiles() {
+	watch := filewatch.New()
+	defer watch.Close()
+	keeper := newCertKeeper(e)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	stamp := ""
+	for {
+		paths := e.cfg.files()
+		complete := watch.Set(paths)
+		// After that, so that no change is missed in between.
+		if now := filewatch.Stamp(paths); now != stamp {
+			stamp = now
+			e.mu.Lock()
+			e.nudge()
+			e.mu.Unlock()
+		}
+		wait := fileRecheck
+		if !complete {
+			wait = filePoll
+		}
+		if next := keeper.look(time.Now()); !next.IsZero() {
+			wait = min(wait, time.Until(next))
+		}
+		timer.Reset(wait)
+		select {
+		case <-watch.C:
+			timer.Reset(fileSettle)
+			select {
+			case <-timer.C:
+			case <-e.ctx.Done():
+				return
+			}
+			select {
+			case <-watch.C: // of what is looked at now
+			default:
+			}
+		case <-e.certified:
+		case <-timer.C:
+		case <-e.ctx.Done():
+			return
+		}
+	}
+}
+
+// watchCertificates has watchFiles look at a new connection's certificates.
+func (l *link) watchCertificates() {
+	if len(l.certificates) == 0 {
+		return
+	}
+	select {
+	case l.entry.certified <- struct{}{}:
+	default:
+	}
+}
