@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/term"
 )
@@ -56,8 +57,8 @@ func (t *terminal) secret(ctx context.Context, question string) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	_, _ = io.WriteString(t.out, question)
 	answer, err := awaitInput(ctx, func() (string, error) {
+		go t.askWhenSilent(fd, state, question)
 		secret, err := term.ReadPassword(fd)
 		return string(secret), err
 	})
@@ -66,6 +67,18 @@ func (t *terminal) secret(ctx context.Context, question string) (string, error) 
 	}
 	_, _ = io.WriteString(t.out, "\n")
 	return answer, err
+}
+
+// askWhenSilent writes a question once the terminal is no longer in a state, so
+// that nothing shows that is typed at once. It returns then, or after a second:
+// the terminal may have been silent before.
+func (t *terminal) askWhenSilent(fd int, state *term.State, question string) {
+	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if now, err := term.GetState(fd); err != nil || *now != *state {
+			break
+		}
+	}
+	_, _ = io.WriteString(t.out, question)
 }
 
 // readLine reads one line, and not a byte of the next. Nobody need end the last
