@@ -77,7 +77,7 @@ func (a *App) unmarshalTunnel(d *caddyfile.Dispenser) error {
 	t := new(Tunnel)
 	seen := make(map[string]int) // the line of each option that may stand once
 	if len(args) == 2 {
-		if err := t.setHost(args[1]); err != nil {
+		if err := t.addHost(args[1]); err != nil {
 			return d.Errf("tunnel %q: %w", name, err)
 		}
 		seen["host"] = d.Line()
