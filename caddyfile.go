@@ -77,7 +77,7 @@ func (a *App) unmarshalTunnel(d *caddyfile.Dispenser) error {
 	t := new(Tunnel)
 	seen := make(map[string]int) // the line of each option that may stand once
 	if len(args) == 2 {
-		if err := t.setHost(args[1]); err != nil {
+		if err := t.addHost(args[1]); err != nil {
 			return d.Errf("tunnel %q: %w", name, err)
 		}
 		seen["host"] = d.Line()
@@ -101,9 +101,6 @@ func (a *App) unmarshalTunnel(d *caddyfile.Dispenser) error {
 // unmarshalOption reads the option that d stands at, and its block.
 func (t *Tunnel) unmarshalOption(d *caddyfile.Dispenser, options map[string]tunnelOption, seen map[string]int) error {
 	name := d.Val()
-	if slices.Contains(unsupportedOptions, name) {
-		return fmt.Errorf("%s is not supported in this version", name)
-	}
 	opt, ok := options[name]
 	if !ok {
 		return unknownOption(name, options)

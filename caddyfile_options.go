@@ -40,7 +40,7 @@ var errUsage = errors.New("wrong number of arguments")
 // tunnelOptions are the options by name:
 //
 //	tunnel <name> [[<user>@]<host>[:<port>]] {
-//		host                         [<user>@]<host>[:<port>]
+//		host                         [<user>@]<host>[:<port>]...
 //		user                         <user>
 //		ssh_config                   <alias> [<file>]
 //
@@ -58,6 +58,8 @@ var errUsage = errors.New("wrong number of arguments")
 //		revoked_host_keys            <path>...
 //
 //		proxy_jump                   <tunnel>
+//		proxy                        socks5|http://[<user>:<password>@]<host>:<port>
+//		proxy_command                <command> [<argument>...]
 //		bind_address                 <ip>
 //		address_family               any|inet|inet6
 //
@@ -91,14 +93,16 @@ var errUsage = errors.New("wrong number of arguments")
 // may be repeated.
 // Lists of algorithms may also be separated by commas, as in ssh_config(5).
 var tunnelOptions = map[string]tunnelOption{
-	"host": {usage: "[<user>@]<host>[:<port>]", set: func(t *Tunnel, args []string) error {
-		switch {
-		case len(args) > 1:
-			return errSeveralHosts
-		case len(args) < 1:
+	"host": {usage: "[<user>@]<host>[:<port>]...", set: func(t *Tunnel, args []string) error {
+		if len(args) < 1 {
 			return errUsage
 		}
-		return t.setHost(args[0])
+		for _, arg := range args {
+			if err := t.addHost(arg); err != nil {
+				return err
+			}
+		}
+		return nil
 	}},
 	"user": one("<user>", word, func(t *Tunnel) *string { return &t.User }),
 	"ssh_config": {usage: "<alias> [<file>]", set: func(t *Tunnel, args []string) error {
@@ -153,7 +157,15 @@ var tunnelOptions = map[string]tunnelOption{
 		return nil
 	}},
 
-	"proxy_jump":     one("<tunnel>", word, func(t *Tunnel) *string { return &t.ProxyJump }),
+	"proxy_jump": one("<tunnel>", word, func(t *Tunnel) *string { return &t.ProxyJump }),
+	"proxy":      one("socks5|http://[<user>:<password>@]<host>:<port>", word, func(t *Tunnel) *string { return &t.Proxy }),
+	"proxy_command": {usage: "<command> [<argument>...]", set: func(t *Tunnel, args []string) error {
+		if len(args) < 1 {
+			return errUsage
+		}
+		t.ProxyCommand = args
+		return nil
+	}},
 	"bind_address":   one("<ip>", word, func(t *Tunnel) *string { return &t.BindAddress }),
 	"address_family": one("any|inet|inet6", word, func(t *Tunnel) *string { return &t.AddressFamily }),
 
@@ -215,11 +227,6 @@ var tunnelOptions = map[string]tunnelOption{
 	"dynamic_forward": dynamicForwardOption,
 }
 
-// unsupportedOptions are options that a later version will have.
-var unsupportedOptions = []string{
-	"proxy", "proxy_command",
-}
-
 // checkPatterns checks those of permit_open that have no placeholders, so that
 // the Caddyfile's line can be told.
 func checkPatterns(patterns []string) error {
@@ -233,21 +240,21 @@ func checkPatterns(patterns []string) error {
 	return nil
 }
 
-// setHost takes the bastion's address in. One without placeholders is split
-// and checked here, so that the Caddyfile's line can be told.
-func (t *Tunnel) setHost(address string) error {
+// addHost takes a bastion's address in. One without placeholders is split and
+// checked here, so that the Caddyfile's line can be told.
+func (t *Tunnel) addHost(address string) error {
 	if strings.ContainsAny(address, "{}") {
-		t.Hosts = []string{address}
+		t.Hosts = append(t.Hosts, address)
 		return nil
 	}
 	user, host, port, err := splitAddress(address)
 	if err != nil {
 		return err
 	}
-	if user != "" && t.User != "" {
+	if user != "" && t.User != "" && (len(t.Hosts) == 0 || user != t.User) {
 		return fmt.Errorf("%q: user is written as well; keep one", address)
 	}
-	t.Hosts = []string{net.JoinHostPort(host, port)}
+	t.Hosts = append(t.Hosts, net.JoinHostPort(host, port))
 	t.User = cmp.Or(user, t.User)
 	return nil
 }

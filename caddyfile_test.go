@@ -38,11 +38,6 @@ func TestEveryOptionIsTested(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range unsupportedOptions {
-		if _, err := os.Stat("testdata/app_error_" + name + ".caddyfiletest"); err != nil {
-			t.Error(err)
-		}
-	}
 }
 
 func TestExample(t *testing.T) {

@@ -126,10 +126,6 @@ func TestReadmeTunnelOptions(t *testing.T) {
 	if len(rows) != len(usages) {
 		t.Error("an option has two rows")
 	}
-
-	_, notYet, _ := strings.Cut(section, "\nNot yet")
-	notYet, _, _ = strings.Cut(notYet, "\n")
-	sameNames(t, "options that are not supported", codes(notYet), unsupportedOptions)
 }
 
 // TestReadmeForwardOptions compares the options in the blocks of forwards.

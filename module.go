@@ -109,8 +109,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		var jump *tunnel.Handle
 		if t.jump != "" {
 			through := a.Tunnels[t.jump]
-			if err := checkPermitted(through.permission, tunnel.Target{Network: "tcp", Address: t.config.Address}); err != nil {
-				return fmt.Errorf("tunnel %q: proxy_jump: %w", name, err)
+			for _, address := range t.config.Addresses() {
+				if err := checkPermitted(through.permission, tunnel.Target{Network: "tcp", Address: address}); err != nil {
+					return fmt.Errorf("tunnel %q: proxy_jump: %w", name, err)
+				}
 			}
 			jump = through.h
 		}

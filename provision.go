@@ -51,6 +51,7 @@ func (t *Tunnel) configure(r *resolver, name string, h *sshconfig.Host, appLogge
 	t.resolveIdentities(r, &cfg)
 	set := t.resolveSettings(r, appLogger) // package tunnel names the tunnel itself
 	t.jump = r.value("proxy_jump", t.ProxyJump)
+	t.resolveWay(r, &cfg, h)
 	if h != nil {
 		t.fillFromSSHConfig(r, h, &cfg, &set)
 	}
@@ -129,23 +130,39 @@ func (t *Tunnel) resolveAddress(r *resolver) (login, host string, port int) {
 	if login != "" && r.err == nil {
 		r.fail("user", checkUser(login))
 	}
-	if len(t.Hosts) > 1 {
-		r.fail("host", errSeveralHosts)
+	written := t.User != ""
+	for i, address := range r.values("host", t.Hosts) {
+		if r.err != nil {
+			return "", "", 0
+		}
+		user, name, number, err := splitAddress(address)
+		r.fail("host", err)
+		switch {
+		case user == "" || user == login && !written:
+		case login != "" && written:
+			r.fail("user", fmt.Errorf("%q; the host has %q: keep one", login, user))
+		case login != "":
+			r.fail("host", fmt.Errorf("users %q and %q; a tunnel has one user: write it as user", login, user))
+		default:
+			login = user
+		}
+		if i == 0 {
+			host = name
+			port, _ = strconv.Atoi(number) // splitAddress has checked it
+		}
 	}
-	if len(t.Hosts) == 0 {
-		return login, "", 0
+	return login, host, port
+}
+
+// resolveFallbacks resolves the addresses after the first.
+func (t *Tunnel) resolveFallbacks(r *resolver) []string {
+	var fallbacks []string
+	for _, address := range r.values("host", t.Hosts)[min(1, len(t.Hosts)):] {
+		_, host, port, err := splitAddress(address)
+		r.fail("host", err)
+		fallbacks = append(fallbacks, net.JoinHostPort(host, port))
 	}
-	address := r.values("host", t.Hosts)[0]
-	if r.err != nil {
-		return "", "", 0
-	}
-	user, host, number, err := splitAddress(address)
-	r.fail("host", err)
-	if login != "" && user != "" {
-		r.fail("user", fmt.Errorf("%q; the host has %q: keep one", login, user))
-	}
-	port, _ = strconv.Atoi(number) // splitAddress has checked it
-	return cmp.Or(login, user), host, port
+	return fallbacks
 }
 
 // resolveHost resolves where the bastion is and whom to log in as.
@@ -164,6 +181,7 @@ func (t *Tunnel) resolveHost(r *resolver, cfg *tunnel.Config, h *sshconfig.Host,
 		return
 	}
 	cfg.Address = net.JoinHostPort(host, strconv.Itoa(port))
+	cfg.Fallbacks = t.resolveFallbacks(r)
 	if cfg.User = login; login != "" {
 		return
 	}
@@ -172,9 +190,6 @@ func (t *Tunnel) resolveHost(r *resolver, cfg *tunnel.Config, h *sshconfig.Host,
 	}
 	logger.Info("no user is configured; logging in as the user Caddy runs as", zap.String("user", cfg.User))
 }
-
-// errSeveralHosts refuses, in JSON and Caddyfile, what is to come.
-var errSeveralHosts = errors.New("several hosts are not supported in this version")
 
 // resolveIdentities resolves what to log in with. Secrets stay as they are:
 // they are resolved at each connect.

@@ -160,7 +160,7 @@ func TestProvisionIdentitiesOnly(t *testing.T) {
 func TestProvisionErrors(t *testing.T) {
 	for config, want := range map[string]string{
 		`{}`:                                                                        `host: none; write the bastion's address`,
-		`{"hosts": ["a", "b"]}`:                                                     `host: several hosts are not supported in this version`,
+		`{"hosts": ["x@a", "y@b"]}`:                                                 `host: users "x" and "y"; a tunnel has one user`,
 		`{"hosts": [""]}`:                                                           `host: an empty entry`,
 		`{"hosts": ["a:b"]}`:                                                        `host: "a:b": port "b" is not a number`,
 		`{"hosts": ["x@a"], "user": "y"}`:                                           `user: "y"; the host has "x": keep one`,

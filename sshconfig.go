@@ -5,7 +5,6 @@ package sshtunnel
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -44,7 +43,7 @@ func (t *Tunnel) readSSHConfig(r *resolver, files *sshconfig.Reader, logger *zap
 	alias, file := r.value(option, t.SSHConfig.Alias), r.path(option, t.SSHConfig.File)
 	var written sshconfig.Written
 	written.User, written.HostName, written.Port = t.resolveAddress(r)
-	if t.ProxyJump != "" {
+	if t.ProxyJump != "" || t.Proxy != "" || len(t.ProxyCommand) > 0 {
 		written.ProxyJump = "none"
 	}
 	if r.err != nil {
@@ -83,9 +82,6 @@ func (t *Tunnel) fillFromSSHConfig(r *resolver, h *sshconfig.Host, cfg *tunnel.C
 	refuse := func(keyword string, err error) {
 		r.fail(option, fmt.Errorf("%s: %s: %w", h.Where(keyword), keyword, err))
 	}
-	if h.ProxyCommand != "" {
-		refuse("ProxyCommand", errors.New("is not supported in this version, and nothing was executed; use ProxyJump, or write ProxyCommand none before it"))
-	}
 	if _, err := netip.ParseAddr(h.HostName); err != nil {
 		if err := checkHost(h.HostName); err != nil {
 			r.fail(option, fmt.Errorf("HostName %q: %w", h.HostName, err))
@@ -108,7 +104,9 @@ func (t *Tunnel) fillFromSSHConfig(r *resolver, h *sshconfig.Host, cfg *tunnel.C
 		cfg.RevokedHostKeys = h.RevokedHostKeys
 	}
 	cfg.HostKeyAlias = cmp.Or(cfg.HostKeyAlias, h.HostKeyAlias)
-	cfg.BindAddress = cmp.Or(cfg.BindAddress, h.BindAddress)
+	if len(cfg.ProxyCommand) == 0 {
+		cfg.BindAddress = cmp.Or(cfg.BindAddress, h.BindAddress)
+	}
 	cfg.AddressFamily = cmp.Or(cfg.AddressFamily, h.AddressFamily)
 	cfg.RequiredRSASize = cmp.Or(cfg.RequiredRSASize, h.RequiredRSASize)
 

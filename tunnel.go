@@ -21,8 +21,9 @@ import (
 // home directory of the user Caddy runs as.
 type Tunnel struct {
 	// The bastion's address: `[user@]host[:port]`, an IPv6 address in brackets.
-	// Exactly one in this version. The port is 22 if it is not written.
-	// Required, unless `ssh_config` is set.
+	// The port is 22 if it is not written. Of several, each with its own host
+	// key, the first that answers and lets us in is used, and left for one before
+	// it once that is back. Required, unless `ssh_config` is set.
 	Hosts []string `json:"hosts,omitempty"`
 
 	// The user to log in as. Default: the user Caddy runs as, which is logged.
@@ -90,6 +91,18 @@ type Tunnel struct {
 	// The name of the tunnel through which to reach this one's bastion. Default:
 	// none, the bastion is dialed directly.
 	ProxyJump string `json:"proxy_jump,omitempty"`
+
+	// A proxy to reach the bastion through: `socks5://[user:password@]host:port`,
+	// or `http://` likewise, which has to allow CONNECT. User and password are
+	// secrets: write placeholders. Default: none.
+	Proxy string `json:"proxy,omitempty"`
+
+	// A command, with its arguments, whose standard input and output are the
+	// connection to the bastion. No shell reads it; in each argument `%h`, `%p`
+	// and `%r` stand for the bastion's host and port and the user, `%%` for a %.
+	// Refused unless the environment variable
+	// `CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND` is 1. Default: none.
+	ProxyCommand []string `json:"proxy_command,omitempty"`
 
 	// The local IP address to connect from. Default: the system's choice.
 	BindAddress string `json:"bind_address,omitempty"`
@@ -187,7 +200,8 @@ type Tunnel struct {
 }
 
 // SSHConfig says where to look up what a tunnel does not say itself. The files
-// are read when the configuration is loaded, and nothing in them is executed.
+// are read when the configuration is loaded, and nothing in them is executed but
+// a ProxyCommand, where that is allowed (see proxy_command).
 type SSHConfig struct {
 	// The host to look for, as it would be written behind `ssh`. Required.
 	Alias string `json:"alias"`

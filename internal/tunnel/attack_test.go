@@ -88,9 +88,9 @@ func TestStillborn(t *testing.T) {
 	set.Lazy = true // so that we are the ones who connect
 	b := newBench(t, set, nil)
 	e := b.entry
-	l, err := e.connect()
-	if err != nil {
-		t.Fatal(err)
+	l, failed := e.connect(e.hosts)
+	if l == nil {
+		t.Fatal(failed)
 	}
 	l.wire.die(io.EOF)
 	time.Sleep(50 * time.Millisecond) // its death becomes known
@@ -223,9 +223,9 @@ func TestEndIsNoFailure(t *testing.T) {
 	addr := listen(t, echo)
 	roundTrip(t, dial(t, b.Handle, addr))
 	closeAndWait(t, b.Handle)
-	b.entry.gate.mu.Lock()
-	f := *b.entry.gate.record(b.Key())
-	b.entry.gate.mu.Unlock()
+	b.entry.hosts[0].gate.mu.Lock()
+	f := *b.entry.hosts[0].gate.record(b.Key())
+	b.entry.hosts[0].gate.mu.Unlock()
 	if f.n != 0 || time.Until(f.next) > 0 {
 		t.Errorf("%d failures, next attempt in %s", f.n, time.Until(f.next))
 	}

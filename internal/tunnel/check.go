@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,17 +42,31 @@ func (c *checker) warn(format string, args ...any) {
 	c.warnings = append(c.warnings, fmt.Sprintf(format, args...))
 }
 
-// where checks address, user and the way there.
+// where checks addresses, user and the way there.
 func (c *checker) where() error {
-	host, port, err := net.SplitHostPort(c.cfg.Address)
+	addresses := c.cfg.Addresses()
+	for i, address := range addresses {
+		if slices.ContainsFunc(addresses[:i], func(other string) bool { return strings.EqualFold(other, address) }) {
+			return fmt.Errorf("host %q is written twice; each is tried in its turn", address)
+		}
+		if err := c.address(address); err != nil {
+			return err
+		}
+	}
+	return c.way()
+}
+
+// address checks the address of a bastion.
+func (c *checker) address(address string) error {
+	host, port, err := net.SplitHostPort(address)
 	if err != nil || host == "" || strings.ContainsAny(host, " \t@/") {
-		return fmt.Errorf("host %q is not <host>:<port>; write an IPv6 address in brackets", c.cfg.Address)
+		return fmt.Errorf("host %q is not <host>:<port>; write an IPv6 address in brackets", address)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return fmt.Errorf("port %q of host %q is not a number from 1 to 65535", port, c.cfg.Address)
+		return fmt.Errorf("port %q of host %q is not a number from 1 to 65535", port, address)
 	}
 	if c.cfg.User == "" {
-		return fmt.Errorf("no user to log in to %q as; add user", c.cfg.Address)
+		return fmt.Errorf("no user to log in to %q as; add user", address)
 	}
 	family := c.cfg.AddressFamily
 	switch family {
@@ -60,8 +75,11 @@ func (c *checker) where() error {
 		return fmt.Errorf("unknown address_family %q; one of any, inet, inet6", family)
 	}
 	literal, err := netip.ParseAddr(host)
+	if c.cfg.Proxy != nil || len(c.cfg.ProxyCommand) > 0 {
+		literal, err = netip.Addr{}, errors.ErrUnsupported // not we connect to it
+	}
 	if err == nil && !familyHas(family, literal) {
-		return fmt.Errorf("host %q is not of address_family %s", c.cfg.Address, family)
+		return fmt.Errorf("host %q is not of address_family %s", address, family)
 	}
 	if c.cfg.BindAddress == "" {
 		return nil
@@ -74,7 +92,34 @@ func (c *checker) where() error {
 		return fmt.Errorf("bind_address %q is not of address_family %s", c.cfg.BindAddress, family)
 	}
 	if literal.IsValid() && literal.Unmap().Is4() != bind.Unmap().Is4() {
-		return fmt.Errorf("bind_address %q cannot reach %q: one is IPv4, the other IPv6", c.cfg.BindAddress, c.cfg.Address)
+		return fmt.Errorf("bind_address %q cannot reach %q: one is IPv4, the other IPv6", c.cfg.BindAddress, address)
+	}
+	return nil
+}
+
+// way checks the way to the bastion.
+func (c *checker) way() error {
+	p := c.cfg.Proxy
+	if len(c.cfg.ProxyCommand) > 0 {
+		switch {
+		case p != nil:
+			return errors.New("proxy and proxy_command are two ways to the bastion; keep one of them")
+		case !commandsSupported:
+			return errors.New("proxy_command is not supported on this system")
+		case c.cfg.BindAddress != "":
+			return errors.New("bind_address is for connections that we make, and not for those of proxy_command; remove one of them")
+		}
+		_, err := c.cfg.commandLine()
+		return err
+	}
+	if p == nil {
+		return nil
+	}
+	if _, _, err := c.cfg.proxyLogin(); err != nil {
+		return err
+	}
+	if p.Password != "" {
+		return c.secret("password of proxy "+p.String(), p.Password)
 	}
 	return nil
 }
@@ -256,13 +301,37 @@ func (c *checker) hostKeys() error {
 		if cfg.Password != "" {
 			return errors.New("strict_host_key_checking no together with password would send it to anybody who answers; add host_key or known_hosts instead")
 		}
-		c.warn("strict_host_key_checking no: whoever answers at %q is trusted, and can read and change all that goes through the tunnel; add host_key or known_hosts instead", cfg.Address)
+		c.warn("strict_host_key_checking no: whoever answers at %s is trusted, and can read and change all that goes through the tunnel; add host_key or known_hosts instead", quotedList(cfg.Addresses()))
 	}
+	for _, address := range cfg.Addresses() {
+		one := *cfg
+		one.Address, one.Fallbacks = address, nil
+		if err := c.hostKeysOf(&one); err != nil {
+			return err
+		}
+	}
+	if cfg.defaultKnownHosts() {
+		return nil
+	}
+	for _, path := range cfg.KnownHosts {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			c.warn("known_hosts %q does not exist; it is read once it does", path)
+		}
+	}
+	return nil
+}
+
+// hostKeysOf reads what the host key of cfg's one bastion is verified against.
+func (c *checker) hostKeysOf(cfg *Config) error {
 	h, warnings, err := readHostKeys(cfg)
 	if err != nil {
 		return err
 	}
-	c.warnings = append(c.warnings, warnings...)
+	for _, warning := range warnings {
+		if !slices.Contains(c.warnings, warning) {
+			c.warnings = append(c.warnings, warning)
+		}
+	}
 	nothingWritten := len(cfg.HostKeys)+len(cfg.HostCertificateAuthorities) == 0 && (len(cfg.KnownHosts) == 0 || cfg.defaultKnownHosts())
 	switch {
 	case cfg.InsecureIgnoreHostKey, cfg.AcceptNewHostKey:
@@ -273,14 +342,6 @@ func (c *checker) hostKeys() error {
 		}
 	case !h.knowsAnything():
 		c.warn("nothing in %s is about %s; the tunnel is down until there is: add host_key or a known_hosts line", sourceNames(cfg), h.names.name)
-	}
-	if cfg.defaultKnownHosts() {
-		return nil
-	}
-	for _, path := range cfg.KnownHosts {
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			c.warn("known_hosts %q does not exist; it is read once it does", path)
-		}
 	}
 	return nil
 }
@@ -295,4 +356,13 @@ func sourceNames(cfg *Config) string {
 		names = append(names, "host_certificate_authority")
 	}
 	return strings.Join(names, ", ")
+}
+
+// quotedList lists alternatives.
+func quotedList(list []string) string {
+	quoted := make([]string, len(list))
+	for i, s := range list {
+		quoted[i] = strconv.Quote(s)
+	}
+	return strings.Join(quoted, " or ")
 }

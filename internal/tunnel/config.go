@@ -25,6 +25,11 @@ type Config struct {
 	// connect, by the bastion before it where the tunnel has a jump.
 	Address string
 
+	// Fallbacks are the addresses of other bastions, in order, each with its own
+	// host key: for when the one of Address, and those before it, do not answer
+	// or do not let us in.
+	Fallbacks []string `json:",omitempty"`
+
 	// User is the login name on the bastion.
 	User string
 
@@ -79,6 +84,16 @@ type Config struct {
 
 	// InsecureIgnoreHostKey is "strict_host_key_checking no".
 	InsecureIgnoreHostKey bool
+
+	// Proxy is what the bastion is reached through, or nil.
+	Proxy *Proxy `json:",omitempty"`
+
+	// ProxyCommand is a command, with its arguments, whose standard input and
+	// output are the connection to the bastion; no shell reads it. In each
+	// argument %h, %p and %r stand for the bastion's host and port and User, %%
+	// for a %. There is none if it is empty. Whether it may be executed is the
+	// caller's to decide.
+	ProxyCommand []string `json:",omitempty"`
 
 	// BindAddress is the local IP address to connect from, or "".
 	BindAddress string
@@ -158,6 +173,11 @@ type Settings struct {
 	// has no open channel, keeps its connections: the last requests may still
 	// dial. If zero, 10s; if negative, not at all.
 	Linger time.Duration
+
+	// ReturnAfter is how long a host before the one in use must have answered
+	// again for the tunnel to return to it: it is probed this often, and must
+	// answer twice. If zero, 30s.
+	ReturnAfter time.Duration
 
 	// RekeyBytes is after how many bytes, both ways together, a connection is
 	// replaced. If zero, or above it, 32 GiB: x/crypto/ssh must never have to

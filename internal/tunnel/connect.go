@@ -18,54 +18,161 @@ const clientVersion = "SSH-2.0-caddy_ssh_tunnel"
 // errConnectTimeout is the cause of a connect that took too long.
 var errConnectTimeout = errors.New("connect_timeout")
 
-// connect gets one connection, in turn with all other connects to the bastion.
-func (e *entry) connect() (*link, error) {
-	if err := e.gate.enter(e.ctx); err != nil {
-		return nil, err
-	}
-	defer e.gate.leave()
-
-	hosts, err := e.hostKeys(&e.cfg, e.log())
-	if err != nil {
-		return nil, err
-	}
-	for {
-		l, err := e.connectOnce(hosts)
-		if _, ok := errors.AsType[*HostKeyError](err); ok && hosts.another() {
-			continue // the fingerprint we know may be that of a key of another type
+// connect gets one connection, to the first of the hosts that can be had. It
+// returns nil if none can, and what has failed.
+func (e *entry) connect(hosts []*host) (*link, []hostFailure) {
+	if len(hosts) > 1 {
+		if e.jump == nil {
+			return e.raceTo(hosts)
 		}
-		return l, err
+		// Before the clock is set that a host's answer is measured with.
+		start := time.Now()
+		if err := e.awaitJump(); err != nil {
+			return nil, []hostFailure{{hosts[0], e.jumpError(hosts[0], err), start}}
+		}
+		return e.raceTo(hosts)
+	}
+	a := e.approach(e.ctx, hosts[0], e.loadKeys, e.reach)
+	defer a.end()
+	var l *link
+	err := a.err
+	if err == nil {
+		l, err = e.logIn(a)
+	}
+	if err != nil {
+		return nil, []hostFailure{{a.host, err, a.started}}
+	}
+	return l, nil
+}
+
+// approach is a connection to a host before the login. It has the turn at the
+// host's gate until end.
+type approach struct {
+	host    *host
+	started time.Time
+	// parent is what the whole attempt ends with; ctx also when the time for
+	// this connection is over.
+	parent, ctx context.Context
+	cancel      context.CancelFunc
+	keys        *hostKeys
+	wire        *wire
+	// err is why it went no further.
+	err     error
+	entered bool
+}
+
+// approach takes steps towards a host, in turn with all others that do, up to
+// the first that fails.
+func (e *entry) approach(ctx context.Context, h *host, steps ...func(*approach) error) *approach {
+	a := &approach{host: h, started: time.Now(), parent: ctx, ctx: ctx, cancel: func() {}}
+	if a.err = h.gate.enter(ctx); a.err != nil {
+		return a
+	}
+	a.entered = true
+	for _, step := range steps {
+		if a.err = step(a); a.err != nil {
+			break
+		}
+	}
+	return a
+}
+
+// end gives the turn back, and the connection up unless it was logged in on.
+func (a *approach) end() {
+	a.cancel()
+	if a.wire != nil {
+		a.wire.die(ErrClosed)
+	}
+	if a.entered {
+		a.entered = false
+		a.host.gate.leave()
 	}
 }
 
-// connectOnce makes one connection of TCP and one handshake on it.
-func (e *entry) connectOnce(hosts *hostKeys) (*link, error) {
+// loadKeys reads what the host's key is verified against.
+func (e *entry) loadKeys(a *approach) (err error) {
+	a.keys, err = e.hostKeys(&a.host.cfg, e.hostLog(a.host))
+	return err
+}
+
+// reach makes an approach's connection, up to where SSH begins.
+func (e *entry) reach(a *approach) error {
 	timeout := e.settings().ConnectTimeout
-	if e.jump == nil {
-		ctx, cancel := context.WithTimeoutCause(e.ctx, timeout, errConnectTimeout)
-		defer cancel()
-		conn, err := dialTCP(ctx, &e.cfg)
+	h := a.host
+	a.cancel()
+	if e.jump != nil {
+		// Each hop has its own connect_timeout.
+		conn, err := e.dialJump(a.parent, h, timeout)
 		if err != nil {
-			return nil, &connectError{classNetwork, fmt.Errorf("connecting to %q: %w", e.cfg.Address, e.explainTimeout(ctx, err, "no answer"))}
+			return e.jumpError(h, err)
 		}
-		return e.handshake(ctx, conn, hosts)
+		a.ctx, a.cancel = context.WithTimeoutCause(a.parent, timeout, errConnectTimeout)
+		a.wire = newWire(conn)
+		return nil
 	}
-	// Each hop has its own connect_timeout.
-	conn, err := e.dialJump(timeout)
+	a.ctx, a.cancel = context.WithTimeoutCause(a.parent, timeout, errConnectTimeout)
+	conn, err := dialBastion(a.ctx, &h.cfg, e.hostLog(h))
 	if err != nil {
-		return nil, &connectError{classNetwork, fmt.Errorf("connecting to %q through tunnel %q: %w", e.cfg.Address, e.jump.cfg.Name, err)}
+		return &connectError{classOf(err), fmt.Errorf("connecting to %q: %w", h.cfg.Address, e.explainTimeout(a.ctx, err, "no answer"))}
 	}
-	ctx, cancel := context.WithTimeoutCause(e.ctx, timeout, errConnectTimeout)
-	defer cancel()
-	return e.handshake(ctx, conn, hosts)
+	a.wire = newWire(conn)
+	return nil
 }
 
-// dialJump connects to the bastion through the tunnel jumped through, for
-// which it waits as long as that may take to connect.
-func (e *entry) dialJump(timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(e.ctx, timeout+e.jump.connectBudget(), errConnectTimeout)
+// awaitBanner waits for the first byte that the host sends.
+func (e *entry) awaitBanner(a *approach) error {
+	stop := context.AfterFunc(a.ctx, func() { a.wire.die(context.Cause(a.ctx)) })
+	_, err := a.wire.in.Peek(1)
+	if err == nil && !stop() {
+		err = context.Cause(a.ctx)
+	}
+	if err != nil {
+		return &connectError{classNetwork, fmt.Errorf("connecting to %q: %s: %w", a.host.cfg.Address, noBanner(&a.host.cfg), e.explainTimeout(a.ctx, err, "no progress"))}
+	}
+	return nil
+}
+
+// noBanner says that nothing came.
+func noBanner(cfg *Config) string {
+	if len(cfg.ProxyCommand) > 0 {
+		return "no SSH banner came"
+	}
+	return "it accepted the connection, but sent no SSH banner"
+}
+
+// logIn makes a connection of an approach, whose wire it takes.
+func (e *entry) logIn(a *approach) (*link, error) {
+	for {
+		l, err := e.handshake(a.ctx, a.host, a.wire, a.keys)
+		a.wire = nil
+		if _, ok := errors.AsType[*HostKeyError](err); !ok || !a.keys.another() {
+			return l, err
+		}
+		// The fingerprint we know may be that of a key of another type.
+		if err := e.reach(a); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// dialJump connects to a host through the tunnel jumped through, for which it
+// waits as long as that may take to connect.
+func (e *entry) dialJump(ctx context.Context, h *host, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout+e.jump.connectBudget(), errConnectTimeout)
 	defer cancel()
-	return e.jump.dial(ctx, Target{Network: "tcp", Address: e.cfg.Address, Class: Stream}, true)
+	return e.jump.dial(ctx, Target{Network: "tcp", Address: h.cfg.Address, Class: Stream}, true)
+}
+
+// awaitJump waits until the tunnel jumped through is connected.
+func (e *entry) awaitJump() error {
+	ctx, cancel := context.WithTimeoutCause(e.ctx, e.jump.connectBudget(), errConnectTimeout)
+	defer cancel()
+	return e.jump.connect(ctx, true)
+}
+
+// jumpError is the error of a host that the tunnel jumped through does not reach.
+func (e *entry) jumpError(h *host, err error) error {
+	return &connectError{classNetwork, fmt.Errorf("connecting to %q through tunnel %q: %w", h.cfg.Address, e.jump.cfg.Name, err)}
 }
 
 // connectBudget is how long the tunnel may take to connect, its jumps included.
@@ -77,13 +184,12 @@ func (h *Handle) connectBudget() time.Duration {
 	return budget
 }
 
-// handshake exchanges keys and authenticates on a connection, which it closes
-// if that fails. A watchdog closes it, and the agent's, when ctx ends: neither
+// handshake exchanges keys and authenticates on a wire, which it closes if that
+// fails. A watchdog closes it, and the agent's, when ctx ends: neither
 // a server that says nothing, or one byte a second, nor a hung agent keeps it.
-func (e *entry) handshake(ctx context.Context, conn net.Conn, hosts *hostKeys) (*link, error) {
-	log := e.log()
-	w := newWire(conn)
-	auth := newAuthenticator(&e.cfg, log)
+func (e *entry) handshake(ctx context.Context, h *host, w *wire, keys *hostKeys) (*link, error) {
+	log := e.hostLog(h)
+	auth := newAuthenticator(&h.cfg, log)
 	defer auth.close()
 	stop := context.AfterFunc(ctx, func() {
 		w.die(context.Cause(ctx))
@@ -94,15 +200,15 @@ func (e *entry) handshake(ctx context.Context, conn net.Conn, hosts *hostKeys) (
 	cc := &ssh.ClientConfig{
 		Config:            e.cfg.cryptoConfig(),
 		ClientVersion:     clientVersion,
-		HostKeyCallback:   hosts.verifier(ctx),
-		HostKeyAlgorithms: hosts.algorithms(),
+		HostKeyCallback:   keys.verifier(ctx),
+		HostKeyAlgorithms: keys.algorithms(),
 		BannerCallback: func(message string) error {
 			log.Debug("banner", zap.String("message", printable(message)))
 			return nil
 		},
 	}
 	auth.apply(cc)
-	sc, channels, requests, err := ssh.NewClientConn(w, e.cfg.Address, cc)
+	sc, channels, requests, err := ssh.NewClientConn(w, h.cfg.Address, cc)
 	if err == nil && !stop() {
 		// It took a moment too long, and the watchdog has closed the wire.
 		err = context.Cause(ctx)
@@ -115,16 +221,16 @@ func (e *entry) handshake(ctx context.Context, conn net.Conn, hosts *hostKeys) (
 	}
 	if err != nil {
 		w.die(err)
-		return nil, e.explainHandshake(ctx, w, hosts, auth, err)
+		return nil, e.explainHandshake(ctx, h, w, keys, auth, err)
 	}
 
 	about := []zap.Field{
-		zap.Stringer("remote", conn.RemoteAddr()),
+		zap.Stringer("remote", w.RemoteAddr()),
 		zap.String("user", e.cfg.User),
 		zap.String("server", printable(string(sc.ServerVersion()))),
 		zap.String("auth", auth.used()),
 	}
-	if key := hosts.accepted(); key != nil {
+	if key := keys.accepted(); key != nil {
 		about = append(about, zap.String("host_key", ssh.FingerprintSHA256(plainKey(key))))
 	}
 	if m, ok := sc.(ssh.AlgorithmsConnMetadata); ok {
@@ -135,37 +241,41 @@ func (e *entry) handshake(ctx context.Context, conn net.Conn, hosts *hostKeys) (
 	for _, c := range certificates {
 		about = append(about, zap.String("certificate_expires", certTime(c.ValidBefore)))
 	}
-	l := newLink(e, w, sc, channels, requests, about)
+	l := newLink(e, h, w, sc, channels, requests, about)
 	l.certificates = certificates
 	return l, nil
 }
 
 // explainHandshake turns a handshake's error into one that says at which point
 // it failed, with its class.
-func (e *entry) explainHandshake(ctx context.Context, w *wire, hosts *hostKeys, auth *authenticator, err error) error {
+func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *hostKeys, auth *authenticator, err error) error {
 	if hostKey, ok := errors.AsType[*HostKeyError](err); ok {
 		return &connectError{classRefused, hostKey}
 	}
 	explained := auth.explain(err)
 	if refused, ok := errors.AsType[*AuthError](explained); ok {
+		class, err := classRefused, error(refused)
 		if auth.mayPass() {
-			return &connectError{classProtocol, refused}
+			class = classProtocol
 		}
-		return &connectError{classRefused, refused}
+		if len(e.hosts) > 1 { // it does not say which
+			err = fmt.Errorf("connecting to %q: %w", h.cfg.Address, refused)
+		}
+		return &connectError{class, err}
 	}
 	class, stage := classProtocol, "in the key exchange"
 	switch {
 	case w.lastHeard() == 0:
-		class, stage = classNetwork, "it accepted the connection, but sent no SSH banner"
+		class, stage = classNetwork, noBanner(&h.cfg)
 	case explained != err: //nolint:errorlint // identity: the agent kept us waiting
 		stage = "in the authentication, " + strings.TrimSuffix(explained.Error(), ": "+err.Error())
-	case hosts.accepted() != nil:
+	case keys.accepted() != nil:
 		stage = "in the authentication"
 	case isConnError(err) && ctx.Err() == nil && !strings.Contains(w.greeting, "SSH-"):
 		// As sshd does past MaxStartups, and to a source that it penalises.
 		class, stage = classNetwork, fmt.Sprintf("it sent %q instead of an SSH banner", printable(w.greeting))
 	}
-	return &connectError{class, fmt.Errorf("connecting to %q: %s: %w", e.cfg.Address, stage, e.explainTimeout(ctx, err, "no progress"))}
+	return &connectError{class, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, err, "no progress"))}
 }
 
 // explainTimeout says which option has set the limit that was reached.

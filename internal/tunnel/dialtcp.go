@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // redialAfter is how long a TCP connect may wait for an answer before another
@@ -12,9 +14,21 @@ import (
 // intervals, so that a bastion that is back would be noticed seconds late.
 const redialAfter = time.Second
 
-// dialTCP connects to the bastion, trying all addresses of its name, which is
-// resolved anew each time.
-func dialTCP(ctx context.Context, cfg *Config) (net.Conn, error) {
+// dialBastion connects to the bastion in the way that cfg says.
+func dialBastion(ctx context.Context, cfg *Config, log *zap.Logger) (net.Conn, error) {
+	switch {
+	case len(cfg.ProxyCommand) > 0:
+		return dialCommand(cfg, log)
+	case cfg.Proxy != nil:
+		return dialProxy(ctx, cfg)
+	default:
+		return dialTCP(ctx, cfg, cfg.Address)
+	}
+}
+
+// dialTCP connects to address, the bastion's or its proxy's, trying all
+// addresses of its name, which is resolved anew each time.
+func dialTCP(ctx context.Context, cfg *Config, address string) (net.Conn, error) {
 	network := "tcp"
 	switch cfg.AddressFamily {
 	case "inet":
@@ -23,7 +37,7 @@ func dialTCP(ctx context.Context, cfg *Config) (net.Conn, error) {
 		network = "tcp6"
 	}
 	if cfg.DialContext != nil {
-		return cfg.DialContext(ctx, network, cfg.Address)
+		return cfg.DialContext(ctx, network, address)
 	}
 	var d net.Dialer
 	if cfg.BindAddress != "" {
@@ -34,7 +48,7 @@ func dialTCP(ctx context.Context, cfg *Config) (net.Conn, error) {
 		d.LocalAddr = addr
 	}
 	return dialRepeatedly(ctx, func(ctx context.Context) (net.Conn, error) {
-		return d.DialContext(ctx, network, cfg.Address)
+		return d.DialContext(ctx, network, address)
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,9 +19,10 @@ var nopLogger = zap.NewNop()
 // ended and Linger has passed, or until DrainTimeout after the last hold. While
 // it lives, maintain keeps it connected.
 type entry struct {
-	key  string
-	cfg  Config
-	gate *gate
+	key string
+	cfg Config
+	// hosts are the bastions that it may connect to, in order of preference.
+	hosts []*host
 	// jump is our own handle on the tunnel jumped through, or nil.
 	jump *Handle
 	// ctx ends when the entry does.
@@ -32,9 +32,6 @@ type entry struct {
 	wake chan struct{}
 	// certified tells watchFiles of a new connection with a certificate.
 	certified chan struct{}
-
-	// failures is maintain's, of which there is one at a time.
-	failures failureLog
 
 	// refs is guarded by registry.mu.
 	refs int
@@ -52,6 +49,17 @@ type entry struct {
 	held        bool
 	idle, drain *time.Timer
 	drainAt     time.Time
+
+	// inUse is the host that the last connection was to, or else the first: all
+	// connections are to the same, except for those that are to be replaced.
+	inUse *host
+	// returning is the host that connections are being replaced for, or nil.
+	returning *host
+	// probing tells that watchPreferred runs.
+	probing bool
+	// notBefore is when the first attempt after a loss may start: a moment
+	// later, so that the host that was in use has a chance to be it.
+	notBefore time.Time
 
 	// links are all connections, oldest first.
 	links []*link
@@ -97,15 +105,13 @@ func newEntry(h, jump *Handle) *entry {
 		certified: make(chan struct{}, 1),
 		changed:   make(chan struct{}),
 		moved:     make(chan struct{}),
-		failures:  failureLog{},
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
-	where := strings.ToLower(h.cfg.Address)
-	if jump != nil {
-		where += " via " + jump.key
+	e.hosts = newHosts(h.cfg, jump)
+	e.inUse = e.hosts[0]
+	if !slices.ContainsFunc(e.hosts, func(h *host) bool { return h.gate.lastError(e.key) == nil }) {
+		e.failed = e.lastError()
 	}
-	e.gate = gates.get(where)
-	e.failed = e.gate.lastError(e.key)
 	return e
 }
 
@@ -223,7 +229,9 @@ func (e *entry) shutDown() {
 	if e.jump != nil {
 		e.jump.Close()
 	}
-	e.gate.put()
+	for _, h := range e.hosts {
+		h.gate.put()
+	}
 }
 
 // settings returns those in force.
@@ -242,7 +250,7 @@ func (e *entry) log() *zap.Logger {
 
 // logger is log for callers that hold mu.
 func (e *entry) logger() *zap.Logger {
-	return e.set.Logger.With(zap.String("tunnel", e.cfg.Name), zap.String("address", e.cfg.Address))
+	return e.set.Logger.With(zap.String("tunnel", e.cfg.Name), zap.String("address", e.inUse.cfg.Address))
 }
 
 // broadcast wakes everybody who waits for a change. The caller holds mu.

@@ -145,6 +145,16 @@ func (g *gate) lost(key string, lasted time.Duration, set Settings, served bool)
 	f.next = now.Add(backoff(patience(classNetwork, served), f.n, set))
 }
 
+// recorded returns how the last attempt for a tunnel has failed, or nil.
+func (g *gate) recorded(key string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if f := g.records[key]; f != nil {
+		return f.err
+	}
+	return nil
+}
+
 // lastError returns the failure that a tunnel's next attempt waits for, or nil.
 func (g *gate) lastError(key string) error {
 	g.mu.Lock()
@@ -174,10 +184,21 @@ func (g *gate) due(key string, asked bool) (at time.Time, refused bool) {
 	return at, f.class == classRefused
 }
 
-// filesChanged tells whether the files have changed since the last attempt.
+// worthTrying tells whether an attempt may be made beside one for another host
+// that is due: to ask again for what did not answer costs nobody anything.
+func (g *gate) worthTrying(key string, asked bool) bool {
+	due, _ := g.due(key, asked)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	f := g.records[key]
+	return f == nil || f.class == classNetwork || !time.Now().Before(due)
+}
+
+// filesChanged tells whether the files have changed since an attempt that was
+// refused.
 func (g *gate) filesChanged(key, stamp string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := g.records[key]
-	return f != nil && f.stamp != stamp
+	return f != nil && f.class == classRefused && f.stamp != stamp
 }

@@ -152,14 +152,15 @@ func TestIdleBursts(t *testing.T) {
 func TestGrowthKeepsFailing(t *testing.T) {
 	t.Parallel()
 	e := crew(1, 8, member(forRequests, 1, 0))
-	e.failures = failureLog{}
+	e.inUse.failures = failureLog{}
 	for range 20 {
-		e.connectFailed(errors.New("no route to host"), time.Now(), "")
+		e.recordFailures([]hostFailure{{e.inUse, errors.New("no route to host"), time.Now()}}, "", nil)
+		e.connectFailed()
 	}
 	if d := time.Until(e.retryAt); d < 2*networkCap {
 		t.Errorf("the next attempt is in %s", d)
 	}
-	e.gate.succeeded(e.key) // in place of waiting: the next one is due
+	e.hosts[0].gate.succeeded(e.key) // in place of waiting: the next one is due
 	l, err := e.place(&wish{class: Stream})
 	if l == nil || err != nil || !e.lacks[forStreams] {
 		t.Errorf("a stream got %v, %v; it lacks %v", l, err, e.lacks)
@@ -167,13 +168,13 @@ func TestGrowthKeepsFailing(t *testing.T) {
 
 	// Lost ones of several are no different; the last is.
 	for range 20 {
-		e.gate.lost(e.key, 0, e.set, true)
+		e.hosts[0].gate.lost(e.key, 0, e.set, true)
 	}
-	if due, _ := e.gate.due(e.key, false); time.Until(due) < 2*networkCap {
+	if due, _ := e.hosts[0].gate.due(e.key, false); time.Until(due) < 2*networkCap {
 		t.Errorf("the next attempt is in %s", time.Until(due))
 	}
-	e.gate.lost(e.key, 0, e.set, false)
-	if due, _ := e.gate.due(e.key, false); time.Until(due) > networkCap {
+	e.hosts[0].gate.lost(e.key, 0, e.set, false)
+	if due, _ := e.hosts[0].gate.due(e.key, false); time.Until(due) > networkCap {
 		t.Errorf("without a connection the next attempt is in %s", time.Until(due))
 	}
 }

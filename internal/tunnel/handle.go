@@ -193,6 +193,9 @@ func (s Settings) withDefaults() Settings {
 	case s.Linger < 0:
 		s.Linger = 0
 	}
+	if s.ReturnAfter <= 0 {
+		s.ReturnAfter = 30 * time.Second
+	}
 	s.MinConnections = max(s.MinConnections, 1)
 	if s.MaxConnections <= 0 {
 		s.MaxConnections = 8

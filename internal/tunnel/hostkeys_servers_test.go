@@ -18,7 +18,7 @@ import (
 
 // postpone has the next attempt to connect be far away, as after many failures.
 func postpone(h *Handle) {
-	g := h.entry.gate
+	g := h.entry.hosts[0].gate
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.record(h.key).next = time.Now().Add(time.Hour)

@@ -154,10 +154,14 @@ const recallTimeout = 2 * time.Second
 // connect depends on: one of its files, or the learned host key.
 func (e *entry) stamp() string {
 	stamp := filewatch.Stamp(e.cfg.files())
-	if memory := e.memory(); memory != nil {
-		ctx, cancel := context.WithTimeout(e.ctx, recallTimeout)
-		defer cancel()
-		switch learned, err := memory.Recall(ctx, e.route(&e.cfg)); {
+	memory := e.memory()
+	if memory == nil {
+		return stamp
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, recallTimeout)
+	defer cancel()
+	for _, h := range e.hosts {
+		switch learned, err := memory.Recall(ctx, e.route(&h.cfg)); {
 		case err != nil:
 			stamp += "learned: unknown\n"
 		case learned != nil:

@@ -331,10 +331,10 @@ func TestRefusedWaitsForFiles(t *testing.T) {
 		t.Fatalf("got %v, want an AuthError", err)
 	}
 	// Past the first, quick attempts.
-	h.entry.gate.mu.Lock()
-	f := h.entry.gate.records[h.key]
+	h.entry.hosts[0].gate.mu.Lock()
+	f := h.entry.hosts[0].gate.records[h.key]
 	f.n, f.next = len(refusedSteps)+1, time.Now().Add(refusedCap)
-	h.entry.gate.mu.Unlock()
+	h.entry.hosts[0].gate.mu.Unlock()
 
 	if err := os.WriteFile(cfg.IdentityFiles[0].Path, key.PEM(""), 0o600); err != nil {
 		t.Fatal(err)

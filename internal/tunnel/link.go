@@ -16,8 +16,10 @@ import (
 // link is one SSH connection of an entry.
 type link struct {
 	entry *entry
-	wire  *wire
-	conn  ssh.Conn
+	// host is what it is connected to.
+	host *host
+	wire *wire
+	conn ssh.Conn
 	// about is what the log says of the connection.
 	about []zap.Field
 	// certificates are those that let it in.
@@ -60,9 +62,9 @@ type link struct {
 // newLink takes over a transport whose handshake has ended, and what comes in
 // on it. Its goroutines return when the transport has died. Whoever puts it
 // into service runs watch.
-func newLink(e *entry, w *wire, conn ssh.Conn, opens <-chan ssh.NewChannel, requests <-chan *ssh.Request, about []zap.Field) *link {
+func newLink(e *entry, h *host, w *wire, conn ssh.Conn, opens <-chan ssh.NewChannel, requests <-chan *ssh.Request, about []zap.Field) *link {
 	l := &link{
-		entry: e, wire: w, conn: conn, about: about,
+		entry: e, host: h, wire: w, conn: conn, about: about,
 		opens: newOpenLimiter(), draining: make(chan struct{}), used: time.Now(),
 		limit: maxChannels, conns: map[*Conn]*activity{},
 	}

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,9 +52,10 @@ func (e *entry) maintain() {
 	for e.awaitTurn() {
 		start := time.Now()
 		stamp := e.stamp() // before any of it is read
-		l, err := e.connect()
-		if err != nil {
-			e.connectFailed(err, start, stamp)
+		l, failed := e.connect(e.hostsToTry(stamp))
+		e.recordFailures(failed, stamp, l)
+		if l == nil {
+			e.connectFailed()
 			continue
 		}
 		e.connected(l, time.Since(start))
@@ -70,7 +72,8 @@ func (e *entry) awaitTurn() bool {
 			e.mu.Unlock()
 			return false
 		}
-		due, refused := e.gate.due(e.key, e.asked)
+		due, refused := e.due(e.asked)
+		hosts := e.eligible()
 		e.retryAt = due
 		e.mu.Unlock()
 
@@ -78,11 +81,14 @@ func (e *entry) awaitTurn() bool {
 		if wait <= 0 {
 			return true
 		}
-		if refused && e.gate.filesChanged(e.key, e.stamp()) {
-			return true // watchFiles wakes us for it
-		}
-		if refused && e.memory() != nil {
-			wait = min(wait, memoryPoll) // a key that is forgotten wakes nobody
+		if refused {
+			stamp := e.stamp()
+			if slices.ContainsFunc(hosts, func(h *host) bool { return h.gate.filesChanged(e.key, stamp) }) {
+				return true // watchFiles wakes us for it
+			}
+			if e.memory() != nil {
+				wait = min(wait, memoryPoll) // a key that is forgotten wakes nobody
+			}
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -96,7 +102,7 @@ func (e *entry) awaitTurn() bool {
 
 // connected puts a new connection into service.
 func (e *entry) connected(l *link, took time.Duration) {
-	e.gate.succeeded(e.key)
+	l.host.gate.succeeded(e.key)
 	msg, news := e.takeOver(l)
 	l.watchCertificates()
 	go l.watch() // not before: the link may have died already
@@ -107,22 +113,36 @@ func (e *entry) connected(l *link, took time.Duration) {
 	e.log().Info(msg, append(fields, news...)...)
 }
 
-// connectFailed records why an attempt failed and when the next one is due.
-func (e *entry) connectFailed(err error, start time.Time, stamp string) {
+// recordFailures records why attempts failed and when the next ones are due.
+// They came before l, unless that is nil.
+func (e *entry) recordFailures(failed []hostFailure, stamp string, l *link) {
 	e.mu.Lock()
 	set, served := e.set, len(e.active()) > 0
 	e.mu.Unlock()
 	if e.ctx.Err() != nil {
 		return
 	}
-	n, delay := e.gate.failed(e.key, err, start, stamp, set, served)
-	e.failures.write(e.log(), err, n, delay) // before the requests that fail for it
+	for _, f := range failed {
+		n, delay := f.host.gate.failed(e.key, f.err, f.started, stamp, set, served)
+		log := e.hostLog(f.host)
+		if l != nil {
+			log = log.With(zap.String("instead", l.host.cfg.Address))
+		}
+		f.host.failures.write(log, f.err, n, delay) // before the requests that fail for it
+	}
+}
 
+// connectFailed has everybody who waits know that there is no new connection.
+func (e *entry) connectFailed() {
+	if e.ctx.Err() != nil {
+		return
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.failed, e.asked = err, false
+	e.failed, e.asked = e.lastError(), false
 	e.attempts++
-	e.retryAt = time.Now().Add(delay)
+	e.stay()
+	e.retryAt, _ = e.due(false)
 	clear(e.lacks[:])
 	if len(e.active()) > 0 {
 		e.failed = nil // one more, or a replacement; there are others that serve

@@ -269,7 +269,7 @@ func (e *entry) channelEnded(l *link) {
 func (e *entry) full(connections int) error {
 	err := &FullError{Tunnel: e.cfg.Name, Connections: connections, Max: e.set.MaxConnections}
 	if connections < e.set.MaxConnections {
-		err.Cause = e.gate.lastError(e.key)
+		err.Cause = e.inUse.gate.lastError(e.key)
 	}
 	return err
 }
@@ -277,7 +277,7 @@ func (e *entry) full(connections int) error {
 // mayConnect tells whether an attempt to connect is under way or due. The
 // caller holds mu.
 func (e *entry) mayConnect() bool {
-	due, _ := e.gate.due(e.key, false)
+	due, _ := e.due(false)
 	return !time.Now().Before(due)
 }
 

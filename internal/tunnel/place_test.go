@@ -13,12 +13,13 @@ func crew(lo, hi int, links ...*link) *entry {
 	e := &entry{
 		key: "crew", cfg: Config{Name: "test"}, held: true,
 		set:     Settings{MinConnections: lo, MaxConnections: hi}.withDefaults(),
-		gate:    &gate{records: map[string]*failures{}},
+		hosts:   []*host{{gate: &gate{records: map[string]*failures{}}}},
 		changed: make(chan struct{}), moved: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
+	e.inUse = e.hosts[0]
 	for _, l := range links {
-		l.entry = e
+		l.entry, l.host = e, e.inUse
 	}
 	e.links = links
 	return e
@@ -118,7 +119,7 @@ func TestPlace(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			e := crew(1, c.max, c.links...)
 			if c.failed {
-				e.gate.failed(e.key, errors.New("no route to host"), time.Now(), "", e.set, true)
+				e.hosts[0].gate.failed(e.key, errors.New("no route to host"), time.Now(), "", e.set, true)
 			}
 			l, err := e.place(&wish{class: c.class})
 			switch _, isFull := errors.AsType[*FullError](err); {

@@ -8,7 +8,10 @@ import (
 
 // Connect waits, as Dial does, until the tunnel has a connection, and opens no
 // channel. It has a lazy tunnel connect. Errors are those of Dial.
-func (h *Handle) Connect(ctx context.Context) error {
+func (h *Handle) Connect(ctx context.Context) error { return h.connect(ctx, false) }
+
+// connect is Connect; a patient one waits as dial says.
+func (h *Handle) connect(ctx context.Context, patient bool) error {
 	select {
 	case <-h.opened:
 	case <-ctx.Done():
@@ -19,7 +22,7 @@ func (h *Handle) Connect(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	l, err := e.pick(ctx, anyClass, false)
+	l, err := e.pick(ctx, anyClass, patient)
 	if err != nil {
 		return err
 	}

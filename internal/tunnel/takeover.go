@@ -41,14 +41,16 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 	default:
 		msg = "connected"
 	}
-	e.lostAt = time.Time{}
+	e.lostAt, e.notBefore = time.Time{}, time.Time{}
 	e.links = append(e.links, l)
+	e.inUse = l.host
 	e.failed, e.asked, e.stunted = nil, false, false
 	clear(e.lacks[:])
 	if old != nil {
 		e.startDrain(old)
 		e.newGeneration()
 	}
+	e.arrived()
 	e.rebalance()
 	e.broadcast()
 	e.nudge()
@@ -170,7 +172,11 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 			e.lostAt = time.Now()
 		}
 		if !l.retired && (!unused || last) { // one that was not needed is no loss
-			e.gate.lost(e.key, l.wire.now(), e.set, !last)
+			l.host.gate.lost(e.key, l.wire.now(), e.set, !last)
+		}
+		if last {
+			due, _ := l.host.gate.due(e.key, false)
+			e.notBefore = earlier(due, time.Now().Add(e.set.ReconnectMin))
 		}
 		e.broadcast()
 		e.nudge()

@@ -1,0 +1,249 @@
+package tunnel
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// host is a bastion that an entry may connect to.
+type host struct {
+	// cfg is the entry's, with the host's own address.
+	cfg Config
+	// rank is its place in the order of preference, from 0.
+	rank int
+	gate *gate
+
+	// failures is maintain's, of which there is one at a time.
+	failures failureLog
+}
+
+// newHosts returns the bastions of cfg, which are reached through the tunnel
+// that jump is a handle on, unless that is nil.
+func newHosts(cfg Config, jump *Handle) []*host {
+	addresses := cfg.Addresses()
+	cfg.Fallbacks = nil
+	hosts := make([]*host, len(addresses))
+	for i, address := range addresses {
+		where := strings.ToLower(address)
+		if jump != nil {
+			where += " via " + jump.key
+		}
+		hosts[i] = &host{cfg: cfg, rank: i, gate: gates.get(where), failures: failureLog{}}
+		hosts[i].cfg.Address = address
+	}
+	return hosts
+}
+
+// Addresses are those of all bastions, in order of preference.
+func (cfg *Config) Addresses() []string {
+	return append([]string{cfg.Address}, cfg.Fallbacks...)
+}
+
+// eligible returns the hosts that the next connection may be to. All connections
+// are to one host: what a channel leads to, or the bastion listens on, is that
+// host's. The caller holds mu.
+func (e *entry) eligible() []*host {
+	switch {
+	case len(e.active()) == 0:
+		return e.hosts
+	case e.returning != nil && e.toReplace() != nil:
+		return []*host{e.returning}
+	default:
+		return []*host{e.inUse}
+	}
+}
+
+// due returns when the next attempt may start, as gate.due does: when one of the
+// eligible hosts is due. The caller holds mu.
+func (e *entry) due(asked bool) (at time.Time, poll bool) {
+	for i, h := range e.eligible() {
+		hostAt, hostPoll := h.gate.due(e.key, asked)
+		if i == 0 || hostAt.Before(at) {
+			at = hostAt
+		}
+		poll = poll || hostPoll
+	}
+	if !asked && at.Before(e.notBefore) {
+		at = e.notBefore
+	}
+	return at, poll
+}
+
+// hostsToTry returns which of the eligible hosts an attempt is for: not those
+// that would refuse us again.
+func (e *entry) hostsToTry(stamp string) []*host {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	hosts := e.eligible()
+	try := slices.DeleteFunc(slices.Clone(hosts), func(h *host) bool {
+		return !h.gate.worthTrying(e.key, e.asked) && !h.gate.filesChanged(e.key, stamp)
+	})
+	if len(try) == 0 {
+		return hosts
+	}
+	return try
+}
+
+// lastError is how the last attempts at the hosts have failed, or nil.
+func (e *entry) lastError() error {
+	var failed hostErrors
+	for _, h := range e.hosts {
+		if err := h.gate.recorded(e.key); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	switch {
+	case len(failed) == 0:
+		return nil
+	case len(e.hosts) == 1:
+		return failed[0]
+	default:
+		return failed
+	}
+}
+
+// hostErrors is why none of several hosts can be connected to. Each error names
+// its host.
+type hostErrors []error
+
+func (e hostErrors) Error() string {
+	texts := make([]string, len(e))
+	for i, err := range e {
+		texts[i] = err.Error()
+	}
+	return "no host can be connected to: " + strings.Join(texts, "; ")
+}
+
+func (e hostErrors) Unwrap() []error { return e }
+
+// hostLog is log with another host's address.
+func (e *entry) hostLog(h *host) *zap.Logger {
+	return e.settings().Logger.With(zap.String("tunnel", e.cfg.Name), zap.String("address", h.cfg.Address))
+}
+
+// arrived sees to it, after a takeover, that the tunnel returns to a host that
+// it prefers to the one in use. The caller holds mu.
+func (e *entry) arrived() {
+	if e.toReplace() == nil {
+		e.returning = nil
+	}
+	if e.inUse.rank > 0 && !e.probing {
+		e.probing = true
+		go e.watchPreferred()
+	}
+}
+
+// stay gives up a return. The caller holds mu.
+func (e *entry) stay() {
+	if e.returning == nil {
+		return
+	}
+	e.returning = nil
+	for _, l := range e.links {
+		l.replacing = false // what is due for another reason asks again
+	}
+}
+
+// watchPreferred probes the hosts that come before the one in use, and has the
+// tunnel return to one that has answered twice in a row. It returns when the
+// first host is in use, when there is no connection, or when the entry has ended.
+func (e *entry) watchPreferred() {
+	answers := make([]int, len(e.hosts))
+	for {
+		every := e.settings().ReturnAfter
+		timer := time.NewTimer(every + time.Duration(rand.Float64()*float64(every)/4)) //nolint:gosec // no secret
+		select {
+		case <-timer.C:
+		case <-e.ctx.Done():
+			timer.Stop()
+		}
+		rank := e.preferredBefore()
+		for i, h := range e.hosts[:rank] {
+			if !e.mayReturn(h) || !e.answers(h) {
+				answers[i] = 0
+				continue
+			}
+			if answers[i]++; answers[i] >= 2 {
+				clear(answers)
+				e.returnTo(h)
+				break
+			}
+		}
+		if rank == 0 {
+			return
+		}
+	}
+}
+
+// preferredBefore returns the rank of the host in use, or 0 if watchPreferred is
+// no longer needed; then it does not run any more.
+func (e *entry) preferredBefore() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ctx.Err() != nil || len(e.active()) == 0 || e.inUse.rank == 0 {
+		e.probing = false
+		return 0
+	}
+	return e.inUse.rank
+}
+
+// mayReturn tells whether an attempt to connect to a host is due.
+func (e *entry) mayReturn(h *host) bool {
+	due, poll := h.gate.due(e.key, false)
+	return !time.Now().Before(due) || poll && h.gate.filesChanged(e.key, e.stamp())
+}
+
+// answers tells whether a host can be connected to and sends an SSH banner. It
+// logs in nowhere.
+func (e *entry) answers(h *host) bool {
+	ctx, cancel := context.WithTimeout(e.ctx, silence)
+	defer cancel()
+	a := e.approach(ctx, h, e.reach, e.awaitBanner)
+	defer a.end()
+	if a.err != nil {
+		e.hostLog(h).Debug("a preferred host does not answer", zap.Error(a.err))
+	}
+	return a.err == nil
+}
+
+// returnTo has all connections replaced by connections to h.
+func (e *entry) returnTo(h *host) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	active := e.active()
+	if !e.held || len(active) == 0 || e.inUse.rank <= h.rank {
+		return
+	}
+	e.logger().Info("a preferred host answers again; returning to it", zap.String("host", h.cfg.Address))
+	e.returning = h
+	for _, l := range active {
+		l.replacing = l.host != h
+	}
+	e.nudge()
+}
+
+// earlier returns the earlier of two times.
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// hostFailure is an attempt to connect to a host that has failed.
+type hostFailure struct {
+	host    *host
+	err     error
+	started time.Time
+}
+
+// noAnswerError is the error of a host that was not waited for any longer.
+func noAnswerError(h *host) error {
+	return &connectError{classNetwork, fmt.Errorf("connecting to %q: no answer, and not waited for as there are other hosts", h.cfg.Address)}
+}

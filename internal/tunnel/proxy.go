@@ -1,0 +1,180 @@
+package tunnel
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"golang.org/x/net/proxy"
+)
+
+// maxProxyHeader bounds what a proxy may say before it has connected.
+const maxProxyHeader = 16 << 10
+
+// Proxy is what a bastion is reached through that is not a bastion itself. It
+// resolves the bastion's name.
+type Proxy struct {
+	// Scheme is "socks5" (RFC 1928) or "http" (CONNECT, RFC 9110 section 9.3.6).
+	Scheme string
+
+	// Address is the proxy's "host:port".
+	Address string
+
+	// User and Password log in to the proxy: secrets (see Config.Resolve). If
+	// User is "", neither is sent.
+	User, Password string
+}
+
+// String returns the proxy's URL without the user info.
+func (p *Proxy) String() string { return p.Scheme + "://" + p.Address }
+
+// dialProxy connects to the bastion through cfg's proxy. The connection that it
+// returns is the TCP connection to the proxy itself, past all that the proxy has
+// to say, so that its socket's options can be set.
+func dialProxy(ctx context.Context, cfg *Config) (net.Conn, error) {
+	p := cfg.Proxy
+	user, password, err := cfg.proxyLogin()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := dialTCP(ctx, cfg, p.Address)
+	if err != nil {
+		return nil, fmt.Errorf("proxy %s: %w", p, err)
+	}
+	connect := connectHTTP
+	if p.Scheme == "socks5" {
+		connect = connectSOCKS5
+	}
+	if err := connect(ctx, conn, cfg.Address, user, password); err != nil {
+		_ = conn.Close()
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("proxy %s: %w", p, err)
+	}
+	return conn, nil
+}
+
+// proxyLogin resolves the user info.
+func (cfg *Config) proxyLogin() (user, password string, err error) {
+	p := cfg.Proxy
+	if p.User == "" {
+		return "", "", nil
+	}
+	if user, err = cfg.secret("user of proxy "+p.String(), p.User); err != nil {
+		return "", "", err
+	}
+	if p.Password != "" {
+		password, err = cfg.secret("password of proxy "+p.String(), p.Password)
+	}
+	return user, password, err
+}
+
+// connectSOCKS5 has a SOCKS5 server connect to the target.
+func connectSOCKS5(ctx context.Context, conn net.Conn, target, user, password string) error {
+	var auth *proxy.Auth
+	if user != "" {
+		auth = &proxy.Auth{User: user, Password: password}
+	}
+	d, err := proxy.SOCKS5("tcp", conn.RemoteAddr().String(), auth, connected{conn})
+	if err != nil {
+		return err
+	}
+	// What it returns wraps conn, to no purpose of ours.
+	_, err = d.(proxy.ContextDialer).DialContext(ctx, "tcp", target)
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "socks connect" {
+		err = op.Err // without the addresses, which the caller has
+	}
+	if err == nil {
+		return nil
+	}
+	why := strings.TrimPrefix(err.Error(), "unknown error ")
+	if user == "" && strings.Contains(why, "no acceptable authentication methods") {
+		return &connectError{classProtocol, errors.New("it wants a login; write user info, as in socks5://{env.PROXY_USER}:{env.PROXY_PASSWORD}@host:port")}
+	}
+	if strings.Contains(why, "authentication") {
+		return &connectError{classProtocol, errors.New("the login was refused (" + why + "); check the user info")}
+	}
+	return fmt.Errorf("SOCKS5 connect: %s", why)
+}
+
+// connected is a dialer to where it is connected already.
+type connected struct{ conn net.Conn }
+
+func (c connected) Dial(string, string) (net.Conn, error) { return c.conn, nil }
+
+func (c connected) DialContext(context.Context, string, string) (net.Conn, error) {
+	return c.conn, nil
+}
+
+// connectHTTP has an HTTP proxy connect to the target. Not one byte is read
+// beyond its answer: the bastion speaks first.
+func connectHTTP(ctx context.Context, conn net.Conn, target, user, password string) error {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	request := "CONNECT " + target + " HTTP/1.1\r\nHost: " + target + "\r\n"
+	if user != "" {
+		request += "Proxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password)) + "\r\n"
+	}
+	if _, err := conn.Write([]byte(request + "\r\n")); err != nil {
+		return err
+	}
+	for {
+		header, err := readProxyHeader(conn)
+		if err != nil {
+			return fmt.Errorf("reading the answer to CONNECT: %w", err)
+		}
+		answer, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(header)), &http.Request{Method: http.MethodConnect})
+		if err != nil {
+			return fmt.Errorf("the answer to CONNECT is not HTTP: %q", printable(string(header[:min(len(header), maxGreeting)])))
+		}
+		_ = answer.Body.Close() // there is none in header
+		switch status := answer.StatusCode; {
+		case status >= 200 && status < 300:
+			if !stop() {
+				return context.Cause(ctx)
+			}
+			return nil
+		case status >= 100 && status < 200:
+			continue // the answer is still to come
+		case user == "" && wantsLogin(status):
+			return &connectError{classProtocol, fmt.Errorf("it answered CONNECT with %q; write user info, as in http://{env.PROXY_USER}:{env.PROXY_PASSWORD}@host:port", printable(answer.Status))}
+		case wantsLogin(status):
+			return &connectError{classProtocol, fmt.Errorf("it answered CONNECT with %q; check the user info", printable(answer.Status))}
+		case status == http.StatusForbidden || status == http.StatusMethodNotAllowed:
+			return fmt.Errorf("it answered CONNECT with %q; allow CONNECT to that port there", printable(answer.Status))
+		default:
+			return fmt.Errorf("it answered CONNECT with %q", printable(answer.Status))
+		}
+	}
+}
+
+// wantsLogin tells whether a proxy wants another login, or any: tinyproxy says
+// 401 to a wrong one.
+func wantsLogin(status int) bool {
+	return status == http.StatusProxyAuthRequired || status == http.StatusUnauthorized
+}
+
+// readProxyHeader reads up to the empty line that ends a header, byte by byte:
+// what follows is not ours to read.
+func readProxyHeader(conn net.Conn) ([]byte, error) {
+	header := make([]byte, 0, 256)
+	for len(header) < maxProxyHeader {
+		var b [1]byte
+		if _, err := conn.Read(b[:]); err != nil {
+			return nil, err
+		}
+		header = append(header, b[0])
+		if bytes.HasSuffix(header, []byte("\r\n\r\n")) || bytes.HasSuffix(header, []byte("\n\n")) {
+			return header, nil
+		}
+	}
+	return nil, fmt.Errorf("its header is longer than %d bytes", maxProxyHeader)
+}

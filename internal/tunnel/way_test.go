@@ -1,0 +1,258 @@
+//go:build unix
+
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// startProgram starts a program that listens on the port that its arguments get, and
+// returns its address.
+func startProgram(t *testing.T, name string, args func(host, port string) []string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		sshtest.Missing(t, name+" is not installed")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_ = l.Close()
+	host, port, _ := net.SplitHostPort(addr)
+	cmd := exec.Command(path, args(host, port)...)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	sshtest.Eventually(t, 10*time.Second, name, func() bool {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+	return addr
+}
+
+// tinyproxy starts an HTTP proxy that connects to any port.
+func tinyproxy(t *testing.T, config string) string {
+	return startProgram(t, "tinyproxy", func(host, port string) []string {
+		file := sshtest.WriteFile(t, "tinyproxy.conf", fmt.Appendf(nil, "Listen %s\nPort %s\nTimeout 600\nMaxClients 50\nLogLevel Error\nLogFile \"%s\"\n%s\n", host, port, filepath.Join(t.TempDir(), "log"), config))
+		_ = os.Chmod(filepath.Dir(file), 0o755)
+		return []string{"-d", "-c", file}
+	})
+}
+
+func microsocks(t *testing.T, args ...string) string {
+	return startProgram(t, "microsocks", func(host, port string) []string {
+		return append([]string{"-i", host, "-p", port}, args...)
+	})
+}
+
+// TestProxy goes through the real ones, with and without a login.
+func TestProxy(t *testing.T) {
+	d := sshtest.StartSSHD(t, sshtest.SSHDOptions{})
+	cfg := configFor(t, d.ClientKey, d.HostKey.Fingerprint(), d.Addr())
+	cfg.User = d.User
+	secrets := map[string]string{"{user}": "alice", "{password}": "s3cret", "{wrong}": "wr0ng"}
+	cfg.Resolve = func(s string) (string, error) {
+		if v, ok := secrets[s]; ok {
+			return v, nil
+		}
+		return "", errors.New("unknown")
+	}
+	addr := listen(t, echo)
+	noHTTP := listen(t, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 1024))
+		_, _ = io.WriteString(c, "+OK ready\r\n\r\n")
+	})
+	for _, c := range []struct {
+		name  string
+		proxy func(t *testing.T) Proxy
+		err   string
+	}{
+		{"http", func(t *testing.T) Proxy { return Proxy{Scheme: "http", Address: tinyproxy(t, "")} }, ""},
+		{"http login", func(t *testing.T) Proxy {
+			return Proxy{"http", tinyproxy(t, "BasicAuth alice s3cret"), "{user}", "{password}"}
+		}, ""},
+		{"http no login", func(t *testing.T) Proxy {
+			return Proxy{Scheme: "http", Address: tinyproxy(t, "BasicAuth alice s3cret")}
+		}, `it answered CONNECT with "407 Proxy Authentication Required"; write user info`},
+		{"http wrong login", func(t *testing.T) Proxy {
+			return Proxy{"http", tinyproxy(t, "BasicAuth alice s3cret"), "{user}", "{wrong}"}
+		}, "check the user info"},
+		{"http port not allowed", func(t *testing.T) Proxy {
+			return Proxy{Scheme: "http", Address: tinyproxy(t, "ConnectPort 443")}
+		}, "allow CONNECT to that port there"},
+		{"http is not", func(*testing.T) Proxy { return Proxy{Scheme: "http", Address: noHTTP} }, "is not HTTP"},
+		{"socks5", func(t *testing.T) Proxy { return Proxy{Scheme: "socks5", Address: microsocks(t)} }, ""},
+		{"socks5 login", func(t *testing.T) Proxy {
+			return Proxy{"socks5", microsocks(t, "-u", "alice", "-P", "s3cret"), "{user}", "{password}"}
+		}, ""},
+		{"socks5 no login", func(t *testing.T) Proxy {
+			return Proxy{Scheme: "socks5", Address: microsocks(t, "-u", "alice", "-P", "s3cret")}
+		}, "write user info"},
+		{"socks5 wrong login", func(t *testing.T) Proxy {
+			return Proxy{"socks5", microsocks(t, "-u", "alice", "-P", "s3cret"), "{user}", "{wrong}"}
+		}, "check the user info"},
+		{"refused", func(*testing.T) Proxy { return Proxy{Scheme: "socks5", Address: "127.0.0.1:1"} }, "connection refused"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := cfg
+			proxy := c.proxy(t)
+			cfg.Name, cfg.Proxy = c.name, &proxy
+			set := quick()
+			set.ConnectTimeout = 5 * time.Second
+			logs := observed(&set)
+			h := open(t, cfg, set)
+			conn, err := dialFor(t, h, addr, 8*time.Second)
+			if c.err == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				roundTrip(t, conn)
+				_ = conn.Close()
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), c.err) || !strings.Contains(err.Error(), proxy.String()) {
+				t.Fatalf("got %v, want %q of %s", err, c.err, proxy.String())
+			}
+			for _, secret := range secrets {
+				if strings.Contains(fmt.Sprint(err, logs.All()), secret) {
+					t.Errorf("%q is shown: %v", secret, err)
+				}
+			}
+		})
+	}
+}
+
+// TestProxyHeader: what a proxy sends together with its answer is not lost, and
+// one that never ends its answer is given up.
+func TestProxyHeader(t *testing.T) {
+	addr := listen(t, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 1024))
+		_, _ = io.WriteString(c, "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nX: y\r\n\r\nSSH-2.0-x\r\n")
+		_, _ = io.Copy(io.Discard, c)
+	})
+	conn, err := dialProxy(t.Context(), &Config{Address: "b:22", Proxy: &Proxy{Scheme: "http", Address: addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	b := make([]byte, 11)
+	if _, err := io.ReadFull(conn, b); err != nil || string(b) != "SSH-2.0-x\r\n" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	if _, ok := conn.(*net.TCPConn); !ok {
+		t.Errorf("a %T: its socket's options cannot be set", conn)
+	}
+
+	endless := listen(t, func(c net.Conn) {
+		for {
+			if _, err := c.Write([]byte("X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n")); err != nil {
+				return
+			}
+		}
+	})
+	_, err = dialProxy(t.Context(), &Config{Address: "b:22", Proxy: &Proxy{Scheme: "http", Address: endless}})
+	if err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("an endless header: %v", err)
+	}
+}
+
+// alive tells whether a process is there, be it a zombie.
+func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
+
+// TestProxyCommand: it carries the connection, its words are logged, and it ends
+// with the connection, together with what it has started.
+func TestProxyCommand(t *testing.T) {
+	d := sshtest.StartSSHD(t, sshtest.SSHDOptions{})
+	cfg := configFor(t, d.ClientKey, d.HostKey.Fingerprint(), d.Addr())
+	cfg.User = d.User
+	pids := filepath.Join(t.TempDir(), "pids")
+	nc, err := exec.LookPath("nc")
+	if err != nil {
+		sshtest.Missing(t, "nc is not installed")
+	}
+	// A script that goes on when its child has ended, and is hard to end.
+	script := `trap '' TERM; echo "for $3" >&2; ` + nc + ` "$1" "$2" & echo $$ $! >` + pids + `; wait; sleep 100`
+	cfg.ProxyCommand = []string{"sh", "-c", script, "sh", "%h", "%p", "%r at 100%%"}
+	// A job in the background has no standard input, unless it is told so.
+	cfg.ProxyCommand[2] = strings.Replace(script, `"$2" &`, `"$2" <&3 &`, 1)
+	cfg.ProxyCommand[2] = "exec 3<&0; " + cfg.ProxyCommand[2]
+	set := quick()
+	logs := observed(&set)
+	h := open(t, cfg, set)
+	c := dial(t, h, listen(t, echo))
+	roundTrip(t, c)
+	if n := logs.FilterMessage("proxy_command says").FilterField(zap.String("line", "for "+d.User+" at 100%")).Len(); n != 1 {
+		t.Errorf("%d lines with its words: %v", n, logs.All())
+	}
+	content, err := os.ReadFile(pids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAndWait(t, h)
+	for field := range strings.FieldsSeq(string(content)) {
+		pid, _ := strconv.Atoi(field)
+		sshtest.Eventually(t, 10*time.Second, "the end of process "+field, func() bool { return !alive(pid) })
+	}
+}
+
+// TestProxyCommandFails: the error says how.
+func TestProxyCommandFails(t *testing.T) {
+	for _, c := range []struct {
+		argv []string
+		err  string
+	}{
+		{[]string{"/nonexistent"}, "no such file"},
+		{[]string{"sh", "-c", "echo not today >&2; exit 3"}, `proxy_command "sh" has ended (exit status 3, "not today")`},
+		{[]string{"true"}, `proxy_command "true" has ended (exit status 0)`},
+		{[]string{"sleep", "100"}, "within connect_timeout"},
+	} {
+		cfg := configFor(t, sshtest.NewKey(), sshtest.NewKey().Fingerprint(), "b.example:22")
+		cfg.ProxyCommand = c.argv
+		set := quick()
+		set.ConnectTimeout = 500 * time.Millisecond
+		h := open(t, cfg, set)
+		if _, err := dialFor(t, h, "web:80", 10*time.Second); err == nil || !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%q: got %v, want %q", c.argv, err, c.err)
+		}
+		closeAndWait(t, h)
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	cfg := Config{Address: "[::1]:2222", User: "a b", ProxyCommand: []string{"x", "%h:%p", "%r", "100%%"}}
+	argv, err := cfg.commandLine()
+	if err != nil || fmt.Sprintf("%q", argv) != `["x" "::1:2222" "a b" "100%"]` {
+		t.Errorf("got %q, %v", argv, err)
+	}
+	for arg, want := range map[string]string{"%": "ends in a %", "%x": `unknown token "%x"`} {
+		cfg.ProxyCommand = []string{"x", arg}
+		if _, err := cfg.commandLine(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", arg, err, want)
+		}
+	}
+}
