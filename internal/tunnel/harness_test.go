@@ -65,15 +65,6 @@ func open(t testing.TB, cfg Config, set Settings) *Handle {
 func closeAndWait(t testing.TB, h *Handle) {
 	t.Helper()
 	h.Close()
-	isHeld := func() bool {
-		h.entry.mu.Lock()
-		defer h.entry.mu.Unlock()
-		return h.entry.held
-	}
-	// A dial that the test's end has cancelled may hold it a little longer.
-	for end := time.Now().Add(300 * time.Millisecond); isHeld() && time.Now().Before(end); {
-		time.Sleep(5 * time.Millisecond)
-	}
 	h.entry.finish()
 	sshtest.Eventually(t, 10*time.Second, "the tunnel's end", func() bool {
 		h.entry.mu.Lock()

@@ -12,6 +12,7 @@ import (
 func crew(lo, hi int, links ...*link) *entry {
 	e := &entry{
 		key: "crew", cfg: Config{Name: "test"}, held: true,
+		watching: true, // nothing ends it
 		set:     Settings{MinConnections: lo, MaxConnections: hi}.withDefaults(),
 		gate:    &gate{records: map[string]*failures{}},
 		changed: make(chan struct{}), moved: make(chan struct{}), wake: make(chan struct{}, 1),
