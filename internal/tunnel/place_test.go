@@ -13,9 +13,9 @@ func crew(lo, hi int, links ...*link) *entry {
 	e := &entry{
 		key: "crew", cfg: Config{Name: "test"}, held: true,
 		watching: true, // nothing ends it
-		set:     Settings{MinConnections: lo, MaxConnections: hi}.withDefaults(),
-		gate:    &gate{records: map[string]*failures{}},
-		changed: make(chan struct{}), moved: make(chan struct{}), wake: make(chan struct{}, 1),
+		set:      Settings{MinConnections: lo, MaxConnections: hi}.withDefaults(),
+		gate:     &gate{records: map[string]*failures{}},
+		changed:  make(chan struct{}), moved: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
 	for _, l := range links {
