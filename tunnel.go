@@ -43,9 +43,9 @@ type Tunnel struct {
 	// beside an identity file (`<path>-cert.pub`) need not be named.
 	CertificateFiles []string `json:"certificate_files,omitempty"`
 
-	// The path of the agent's socket, `SSH_AUTH_SOCK` for the one that this
-	// environment variable names, or `none`. Default: `SSH_AUTH_SOCK`, unless an
-	// identity is set.
+	// The path of the agent's socket (on Windows, of its named pipe),
+	// `SSH_AUTH_SOCK` for the one that this environment variable names, or `none`.
+	// Default: `SSH_AUTH_SOCK`, unless an identity is set.
 	IdentityAgent string `json:"identity_agent,omitempty"`
 
 	// The password, also for a keyboard-interactive dialogue with one hidden

@@ -12,9 +12,10 @@ import (
 func crew(lo, hi int, links ...*link) *entry {
 	e := &entry{
 		key: "crew", cfg: Config{Name: "test"}, held: true,
-		set:     Settings{MinConnections: lo, MaxConnections: hi}.withDefaults(),
-		hosts:   []*host{{gate: &gate{records: map[string]*failures{}}}},
-		changed: make(chan struct{}), moved: make(chan struct{}), wake: make(chan struct{}, 1),
+		watching: true, // nothing ends it
+		set:      Settings{MinConnections: lo, MaxConnections: hi}.withDefaults(),
+		hosts:    []*host{{gate: &gate{records: map[string]*failures{}}}},
+		changed:  make(chan struct{}), moved: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.inUse = e.hosts[0]
