@@ -132,15 +132,15 @@ func TestRefusedAtLoad(t *testing.T) {
 		return c.caddyfile(b.tunnel("prod"), "", fmt.Sprintf("reverse_proxy %s {\ntransport ssh_tunnel prod {\n%s\n}\n}", upstream, options))
 	}
 	for word, config := range map[string]string{
-		"resolvers":            transport("web.internal:80", "resolvers 127.0.0.1"),
-		"local_address":        transport("web.internal:80", "local_address 127.0.0.1"),
-		"dial_fallback_delay":  transport("web.internal:80", "dial_fallback_delay 1s"),
-		"keepalive_interval":   transport("web.internal:80", "keepalive_interval 1s"),
-		"versions":             transport("https://web.internal", "versions 3"),
-		"udp":                  transport("udp/web.internal:80", ""),
-		"permit_open":          transport("{query.to}:80", ""),
-		"configured: prod":     strings.Replace(transport("web.internal:80", ""), "transport ssh_tunnel prod", "transport ssh_tunnel prdo", 1),
-		"not supported in thi": c.caddyfile(b.tunnel("prod", "proxy_command nc %h %p"), "", proxied),
+		"resolvers":           transport("web.internal:80", "resolvers 127.0.0.1"),
+		"local_address":       transport("web.internal:80", "local_address 127.0.0.1"),
+		"dial_fallback_delay": transport("web.internal:80", "dial_fallback_delay 1s"),
+		"keepalive_interval":  transport("web.internal:80", "keepalive_interval 1s"),
+		"versions":            transport("https://web.internal", "versions 3"),
+		"udp":                 transport("udp/web.internal:80", ""),
+		"permit_open":         transport("{query.to}:80", ""),
+		"configured: prod":    strings.Replace(transport("web.internal:80", ""), "transport ssh_tunnel prod", "transport ssh_tunnel prdo", 1),
+		"ALLOW_PROXY_COMMAND": c.caddyfile(b.tunnel("prod", "proxy_command nc %h %p"), "", proxied),
 	} {
 		if err := c.load(config); err == nil || !strings.Contains(err.Error(), word) {
 			t.Errorf("%s: %v", word, err)

@@ -112,10 +112,10 @@ func TestIdlePipeIsSmall(t *testing.T) {
 }
 
 // memoryInUse is what this process has on its heap and stacks.
-func memoryInUse() uint64 {
+func memoryInUse() int64 {
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.GC() // the first one only demotes what is pooled
 	runtime.ReadMemStats(&m)
-	return m.HeapInuse + m.StackInuse
+	return int64(m.HeapInuse + m.StackInuse)
 }
