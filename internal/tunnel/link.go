@@ -35,6 +35,9 @@ type link struct {
 
 	// role is what the link is for.
 	role role
+	// outlived tells that the link was the last, and that there is another one
+	// before the entry knows of its death.
+	outlived bool
 	// replacing tells that a new connection is to take over from the link.
 	replacing bool
 	// channels counts the open channels and those being opened.

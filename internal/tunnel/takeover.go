@@ -40,6 +40,15 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 		fields = append(fields, zap.Duration("downtime", time.Since(e.lostAt)))
 	default:
 		msg = "connected"
+		for _, o := range e.links {
+			if o.isDraining() {
+				continue
+			}
+			// Lost as well, which its watch has yet to say.
+			o.outlived = true
+			msg = "reconnected"
+			fields = []zap.Field{zap.Duration("downtime", o.wire.now()-o.wire.lastHeard())}
+		}
 	}
 	e.lostAt, e.notBefore = time.Time{}, time.Time{}
 	e.links = append(e.links, l)
@@ -134,6 +143,9 @@ func (e *entry) logLost(l *link, cause error) {
 	e.mu.Lock()
 	others := len(e.active())
 	log := e.logger().With(zap.Duration("duration", l.wire.now()), zap.Int("channels", l.channels))
+	if l.outlived {
+		others = 0 // there were none
+	}
 	retired, draining, unused := l.retired, l.isDraining(), l.unused(cause)
 	e.mu.Unlock()
 	switch {
