@@ -25,7 +25,7 @@ import (
 //	go test ./internal/e2e -run TestRenewal -args -life 1m
 //
 // the test takes more than five minutes.
-var life = flag.Duration("life", 8*time.Second, "how long the certificates of TestRenewal are valid")
+var life = flag.Duration("life", 24*time.Second, "how long the certificates of TestRenewal are valid")
 
 // authority signs certificates for the user deploy of a bastion, as Vault or
 // step-ca would.
@@ -122,6 +122,11 @@ func TestRenewal(t *testing.T) {
 	var requests, failed atomic.Int64
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
+	end := sync.OnceFunc(func() {
+		close(stop)
+		clients.Wait()
+	})
+	defer end()
 	for range 8 {
 		clients.Go(func() { // returns when stop is closed
 			for {
@@ -139,7 +144,7 @@ func TestRenewal(t *testing.T) {
 		})
 	}
 	every := *life * 2 / 3
-	const renewals = 8
+	renewals := max(3, int(*life/(7500*time.Millisecond)))
 	renewal := time.NewTicker(every)
 	defer renewal.Stop()
 	for range renewals {
@@ -149,8 +154,7 @@ func TestRenewal(t *testing.T) {
 		stream.read(10_000)
 		<-renewal.C
 	}
-	close(stop)
-	clients.Wait()
+	end()
 	t.Logf("%d requests, %d failed, %d certificates", requests.Load(), failed.Load(), a.n)
 	if requests.Load() < 1000 {
 		t.Errorf("only %d requests", requests.Load())
