@@ -159,7 +159,7 @@ func TestRenewal(t *testing.T) {
 	if requests.Load() < 1000 {
 		t.Errorf("only %d requests", requests.Load())
 	}
-	// Times are whole seconds in certificates: of one for 8s there may be less
+	// Times are whole seconds in certificates: of a short-lived one there may be less
 	// left at its renewal than there should be.
 	soon := *life >= time.Minute && c.logged("expires soon")
 	if soon || c.logged("has expired") {
