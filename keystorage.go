@@ -43,12 +43,16 @@ type storedKey struct {
 
 // Recall implements tunnel.KeyMemory.
 func (s keyStorage) Recall(ctx context.Context, route tunnel.Route) (*tunnel.LearnedKey, error) {
-	stored, err := s.load(ctx, storageKey(route))
-	if errors.Is(err, fs.ErrNotExist) {
+	value, err := s.Load(ctx, storageKey(route))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
+	case err != nil: // which says nothing about the key
+		return nil, fmt.Errorf("%s in Caddy's storage: %w", storageKey(route), err)
 	}
+	var stored storedKey
 	var key ssh.PublicKey
-	if err == nil {
+	if err = json.Unmarshal(value, &stored); err == nil {
 		key, _, _, _, err = ssh.ParseAuthorizedKey([]byte(stored.Key)) //nolint:dogsled // there is no more of it
 	}
 	if err != nil {

@@ -92,6 +92,8 @@ type entry struct {
 	retryAt time.Time
 	// unused counts connections that the bastion closed for want of channels.
 	unused int
+	// unusedAt is when the last of them was.
+	unusedAt time.Time
 	// lostAt is when the last connection was lost, for the log.
 	lostAt time.Time
 }

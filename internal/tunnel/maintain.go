@@ -103,6 +103,7 @@ func (e *entry) awaitTurn() bool {
 // connected puts a new connection into service.
 func (e *entry) connected(l *link, took time.Duration) {
 	l.host.gate.succeeded(e.key)
+	l.host.failures.succeeded()
 	msg, news := e.takeOver(l)
 	l.watchCertificates()
 	go l.watch() // not before: the link may have died already
@@ -168,6 +169,20 @@ func kindOf(err error) string {
 		}
 		return r
 	}, err.Error())
+}
+
+// remindAfter is how long after a success a failure of a known kind is a warning
+// again: another outage, unless the connection comes and goes.
+const remindAfter = time.Minute
+
+// succeeded has each kind be a warning again, but not at once.
+func (f failureLog) succeeded() {
+	limit := time.Now().Add(remindAfter - remindEvery)
+	for kind, at := range f {
+		if at.After(limit) {
+			f[kind] = limit
+		}
+	}
 }
 
 func (f failureLog) write(logger *zap.Logger, err error, attempt int, delay time.Duration) {

@@ -174,8 +174,11 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 	if !l.isDraining() {
 		unused, last := l.unused(cause), len(e.active()) == 0
 		switch {
+		case unused && l.wire.start.Before(e.unusedAt):
+			// Several at once count as one: it may be that the bastion has ended.
 		case unused:
 			e.unused++
+			e.unusedAt = time.Now()
 			onDemand = e.unused == unusedLimit
 		case last:
 			e.unused = 0
