@@ -214,18 +214,32 @@ func (e *entry) answers(h *host) bool {
 
 // returnTo has all connections replaced by connections to h.
 func (e *entry) returnTo(h *host) {
+	if e.mayTakeBack(h) { // before what follows from it
+		e.log().Info("a preferred host answers again; returning to it", zap.String("host", h.cfg.Address))
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	active := e.active()
-	if !e.held || len(active) == 0 || e.inUse.rank <= h.rank {
+	if !e.isBetter(h) {
 		return
 	}
-	e.logger().Info("a preferred host answers again; returning to it", zap.String("host", h.cfg.Address))
 	e.returning = h
-	for _, l := range active {
+	for _, l := range e.active() {
 		l.replacing = l.host != h
 	}
 	e.nudge()
+}
+
+// mayTakeBack is isBetter for callers that do not hold mu.
+func (e *entry) mayTakeBack(h *host) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.isBetter(h)
+}
+
+// isBetter tells whether there are connections that should be to h. The caller
+// holds mu.
+func (e *entry) isBetter(h *host) bool {
+	return e.held && len(e.active()) > 0 && e.inUse.rank > h.rank
 }
 
 // earlier returns the earlier of two times.
