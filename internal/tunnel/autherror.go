@@ -118,6 +118,8 @@ func (a *authenticator) fix() string {
 		return "add password"
 	case takesPassword && !takesKeys:
 		return "the bastion never asked for the password: allow publickey or password there"
+	case keysRefused && a.keys != nil && a.keys.expired:
+		return "renew the certificate"
 	case keysRefused:
 		return fmt.Sprintf("add the public key to the authorized_keys of %q on the bastion, or name another with identity_file", a.cfg.User)
 	case takesKeys && takesPassword:

@@ -341,7 +341,11 @@ func (c *checker) hostKeysOf(cfg *Config) error {
 			Unknown: true,
 		}
 	case !h.knowsAnything():
-		c.warn("nothing in %s is about %s; the tunnel is down until there is: add host_key or a known_hosts line", sourceNames(cfg), h.names.name)
+		down := "the tunnel is down"
+		if len(c.cfg.Fallbacks) > 0 {
+			down = "this host is of no use"
+		}
+		c.warn("nothing in %s is about %s; %s until there is: add host_key or a known_hosts line", sourceNames(cfg), h.names.name, down)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
@@ -38,7 +39,9 @@ type collector struct {
 	seen    map[string]bool
 	// waits tells that the agent may have a key later, with no file changed: it
 	// is locked, empty, or does not answer.
-	waits   bool
+	waits bool
+	// expired tells that a certificate has.
+	expired bool
 	unnamed int // offers of keys that the user did not name
 	over    int // keys that maxUnnamed kept from being offered
 }
@@ -215,6 +218,9 @@ func (c *collector) add(public ssh.PublicKey, signer ssh.AlgorithmSigner, source
 	what := "publickey " + describeKey(public) + " (" + source + ")"
 	if cert, ok := public.(*ssh.Certificate); ok {
 		err := checkValidity(cert)
+		if end := expiryOf(cert); !end.IsZero() && !time.Now().Before(end) {
+			c.expired = true
+		}
 		if err == nil && cert.CertType != ssh.UserCert {
 			err = errors.New("is not a user certificate")
 		}
