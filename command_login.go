@@ -66,7 +66,7 @@ func (l *login) connect(ctx context.Context, hop hop, via *tunnel.Handle) (*tunn
 		switch {
 		case ctx.Err() != nil:
 			return nil, errInterrupted
-		case hostKey != nil && hostKey.Unknown && hostKey.Key != nil:
+		case hostKey != nil && hostKey.Cause == tunnel.CauseHostKeyUnknown && hostKey.Key != nil:
 			if err := l.askHostKey(ctx, cfg.Address, hostKey.Key); err != nil {
 				return nil, err
 			}
@@ -94,7 +94,7 @@ func (l *login) attempt(ctx context.Context, cfg tunnel.Config, via *tunnel.Hand
 		l.output.logger.Debug(warning)
 	}
 	hostKey, _ := errors.AsType[*tunnel.HostKeyError](err)
-	unknown := hostKey != nil && hostKey.Unknown // connecting shows the key
+	unknown := hostKey != nil && hostKey.Cause == tunnel.CauseHostKeyUnknown // connecting shows the key
 	if err != nil && !unknown {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func TestEndOnDrainingLink(t *testing.T) {
 			h.entry.mu.Lock()
 			l := h.entry.only()
 			h.entry.mu.Unlock()
-			h.entry.replace(l, "test")
+			h.entry.replace(l, reasonRequested, "test")
 			sshtest.Eventually(t, 5*time.Second, "a replacement", func() bool {
 				h.entry.mu.Lock()
 				defer h.entry.mu.Unlock()

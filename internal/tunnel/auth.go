@@ -18,9 +18,10 @@ import (
 // The agent's connection is guarded by itself; all else belongs to the
 // handshake, and to used and explain once that has ended.
 type authenticator struct {
-	cfg  *Config
-	log  *zap.Logger
-	link *agentLink // nil for no agent
+	cfg   *Config
+	log   *zap.Logger
+	link  *agentLink  // nil for no agent
+	steps *attemptLog // that of the connect, or one that nobody reads
 
 	began    bool     // the bastion has said which methods it takes
 	allowed  []string // what it said last
@@ -54,7 +55,7 @@ func (t *attempt) refused() bool { return t.asked && !t.accepted && t.err == nil
 // newAuthenticator returns what authenticates one connection. Its close must
 // be called.
 func newAuthenticator(cfg *Config, log *zap.Logger) *authenticator {
-	a := &authenticator{cfg: cfg, log: log}
+	a := &authenticator{cfg: cfg, log: log, steps: new(attemptLog)}
 	if path := cfg.agentPath(); path != "" {
 		a.link = newAgentLink(path)
 	}
@@ -81,6 +82,9 @@ func (a *authenticator) close() {
 // a time, so that it is known which of them the bastion refused.
 func (a *authenticator) choose(ctx *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 	a.began = true
+	a.steps.done(StepHostKey, func(at *Attempt) { // which it is past
+		at.Server, at.Algorithms = printable(string(ctx.Metadata.ServerVersion())), algorithmsOf(ctx.Algorithms)
+	})
 	a.allowed = ctx.AllowedMethods
 	a.settle(len(ctx.PartialSuccessMethods))
 	if a.link != nil {

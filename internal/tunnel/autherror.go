@@ -37,14 +37,14 @@ func (a *authenticator) explain(err error) error {
 		if !slices.ContainsFunc(a.attempts, (*attempt).refused) {
 			return err
 		}
-		return &AuthError{Message: a.message("the bastion ended the connection", "name the right key with identity_file, so that no other is tried first")}
+		return &AuthError{a.message("the bastion ended the connection", "name the right key with identity_file, so that no other is tried first"), CauseKeyRefused}
 	case !a.exhausted:
 		return err
 	case strings.Contains(err.Error(), "unexpected message type 60 "):
 		// SSH_MSG_USERAUTH_PASSWD_CHANGEREQ, RFC 4252 section 8.
-		return &AuthError{Message: a.message("the bastion demands a new password", "set it with an interactive ssh login")}
+		return &AuthError{a.message("the bastion demands a new password", "set it with an interactive ssh login"), CausePasswordRefused}
 	default:
-		return &AuthError{Message: a.message("", a.fix())}
+		return &AuthError{a.message("", a.fix()), a.cause()}
 	}
 }
 
@@ -98,6 +98,23 @@ func (a *authenticator) message(end, fix string) string {
 	}
 	parts = append(parts, "the bastion takes "+strings.Join(a.allowed, ", "), fix)
 	return strings.Join(parts, "; ")
+}
+
+// cause says what, above all, has kept us out.
+func (a *authenticator) cause() Cause {
+	keysRefused := slices.ContainsFunc(a.attempts, func(t *attempt) bool {
+		return strings.HasPrefix(t.what, "publickey") && t.refused()
+	})
+	switch {
+	case a.sent:
+		return CausePasswordRefused
+	case a.keys != nil && a.keys.expired:
+		return CauseCertificateExpired
+	case keysRefused:
+		return CauseKeyRefused
+	default:
+		return CauseNoCredentials
+	}
 }
 
 // fix says what would help.

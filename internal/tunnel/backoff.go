@@ -25,6 +25,8 @@ const (
 // connectError is why a connect failed.
 type connectError struct {
 	class failureClass
+	// cause is "" where the error within says it.
+	cause Cause
 	err   error
 }
 
@@ -60,6 +62,10 @@ var askedPace = map[failureClass]time.Duration{
 	classNetwork:  time.Second,
 	classProtocol: 5 * time.Second,
 }
+
+// demandedPace is the same where we were refused and a person demands another
+// attempt.
+const demandedPace = 5 * time.Second
 
 // backoff is the delay before the next attempt after n failures in a row.
 func backoff(class failureClass, n int, set Settings) time.Duration {

@@ -291,7 +291,10 @@ func (c *checker) something() error {
 	if len(why) > 0 {
 		detail = " (" + strings.Join(why, ", ") + ")"
 	}
-	return &AuthError{Message: fmt.Sprintf("nothing to authenticate as %q with: no identity file, agent or password%s; add identity_file or password", c.cfg.User, detail)}
+	return &AuthError{
+		Message: fmt.Sprintf("nothing to authenticate as %q with: no identity file, agent or password%s; add identity_file or password", c.cfg.User, detail),
+		Cause:   CauseNoCredentials,
+	}
 }
 
 // hostKeys reads what the bastion's host key is verified against.
@@ -338,7 +341,7 @@ func (c *checker) hostKeysOf(cfg *Config) error {
 	case nothingWritten && len(h.searched) == 0:
 		return &HostKeyError{
 			Message: fmt.Sprintf("no known_hosts file or host_key to verify %q against; run ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the bastion and add host_key SHA256:<what it prints>", cfg.Address),
-			Unknown: true,
+			Cause:   CauseHostKeyUnknown,
 		}
 	case !h.knowsAnything():
 		down := "the tunnel is down"

@@ -30,6 +30,7 @@ type Conn struct {
 	link          *link
 	ch            ssh.Channel
 	local, remote net.Addr
+	dialed        time.Duration
 
 	// closed is closed by Close.
 	closed    chan struct{}
@@ -128,7 +129,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if len(c.current.data) == 0 {
 		c.current.release()
 	}
-	c.read.Add(int64(n))
+	c.count(&c.read, &c.link.received, &c.link.entry.tally.received, n)
 	return n, nil
 }
 
@@ -193,7 +194,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		}
 		taken, err := c.out.put(c, p[n:])
 		n += taken
-		c.written.Add(int64(taken))
+		c.count(&c.written, &c.link.sent, &c.link.entry.tally.sent, taken)
 		if err != nil {
 			return n, c.opError("write", err)
 		}
@@ -269,6 +270,20 @@ func (c *Conn) setDeadline(d *deadline, t time.Time) error {
 
 // Stats returns the bytes that were read from and written to the channel.
 func (c *Conn) Stats() (read, written int64) { return c.read.Load(), c.written.Load() }
+
+// count adds bytes to the counts of the channel, its link and its tunnel.
+func (c *Conn) count(channel, link, tunnel *atomic.Int64, n int) {
+	channel.Add(int64(n))
+	link.Add(int64(n))
+	tunnel.Add(int64(n))
+}
+
+// Host returns the "host:port" of the bastion that the channel goes through.
+func (c *Conn) Host() string { return c.link.host.cfg.Address }
+
+// DialDuration returns how long the Dial took that opened the channel, the wait
+// for a connection included; 0 for one that a Listener accepted.
+func (c *Conn) DialDuration() time.Duration { return c.dialed }
 
 // errBroken is what a write gets after the peer has closed the channel.
 var errBroken error = syscall.EPIPE

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ func (e *entry) connect(hosts []*host) (*link, []hostFailure) {
 		// Before the clock is set that a host's answer is measured with.
 		start := time.Now()
 		if err := e.awaitJump(); err != nil {
-			return nil, []hostFailure{{hosts[0], e.jumpError(hosts[0], err), start}}
+			return nil, []hostFailure{{host: hosts[0], err: e.jumpError(hosts[0], err), started: start}}
 		}
 		return e.raceTo(hosts)
 	}
@@ -40,7 +41,7 @@ func (e *entry) connect(hosts []*host) (*link, []hostFailure) {
 		l, err = e.logIn(a)
 	}
 	if err != nil {
-		return nil, []hostFailure{{a.host, err, a.started}}
+		return nil, []hostFailure{a.failure(err)}
 	}
 	return l, nil
 }
@@ -56,6 +57,8 @@ type approach struct {
 	cancel      context.CancelFunc
 	keys        *hostKeys
 	wire        *wire
+	// steps records how far it got.
+	steps *attemptLog
 	// err is why it went no further.
 	err     error
 	entered bool
@@ -65,10 +68,12 @@ type approach struct {
 // the first that fails.
 func (e *entry) approach(ctx context.Context, h *host, steps ...func(*approach) error) *approach {
 	a := &approach{host: h, started: time.Now(), parent: ctx, ctx: ctx, cancel: func() {}}
+	defer func() { a.steps = cmp.Or(a.steps, newAttemptLog(h)) }()
 	if a.err = h.gate.enter(ctx); a.err != nil {
 		return a
 	}
 	a.entered = true
+	a.steps = newAttemptLog(h) // the time before was not the host's
 	for _, step := range steps {
 		if a.err = step(a); a.err != nil {
 			break
@@ -89,6 +94,11 @@ func (a *approach) end() {
 	}
 }
 
+// failure is that of an approach, or of the login after it.
+func (a *approach) failure(err error) hostFailure {
+	return hostFailure{a.host, err, a.started, a.steps.end(err)}
+}
+
 // loadKeys reads what the host's key is verified against.
 func (e *entry) loadKeys(a *approach) (err error) {
 	a.keys, err = e.hostKeys(&a.host.cfg, e.hostLog(a.host))
@@ -100,6 +110,7 @@ func (e *entry) reach(a *approach) error {
 	timeout := e.settings().ConnectTimeout
 	h := a.host
 	a.cancel()
+	a.steps.restart()
 	if e.jump != nil {
 		// Each hop has its own connect_timeout.
 		conn, err := e.dialJump(a.parent, h, timeout)
@@ -107,16 +118,23 @@ func (e *entry) reach(a *approach) error {
 			return e.jumpError(h, err)
 		}
 		a.ctx, a.cancel = context.WithTimeoutCause(a.parent, timeout, errConnectTimeout)
-		a.wire = newWire(conn)
+		a.reached(conn)
 		return nil
 	}
 	a.ctx, a.cancel = context.WithTimeoutCause(a.parent, timeout, errConnectTimeout)
 	conn, err := dialBastion(a.ctx, &h.cfg, e.hostLog(h))
 	if err != nil {
-		return &connectError{classOf(err), fmt.Errorf("connecting to %q: %w", h.cfg.Address, e.explainTimeout(a.ctx, err, "no answer"))}
+		cause := reachCause(&h.cfg, err)
+		return &connectError{classOf(err), cause, fmt.Errorf("connecting to %q: %w", h.cfg.Address, e.explainTimeout(a.ctx, err, "no answer"))}
 	}
-	a.wire = newWire(conn)
+	a.reached(conn)
 	return nil
+}
+
+// reached takes the connection on which SSH begins.
+func (a *approach) reached(conn net.Conn) {
+	a.wire = newWire(conn)
+	a.steps.done(StepReach, func(at *Attempt) { at.Remote = conn.RemoteAddr().String() })
 }
 
 // awaitBanner waits for the first byte that the host sends.
@@ -127,7 +145,7 @@ func (e *entry) awaitBanner(a *approach) error {
 		err = context.Cause(a.ctx)
 	}
 	if err != nil {
-		return &connectError{classNetwork, fmt.Errorf("connecting to %q: %s: %w", a.host.cfg.Address, noBanner(&a.host.cfg), e.explainTimeout(a.ctx, err, "no progress"))}
+		return &connectError{classNetwork, CauseNoBanner, fmt.Errorf("connecting to %q: %s: %w", a.host.cfg.Address, noBanner(&a.host.cfg), e.explainTimeout(a.ctx, err, "no progress"))}
 	}
 	return nil
 }
@@ -143,7 +161,7 @@ func noBanner(cfg *Config) string {
 // logIn makes a connection of an approach, whose wire it takes.
 func (e *entry) logIn(a *approach) (*link, error) {
 	for {
-		l, err := e.handshake(a.ctx, a.host, a.wire, a.keys)
+		l, err := e.handshake(a)
 		a.wire = nil
 		if _, ok := errors.AsType[*HostKeyError](err); !ok || !a.keys.another() {
 			return l, err
@@ -172,7 +190,7 @@ func (e *entry) awaitJump() error {
 
 // jumpError is the error of a host that the tunnel jumped through does not reach.
 func (e *entry) jumpError(h *host, err error) error {
-	return &connectError{classNetwork, fmt.Errorf("connecting to %q through tunnel %q: %w", h.cfg.Address, e.jump.cfg.Name, err)}
+	return &connectError{classNetwork, CauseJump, fmt.Errorf("connecting to %q through tunnel %q: %w", h.cfg.Address, e.jump.cfg.Name, err)}
 }
 
 // connectBudget is how long the tunnel may take to connect, its jumps included.
@@ -184,12 +202,15 @@ func (h *Handle) connectBudget() time.Duration {
 	return budget
 }
 
-// handshake exchanges keys and authenticates on a wire, which it closes if that
-// fails. A watchdog closes it, and the agent's, when ctx ends: neither
-// a server that says nothing, or one byte a second, nor a hung agent keeps it.
-func (e *entry) handshake(ctx context.Context, h *host, w *wire, keys *hostKeys) (*link, error) {
+// handshake exchanges keys and authenticates on an approach's wire, which it
+// closes if that fails. A watchdog closes it, and the agent's, when the time is
+// over: neither a server that says nothing, or one byte a second, nor a hung
+// agent keeps it.
+func (e *entry) handshake(a *approach) (*link, error) {
+	ctx, h, w, keys := a.ctx, a.host, a.wire, a.keys
 	log := e.hostLog(h)
 	auth := newAuthenticator(&h.cfg, log)
+	auth.steps = a.steps
 	defer auth.close()
 	stop := context.AfterFunc(ctx, func() {
 		w.die(context.Cause(ctx))
@@ -200,7 +221,7 @@ func (e *entry) handshake(ctx context.Context, h *host, w *wire, keys *hostKeys)
 	cc := &ssh.ClientConfig{
 		Config:            e.cfg.cryptoConfig(),
 		ClientVersion:     clientVersion,
-		HostKeyCallback:   keys.verifier(ctx),
+		HostKeyCallback:   a.verifier(),
 		HostKeyAlgorithms: keys.algorithms(),
 		BannerCallback: func(message string) error {
 			log.Debug("banner", zap.String("message", printable(message)))
@@ -234,23 +255,45 @@ func (e *entry) handshake(ctx context.Context, h *host, w *wire, keys *hostKeys)
 		about = append(about, zap.String("host_key", ssh.FingerprintSHA256(plainKey(key))))
 	}
 	if m, ok := sc.(ssh.AlgorithmsConnMetadata); ok {
-		a := m.Algorithms()
-		about = append(about, zap.String("kex", a.KeyExchange), zap.String("cipher", a.Write.Cipher))
+		algos := m.Algorithms()
+		about = append(about, zap.String("kex", algos.KeyExchange), zap.String("cipher", algos.Write.Cipher))
+		a.steps.done(StepHostKey, func(at *Attempt) { at.Algorithms = algorithmsOf(algos) })
 	}
+	a.steps.done(StepAuthentication, func(at *Attempt) {
+		at.Server, at.User, at.Authentication = printable(string(sc.ServerVersion())), e.cfg.User, auth.used()
+	})
 	certificates := auth.certificates()
 	for _, c := range certificates {
 		about = append(about, zap.String("certificate_expires", certTime(c.ValidBefore)))
 	}
 	l := newLink(e, h, w, sc, channels, requests, about)
 	l.certificates = certificates
+	l.attempt = a.steps.end(nil)
 	return l, nil
+}
+
+// verifier is the host keys' verifier, and records how it went. By the time that
+// it is called the keys have been exchanged. It outlives the approach: it is
+// called again at each rekey.
+func (a *approach) verifier() ssh.HostKeyCallback {
+	w, keys, steps := a.wire, a.keys, a.steps
+	verify := keys.verifier(a.ctx)
+	return func(name string, remote net.Addr, key ssh.PublicKey) error {
+		steps.doneAt(w.start.Add(w.greeted), StepBanner, nil)
+		steps.done(StepKeyExchange, func(at *Attempt) { at.HostKey = ssh.FingerprintSHA256(plainKey(key)) })
+		err := verify(name, remote, key)
+		if err == nil {
+			steps.done(StepHostKey, func(at *Attempt) { at.HostKeySource = keys.knownBy(key) })
+		}
+		return err
+	}
 }
 
 // explainHandshake turns a handshake's error into one that says at which point
 // it failed, with its class.
 func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *hostKeys, auth *authenticator, err error) error {
 	if hostKey, ok := errors.AsType[*HostKeyError](err); ok {
-		return &connectError{classRefused, hostKey}
+		return &connectError{classRefused, "", hostKey}
 	}
 	explained := auth.explain(err)
 	if refused, ok := errors.AsType[*AuthError](explained); ok {
@@ -261,21 +304,21 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 		if len(e.hosts) > 1 { // it does not say which
 			err = fmt.Errorf("connecting to %q: %w", h.cfg.Address, refused)
 		}
-		return &connectError{class, err}
+		return &connectError{class, refused.Cause, err}
 	}
-	class, stage := classProtocol, "in the key exchange"
+	class, cause, stage := classProtocol, CauseKeyExchange, "in the key exchange"
 	switch {
 	case w.lastHeard() == 0:
-		class, stage = classNetwork, noBanner(&h.cfg)
+		class, cause, stage = classNetwork, CauseNoBanner, noBanner(&h.cfg)
 	case explained != err: //nolint:errorlint // identity: the agent kept us waiting
-		stage = "in the authentication, " + strings.TrimSuffix(explained.Error(), ": "+err.Error())
+		cause, stage = CauseAuthentication, "in the authentication, "+strings.TrimSuffix(explained.Error(), ": "+err.Error())
 	case keys.accepted() != nil:
-		stage = "in the authentication"
+		cause, stage = CauseAuthentication, "in the authentication"
 	case isConnError(err) && ctx.Err() == nil && !strings.Contains(w.greeting, "SSH-"):
 		// As sshd does past MaxStartups, and to a source that it penalises.
-		class, stage = classNetwork, fmt.Sprintf("it sent %q instead of an SSH banner", printable(w.greeting))
+		class, cause, stage = classNetwork, CauseNotSSH, fmt.Sprintf("it sent %q instead of an SSH banner", printable(w.greeting))
 	}
-	return &connectError{class, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, err, "no progress"))}
+	return &connectError{class, cause, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, err, "no progress"))}
 }
 
 // explainTimeout says which option has set the limit that was reached.

@@ -23,6 +23,8 @@ type entry struct {
 	cfg Config
 	// hosts are the bastions that it may connect to, in order of preference.
 	hosts []*host
+	// tally counts what happens to the tunnel.
+	tally *tally
 	// jump is our own handle on the tunnel jumped through, or nil.
 	jump *Handle
 	// ctx ends when the entry does.
@@ -82,8 +84,8 @@ type entry struct {
 	// changed is closed, and replaced, when one of the fields below or the
 	// connections change.
 	changed chan struct{}
-	// asked tells that a dial wants a connection.
-	asked bool
+	// asked tells that a dial wants a connection, demanded that Reconnect does.
+	asked, demanded bool
 	// failed is the outcome of the last attempt to connect, until one succeeds
 	// or a connection is lost; attempts counts them.
 	failed   error
@@ -94,8 +96,12 @@ type entry struct {
 	unused int
 	// unusedAt is when the last of them was.
 	unusedAt time.Time
-	// lostAt is when the last connection was lost, for the log.
+	// lostAt is when the last connection was lost, until there is another.
 	lostAt time.Time
+	// since is when there last was a first connection, or none any more; lastErr
+	// is what went wrong last. They are for status.
+	since   time.Time
+	lastErr *ErrorStatus
 }
 
 // newEntry makes the entry of a handle, which jumps through the tunnel that
@@ -105,6 +111,7 @@ func newEntry(h, jump *Handle) *entry {
 		key: h.key, cfg: h.cfg, set: h.set, jump: jump,
 		wake:      make(chan struct{}, 1),
 		certified: make(chan struct{}, 1),
+		tally:     tallies.get(h.cfg.Name),
 		changed:   make(chan struct{}),
 		moved:     make(chan struct{}),
 	}
@@ -234,6 +241,7 @@ func (e *entry) shutDown() {
 	for _, h := range e.hosts {
 		h.gate.put()
 	}
+	tallies.put(e.tally)
 }
 
 // settings returns those in force.
@@ -248,6 +256,13 @@ func (e *entry) log() *zap.Logger {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.logger()
+}
+
+// addressInUse is the address of the host in use.
+func (e *entry) addressInUse() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.inUse.cfg.Address
 }
 
 // logger is log for callers that hold mu.

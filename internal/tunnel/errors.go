@@ -115,9 +115,9 @@ type HostKeyError struct {
 	// Key is the key that was offered, or nil where none was asked for yet, as
 	// by Check.
 	Key ssh.PublicKey
-	// Unknown tells that nothing is known about the host, as opposed to
-	// another key, a revoked one or a certificate that is not valid.
-	Unknown bool
+	// Cause is CauseHostKeyUnknown if nothing is known about the host, otherwise
+	// one of CauseHostKeyMismatch and CauseHostKeyRefused.
+	Cause Cause
 }
 
 func (e *HostKeyError) Error() string { return e.Message }
@@ -127,6 +127,9 @@ func (e *HostKeyError) Error() string { return e.Message }
 type AuthError struct {
 	// Message says what was offered and what the bastion would take.
 	Message string
+	// Cause is one of CauseNoCredentials, CauseKeyRefused,
+	// CauseCertificateExpired, CausePasswordRefused and CauseAuthentication.
+	Cause Cause
 }
 
 func (e *AuthError) Error() string { return e.Message }

@@ -166,9 +166,9 @@ func (g *gate) lastError(key string) error {
 }
 
 // due returns when the next attempt may start, given whether dials ask for it,
-// and whether a change of files makes it due at once, the last having been
-// refused.
-func (g *gate) due(key string, asked bool) (at time.Time, refused bool) {
+// or a person does, and whether a change of files makes it due at once, the last
+// having been refused.
+func (g *gate) due(key string, asked, demanded bool) (at time.Time, refused bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := g.records[key]
@@ -176,7 +176,11 @@ func (g *gate) due(key string, asked bool) (at time.Time, refused bool) {
 		return time.Time{}, false
 	}
 	at = f.next
-	if pace, ok := askedPace[f.class]; ok && asked {
+	pace, ok := askedPace[f.class]
+	if demanded && !ok {
+		pace, ok = demandedPace, true
+	}
+	if ok && asked {
 		if soon := f.started.Add(pace); soon.Before(at) {
 			at = soon
 		}
@@ -186,8 +190,8 @@ func (g *gate) due(key string, asked bool) (at time.Time, refused bool) {
 
 // worthTrying tells whether an attempt may be made beside one for another host
 // that is due: to ask again for what did not answer costs nobody anything.
-func (g *gate) worthTrying(key string, asked bool) bool {
-	due, _ := g.due(key, asked)
+func (g *gate) worthTrying(key string, asked, demanded bool) bool {
+	due, _ := g.due(key, asked, demanded)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := g.records[key]

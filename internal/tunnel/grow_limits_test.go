@@ -154,7 +154,7 @@ func TestGrowthKeepsFailing(t *testing.T) {
 	e := crew(1, 8, member(forRequests, 1, 0))
 	e.inUse.failures = failureLog{}
 	for range 20 {
-		e.recordFailures([]hostFailure{{e.inUse, errors.New("no route to host"), time.Now()}}, "", nil)
+		e.recordFailures([]hostFailure{{host: e.inUse, err: errors.New("no route to host"), started: time.Now()}}, "", nil)
 		e.connectFailed()
 	}
 	if d := time.Until(e.retryAt); d < 2*networkCap {
@@ -170,11 +170,11 @@ func TestGrowthKeepsFailing(t *testing.T) {
 	for range 20 {
 		e.hosts[0].gate.lost(e.key, 0, e.set, true)
 	}
-	if due, _ := e.hosts[0].gate.due(e.key, false); time.Until(due) < 2*networkCap {
+	if due, _ := e.hosts[0].gate.due(e.key, false, false); time.Until(due) < 2*networkCap {
 		t.Errorf("the next attempt is in %s", time.Until(due))
 	}
 	e.hosts[0].gate.lost(e.key, 0, e.set, false)
-	if due, _ := e.hosts[0].gate.due(e.key, false); time.Until(due) > networkCap {
+	if due, _ := e.hosts[0].gate.due(e.key, false, false); time.Until(due) > networkCap {
 		t.Errorf("without a connection the next attempt is in %s", time.Until(due))
 	}
 }

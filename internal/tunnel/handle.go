@@ -139,7 +139,13 @@ func (h *Handle) dial(ctx context.Context, t Target, patient bool) (*Conn, error
 		return nil, err
 	}
 	defer release()
-	return e.dial(ctx, r, patient)
+	start := time.Now()
+	c, err := e.dial(ctx, r, patient)
+	if err == nil {
+		c.dialed = time.Since(start)
+	}
+	e.tally.dialed(err)
+	return c, err
 }
 
 // hold returns the tunnel, held for the time of a dial: the handle may be

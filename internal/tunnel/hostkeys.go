@@ -204,7 +204,7 @@ func (h *hostKeys) verify(ctx context.Context, key ssh.PublicKey) error {
 		if sameKey(h.pinned, key) {
 			return nil
 		}
-		return h.refuse(key, false, "host key of %q has changed within the connection: first %s, now %s",
+		return h.refuse(key, CauseHostKeyMismatch, "host key of %q has changed within the connection: first %s, now %s",
 			h.cfg.Address, describeHostKey(h.pinned), describeHostKey(key))
 	}
 	if err := h.check(ctx, key); err != nil {
@@ -212,6 +212,29 @@ func (h *hostKeys) verify(ctx context.Context, key ssh.PublicKey) error {
 	}
 	h.pinned = key
 	return nil
+}
+
+// knownBy says by what a key is known that was accepted, as in "host_key" or
+// "/etc/ssh/ssh_known_hosts:12".
+func (h *hostKeys) knownBy(key ssh.PublicKey) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if cert, ok := key.(*ssh.Certificate); ok {
+		if k, ok := has(h.known.authorities, cert.SignatureKey); ok && h.checkCertificate(cert) == nil {
+			return "signed by " + k.source
+		}
+	}
+	if k, ok := has(h.known.keys, plainKey(key)); ok {
+		return k.source
+	}
+	switch {
+	case h.fingerprints[ssh.FingerprintSHA256(plainKey(key))]:
+		return "host_key"
+	case h.cfg.InsecureIgnoreHostKey:
+		return "strict_host_key_checking no: not checked"
+	default:
+		return ""
+	}
 }
 
 // accepted returns the bastion's key or certificate, or nil before verify.
@@ -245,7 +268,7 @@ func (h *hostKeys) check(ctx context.Context, key ssh.PublicKey) error {
 		return nil
 	}
 	if err := h.cfg.checkSize(key); err != nil {
-		return h.refuse(key, false, "host key of %q is refused: %v; make a new one on the bastion with ssh-keygen -A", h.cfg.Address, err)
+		return h.refuse(key, CauseHostKeyRefused, "host key of %q is refused: %v; make a new one on the bastion with ssh-keygen -A", h.cfg.Address, err)
 	}
 	var certErr error
 	if isCert {
@@ -262,7 +285,7 @@ func (h *hostKeys) check(ctx context.Context, key ssh.PublicKey) error {
 		return nil
 	}
 	if certErr != nil {
-		return h.refuse(key, false, "host certificate of %q is refused: %s %v", h.cfg.Address, describeHostKey(key), certErr)
+		return h.refuse(key, CauseHostKeyRefused, "host certificate of %q is refused: %s %v", h.cfg.Address, describeHostKey(key), certErr)
 	}
 	if h.memory != nil && h.learned == nil {
 		return h.learn(ctx, key)
@@ -278,22 +301,22 @@ func (h *hostKeys) mismatch(key ssh.PublicKey) error {
 	}
 	switch {
 	case h.learned != nil:
-		return h.refuse(key, false, "host key mismatch for %q: offered %s, but expected %s; "+
+		return h.refuse(key, CauseHostKeyMismatch, "host key mismatch for %q: offered %s, but expected %s; "+
 			"either somebody is in the middle, or the bastion has a new key: compare it with %s there, and only then forget the old one with: %s",
 			h.cfg.Address, describeHostKey(key), strings.Join(known, ", "), keygenCommand(key), h.learned.Forget)
 	case len(known) > 0:
-		return h.refuse(key, false, "host key mismatch for %q: offered %s, but expected %s; "+
+		return h.refuse(key, CauseHostKeyMismatch, "host key mismatch for %q: offered %s, but expected %s; "+
 			"either somebody is in the middle, or the bastion has a new key: compare it with %s there before you change what is expected",
 			h.cfg.Address, describeHostKey(key), strings.Join(known, ", "), keygenCommand(key))
 	case len(h.known.authorities) > 0:
-		return h.refuse(key, false, "host key of %q has no certificate: offered %s, but expected one signed by %s; set HostCertificate in its sshd_config",
+		return h.refuse(key, CauseHostKeyRefused, "host key of %q has no certificate: offered %s, but expected one signed by %s; set HostCertificate in its sshd_config",
 			h.cfg.Address, describeHostKey(key), authorityNames(h.known.authorities))
 	default:
 		searched := "no known_hosts file"
 		if len(h.searched) > 0 {
 			searched = strings.Join(h.searched, ", ")
 		}
-		return h.refuse(key, true, "host key of %q is unknown: offered %s; searched %s for %s; compare it with %s on the bastion, then add host_key %s or a known_hosts line",
+		return h.refuse(key, CauseHostKeyUnknown, "host key of %q is unknown: offered %s; searched %s for %s; compare it with %s on the bastion, then add host_key %s or a known_hosts line",
 			h.cfg.Address, describeHostKey(key), searched, h.names.name, keygenCommand(key), ssh.FingerprintSHA256(key))
 	}
 }
@@ -330,12 +353,12 @@ func (h *hostKeys) expected(keyType string) []string {
 	return list
 }
 
-func (h *hostKeys) refuse(key ssh.PublicKey, unknown bool, format string, args ...any) error {
+func (h *hostKeys) refuse(key ssh.PublicKey, cause Cause, format string, args ...any) error {
 	return &HostKeyError{
 		Message: fmt.Sprintf(format, args...),
 		Offered: ssh.FingerprintSHA256(plainKey(key)),
 		Key:     plainKey(key),
-		Unknown: unknown,
+		Cause:   cause,
 	}
 }
 

@@ -122,8 +122,8 @@ func TestVerify(t *testing.T) {
 			}
 			_, err := verifyOnce(t, cfg, test.key)
 			wantError(t, err, test.err)
-			if refused, ok := errors.AsType[*HostKeyError](err); ok && refused.Unknown != test.unknown {
-				t.Errorf("unknown is %v", refused.Unknown)
+			if refused, ok := errors.AsType[*HostKeyError](err); ok && (refused.Cause == CauseHostKeyUnknown) != test.unknown {
+				t.Errorf("cause is %v", refused.Cause)
 			}
 		})
 	}

@@ -21,6 +21,10 @@ type host struct {
 
 	// failures is maintain's, of which there is one at a time.
 	failures failureLog
+
+	// attempt is the last one to connect to it, or nil. It is guarded by
+	// entry.mu.
+	attempt *Attempt
 }
 
 // newHosts returns the bastions of cfg, which are reached through the tunnel
@@ -63,7 +67,7 @@ func (e *entry) eligible() []*host {
 // eligible hosts is due. The caller holds mu.
 func (e *entry) due(asked bool) (at time.Time, poll bool) {
 	for i, h := range e.eligible() {
-		hostAt, hostPoll := h.gate.due(e.key, asked)
+		hostAt, hostPoll := h.gate.due(e.key, asked, e.demanded)
 		if i == 0 || hostAt.Before(at) {
 			at = hostAt
 		}
@@ -82,7 +86,7 @@ func (e *entry) hostsToTry(stamp string) []*host {
 	defer e.mu.Unlock()
 	hosts := e.eligible()
 	try := slices.DeleteFunc(slices.Clone(hosts), func(h *host) bool {
-		return !h.gate.worthTrying(e.key, e.asked) && !h.gate.filesChanged(e.key, stamp)
+		return !h.gate.worthTrying(e.key, e.asked, e.demanded) && !h.gate.filesChanged(e.key, stamp)
 	})
 	if len(try) == 0 {
 		return hosts
@@ -195,7 +199,7 @@ func (e *entry) preferredBefore() int {
 
 // mayReturn tells whether an attempt to connect to a host is due.
 func (e *entry) mayReturn(h *host) bool {
-	due, poll := h.gate.due(e.key, false)
+	due, poll := h.gate.due(e.key, false, false)
 	return !time.Now().Before(due) || poll && h.gate.filesChanged(e.key, e.stamp())
 }
 
@@ -224,7 +228,11 @@ func (e *entry) returnTo(h *host) {
 	}
 	e.returning = h
 	for _, l := range e.active() {
-		l.replacing = l.host != h
+		if l.host != h {
+			l.replacing, l.reason = true, reasonPreferred
+		} else {
+			l.replacing = false
+		}
 	}
 	e.nudge()
 }
@@ -255,9 +263,11 @@ type hostFailure struct {
 	host    *host
 	err     error
 	started time.Time
+	// attempt is the record of it, or nil if the host was not connected to.
+	attempt *Attempt
 }
 
 // noAnswerError is the error of a host that was not waited for any longer.
 func noAnswerError(h *host) error {
-	return &connectError{classNetwork, fmt.Errorf("connecting to %q: no answer, and not waited for as there are other hosts", h.cfg.Address)}
+	return &connectError{classNetwork, CauseNotWaitedFor, fmt.Errorf("connecting to %q: no answer, and not waited for as there are other hosts", h.cfg.Address)}
 }

@@ -77,8 +77,8 @@ func (l *link) keepAlive() {
 			l.probe()
 		}
 
-		if reason := l.dueForReplacement(set); reason != "" {
-			l.entry.replace(l, reason)
+		if reason, text := l.dueForReplacement(set); reason != "" {
+			l.entry.replace(l, reason, text)
 		}
 		if now := l.wire.now(); now-tended >= tendInterval {
 			tended = now
@@ -98,19 +98,19 @@ func keepAliveTickFor(interval time.Duration) time.Duration {
 
 // dueForReplacement returns why a new connection should take over from the
 // link, or "".
-func (l *link) dueForReplacement(set Settings) string {
+func (l *link) dueForReplacement(set Settings) (why reason, text string) {
 	if l.wire.bytes.Load() >= set.RekeyBytes {
-		return "rekey_limit reached: bytes"
+		return reasonRekey, "rekey_limit reached: bytes"
 	}
 	if set.RekeyInterval > 0 && l.wire.now() >= set.RekeyInterval {
-		return "rekey_limit reached: time"
+		return reasonRekey, "rekey_limit reached: time"
 	}
 	if jump, ok := l.wire.Conn.(*Conn); ok {
 		select {
 		case <-jump.link.draining:
-			return "the connection jumped through was replaced"
+			return reasonJump, "the connection jumped through was replaced"
 		default:
 		}
 	}
-	return ""
+	return "", ""
 }

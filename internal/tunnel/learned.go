@@ -91,13 +91,13 @@ func (e *entry) memory() KeyMemory {
 func (e *entry) hostKeys(cfg *Config, log *zap.Logger) (*hostKeys, error) {
 	h, err := loadHostKeys(cfg, log)
 	if err != nil {
-		return nil, &connectError{classRefused, err}
+		return nil, &connectError{classRefused, CauseConfiguration, err}
 	}
 	if memory := e.memory(); memory != nil {
 		ctx, cancel := context.WithTimeout(e.ctx, e.settings().ConnectTimeout)
 		defer cancel()
 		if err := h.recall(ctx, memory, e.route(cfg)); err != nil {
-			return nil, &connectError{classProtocol, err}
+			return nil, &connectError{classProtocol, CauseConfiguration, err}
 		}
 	}
 	return h, nil
@@ -131,7 +131,7 @@ func (h *hostKeys) remember(learned *LearnedKey) {
 // have not sent anything to it yet that is secret.
 func (h *hostKeys) learn(ctx context.Context, key ssh.PublicKey) error {
 	if h.unread != nil {
-		return h.refuse(key, false, "host key of %q is unknown: offered %s; it is not learned, since %v",
+		return h.refuse(key, CauseHostKeyUnknown, "host key of %q is unknown: offered %s; it is not learned, since %v",
 			h.cfg.Address, describeHostKey(key), h.unread)
 	}
 	learned, err := h.memory.Learn(ctx, h.route, key)

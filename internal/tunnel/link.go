@@ -24,10 +24,17 @@ type link struct {
 	about []zap.Field
 	// certificates are those that let it in.
 	certificates []credential
+	// attempt is the record of its connect.
+	attempt *Attempt
 
 	opens   *openLimiter
 	prober  prober
 	waiting waiting
+	// received and sent are bytes that went through its channels.
+	received, sent atomic.Int64
+	// roundTrip is how long the answer to the last keepalive took, in
+	// nanoseconds; 0 before the first.
+	roundTrip atomic.Int64
 	// draining is closed once the link takes no more channels.
 	draining chan struct{}
 
@@ -38,8 +45,10 @@ type link struct {
 	// outlived tells that the link was the last, and that there is another one
 	// before the entry knows of its death.
 	outlived bool
-	// replacing tells that a new connection is to take over from the link.
+	// replacing tells that a new connection is to take over from the link, and
+	// reason why.
 	replacing bool
+	reason    reason
 	// channels counts the open channels and those being opened.
 	channels int
 	// limit is how many channels it takes; if less than any, since filled.
@@ -204,11 +213,15 @@ func (l *link) sendProbes() {
 		if answered == nil {
 			return
 		}
+		sent := time.Now()
 		// OpenSSH's keepalive. Any answer will do, the refusal included.
 		if _, _, err := l.conn.SendRequest("keepalive@openssh.com", true, nil); err != nil {
 			l.wire.die(err)
 			return
 		}
+		took := time.Since(sent)
+		l.roundTrip.Store(int64(max(took, 1)))
+		l.entry.tally.roundTrips.Observe(took.Seconds())
 		close(answered)
 	}
 }

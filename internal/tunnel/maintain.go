@@ -104,14 +104,32 @@ func (e *entry) awaitTurn() bool {
 func (e *entry) connected(l *link, took time.Duration) {
 	l.host.gate.succeeded(e.key)
 	l.host.failures.succeeded()
+	e.tally.shook(took)
+	e.noteAttempt(l.host, l.attempt)
 	msg, news := e.takeOver(l)
 	l.watchCertificates()
 	go l.watch() // not before: the link may have died already
 	if msg == "" {
 		return
 	}
-	fields := append([]zap.Field{zap.Duration("duration", took)}, l.about...)
-	e.log().Info(msg, append(fields, news...)...)
+	fields := slices.Concat([]zap.Field{zap.Duration("duration", took)}, l.about, news)
+	e.log().Info(msg, fields...)
+	if msg == "connected" || msg == "reconnected" {
+		e.emit(EventConnected, l.host.cfg.Address, append(fields, zap.Bool("reconnected", msg == "reconnected"))...)
+	}
+}
+
+// noteAttempt records an attempt to connect to a host, if it was made.
+func (e *entry) noteAttempt(h *host, a *Attempt) {
+	if a == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	h.attempt = a
+	if a.Failed != "" {
+		e.lastErr = &ErrorStatus{time.Now(), a.Host, a.Cause, a.Error}
+	}
 }
 
 // recordFailures records why attempts failed and when the next ones are due.
@@ -129,7 +147,13 @@ func (e *entry) recordFailures(failed []hostFailure, stamp string, l *link) {
 		if l != nil {
 			log = log.With(zap.String("instead", l.host.cfg.Address))
 		}
-		f.host.failures.write(log, f.err, n, delay) // before the requests that fail for it
+		e.tally.connectFailed(f.err)
+		e.noteAttempt(f.host, f.attempt)
+		told := f.host.failures.write(log, f.err, n, delay) // before the requests that fail for it
+		if told && classOf(f.err) == classRefused {
+			e.emit(EventRefused, f.host.cfg.Address, zap.Error(f.err), zap.String("cause", string(CauseOf(f.err))),
+				zap.Int("attempt", n), zap.Duration("retry_in", delay))
+		}
 	}
 }
 
@@ -140,7 +164,7 @@ func (e *entry) connectFailed() {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.failed, e.asked = e.lastError(), false
+	e.failed, e.asked, e.demanded = e.lastError(), false, false
 	e.attempts++
 	e.stay()
 	e.retryAt, _ = e.due(false)
@@ -185,7 +209,8 @@ func (f failureLog) succeeded() {
 	}
 }
 
-func (f failureLog) write(logger *zap.Logger, err error, attempt int, delay time.Duration) {
+// write logs a failure, and tells whether it was more than for debugging.
+func (f failureLog) write(logger *zap.Logger, err error, attempt int, delay time.Duration) (told bool) {
 	kind, level := kindOf(err), zap.WarnLevel
 	if at, known := f[kind]; known && time.Since(at) < remindEvery {
 		level = zap.DebugLevel
@@ -199,5 +224,6 @@ func (f failureLog) write(logger *zap.Logger, err error, attempt int, delay time
 		f[kind] = time.Now()
 	}
 	logger.Log(level, "connecting failed; will retry",
-		zap.Error(err), zap.Int("attempt", attempt), zap.Duration("retry_in", delay.Round(time.Millisecond)))
+		zap.Error(err), zap.String("cause", string(CauseOf(err))), zap.Int("attempt", attempt), zap.Duration("retry_in", delay.Round(time.Millisecond)))
+	return level > zap.DebugLevel
 }

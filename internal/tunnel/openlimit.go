@@ -66,6 +66,13 @@ func (p *openLimiter) acquire(ctx context.Context, l *link, target string) error
 	}
 }
 
+// pending returns how many opens are unanswered.
+func (p *openLimiter) pending() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.total
+}
+
 // release gives an acquired open back, its answer having come.
 func (p *openLimiter) release(target string) {
 	p.mu.Lock()

@@ -11,7 +11,7 @@ import (
 // be placed.
 func crew(lo, hi int, links ...*link) *entry {
 	e := &entry{
-		key: "crew", cfg: Config{Name: "test"}, held: true,
+		key: "crew", cfg: Config{Name: "test"}, held: true, tally: newTally("test"),
 		watching: true, // nothing ends it
 		set:      Settings{MinConnections: lo, MaxConnections: hi}.withDefaults(),
 		hosts:    []*host{{gate: &gate{records: map[string]*failures{}}}},

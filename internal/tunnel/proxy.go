@@ -97,10 +97,10 @@ func connectSOCKS5(ctx context.Context, conn net.Conn, target, user, password st
 	}
 	why := strings.TrimPrefix(err.Error(), "unknown error ")
 	if user == "" && strings.Contains(why, "no acceptable authentication methods") {
-		return &connectError{classProtocol, errors.New("it wants a login; write user info, as in socks5://{env.PROXY_USER}:{env.PROXY_PASSWORD}@host:port")}
+		return &connectError{classProtocol, CauseProxy, errors.New("it wants a login; write user info, as in socks5://{env.PROXY_USER}:{env.PROXY_PASSWORD}@host:port")}
 	}
 	if strings.Contains(why, "authentication") {
-		return &connectError{classProtocol, errors.New("the login was refused (" + why + "); check the user info")}
+		return &connectError{classProtocol, CauseProxy, errors.New("the login was refused (" + why + "); check the user info")}
 	}
 	return fmt.Errorf("SOCKS5 connect: %s", why)
 }
@@ -145,9 +145,9 @@ func connectHTTP(ctx context.Context, conn net.Conn, target, user, password stri
 		case status >= 100 && status < 200:
 			continue // the answer is still to come
 		case user == "" && wantsLogin(status):
-			return &connectError{classProtocol, fmt.Errorf("it answered CONNECT with %q; write user info, as in http://{env.PROXY_USER}:{env.PROXY_PASSWORD}@host:port", printable(answer.Status))}
+			return &connectError{classProtocol, CauseProxy, fmt.Errorf("it answered CONNECT with %q; write user info, as in http://{env.PROXY_USER}:{env.PROXY_PASSWORD}@host:port", printable(answer.Status))}
 		case wantsLogin(status):
-			return &connectError{classProtocol, fmt.Errorf("it answered CONNECT with %q; check the user info", printable(answer.Status))}
+			return &connectError{classProtocol, CauseProxy, fmt.Errorf("it answered CONNECT with %q; check the user info", printable(answer.Status))}
 		case status == http.StatusForbidden || status == http.StatusMethodNotAllowed:
 			return fmt.Errorf("it answered CONNECT with %q; allow CONNECT to that port there", printable(answer.Status))
 		default:

@@ -130,7 +130,7 @@ func (r *race) arrive(a *approach) {
 
 func (r *race) fail(a *approach, err error) {
 	a.end()
-	r.failed = append(r.failed, hostFailure{a.host, err, a.started})
+	r.failed = append(r.failed, a.failure(err))
 	r.hurry = true
 }
 
@@ -152,6 +152,6 @@ func (r *race) logIn() *link {
 // passOver has hosts that have not answered count as failed.
 func (r *race) passOver(hosts []*host) {
 	for _, h := range hosts {
-		r.failed = append(r.failed, hostFailure{h, noAnswerError(h), time.Now()})
+		r.failed = append(r.failed, hostFailure{host: h, err: noAnswerError(h), started: time.Now()})
 	}
 }

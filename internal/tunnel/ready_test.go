@@ -38,7 +38,7 @@ func TestConnect(t *testing.T) {
 	cfg.HostKeys = nil
 	h = open(t, cfg, quick())
 	unknown, ok := errors.AsType[*HostKeyError](h.Connect(t.Context()))
-	if !ok || !unknown.Unknown || unknown.Key == nil {
+	if !ok || unknown.Cause != CauseHostKeyUnknown || unknown.Key == nil {
 		t.Fatalf("got %+v", unknown)
 	}
 	// With that key it is known.
@@ -50,7 +50,7 @@ func TestConnect(t *testing.T) {
 	// Check tells apart what connecting, or a password, would mend.
 	cfg.HostKeys, cfg.KnownHosts = nil, nil
 	_, err := cfg.Check()
-	if e, ok := errors.AsType[*HostKeyError](err); !ok || !e.Unknown {
+	if e, ok := errors.AsType[*HostKeyError](err); !ok || e.Cause != CauseHostKeyUnknown {
 		t.Errorf("without a known key: %v", err)
 	}
 	cfg.IdentityFiles = nil

@@ -49,6 +49,18 @@ func (r *registry) release(e *entry) {
 	}
 }
 
+// named returns the entries of a tunnel's name.
+func (r *registry) named(name string) (found []*entry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.entries {
+		if e.cfg.Name == name {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
 // remove forgets an entry that nobody holds and that may end, and tells whether
 // it did: then the entry must end, for nobody can come by it any more.
 func (r *registry) remove(e *entry, mayEnd func() bool) bool {

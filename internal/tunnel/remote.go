@@ -52,6 +52,8 @@ type forward struct {
 	// The forward counts as one of its channels, so that a connection which
 	// drains stays until the forward has left it.
 	on *link
+	// granted is the connection on which it was granted last.
+	granted *link
 	// overflowAt is when the log last told of a full queue.
 	overflowAt time.Time
 	// outcome is for Established; nil before the bastion has answered.
@@ -60,8 +62,6 @@ type forward struct {
 
 // asking is how asking for a forward has gone.
 type asking struct {
-	// granted is the connection on which it was granted last.
-	granted *link
 	// kept is a connection on which the bastion would not cancel the forward:
 	// dropbear does not. The forward stays there until it ends.
 	kept *link
@@ -208,8 +208,8 @@ func (f *forward) ask(l *link) {
 	case err != nil:
 		// Whether it listens is not known: leave tells it not to.
 	case ok:
-		f.asking.granted, f.asking.warnedAt = l, time.Time{}
-		f.answered(nil)
+		f.asking.warnedAt = time.Time{}
+		f.listensOn(l)
 		e.log().Info("remote forward established", zap.Stringer("listen", f.address))
 	default:
 		e.mu.Lock()
@@ -253,19 +253,34 @@ func (f *forward) leave(l *link, live bool) {
 	name, payload := f.address.cancel()
 	ok, err := l.request(ctx.Done(), name, payload)
 	switch {
-	case err != nil, !ok && l != f.asking.granted:
+	case err != nil, !ok && !f.wasGranted(l):
 	case ok:
 		e.log().Debug("remote forward cancelled", zap.Stringer("listen", f.address))
 	case live:
 		f.asking.kept = l
 		return
 	default:
-		e.replace(l, "the bastion would not cancel a remote forward")
+		e.replace(l, reasonForward, "the bastion would not cancel a remote forward")
 	}
 	e.mu.Lock()
 	f.on = nil
 	e.mu.Unlock()
 	time.AfterFunc(forwardGrace, func() { e.channelEnded(l) })
+}
+
+// listensOn records that the bastion listens.
+func (f *forward) listensOn(l *link) {
+	f.entry.mu.Lock()
+	f.granted = l
+	f.entry.mu.Unlock()
+	f.answered(nil)
+}
+
+// wasGranted tells whether the bastion has said that it listens on a connection.
+func (f *forward) wasGranted(l *link) bool {
+	f.entry.mu.Lock()
+	defer f.entry.mu.Unlock()
+	return f.granted == l
 }
 
 // wantedOn returns the connection that the forward belongs on: the one where it

@@ -76,7 +76,7 @@ func replaceNow(t *testing.T, h *Handle) {
 	old := h.entry.only()
 	h.entry.mu.Unlock()
 	before := h.Generation()
-	h.entry.replace(old, "test")
+	h.entry.replace(old, reasonRequested, "test")
 	sshtest.Eventually(t, 5*time.Second, "the new connection", func() bool { return h.Generation() > before })
 }
 

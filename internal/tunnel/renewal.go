@@ -57,7 +57,7 @@ func (k *certKeeper) look(now time.Time) (next time.Time) {
 				successor, from := k.entry.cfg.successor(cert)
 				soonest(from)
 				if successor != nil {
-					k.entry.replace(l, fmt.Sprintf("a new certificate, which expires %s", certTime(successor.ValidBefore)))
+					k.entry.replace(l, reasonCert, fmt.Sprintf("a new certificate, which expires %s", certTime(successor.ValidBefore)))
 				}
 			}
 			id := string(cert.Marshal())
@@ -79,7 +79,12 @@ func (e *entry) activeLinks() []*link {
 
 // tell logs what there is to say of a certificate and was not said before.
 func (k *certKeeper) tell(cert credential, told certNews, opened, now time.Time, soonest func(time.Time)) certNews {
-	log := k.entry.log().With(zap.String("certificate", cert.KeyId), zap.String("path", cert.path), zap.String("expires", certTime(cert.ValidBefore)))
+	about := []zap.Field{zap.String("certificate", cert.KeyId), zap.String("path", cert.path), zap.String("expires", certTime(cert.ValidBefore))}
+	log := k.entry.log().With(about...)
+	remaining := expiryOf(cert.Certificate).Sub(now).Round(time.Second)
+	emit := func() {
+		k.entry.emit(EventCertificateExpiring, k.entry.addressInUse(), append(about, zap.Duration("remaining", max(0, remaining)))...)
+	}
 	if told == 0 {
 		told = certSeen
 		if forwardingFlaw(cert.Certificate) != "" {
@@ -97,9 +102,11 @@ func (k *certKeeper) tell(cert credential, told certNews, opened, now time.Time,
 	case told < certExpired && !now.Before(expiry):
 		told = certExpired
 		log.Warn("certificate has expired and was not renewed; open connections go on, but no new one can use it")
+		emit()
 	case told < certExpiring && !now.Before(notice):
 		told = certExpiring
-		log.Warn("certificate expires soon and was not renewed", zap.Duration("remaining", expiry.Sub(now).Round(time.Second)))
+		log.Warn("certificate expires soon and was not renewed", zap.Duration("remaining", remaining))
+		emit()
 	}
 	return told
 }

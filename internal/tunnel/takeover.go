@@ -31,6 +31,7 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 	switch {
 	case old != nil:
 		msg = "connection replaced"
+		e.tally.reconnected(old.reason)
 		l.role = old.role
 	case len(active) > 0:
 		msg = "connection added"
@@ -50,10 +51,16 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 			fields = []zap.Field{zap.Duration("downtime", o.wire.now()-o.wire.lastHeard())}
 		}
 	}
+	if msg == "reconnected" {
+		e.tally.reconnected(reasonLost)
+	}
+	if len(active) == 0 {
+		e.since = time.Now()
+	}
 	e.lostAt, e.notBefore = time.Time{}, time.Time{}
 	e.links = append(e.links, l)
 	e.inUse = l.host
-	e.failed, e.asked, e.stunted = nil, false, false
+	e.failed, e.asked, e.demanded, e.stunted = nil, false, false, false
 	clear(e.lacks[:])
 	if old != nil {
 		e.startDrain(old)
@@ -77,16 +84,16 @@ func (e *entry) toReplace() *link {
 }
 
 // replace asks for a new connection to take over from l.
-func (e *entry) replace(l *link, reason string) {
+func (e *entry) replace(l *link, why reason, text string) {
 	e.mu.Lock()
 	asked := !l.isDraining() && !l.wire.isDead() && !l.replacing && e.held
 	if asked {
-		l.replacing = true
+		l.replacing, l.reason = true, why
 		e.nudge()
 	}
 	e.mu.Unlock()
 	if asked {
-		e.log().Info("replacing the connection", zap.String("reason", reason))
+		e.log().Info("replacing the connection", zap.String("reason", text))
 	}
 }
 
@@ -142,7 +149,8 @@ func (e *entry) lost(l *link, cause error) {
 func (e *entry) logLost(l *link, cause error) {
 	e.mu.Lock()
 	others := len(e.active())
-	log := e.logger().With(zap.Duration("duration", l.wire.now()), zap.Int("channels", l.channels))
+	about := []zap.Field{zap.Duration("duration", l.wire.now()), zap.Int("channels", l.channels)}
+	log := e.logger().With(about...)
 	if l.outlived {
 		others = 0 // there were none
 	}
@@ -159,6 +167,7 @@ func (e *entry) logLost(l *link, cause error) {
 		log.Warn("connection lost", zap.Error(cause), zap.Int("connections", others))
 	default:
 		log.Warn("lost", zap.Error(cause))
+		e.emit(EventLost, l.host.cfg.Address, append(about, zap.Error(cause))...)
 	}
 }
 
@@ -185,12 +194,14 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 		}
 		if last {
 			e.lostAt = time.Now()
+			e.since = e.lostAt
+			e.lastErr = &ErrorStatus{e.lostAt, l.host.cfg.Address, CauseLost, cause.Error()}
 		}
 		if !l.retired && (!unused || last) { // one that was not needed is no loss
 			l.host.gate.lost(e.key, l.wire.now(), e.set, !last)
 		}
 		if last {
-			due, _ := l.host.gate.due(e.key, false)
+			due, _ := l.host.gate.due(e.key, false, false)
 			e.notBefore = earlier(due, time.Now().Add(e.set.ReconnectMin))
 		}
 		e.broadcast()

@@ -33,8 +33,10 @@ type wire struct {
 	start time.Time
 	// heard is when the last byte arrived.
 	heard atomic.Int64
-	// greeting is the beginning of what arrived first. It is set before heard.
+	// greeting is the beginning of what arrived first, and greeted when that was.
+	// They are set before heard.
 	greeting string
+	greeted  time.Duration
 	// bytes counts both directions.
 	bytes atomic.Int64
 
@@ -76,7 +78,7 @@ func (r socketReader) Read(p []byte) (int, error) {
 	n, err := r.w.Conn.Read(p)
 	if n > 0 {
 		if r.w.heard.Load() == 0 {
-			r.w.greeting = string(p[:min(n, maxGreeting)])
+			r.w.greeting, r.w.greeted = string(p[:min(n, maxGreeting)]), r.w.now()
 		}
 		r.w.heard.Store(int64(r.w.now()))
 		r.w.bytes.Add(int64(n))

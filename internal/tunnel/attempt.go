@@ -1,0 +1,166 @@
+package tunnel
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// The steps of an attempt to connect to a host, in their order.
+const (
+	// StepReach is the connection to the bastion: TCP, a proxy, a command or a
+	// channel of the tunnel jumped through.
+	StepReach = "reach"
+	// StepBanner is the bastion's first line (RFC 4253 section 4.2).
+	StepBanner = "banner"
+	// StepKeyExchange is the key exchange (RFC 4253 section 7), the bastion's
+	// proof that it has its host key included.
+	StepKeyExchange = "key_exchange"
+	// StepHostKey is our verdict on the host key.
+	StepHostKey = "host_key"
+	// StepAuthentication is the authentication (RFC 4252).
+	StepAuthentication = "authentication"
+)
+
+// Attempt is one attempt to connect to a host: how far it got, and how long that
+// took.
+type Attempt struct {
+	// Host is the bastion's "host:port".
+	Host string `json:"host"`
+	// Started is when it began.
+	Started time.Time `json:"started"`
+	// Steps are those that have succeeded, in their order.
+	Steps []Step `json:"steps"`
+	// Remote is the address that was connected to: the bastion's, its proxy's.
+	Remote string `json:"remote,omitempty"`
+	// Server is the bastion's version, as in "SSH-2.0-OpenSSH_9.2".
+	Server string `json:"server,omitempty"`
+	// Algorithms are those that were agreed on.
+	Algorithms *Negotiated `json:"algorithms,omitempty"`
+	// HostKey is the fingerprint of the host key, and HostKeySource what it is
+	// known by: "host_key", or the file and line.
+	HostKey       string `json:"host_key,omitempty"`
+	HostKeySource string `json:"host_key_source,omitempty"`
+	// User is whom the bastion knows us as, and Authentication what it accepted,
+	// as in "publickey SHA256:… (/home/u/.ssh/id_ed25519)".
+	User           string `json:"user,omitempty"`
+	Authentication string `json:"authentication,omitempty"`
+	// Failed is the step that did not succeed, or "".
+	Failed string `json:"failed,omitempty"`
+	// Cause and Error are why.
+	Cause Cause  `json:"cause,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+// Step is a step that has succeeded.
+type Step struct {
+	// Name is one of the Step constants.
+	Name string `json:"name"`
+	// Took is how long it has taken.
+	Took Seconds `json:"took"`
+}
+
+// Seconds is a duration as JSON and logs have it.
+type Seconds float64
+
+// Duration returns it as Go has it.
+func (s Seconds) Duration() time.Duration { return time.Duration(float64(s) * float64(time.Second)) }
+
+func secondsOf(d time.Duration) Seconds { return Seconds(d.Seconds()) }
+
+// Negotiated is what a connection has agreed on (RFC 4253 section 7.1).
+type Negotiated struct {
+	KeyExchange string `json:"key_exchange"`
+	// PostQuantum tells whether the key exchange withstands quantum computers.
+	PostQuantum bool   `json:"post_quantum"`
+	HostKey     string `json:"host_key"`
+	// Cipher and MAC protect what we send. MAC is empty where the cipher is one.
+	Cipher string `json:"cipher"`
+	MAC    string `json:"mac,omitempty"`
+}
+
+func algorithmsOf(a ssh.NegotiatedAlgorithms) *Negotiated {
+	return &Negotiated{
+		KeyExchange: a.KeyExchange, PostQuantum: IsPostQuantum(a.KeyExchange),
+		HostKey: a.HostKey, Cipher: a.Write.Cipher, MAC: a.Write.MAC,
+	}
+}
+
+// IsPostQuantum tells whether a key exchange algorithm withstands quantum
+// computers, by itself or together with an older one.
+func IsPostQuantum(kex string) bool {
+	return strings.Contains(kex, "mlkem") || strings.Contains(kex, "sntrup")
+}
+
+// attemptLog records an attempt while that is made. A handshake's callbacks come
+// from goroutines of x/crypto's, which may outlive it.
+type attemptLog struct {
+	// mu guards the fields below.
+	mu      sync.Mutex
+	attempt Attempt
+	// last is when the last step ended.
+	last time.Time
+}
+
+func newAttemptLog(h *host) *attemptLog {
+	now := time.Now()
+	return &attemptLog{attempt: Attempt{Host: h.cfg.Address, Started: now, Steps: []Step{}}, last: now}
+}
+
+// restart forgets the steps from reaching the host on: it is reached once more.
+func (l *attemptLog) restart() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.attempt.Steps = []Step{}
+	l.last = time.Now()
+}
+
+// done records a step that has ended now, and what is known by it.
+func (l *attemptLog) done(step string, note func(a *Attempt)) { l.doneAt(time.Now(), step, note) }
+
+// doneAt records a step, unless it is recorded already.
+func (l *attemptLog) doneAt(now time.Time, step string, note func(a *Attempt)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if note != nil {
+		note(&l.attempt)
+	}
+	if slices.ContainsFunc(l.attempt.Steps, func(s Step) bool { return s.Name == step }) {
+		return
+	}
+	l.attempt.Steps = append(l.attempt.Steps, Step{step, secondsOf(max(0, now.Sub(l.last)))})
+	l.last = now
+}
+
+// end returns the record of an attempt that has failed with err, or succeeded if
+// that is nil.
+func (l *attemptLog) end(err error) *Attempt {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.attempt
+	a.Steps = slices.Clone(a.Steps)
+	if err != nil {
+		a.Cause, a.Error = CauseOf(err), err.Error()
+		a.Failed = failedStep(a.Cause, a.Steps)
+	}
+	return &a
+}
+
+// failedStep returns which step a cause has kept from succeeding.
+func failedStep(cause Cause, done []Step) string {
+	switch cause {
+	case CauseHostKeyUnknown, CauseHostKeyMismatch, CauseHostKeyRefused:
+		return StepHostKey
+	case CauseNoCredentials, CauseKeyRefused, CauseCertificateExpired, CausePasswordRefused, CauseAuthentication:
+		return StepAuthentication
+	case CauseNotSSH, CauseNoBanner:
+		return StepBanner
+	case CauseKeyExchange:
+		return StepKeyExchange
+	}
+	order := []string{StepReach, StepBanner, StepKeyExchange, StepHostKey, StepAuthentication}
+	return order[min(len(done), len(order)-1)]
+}

@@ -1,0 +1,51 @@
+package tunnel
+
+import (
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// Observer is told of events.
+type Observer interface {
+	// Observe is called by goroutines that serve the tunnel, with what happens to
+	// its connection in the order in which that does. It must not block.
+	Observe(e Event)
+}
+
+// Event is something that has happened to a tunnel.
+type Event struct {
+	// Name is one of the Event constants.
+	Name string
+	// Data has the fields that the log's line about it has, "tunnel" and
+	// "address" included: strings, numbers, and a time.Duration for a duration.
+	Data map[string]any
+}
+
+// The names of events.
+const (
+	// EventConnected is that the tunnel has got a connection and had none.
+	// "reconnected" in its data tells whether there was one before.
+	EventConnected = "connected"
+	// EventLost is that the last connection was lost.
+	EventLost = "lost"
+	// EventRefused is that host key or authentication were refused; like the log,
+	// now and then while that goes on. "cause" is a Cause.
+	EventRefused = "refused"
+	// EventCertificateExpiring is that a certificate expires soon, or has, and
+	// was not renewed.
+	EventCertificateExpiring = "certificate_expiring"
+)
+
+// emit tells the observer, if there is one, of an event.
+func (e *entry) emit(name, address string, fields ...zap.Field) {
+	observer := e.settings().Observer
+	if observer == nil {
+		return
+	}
+	data := zapcore.NewMapObjectEncoder()
+	for _, f := range fields {
+		f.AddTo(data)
+	}
+	data.Fields["tunnel"], data.Fields["address"] = e.cfg.Name, address
+	observer.Observe(Event{Name: name, Data: data.Fields})
+}

@@ -1,0 +1,98 @@
+package tunnel
+
+import (
+	"maps"
+	"slices"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metricPrefix begins the name of every metric.
+const metricPrefix = "caddy_ssh_tunnel_"
+
+// Metrics collects the metrics of all tunnels of this process. Those of a tunnel
+// are there while a configuration has it, and while what goes through it goes on.
+// All labels have few values: names of tunnels, addresses that a configuration
+// has the bastion listen on, and words of ours.
+var Metrics prometheus.Collector = metricsCollector{}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(metricPrefix+name, help, append([]string{"tunnel"}, labels...), nil)
+}
+
+var (
+	upDesc          = desc("up", "Whether the tunnel is connected.")
+	stateDesc       = desc("state", "Whether the tunnel is in a state: up, connecting, reconnecting, down or idle.", "state")
+	connectionsDesc = desc("connections", "SSH connections, by what they are for.", "class")
+	channelsDesc    = desc("channels", "Open channels, by what their connection is for.", "class")
+	pendingDesc     = desc("pending_opens", "Channels that the bastion was asked to open and has not answered.")
+	opensDesc       = desc("channel_opens_total", "Dials through the tunnel, by how they ended.", "result")
+	bytesDesc       = desc("bytes_total", "Bytes through channels: received from the bastion, or sent to it.", "direction")
+	failuresDesc    = desc("connect_failures_total", "Attempts to connect that failed, by their cause.", "cause")
+	reconnectsDesc  = desc("reconnects_total", "Connections that were made anew, by the reason.", "reason")
+	expiryDesc      = desc("certificate_expiry_timestamp_seconds", "When the first of the certificates expires that connections were let in with.")
+	forwardDesc     = desc("remote_forward_up", "Whether the bastion listens on an address.", "listen")
+)
+
+// metricsCollector implements prometheus.Collector.
+type metricsCollector struct{}
+
+// Describe implements prometheus.Collector. Nothing is described: what there is
+// differs by tunnel, and registries then check what is collected.
+func (metricsCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (metricsCollector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	for name, t := range tallies.all() {
+		t.collect(ch)
+		now := gaugesOf(entries.named(name))
+		if now.configured {
+			gauge(upDesc, boolValue(now.state == StateUp), name)
+			for _, s := range States {
+				gauge(stateDesc, boolValue(now.state == s), name, string(s))
+			}
+		}
+		for class := range now.connections {
+			gauge(connectionsDesc, float64(now.connections[class]), name, class)
+			gauge(channelsDesc, float64(now.channels[class]), name, class)
+		}
+		gauge(pendingDesc, float64(now.pending), name)
+		if !now.expiry.IsZero() {
+			gauge(expiryDesc, float64(now.expiry.Unix()), name)
+		}
+		for listen, up := range now.forwards {
+			gauge(forwardDesc, boolValue(up), name, listen)
+		}
+	}
+}
+
+func boolValue(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// collect sends the counts.
+func (t *tally) collect(ch chan<- prometheus.Metric) {
+	count := func(d *prometheus.Desc, value *atomic.Int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value.Load()), append([]string{t.name}, labels...)...)
+	}
+	count(bytesDesc, &t.received, "received")
+	count(bytesDesc, &t.sent, "sent")
+	for _, r := range slices.Sorted(maps.Keys(t.opens)) {
+		count(opensDesc, t.opens[r], string(r))
+	}
+	for _, c := range Causes {
+		count(failuresDesc, t.failures[c], string(c))
+	}
+	for _, r := range reasons {
+		count(reconnectsDesc, t.reconnects[r], string(r))
+	}
+	t.handshakes.Collect(ch)
+	t.roundTrips.Collect(ch)
+}

@@ -1,0 +1,27 @@
+package tunnel
+
+// Reconnect has each connection replaced by a new one, which takes over before
+// the old one drains: what goes on through that one goes on. If there is none,
+// it has the tunnel connect: soon, even after the bastion has refused us, since
+// somebody may have mended there what no file here tells. It does not wait for
+// it. As any other, the attempt takes its turn at the bastion.
+//
+// It returns ErrClosed if the tunnel has ended.
+func (h *Handle) Reconnect() error {
+	e, release, err := h.hold()
+	if err != nil {
+		return err
+	}
+	defer release()
+	links := e.activeLinks()
+	for _, l := range links {
+		e.replace(l, reasonRequested, "requested")
+	}
+	if len(links) == 0 {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.asked, e.demanded = true, true
+		e.nudge()
+	}
+	return nil
+}

@@ -1,0 +1,314 @@
+package tunnel
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// State is what a tunnel is like, in one word.
+type State string
+
+// The states.
+const (
+	// StateUp is connected.
+	StateUp State = "up"
+	// StateConnecting is that the first attempt to connect is under way.
+	StateConnecting State = "connecting"
+	// StateReconnecting is that the connection was lost, and no attempt to make
+	// another one has failed yet.
+	StateReconnecting State = "reconnecting"
+	// StateDown is that the last attempt to connect has failed.
+	StateDown State = "down"
+	// StateIdle is that there is no connection and nobody wants one: the tunnel
+	// is lazy, or the bastion closes connections that are not used.
+	StateIdle State = "idle"
+)
+
+// States are all of them.
+var States = []State{StateUp, StateConnecting, StateReconnecting, StateDown, StateIdle}
+
+// Status is what there is to know about a tunnel at one moment.
+type Status struct {
+	// Tunnel is its name.
+	Tunnel string `json:"tunnel"`
+	State  State  `json:"state"`
+	// Since is when the first of the connections was made after a time without
+	// any, or when the last was lost; nil if neither has happened.
+	Since *time.Time `json:"since,omitempty"`
+	// Hosts are its bastions, in order of preference, and Host the one in use.
+	Hosts []string `json:"hosts"`
+	Host  string   `json:"host,omitempty"`
+	// User is whom it logs in as.
+	User string `json:"user"`
+	// ProxyJump is the tunnel that it goes through, if any.
+	ProxyJump string `json:"proxy_jump,omitempty"`
+	// Lazy tells that it connects at first use.
+	Lazy bool `json:"lazy,omitempty"`
+
+	// RTT is the last round-trip time of a keepalive, in seconds.
+	RTT Seconds `json:"rtt,omitempty"`
+	// Connections are its SSH connections, oldest first.
+	Connections []ConnectionStatus `json:"connections"`
+	// Channels counts those that are open, ChannelsTotal those that ever were,
+	// and PendingOpens those that the bastion has yet to answer.
+	Channels      int   `json:"channels"`
+	ChannelsTotal int64 `json:"channels_total"`
+	PendingOpens  int   `json:"pending_opens"`
+	// Received and Sent count the bytes through channels, from and to the
+	// bastion.
+	Received int64 `json:"received"`
+	Sent     int64 `json:"sent"`
+	// CertificateExpires is when the first of the certificates does that the
+	// connections were let in with.
+	CertificateExpires *time.Time `json:"certificate_expires,omitempty"`
+
+	// LastError is the last failed attempt to connect, or the last loss of a
+	// connection. It is kept when all is well again.
+	LastError *ErrorStatus `json:"last_error,omitempty"`
+	// NextRetry is when the next attempt is, if one is wanted and not due.
+	NextRetry *time.Time `json:"next_retry,omitempty"`
+	// Attempts are the last attempts at each of the hosts that there were any.
+	Attempts []*Attempt `json:"attempts,omitempty"`
+	// Forwards are the addresses that the bastion listens on for us, or is to.
+	Forwards []ForwardStatus `json:"remote_forwards,omitempty"`
+}
+
+// ConnectionStatus is about one SSH connection.
+type ConnectionStatus struct {
+	// Host is the bastion's "host:port", Remote the address connected to.
+	Host   string `json:"host"`
+	Remote string `json:"remote"`
+	// Class is what it is for: "requests", "streams", "any" while that is open,
+	// or "draining" if it takes no more channels.
+	Class string    `json:"class"`
+	Since time.Time `json:"since"`
+	// Server, Algorithms, HostKey, User and Authentication are as in Attempt.
+	Server         string      `json:"server"`
+	Algorithms     *Negotiated `json:"algorithms,omitempty"`
+	HostKey        string      `json:"host_key,omitempty"`
+	User           string      `json:"user"`
+	Authentication string      `json:"authentication"`
+	// CertificateExpires is when that does that it was let in with.
+	CertificateExpires *time.Time `json:"certificate_expires,omitempty"`
+	// RTT is the last round-trip time of a keepalive, in seconds.
+	RTT Seconds `json:"rtt,omitempty"`
+	// Channels counts the open channels, those being opened and the addresses
+	// listened on; QuietChannels those of them without traffic for 10 seconds.
+	Channels      int   `json:"channels"`
+	QuietChannels int   `json:"quiet_channels"`
+	PendingOpens  int   `json:"pending_opens"`
+	Received      int64 `json:"received"`
+	Sent          int64 `json:"sent"`
+}
+
+// ErrorStatus is what went wrong, and when.
+type ErrorStatus struct {
+	Time  time.Time `json:"time"`
+	Host  string    `json:"host"`
+	Cause Cause     `json:"cause"`
+	Error string    `json:"error"`
+}
+
+// CauseLost is the cause, in a status, of a connection that was there and was
+// lost.
+const CauseLost Cause = "lost"
+
+// ForwardStatus is about an address that the bastion listens on for us.
+type ForwardStatus struct {
+	// Listen is the address as it was asked for.
+	Listen string `json:"listen"`
+	// State is "listening", "refused" or "waiting": for a connection, or for the
+	// bastion's answer.
+	State string `json:"state"`
+	// Error is why it was refused, if it was.
+	Error string `json:"error,omitempty"`
+}
+
+// The states of a ForwardStatus.
+const (
+	ForwardListening = "listening"
+	ForwardRefused   = "refused"
+	ForwardWaiting   = "waiting"
+)
+
+// Status returns what there is to know about the tunnel.
+func (h *Handle) Status() Status {
+	s := h.entry.status()
+	s.Lazy = h.set.Lazy
+	if h.jump != nil {
+		s.ProxyJump = h.jump.cfg.Name
+	}
+	return s
+}
+
+func (e *entry) status() Status {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := Status{
+		Tunnel: e.cfg.Name, State: e.state(), Hosts: e.cfg.Addresses(), User: e.cfg.User,
+		Connections:   []ConnectionStatus{},
+		ChannelsTotal: e.tally.opens[resultOpened].Load(),
+		Received:      e.tally.received.Load(), Sent: e.tally.sent.Load(),
+		LastError: e.lastErr,
+	}
+	if s.State == StateUp {
+		s.Host = e.inUse.cfg.Address
+	}
+	if !e.since.IsZero() {
+		s.Since = new(e.since)
+	}
+	for _, l := range e.links {
+		c := l.status()
+		s.Connections = append(s.Connections, c)
+		s.Channels += len(l.conns)
+		s.PendingOpens += c.PendingOpens
+		if t := c.CertificateExpires; t != nil && (s.CertificateExpires == nil || t.Before(*s.CertificateExpires)) {
+			s.CertificateExpires = t
+		}
+		if !l.isDraining() && c.RTT > 0 {
+			s.RTT = c.RTT
+		}
+	}
+	if s.State == StateDown || s.State == StateReconnecting {
+		if due, _ := e.due(e.asked); due.After(time.Now()) && e.wanted() {
+			s.NextRetry = &due
+		}
+	}
+	for _, h := range e.hosts {
+		if h.attempt != nil {
+			s.Attempts = append(s.Attempts, h.attempt)
+		}
+	}
+	for _, f := range e.forwards {
+		s.Forwards = append(s.Forwards, f.status())
+	}
+	slices.SortFunc(s.Forwards, func(a, b ForwardStatus) int { return strings.Compare(a.Listen, b.Listen) })
+	return s
+}
+
+// state is the tunnel's. The caller holds mu.
+func (e *entry) state() State {
+	switch {
+	case len(e.active()) > 0:
+		return StateUp
+	case e.failed != nil:
+		return StateDown
+	case !e.wanted():
+		return StateIdle
+	case !e.lostAt.IsZero():
+		return StateReconnecting
+	default:
+		return StateConnecting
+	}
+}
+
+// class is what a link is for, in a word. The caller holds entry.mu.
+func (l *link) class() string {
+	switch {
+	case l.isDraining():
+		return "draining"
+	case l.role == forRequests:
+		return "requests"
+	case l.role == forStreams:
+		return "streams"
+	default:
+		return "any"
+	}
+}
+
+// classes are all that class returns.
+var classes = []string{"requests", "streams", "any", "draining"}
+
+// status is the link's. The caller holds entry.mu.
+func (l *link) status() ConnectionStatus {
+	c := ConnectionStatus{
+		Host: l.host.cfg.Address, Remote: l.wire.RemoteAddr().String(),
+		Class: l.class(), Since: l.wire.start,
+		Channels: l.channels, QuietChannels: l.quiet, PendingOpens: l.opens.pending(),
+		Received: l.received.Load(), Sent: l.sent.Load(),
+		RTT: secondsOf(time.Duration(l.roundTrip.Load())),
+	}
+	if a := l.attempt; a != nil {
+		c.Server, c.Algorithms, c.HostKey = a.Server, a.Algorithms, a.HostKey
+		c.User, c.Authentication = a.User, a.Authentication
+	}
+	if t := l.certificateExpiry(); !t.IsZero() {
+		c.CertificateExpires = &t
+	}
+	return c
+}
+
+// certificateExpiry is when the first certificate does, or zero.
+func (l *link) certificateExpiry() (first time.Time) {
+	for _, cert := range l.certificates {
+		if t := expiryOf(cert.Certificate); !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	return first
+}
+
+// status is the forward's. The caller holds entry.mu.
+func (f *forward) status() ForwardStatus {
+	s := ForwardStatus{Listen: f.address.String(), State: ForwardWaiting}
+	switch {
+	case f.isListening():
+		s.State = ForwardListening
+	case f.outcome != nil && f.outcome.err != nil:
+		s.State, s.Error = ForwardRefused, f.outcome.err.Error()
+	}
+	return s
+}
+
+// isListening tells whether the bastion listens, as far as we know. The caller
+// holds entry.mu.
+func (f *forward) isListening() bool {
+	return f.on != nil && f.on == f.granted && !f.on.wire.isDead()
+}
+
+// gauges are the numbers of the entries of a name, for metrics.
+type gauges struct {
+	// configured tells that a configuration has the tunnel; state is then that of
+	// the newest.
+	configured bool
+	state      State
+
+	connections, channels map[string]int // by class
+	pending               int
+	expiry                time.Time
+	forwards              map[string]bool
+}
+
+func gaugesOf(entries []*entry) gauges {
+	g := gauges{connections: map[string]int{}, channels: map[string]int{}, forwards: map[string]bool{}}
+	for _, class := range classes {
+		g.connections[class], g.channels[class] = 0, 0
+	}
+	for _, e := range entries {
+		e.addTo(&g)
+	}
+	return g
+}
+
+func (e *entry) addTo(g *gauges) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.handles) > 0 {
+		if s := e.state(); !g.configured || s == StateUp {
+			g.state = s
+		}
+		g.configured = true
+	}
+	for _, l := range e.links {
+		g.connections[l.class()]++
+		g.channels[l.class()] += len(l.conns)
+		g.pending += l.opens.pending()
+		if t := l.certificateExpiry(); !t.IsZero() && !l.isDraining() && (g.expiry.IsZero() || t.Before(g.expiry)) {
+			g.expiry = t
+		}
+	}
+	for _, f := range e.forwards {
+		g.forwards[f.address.String()] = g.forwards[f.address.String()] || f.isListening()
+	}
+}

@@ -1,0 +1,168 @@
+package tunnel
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// tallies are the counts of this process's tunnels.
+var tallies = &tallyRegistry{tallies: map[string]*tally{}}
+
+// tallyRegistry holds tallies by the name of their tunnel, for as long as there
+// is an entry of that name.
+type tallyRegistry struct {
+	// mu guards tallies, and the refs of each.
+	mu      sync.Mutex
+	tallies map[string]*tally
+}
+
+// tally counts what happens to a tunnel. All entries of its name share it: a
+// reload that changes where a tunnel connects begins an entry, and no count anew.
+type tally struct {
+	name string
+	refs int
+
+	// received and sent are bytes that went through channels, either way.
+	received, sent atomic.Int64
+	// opens counts dials by their result, connects the failed ones by their cause,
+	// reconnects by their reason. All keys are there from the beginning.
+	opens      map[openResult]*atomic.Int64
+	failures   map[Cause]*atomic.Int64
+	reconnects map[reason]*atomic.Int64
+	// handshakes is how long logins took that succeeded, from the TCP connection
+	// on; roundTrips is how long the answers to keepalives did.
+	handshakes, roundTrips prometheus.Histogram
+}
+
+// get returns the tally of a tunnel's name, until put.
+func (r *tallyRegistry) get(name string) *tally {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.tallies[name]
+	if t == nil {
+		t = newTally(name)
+		r.tallies[name] = t
+	}
+	t.refs++
+	return t
+}
+
+func (r *tallyRegistry) put(t *tally) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t.refs--; t.refs == 0 {
+		delete(r.tallies, t.name)
+	}
+}
+
+// all returns the tallies by name.
+func (r *tallyRegistry) all() map[string]*tally {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.tallies)
+}
+
+func newTally(name string) *tally {
+	labels := prometheus.Labels{"tunnel": name}
+	return &tally{
+		name:  name,
+		opens: counters(openResults), failures: counters(Causes), reconnects: counters(reasons),
+		handshakes: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: metricPrefix + "handshake_duration_seconds", ConstLabels: labels,
+			Help:    "How long logins took that succeeded, from the TCP connection to the end of the authentication.",
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}),
+		roundTrips: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: metricPrefix + "keepalive_rtt_seconds", ConstLabels: labels,
+			Help:    "How long the bastion took to answer keepalives.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}),
+	}
+}
+
+func counters[K comparable](keys []K) map[K]*atomic.Int64 {
+	m := make(map[K]*atomic.Int64, len(keys))
+	for _, k := range keys {
+		m[k] = new(atomic.Int64)
+	}
+	return m
+}
+
+// reason is why a connection was made anew.
+type reason string
+
+const (
+	reasonLost      reason = "lost"
+	reasonRekey     reason = "rekey_limit"
+	reasonCert      reason = "certificate"
+	reasonPreferred reason = "preferred_host"
+	reasonJump      reason = "proxy_jump"
+	reasonForward   reason = "remote_forward"
+	reasonRequested reason = "requested"
+)
+
+var reasons = []reason{reasonLost, reasonRekey, reasonCert, reasonPreferred, reasonJump, reasonForward, reasonRequested}
+
+// openResult is how a dial has ended.
+type openResult string
+
+const (
+	resultOpened  openResult = "opened"
+	resultDown    openResult = "tunnel_down"
+	resultFull    openResult = "tunnel_full"
+	resultTimeout openResult = "no_answer"
+	resultOther   openResult = "other"
+)
+
+// refusals are the results of dials that the bastion has refused.
+var refusals = map[OpenReason]openResult{
+	OpenProhibited:  "prohibited",
+	OpenRefused:     "connection_refused",
+	OpenUnknownName: "unknown_name",
+	OpenUnreachable: "unreachable",
+	OpenTimedOut:    "timed_out",
+	OpenFailed:      "connect_failed",
+	OpenUnsupported: "unknown_channel_type",
+	OpenShortage:    "resource_shortage",
+	OpenPending:     "too_many_pending",
+}
+
+var openResults = append([]openResult{resultOpened, resultDown, resultFull, resultTimeout, resultOther},
+	slices.Sorted(maps.Values(refusals))...)
+
+// dialed counts a dial that ended with err.
+func (t *tally) dialed(err error) { t.opens[resultOf(err)].Add(1) }
+
+func resultOf(err error) openResult {
+	if err == nil {
+		return resultOpened
+	}
+	if refused, ok := errors.AsType[*OpenError](err); ok {
+		return refusals[refused.Reason]
+	}
+	if _, ok := errors.AsType[*DownError](err); ok {
+		return resultDown
+	}
+	if _, ok := errors.AsType[*FullError](err); ok {
+		return resultFull
+	}
+	if _, ok := errors.AsType[*TimeoutError](err); ok {
+		return resultTimeout
+	}
+	return resultOther
+}
+
+// connectFailed counts a failed attempt to connect.
+func (t *tally) connectFailed(err error) { t.failures[CauseOf(err)].Add(1) }
+
+// reconnected counts a connection that was made anew.
+func (t *tally) reconnected(why reason) { t.reconnects[why].Add(1) }
+
+// shook counts a login.
+func (t *tally) shook(took time.Duration) { t.handshakes.Observe(took.Seconds()) }
