@@ -47,20 +47,8 @@ func newTunnel(t *testing.T, name string, h hosts) (*sshtest.Bastion, func(addre
 // server's address.
 func serve(t *testing.T, tunnels, options, server string) string {
 	t.Helper()
-	_, port, err := net.SplitHostPort(freeAddress(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := adapt(fmt.Sprintf("{\nadmin off\npersist_config off\nauto_https off\nlog {\noutput discard\n}\nssh_tunnel {\n%s}\n%s\n}\nhttp://:%s {\nbind 127.0.0.1\n%s\n}\n",
-		tunnels, options, port, server))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var cfg caddy.Config
-	if err := caddy.StrictUnmarshalJSON(config, &cfg); err != nil {
-		t.Fatal(err)
-	}
-	if err := caddy.Run(&cfg); err != nil {
+	address := freeAddress(t)
+	if err := reload(address, tunnels, options, server); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -69,7 +57,22 @@ func serve(t *testing.T, tunnels, options, server string) string {
 		}
 		http.DefaultClient.CloseIdleConnections()
 	})
-	return "127.0.0.1:" + port
+	return address
+}
+
+// reload has a Caddy run with another configuration than before, if there was
+// one. It returns why it cannot.
+func reload(address, tunnels, options, server string) error {
+	config, err := adapt(fmt.Sprintf("{\nadmin off\npersist_config off\nauto_https off\nlog {\noutput discard\n}\nssh_tunnel {\n%s}\n%s\n}\nhttp://%s {\nbind 127.0.0.1\n%s\n}\n",
+		tunnels, options, address, server))
+	if err != nil {
+		return err
+	}
+	var cfg caddy.Config
+	if err := caddy.StrictUnmarshalJSON(config, &cfg); err != nil {
+		return err
+	}
+	return caddy.Run(&cfg)
 }
 
 // freeAddress returns an address that nobody listens on.

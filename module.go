@@ -58,6 +58,7 @@ type App struct {
 
 	ctx    caddy.Context
 	logger *zap.Logger
+	events *emitter
 	opened []*Tunnel // those that have a handle; each after the tunnel it jumps through
 
 	forwards []openForward // those of all tunnels, between Start and Stop
@@ -78,6 +79,14 @@ func (App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
+	if err := registerMetrics(ctx); err != nil {
+		return err
+	}
+	events, err := newEmitter(ctx)
+	if err != nil {
+		return err
+	}
+	a.events = events
 
 	files := newSSHConfigReader(a.logger)
 	claimed := make(map[string]string) // who listens, by address
@@ -117,21 +126,22 @@ func (a *App) Provision(ctx caddy.Context) error {
 			jump = through.h
 		}
 		for _, hop := range t.hops {
-			a.rememberHostKey(hop)
+			a.furnish(hop)
 			hop.h = tunnel.Open(hop.config, hop.settings, jump)
 			a.opened = append(a.opened, hop)
 			jump = hop.h
 		}
-		a.rememberHostKey(t)
+		a.furnish(t)
 		t.h = tunnel.Open(t.config, t.settings, jump)
 		a.opened = append(a.opened, t)
 	}
 	return nil
 }
 
-// rememberHostKey gives a tunnel that learns its bastion's host key Caddy's
-// storage to keep it in.
-func (a *App) rememberHostKey(t *Tunnel) {
+// furnish gives a tunnel what it needs of Caddy: where to tell what happens to it
+// and, if it learns its bastion's host key, the storage to keep that in.
+func (a *App) furnish(t *Tunnel) {
+	t.settings.Observer = a.events
 	if t.config.AcceptNewHostKey {
 		t.settings.KeyMemory = keyStorage{a.ctx.Storage()}
 	}
@@ -188,6 +198,9 @@ func (a *App) Cleanup() error {
 	a.stopForwards()
 	for _, t := range slices.Backward(a.opened) {
 		t.h.Close()
+	}
+	if a.events != nil {
+		a.events.close()
 	}
 	return nil
 }

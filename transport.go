@@ -41,6 +41,11 @@ func init() {
 // upstream or may not, and 403 if the tunnel's `permit_open` does not permit it.
 // All these are retried as `lb_try_duration` says.
 //
+// `{http.reverse_proxy.ssh_tunnel.name}` is the tunnel of a request, `.host` the
+// bastion that it went through, and `.dial_duration` and `.dial_duration_ms` how
+// long it took to open the channel: 0 if there was one. The access log has them in
+// the field `ssh_tunnel`.
+//
 // Static upstreams are known to metrics and to the admin endpoint
 // `/reverse_proxy/upstreams` as `ssh_tunnel+<tunnel>/host:port`, or
 // `unix+ssh_tunnel+<tunnel>//path`.
@@ -186,11 +191,12 @@ func markProxied(proxy func(*http.Request) (*url.URL, error), tun permitter) fun
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	t.SetScheme(req)
-	ctx := context.WithValue(req.Context(), errandKey{}, t.newErrand(req))
+	ctx, taken := watchPassage(context.WithValue(req.Context(), errandKey{}, t.newErrand(req)))
 	res, err := t.pools.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		setRetryAfter(req, err)
 	}
+	t.report(req, taken.Load())
 	return res, err
 }
 

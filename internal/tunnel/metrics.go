@@ -33,20 +33,44 @@ var (
 	reconnectsDesc  = desc("reconnects_total", "Connections that were made anew, by the reason.", "reason")
 	expiryDesc      = desc("certificate_expiry_timestamp_seconds", "When the first of the certificates expires that connections were let in with.")
 	forwardDesc     = desc("remote_forward_up", "Whether the bastion listens on an address.", "listen")
+
+	descs = []*prometheus.Desc{
+		upDesc, stateDesc, connectionsDesc, channelsDesc, pendingDesc, opensDesc, bytesDesc, failuresDesc, reconnectsDesc,
+		expiryDesc, forwardDesc,
+	}
+
+	handshakeSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    metricPrefix + "handshake_duration_seconds",
+		Help:    "How long logins took that succeeded, from the first packet to the end of the authentication.",
+		Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+	}, []string{"tunnel"})
+	roundTripSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    metricPrefix + "keepalive_rtt_seconds",
+		Help:    "How long the bastion took to answer keepalives.",
+		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"tunnel"})
 )
 
 // metricsCollector implements prometheus.Collector.
 type metricsCollector struct{}
 
-// Describe implements prometheus.Collector. Nothing is described: what there is
-// differs by tunnel, and registries then check what is collected.
-func (metricsCollector) Describe(chan<- *prometheus.Desc) {}
+// Describe implements prometheus.Collector. By it a registry knows that it has
+// the collector already.
+func (metricsCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range descs {
+		ch <- d
+	}
+	handshakeSeconds.Describe(ch)
+	roundTripSeconds.Describe(ch)
+}
 
 // Collect implements prometheus.Collector.
 func (metricsCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
+	handshakeSeconds.Collect(ch)
+	roundTripSeconds.Collect(ch)
 	for name, t := range tallies.all() {
 		t.collect(ch)
 		now := gaugesOf(entries.named(name))
@@ -93,6 +117,4 @@ func (t *tally) collect(ch chan<- prometheus.Metric) {
 	for _, r := range reasons {
 		count(reconnectsDesc, t.reconnects[r], string(r))
 	}
-	t.handshakes.Collect(ch)
-	t.roundTrips.Collect(ch)
 }

@@ -30,14 +30,14 @@ type tally struct {
 
 	// received and sent are bytes that went through channels, either way.
 	received, sent atomic.Int64
-	// opens counts dials by their result, connects the failed ones by their cause,
-	// reconnects by their reason. All keys are there from the beginning.
+	// opens counts dials by their result, failures attempts to connect by their
+	// cause, reconnects by their reason. All keys are there from the beginning.
 	opens      map[openResult]*atomic.Int64
 	failures   map[Cause]*atomic.Int64
 	reconnects map[reason]*atomic.Int64
 	// handshakes is how long logins took that succeeded, from the TCP connection
 	// on; roundTrips is how long the answers to keepalives did.
-	handshakes, roundTrips prometheus.Histogram
+	handshakes, roundTrips prometheus.Observer
 }
 
 // get returns the tally of a tunnel's name, until put.
@@ -58,6 +58,8 @@ func (r *tallyRegistry) put(t *tally) {
 	defer r.mu.Unlock()
 	if t.refs--; t.refs == 0 {
 		delete(r.tallies, t.name)
+		handshakeSeconds.DeleteLabelValues(t.name)
+		roundTripSeconds.DeleteLabelValues(t.name)
 	}
 }
 
@@ -69,20 +71,10 @@ func (r *tallyRegistry) all() map[string]*tally {
 }
 
 func newTally(name string) *tally {
-	labels := prometheus.Labels{"tunnel": name}
 	return &tally{
 		name:  name,
 		opens: counters(openResults), failures: counters(Causes), reconnects: counters(reasons),
-		handshakes: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: metricPrefix + "handshake_duration_seconds", ConstLabels: labels,
-			Help:    "How long logins took that succeeded, from the TCP connection to the end of the authentication.",
-			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
-		}),
-		roundTrips: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: metricPrefix + "keepalive_rtt_seconds", ConstLabels: labels,
-			Help:    "How long the bastion took to answer keepalives.",
-			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
-		}),
+		handshakes: handshakeSeconds.WithLabelValues(name), roundTrips: roundTripSeconds.WithLabelValues(name),
 	}
 }
 

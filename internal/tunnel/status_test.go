@@ -1,0 +1,220 @@
+package tunnel
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// TestStatus follows a tunnel from its first connection through a loss.
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, quick(), nil)
+	server := listen(t, echo)
+	c := dial(t, b.Handle, server)
+	roundTrip(t, c)
+
+	s := b.Status()
+	if s.Tunnel != "test" || s.State != StateUp || s.Host != b.link.Addr() || s.User != "tester" || s.Since == nil || s.LastError != nil {
+		t.Errorf("got %+v", s)
+	}
+	if s.Channels != 1 || s.ChannelsTotal < 1 || s.Received < 5 || s.Sent < 5 {
+		t.Errorf("channels and bytes: %+v", s)
+	}
+	if len(s.Connections) != 1 {
+		t.Fatalf("connections: %+v", s.Connections)
+	}
+	conn := s.Connections[0]
+	if conn.Class != "requests" || conn.Channels != 1 || conn.Received < 5 || conn.Host != b.link.Addr() ||
+		conn.HostKey != b.bastion.HostKeyFingerprint() || !strings.HasPrefix(conn.Server, "SSH-2.0-") ||
+		!strings.Contains(conn.Authentication, b.key.Fingerprint()) || conn.Algorithms == nil || !conn.Algorithms.PostQuantum {
+		t.Errorf("connection: %+v", conn)
+	}
+	steps := []string{}
+	for _, step := range s.Attempts[0].Steps {
+		steps = append(steps, step.Name)
+	}
+	if want := []string{StepReach, StepBanner, StepKeyExchange, StepHostKey, StepAuthentication}; !slices.Equal(steps, want) {
+		t.Errorf("steps %v, want %v", steps, want)
+	}
+	if s.Attempts[0].HostKeySource != "host_key" || s.Attempts[0].Failed != "" {
+		t.Errorf("attempt: %+v", s.Attempts[0])
+	}
+	if _, err := json.Marshal(s); err != nil {
+		t.Error(err)
+	}
+
+	b.link.Refuse()
+	b.link.Reset()
+	sshtest.Eventually(t, 10*time.Second, "the tunnel is down", func() bool { return b.Status().State == StateDown })
+	s = b.Status()
+	if s.LastError == nil || s.LastError.Cause != CauseRefused || s.Host != "" || len(s.Connections) != 0 {
+		t.Errorf("down: %+v, last error %+v", s, s.LastError)
+	}
+	b.link.Accept()
+	sshtest.Eventually(t, 10*time.Second, "the tunnel is up", func() bool { return b.Status().State == StateUp })
+	if s := b.Status(); s.LastError == nil || s.Since.Before(*b.Status().Since) {
+		t.Errorf("up again: %+v", s)
+	}
+}
+
+// TestStatusIdle: a lazy tunnel that nobody uses is neither up nor down.
+func TestStatusIdle(t *testing.T) {
+	t.Parallel()
+	set := quick()
+	set.Lazy = true
+	b := newBench(t, set, nil)
+	if s := b.Status(); s.State != StateIdle || !s.Lazy || s.Since != nil {
+		t.Errorf("got %+v", s)
+	}
+}
+
+// TestStatusForward: what the bastion listens on is told, and that it refuses.
+func TestStatusForward(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, quick(), nil)
+	is := func(state string) func() bool {
+		return func() bool {
+			f := b.Status().Forwards
+			return len(f) == 1 && f[0].State == state && (f[0].Error != "") == (state == ForwardRefused)
+		}
+	}
+	b.bastion.Misbehave(sshtest.Faults{RefuseForwards: true})
+	ln, err := b.Listen("tcp", "localhost:9000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	sshtest.Eventually(t, 10*time.Second, "it is refused", is(ForwardRefused))
+	b.bastion.Misbehave(sshtest.Faults{})
+	sshtest.Eventually(t, 10*time.Second, "it listens", is(ForwardListening))
+	b.link.Refuse()
+	b.link.Cut()
+	sshtest.Eventually(t, 10*time.Second, "it waits", is(ForwardWaiting))
+}
+
+// TestCauses: each way in which a connect fails has its own cause, and the step
+// at which it does.
+func TestCauses(t *testing.T) {
+	t.Parallel()
+	key, stranger := sshtest.NewKey(), sshtest.NewKey()
+	b := bastionFor(t, key, func(o *sshtest.BastionOptions) { o.Password = "right" })
+	silent := sshtest.NewLink(t, b.Addr())
+	silent.Freeze(sshtest.Both)
+	http := sshtest.NewWeb(t, sshtest.WebOptions{})
+	old := sshtest.NewBastion(t, sshtest.BastionOptions{Config: ssh.Config{KeyExchanges: []string{"diffie-hellman-group14-sha1"}}})
+	good := func() Config { return configFor(t, key, b.HostKeyFingerprint(), b.Addr()) }
+	for name, test := range map[string]struct {
+		change func(*Config)
+		cause  Cause
+		step   string
+	}{
+		"down":     {func(c *Config) { c.Address = "127.0.0.1:1" }, CauseRefused, StepReach},
+		"no name":  {func(c *Config) { c.Address = "bastion.invalid:22" }, CauseUnknownName, StepReach},
+		"silent":   {func(c *Config) { c.Address = silent.Addr() }, CauseNoBanner, StepBanner},
+		"not SSH":  {func(c *Config) { c.Address = http.Addr() }, CauseNotSSH, StepBanner},
+		"old":      {func(c *Config) { c.Address = old.Addr() }, CauseKeyExchange, StepKeyExchange},
+		"changed":  {func(c *Config) { c.HostKeys = []string{stranger.Fingerprint()} }, CauseHostKeyMismatch, StepHostKey},
+		"unknown":  {func(c *Config) { c.HostKeys, c.KnownHosts = nil, []string{"/nonexistent"} }, CauseHostKeyUnknown, StepHostKey},
+		"key":      {func(c *Config) { c.IdentityFiles[0].Path = sshtest.WriteFile(t, "id", stranger.PEM("")) }, CauseKeyRefused, StepAuthentication},
+		"password": {func(c *Config) { c.IdentityFiles, c.Password = nil, "wrong" }, CausePasswordRefused, StepAuthentication},
+		"nothing":  {func(c *Config) { c.IdentityFiles = nil }, CauseNoCredentials, StepAuthentication},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg, set := good(), quick()
+			cfg.Name = name
+			test.change(&cfg)
+			set.ConnectTimeout = 2 * time.Second
+			h := open(t, cfg, set)
+			err := h.Connect(t.Context())
+			down, ok := errors.AsType[*DownError](err)
+			if !ok || CauseOf(down) != test.cause {
+				t.Fatalf("cause %q of %v", CauseOf(err), err)
+			}
+			s := h.Status()
+			if s.State != StateDown || s.LastError == nil || s.LastError.Cause != test.cause {
+				t.Errorf("status: %+v, %+v", s, s.LastError)
+			}
+			if a := s.Attempts[0]; a.Failed != test.step || a.Cause != test.cause {
+				t.Errorf("attempt failed at %q for %q, want %q: %+v", a.Failed, a.Cause, test.step, a)
+			}
+			if n := h.entry.tally.failures[test.cause].Load(); n < 1 {
+				t.Errorf("it is counted %d times", n)
+			}
+		})
+	}
+}
+
+// TestEvents: an observer is told of a connection, its loss and another one, in
+// this order.
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	set, seen := quick(), make(eventLog, 100)
+	set.Observer = seen
+	b := newBench(t, set, nil)
+	first := seen.next(t)
+	if first.Name != EventConnected || first.Data["tunnel"] != "test" || first.Data["address"] != b.link.Addr() || first.Data["reconnected"] != false ||
+		first.Data["host_key"] != b.bastion.HostKeyFingerprint() {
+		t.Errorf("got %+v", first)
+	}
+	b.link.Reset()
+	if e := seen.next(t); e.Name != EventLost || e.Data["error"] == "" {
+		t.Errorf("got %+v", e)
+	}
+	if e := seen.next(t); e.Name != EventConnected || e.Data["reconnected"] != true {
+		t.Errorf("got %+v", e)
+	}
+	// Refused from now on.
+	b.bastion.SetHostKeys(sshtest.NewKey())
+	b.link.Reset()
+	if e := seen.next(t); e.Name != EventLost {
+		t.Errorf("got %+v", e)
+	}
+	if e := seen.next(t); e.Name != EventRefused || e.Data["cause"] != string(CauseHostKeyMismatch) {
+		t.Errorf("got %+v", e)
+	}
+}
+
+type eventLog chan Event
+
+func (o eventLog) Observe(e Event) { o <- e }
+
+func (o eventLog) next(t *testing.T) Event {
+	t.Helper()
+	select {
+	case e := <-o:
+		return e
+	case <-time.After(10 * time.Second):
+		t.Fatal("no event")
+		return Event{}
+	}
+}
+
+// TestReconnectRequested: a new connection takes over, what goes on goes on, and the count
+// says why.
+func TestReconnectRequested(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, quick(), nil)
+	c := dial(t, b.Handle, listen(t, echo))
+	before := b.entry.tally.reconnects[reasonRequested].Load()
+	if err := b.Reconnect(); err != nil {
+		t.Fatal(err)
+	}
+	sshtest.Eventually(t, 10*time.Second, "a second login", func() bool { return b.bastion.Stats().Logins == 2 })
+	roundTrip(t, c)
+	sshtest.Eventually(t, 10*time.Second, "the old one drains", func() bool {
+		s := b.Status()
+		return len(s.Connections) == 2 && s.Connections[0].Class == "draining" && s.Connections[1].Class != "draining"
+	})
+	if n := b.entry.tally.reconnects[reasonRequested].Load() - before; n < 1 {
+		t.Errorf("it is counted %d times", n)
+	}
+}
