@@ -182,11 +182,14 @@ func (e *entry) state() State {
 	}
 }
 
+// ClassDraining is the class of a connection that takes no more channels.
+const ClassDraining = "draining"
+
 // class is what a link is for, in a word. The caller holds entry.mu.
 func (l *link) class() string {
 	switch {
 	case l.isDraining():
-		return "draining"
+		return ClassDraining
 	case l.role == forRequests:
 		return "requests"
 	case l.role == forStreams:
@@ -197,7 +200,7 @@ func (l *link) class() string {
 }
 
 // classes are all that class returns.
-var classes = []string{"requests", "streams", "any", "draining"}
+var classes = []string{"requests", "streams", "any", ClassDraining}
 
 // status is the link's. The caller holds entry.mu.
 func (l *link) status() ConnectionStatus {
