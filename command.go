@@ -18,6 +18,7 @@ func init() {
 Works with SSH tunnels, without a running Caddy.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.AddCommand(newForwardCommand(), newKnownHostsCommand())
+			cmd.AddCommand(newStatusCommand(), newReconnectCommand())
 			cmd.RunE = func(cmd *cobra.Command, args []string) error {
 				if len(args) > 0 {
 					return fmt.Errorf("unknown command %q; caddy ssh-tunnel --help lists them", args[0])

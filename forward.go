@@ -34,6 +34,7 @@ type Forward struct {
 
 	listen listenAddress
 	target tunnel.Target
+	ln     *tunnel.Listener // of a remote forward that is open
 }
 
 // errEmptyForward refuses a null in JSON.

@@ -79,6 +79,18 @@ func (r *socketRegistry) open(a listenAddress, f *forward.Forwarder) (openForwar
 	}, nil
 }
 
+// status tells whether there is a socket of an address, and how many of its
+// connections are open.
+func (r *socketRegistry) status(a listenAddress) (listening bool, connections int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, ok := r.sockets[a.String()]
+	if !ok {
+		return false, 0
+	}
+	return true, s.count.Open()
+}
+
 // serve puts f in service.
 func (r *socketRegistry) serve(s *socket, f *forward.Forwarder) {
 	r.mu.Lock()

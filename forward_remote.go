@@ -20,6 +20,7 @@ func (f *Forward) openRemote(h *tunnel.Handle, logger *zap.Logger) (openForward,
 	if err != nil {
 		return openForward{}, fmt.Errorf("remote_forward: %w", err)
 	}
+	f.ln = ln
 	fwd := f.forwarder(dialDirectly(f.target.Network, f.target.Address), logger)
 	return openForward{
 		serve: func() { go serveRemote(fwd, ln) },

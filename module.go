@@ -229,7 +229,11 @@ func unknownTunnel(name string, tunnels map[string]*Tunnel) error {
 	if len(tunnels) == 0 {
 		return fmt.Errorf("unknown tunnel %q; no tunnel is configured: add one to the global option ssh_tunnel", name)
 	}
-	names := slices.Sorted(maps.Keys(tunnels))
+	return unknownName(name, slices.Sorted(maps.Keys(tunnels)))
+}
+
+// unknownName is unknownTunnel where there are some.
+func unknownName(name string, names []string) error {
 	return fmt.Errorf("unknown tunnel %q; configured: %s", name, strings.Join(names, ", "))
 }
 

@@ -124,8 +124,9 @@ type binding struct {
 	address listenAddress
 }
 
-// bindings are those that are open: the set of binding. Of two listeners of a
-// configuration the newer would get all connections.
+// bindings are those that are open: each binding's *tunnel.Listener, which is nil
+// while that is made. Of two listeners of a configuration the newer would get all
+// connections.
 var bindings sync.Map
 
 // bind has the bastion listen on an address. If the configuration before has
@@ -137,7 +138,7 @@ func (t *Tunnel) bind(address listenAddress) (net.Listener, error) {
 		}
 	}
 	b := binding{t, address}
-	if _, taken := bindings.LoadOrStore(b, nil); taken {
+	if _, taken := bindings.LoadOrStore(b, (*tunnel.Listener)(nil)); taken {
 		return nil, fmt.Errorf("%q is listened on already, by another site of tunnel %q", address, t.config.Name)
 	}
 	ln, err := t.h.Listen(address.network, address.address)
@@ -145,6 +146,7 @@ func (t *Tunnel) bind(address listenAddress) (net.Listener, error) {
 		bindings.Delete(b)
 		return nil, err
 	}
+	bindings.Store(b, ln)
 	if t.started {
 		handOver(b)
 	}

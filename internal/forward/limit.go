@@ -42,3 +42,10 @@ func (c *Count) leave() {
 	defer c.mu.Unlock()
 	c.open--
 }
+
+// Open returns how many connections are counted in.
+func (c *Count) Open() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.open
+}

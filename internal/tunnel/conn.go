@@ -31,6 +31,7 @@ type Conn struct {
 	ch            ssh.Channel
 	local, remote net.Addr
 	dialed        time.Duration
+	forward       *forward // that it came in by, or nil
 
 	// closed is closed by Close.
 	closed    chan struct{}

@@ -30,7 +30,8 @@
 //	link.go       link: one SSH connection
 //	keepalive.go  probing a link, and closing it when it is dead
 //	open.go       opening a channel on a link
-//	remote.go, remote_listener.go, remote_channel.go, remote_address.go
+//	remote.go, remote_listener.go, remote_channel.go, remote_address.go,
+//	remote_status.go
 //	              Listener: addresses that the bastion listens on for us
 //	wire.go       the net.Conn under an SSH transport
 //	flusher.go    writing to its socket what has gathered

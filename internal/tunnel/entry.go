@@ -98,8 +98,8 @@ type entry struct {
 	unusedAt time.Time
 	// lostAt is when the last connection was lost, until there is another.
 	lostAt time.Time
-	// since is when there last was a first connection, or none any more; lastErr
-	// is what went wrong last. They are for status.
+	// since is when there last was a first connection, or none any more, or else
+	// when the entry was made; lastErr is what went wrong last. They are for status.
 	since   time.Time
 	lastErr *ErrorStatus
 }
@@ -114,6 +114,7 @@ func newEntry(h, jump *Handle) *entry {
 		tally:     tallies.get(h.cfg.Name),
 		changed:   make(chan struct{}),
 		moved:     make(chan struct{}),
+		since:     time.Now(),
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.hosts = newHosts(h.cfg, jump)

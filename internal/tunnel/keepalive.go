@@ -37,6 +37,9 @@ func (l *link) keepAlive() {
 	tick := keepAliveTickFor(l.entry.settings().ServerAliveInterval)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	// How long a round trip takes is to be known soon, and not only after a
+	// silence. What waits for the new connection goes first.
+	measured := false
 	// What is counted are probes, not the time alone: after a pause of this
 	// process an answer may be waiting to be read.
 	probes, doubted, tended := 0, time.Duration(0), time.Duration(0)
@@ -50,6 +53,10 @@ func (l *link) keepAlive() {
 		if t := keepAliveTickFor(set.ServerAliveInterval); t != tick {
 			tick = t
 			ticker.Reset(tick)
+		}
+		if !measured && set.ServerAliveInterval > 0 {
+			measured = true
+			l.probe()
 		}
 
 		switch {

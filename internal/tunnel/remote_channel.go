@@ -35,6 +35,7 @@ type forwardedStreamLocal struct {
 // sends nothing on it before it is accepted, so one that waits costs little.
 type inbound struct {
 	link          *link
+	forward       *forward
 	open          ssh.NewChannel
 	local, remote net.Addr
 }
@@ -76,6 +77,7 @@ func (e *entry) enqueue(a remoteAddress, in *inbound) bool {
 		e.mu.Unlock()
 		return false
 	}
+	in.forward = f
 	in.link.channels++
 	// Those of a link that has died meanwhile must not take the place.
 	f.queue = slices.DeleteFunc(f.queue, func(o *inbound) bool { return o.link.wire.isDead() })
@@ -136,7 +138,9 @@ func (in *inbound) accept() *Conn {
 		l.entry.channelEnded(l)
 		return nil
 	}
+	l.entry.tally.accepts.Add(1)
 	c := newConn(l, ch, in.local, in.remote)
+	c.forward = in.forward
 	go l.serve(c, requests)
 	return c
 }

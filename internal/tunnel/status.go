@@ -1,10 +1,6 @@
 package tunnel
 
-import (
-	"slices"
-	"strings"
-	"time"
-)
+import "time"
 
 // State is what a tunnel is like, in one word.
 type State string
@@ -34,9 +30,11 @@ type Status struct {
 	Tunnel string `json:"tunnel"`
 	State  State  `json:"state"`
 	// Since is when the first of the connections was made after a time without
-	// any, or when the last was lost; nil if neither has happened.
-	Since *time.Time `json:"since,omitempty"`
-	// Hosts are its bastions, in order of preference, and Host the one in use.
+	// any, when the last was lost, or when the tunnel was configured if neither
+	// has happened.
+	Since time.Time `json:"since"`
+	// Hosts are its bastions, in order of preference, and Host the one in use,
+	// if it is connected.
 	Hosts []string `json:"hosts"`
 	Host  string   `json:"host,omitempty"`
 	// User is whom it logs in as.
@@ -46,7 +44,9 @@ type Status struct {
 	// Lazy tells that it connects at first use.
 	Lazy bool `json:"lazy,omitempty"`
 
-	// RTT is the last round-trip time of a keepalive, in seconds.
+	// RTT is the last round-trip time of a keepalive, in seconds, on the newest of
+	// the connections that take channels. A connection has one soon after it was
+	// made, unless server_alive_interval is 0.
 	RTT Seconds `json:"rtt,omitempty"`
 	// Connections are its SSH connections, oldest first.
 	Connections []ConnectionStatus `json:"connections"`
@@ -55,12 +55,13 @@ type Status struct {
 	Channels      int   `json:"channels"`
 	ChannelsTotal int64 `json:"channels_total"`
 	PendingOpens  int   `json:"pending_opens"`
-	// Received and Sent count the bytes through channels, from and to the
-	// bastion.
+	// Received and Sent count the bytes through channels, from and to the bastion,
+	// those of connections that have ended included. These two and ChannelsTotal
+	// go on through reloads.
 	Received int64 `json:"received"`
 	Sent     int64 `json:"sent"`
 	// CertificateExpires is when the first of the certificates does that the
-	// connections were let in with.
+	// connections which take channels were let in with.
 	CertificateExpires *time.Time `json:"certificate_expires,omitempty"`
 
 	// LastError is the last failed attempt to connect, or the last loss of a
@@ -70,8 +71,6 @@ type Status struct {
 	NextRetry *time.Time `json:"next_retry,omitempty"`
 	// Attempts are the last attempts at each of the hosts that there were any.
 	Attempts []*Attempt `json:"attempts,omitempty"`
-	// Forwards are the addresses that the bastion listens on for us, or is to.
-	Forwards []ForwardStatus `json:"remote_forwards,omitempty"`
 }
 
 // ConnectionStatus is about one SSH connection.
@@ -83,18 +82,20 @@ type ConnectionStatus struct {
 	// or "draining" if it takes no more channels.
 	Class string    `json:"class"`
 	Since time.Time `json:"since"`
-	// Server, Algorithms, HostKey, User and Authentication are as in Attempt.
+	// These are as in Attempt.
 	Server         string      `json:"server"`
 	Algorithms     *Negotiated `json:"algorithms,omitempty"`
 	HostKey        string      `json:"host_key,omitempty"`
+	HostKeySource  string      `json:"host_key_source,omitempty"`
 	User           string      `json:"user"`
 	Authentication string      `json:"authentication"`
 	// CertificateExpires is when that does that it was let in with.
 	CertificateExpires *time.Time `json:"certificate_expires,omitempty"`
 	// RTT is the last round-trip time of a keepalive, in seconds.
 	RTT Seconds `json:"rtt,omitempty"`
-	// Channels counts the open channels, those being opened and the addresses
-	// listened on; QuietChannels those of them without traffic for 10 seconds.
+	// Channels counts the open channels, QuietChannels those of them without
+	// traffic for 10 seconds, and PendingOpens those that the bastion has yet to
+	// answer.
 	Channels      int   `json:"channels"`
 	QuietChannels int   `json:"quiet_channels"`
 	PendingOpens  int   `json:"pending_opens"`
@@ -114,24 +115,6 @@ type ErrorStatus struct {
 // lost.
 const CauseLost Cause = "lost"
 
-// ForwardStatus is about an address that the bastion listens on for us.
-type ForwardStatus struct {
-	// Listen is the address as it was asked for.
-	Listen string `json:"listen"`
-	// State is "listening", "refused" or "waiting": for a connection, or for the
-	// bastion's answer.
-	State string `json:"state"`
-	// Error is why it was refused, if it was.
-	Error string `json:"error,omitempty"`
-}
-
-// The states of a ForwardStatus.
-const (
-	ForwardListening = "listening"
-	ForwardRefused   = "refused"
-	ForwardWaiting   = "waiting"
-)
-
 // Status returns what there is to know about the tunnel.
 func (h *Handle) Status() Status {
 	s := h.entry.status()
@@ -148,25 +131,25 @@ func (e *entry) status() Status {
 	s := Status{
 		Tunnel: e.cfg.Name, State: e.state(), Hosts: e.cfg.Addresses(), User: e.cfg.User,
 		Connections:   []ConnectionStatus{},
-		ChannelsTotal: e.tally.opens[resultOpened].Load(),
+		ChannelsTotal: e.tally.opens[resultOpened].Load() + e.tally.accepts.Load(),
 		Received:      e.tally.received.Load(), Sent: e.tally.sent.Load(),
-		LastError: e.lastErr,
+		Since: e.since, LastError: e.lastErr,
 	}
 	if s.State == StateUp {
 		s.Host = e.inUse.cfg.Address
 	}
-	if !e.since.IsZero() {
-		s.Since = new(e.since)
-	}
 	for _, l := range e.links {
 		c := l.status()
 		s.Connections = append(s.Connections, c)
-		s.Channels += len(l.conns)
+		s.Channels += c.Channels
 		s.PendingOpens += c.PendingOpens
+		if l.isDraining() {
+			continue
+		}
 		if t := c.CertificateExpires; t != nil && (s.CertificateExpires == nil || t.Before(*s.CertificateExpires)) {
 			s.CertificateExpires = t
 		}
-		if !l.isDraining() && c.RTT > 0 {
+		if c.RTT > 0 {
 			s.RTT = c.RTT
 		}
 	}
@@ -180,10 +163,6 @@ func (e *entry) status() Status {
 			s.Attempts = append(s.Attempts, h.attempt)
 		}
 	}
-	for _, f := range e.forwards {
-		s.Forwards = append(s.Forwards, f.status())
-	}
-	slices.SortFunc(s.Forwards, func(a, b ForwardStatus) int { return strings.Compare(a.Listen, b.Listen) })
 	return s
 }
 
@@ -203,11 +182,14 @@ func (e *entry) state() State {
 	}
 }
 
+// ClassDraining is the class of a connection that takes no more channels.
+const ClassDraining = "draining"
+
 // class is what a link is for, in a word. The caller holds entry.mu.
 func (l *link) class() string {
 	switch {
 	case l.isDraining():
-		return "draining"
+		return ClassDraining
 	case l.role == forRequests:
 		return "requests"
 	case l.role == forStreams:
@@ -218,19 +200,20 @@ func (l *link) class() string {
 }
 
 // classes are all that class returns.
-var classes = []string{"requests", "streams", "any", "draining"}
+var classes = []string{"requests", "streams", "any", ClassDraining}
 
 // status is the link's. The caller holds entry.mu.
 func (l *link) status() ConnectionStatus {
 	c := ConnectionStatus{
 		Host: l.host.cfg.Address, Remote: l.wire.RemoteAddr().String(),
 		Class: l.class(), Since: l.wire.start,
-		Channels: l.channels, QuietChannels: l.quiet, PendingOpens: l.opens.pending(),
+		Channels: len(l.conns), QuietChannels: l.quiet, PendingOpens: l.opens.pending(),
 		Received: l.received.Load(), Sent: l.sent.Load(),
 		RTT: secondsOf(time.Duration(l.roundTrip.Load())),
 	}
 	if a := l.attempt; a != nil {
-		c.Server, c.Algorithms, c.HostKey = a.Server, a.Algorithms, a.HostKey
+		c.Server, c.Algorithms = a.Server, a.Algorithms
+		c.HostKey, c.HostKeySource = a.HostKey, a.HostKeySource
 		c.User, c.Authentication = a.User, a.Authentication
 	}
 	if t := l.certificateExpiry(); !t.IsZero() {
@@ -247,24 +230,6 @@ func (l *link) certificateExpiry() (first time.Time) {
 		}
 	}
 	return first
-}
-
-// status is the forward's. The caller holds entry.mu.
-func (f *forward) status() ForwardStatus {
-	s := ForwardStatus{Listen: f.address.String(), State: ForwardWaiting}
-	switch {
-	case f.isListening():
-		s.State = ForwardListening
-	case f.outcome != nil && f.outcome.err != nil:
-		s.State, s.Error = ForwardRefused, f.outcome.err.Error()
-	}
-	return s
-}
-
-// isListening tells whether the bastion listens, as far as we know. The caller
-// holds entry.mu.
-func (f *forward) isListening() bool {
-	return f.on != nil && f.on == f.granted && !f.on.wire.isDead()
 }
 
 // gauges are the numbers of the entries of a name, for metrics.

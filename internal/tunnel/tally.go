@@ -30,6 +30,8 @@ type tally struct {
 
 	// received and sent are bytes that went through channels, either way.
 	received, sent atomic.Int64
+	// accepts counts the channels that came in by remote forwards.
+	accepts atomic.Int64
 	// opens counts dials by their result, failures attempts to connect by their
 	// cause, reconnects by their reason. All keys are there from the beginning.
 	opens      map[openResult]*atomic.Int64

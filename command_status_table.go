@@ -1,0 +1,164 @@
+package sshtunnel
+
+// command_status_table.go lays tunnels' status out for people.
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+// expiryShown is how long before its end the table tells of a certificate's.
+const expiryShown = 24 * time.Hour
+
+// statusTable returns a table of tunnels. What is wrong with one stands below it.
+func statusTable(tunnels []tunnelStatus, now time.Time) string {
+	if len(tunnels) == 0 {
+		return "no tunnel is configured\n"
+	}
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(w, "TUNNEL\tSTATE\tHOST\tSINCE\tRTT\tCONNECTIONS\tCHANNELS\tIN\tOUT")
+	for i := range tunnels {
+		_, _ = fmt.Fprintln(w, strings.Join(statusRow(&tunnels[i], now), "\t"))
+	}
+	_ = w.Flush()
+
+	// Remarks would be cells of the table, so they come between its lines later.
+	var text strings.Builder
+	head, rows, _ := strings.Cut(table.String(), "\n")
+	text.WriteString(head + "\n")
+	i := 0
+	for row := range strings.Lines(rows) {
+		text.WriteString(row)
+		for _, remark := range statusRemarks(&tunnels[i], now) {
+			text.WriteString("  " + printableText(remark) + "\n")
+		}
+		i++
+	}
+	return text.String()
+}
+
+// statusRow returns the cells of a tunnel.
+func statusRow(s *tunnelStatus, now time.Time) []string {
+	rtt := "-"
+	if s.RTT > 0 {
+		rtt = briefDuration(s.RTT.Duration())
+	}
+	draining := 0
+	for _, c := range s.Connections {
+		if c.Class == tunnel.ClassDraining {
+			draining++
+		}
+	}
+	connections := fmt.Sprint(len(s.Connections) - draining)
+	if draining > 0 {
+		connections += fmt.Sprintf(" + %d draining", draining)
+	}
+	return []string{
+		s.Tunnel, string(s.State), hostCell(s), briefDuration(now.Sub(s.Since)), rtt, connections,
+		fmt.Sprint(s.Channels), byteSize(s.Received), byteSize(s.Sent),
+	}
+}
+
+// hostCell names the bastion, or the first that is to be one.
+func hostCell(s *tunnelStatus) string {
+	cell := s.Host
+	if cell == "" && len(s.Hosts) > 0 {
+		if cell = s.Hosts[0]; len(s.Hosts) > 1 {
+			cell += fmt.Sprintf(" or %d more", len(s.Hosts)-1)
+		}
+	}
+	if s.ProxyJump != "" {
+		cell += " via " + s.ProxyJump
+	}
+	return cell
+}
+
+// statusRemarks returns what somebody should know who looks after the tunnel.
+func statusRemarks(s *tunnelStatus, now time.Time) (remarks []string) {
+	if s.State != tunnel.StateUp && s.State != tunnel.StateIdle {
+		var parts []string
+		if e := s.LastError; e != nil {
+			parts = append(parts, fmt.Sprintf("%s, %s ago: %s", e.Cause, briefDuration(now.Sub(e.Time)), e.Error))
+		}
+		if s.NextRetry != nil {
+			parts = append(parts, "tries again in "+briefDuration(max(0, s.NextRetry.Sub(now))))
+		}
+		if len(parts) > 0 {
+			remarks = append(remarks, strings.Join(parts, "; "))
+		}
+	}
+	if t := s.CertificateExpires; t != nil {
+		switch left := t.Sub(now); {
+		case left <= 0:
+			remarks = append(remarks, "certificate expired "+briefDuration(-left)+" ago")
+		case left < expiryShown:
+			remarks = append(remarks, "certificate expires in "+briefDuration(left))
+		}
+	}
+	for _, f := range s.Forwards {
+		if f.State == tunnel.ForwardListening || f.State == tunnel.ForwardWaiting && s.State != tunnel.StateUp {
+			continue
+		}
+		remark := fmt.Sprintf("%s %s: %s", f.Kind, f.Listen, f.State)
+		if f.Error != "" {
+			remark += ": " + f.Error
+		}
+		remarks = append(remarks, remark)
+	}
+	return remarks
+}
+
+// briefDuration writes a duration in its two greatest units, or three digits.
+func briefDuration(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d >= day:
+		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= time.Minute:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	case d >= time.Second:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d >= time.Millisecond:
+		return fmt.Sprintf("%.3gms", float64(d)/float64(time.Millisecond))
+	default:
+		return fmt.Sprintf("%dµs", max(0, d)/time.Microsecond)
+	}
+}
+
+// byteSize writes a number of bytes.
+func byteSize(n int64) string {
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	size, unit := float64(n)/(1<<10), 0
+	units := []string{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
+	for size >= 1000 && unit < len(units)-1 {
+		size, unit = size/(1<<10), unit+1
+	}
+	if size < 10 {
+		return fmt.Sprintf("%.1f %s", size, units[unit])
+	}
+	return fmt.Sprintf("%.0f %s", size, units[unit])
+}
+
+// printableText keeps a bastion's words from driving the terminal.
+func printableText(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case !unicode.IsPrint(r):
+			return '?'
+		default:
+			return r
+		}
+	}, s)
+}
