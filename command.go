@@ -17,7 +17,7 @@ func init() {
 		Long: `
 Works with SSH tunnels, without a running Caddy.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(newForwardCommand(), newKnownHostsCommand())
+			cmd.AddCommand(newForwardCommand(), newCheckCommand(), newKeyscanCommand(), newKnownHostsCommand())
 			cmd.RunE = func(cmd *cobra.Command, args []string) error {
 				if len(args) > 0 {
 					return fmt.Errorf("unknown command %q; caddy ssh-tunnel --help lists them", args[0])
