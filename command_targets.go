@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 
@@ -19,7 +20,8 @@ type wantedTarget struct {
 }
 
 // targets returns what a tunnel is to reach: the upstreams of reverse proxies,
-// the targets of listener wrappers and its own local forwards. Upstreams with
+// the targets of listener wrappers, its own local forwards, and the bastions of
+// tunnels that jump through it. Upstreams with
 // placeholders, and those that are looked up, are known at each request only.
 func (c *commandConfig) targets(t *Tunnel) []wantedTarget {
 	var found []wantedTarget
@@ -51,6 +53,19 @@ func (c *commandConfig) targets(t *Tunnel) []wantedTarget {
 	})
 	for _, f := range t.LocalForwards {
 		add("local_forward", f.target)
+	}
+	// As they are written: those tunnels may not be in order.
+	app, _ := c.decode()
+	for _, name := range c.tunnel {
+		other := app.Tunnels[name]
+		if other == nil || other.ProxyJump != t.config.Name {
+			continue
+		}
+		for _, host := range other.Hosts {
+			if _, host, port, err := splitAddress(host); err == nil {
+				add("proxy_jump of "+name, tunnel.Target{Network: "tcp", Address: net.JoinHostPort(host, port)})
+			}
+		}
 	}
 	return found
 }
