@@ -48,6 +48,9 @@ func (d *doctor) examineChannels(l *hostLogin, report *hopReport) {
 	case answered:
 	case forbidden == nil: // nothing says it yet
 		forwarding = d.probe(l)
+		if forwarding.OK && len(targets) == 0 {
+			forwarding.Detail += "; no target is known: name one with --target"
+		}
 	default: // each of them is, for one reason
 		forwarding = &checkStep{Step: stepForwarding, Took: forbidden.Took, Cause: forbidden.Cause, Error: forbidden.Error, Fix: forbidden.Fix}
 		for _, step := range steps {
@@ -82,7 +85,7 @@ func (d *doctor) probe(l *hostLogin) *checkStep {
 	err := d.open(l, probeTarget, step)
 	open, refused := errors.AsType[*tunnel.OpenError](err)
 	if err == nil || refused && open.Reason != tunnel.OpenProhibited && open.Reason != tunnel.OpenUnsupported {
-		step.OK, step.Detail = true, "permitted; no target is known: name one with --target"
+		step.OK, step.Detail = true, "permitted"
 		return step
 	}
 	l.refused(step, probeTarget, err)
