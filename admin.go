@@ -41,6 +41,9 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// Provision adds the tunnels' metrics to those that this API serves.
+func (adminAPI) Provision(ctx caddy.Context) error { return registerMetrics(ctx) }
+
 // Routes implements caddy.AdminRouter.
 func (adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{

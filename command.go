@@ -13,11 +13,12 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "ssh-tunnel",
 		Usage: "<command>",
-		Short: "Works with SSH tunnels, without a running Caddy",
+		Short: "Checks, shows and makes SSH tunnels",
 		Long: `
-Works with SSH tunnels, without a running Caddy.`,
+Works with SSH tunnels: those of a running Caddy, those of a configuration, or with
+neither.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(newForwardCommand(), newKnownHostsCommand())
+			cmd.AddCommand(newForwardCommand(), newCheckCommand(), newKeyscanCommand(), newKnownHostsCommand())
 			cmd.AddCommand(newStatusCommand(), newReconnectCommand())
 			cmd.RunE = func(cmd *cobra.Command, args []string) error {
 				if len(args) > 0 {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/spf13/cobra"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -166,22 +167,33 @@ func TestReadmeWrapperOptions(t *testing.T) {
 	}
 }
 
-// TestReadmeCommand checks that each of the command's flags is in one of its
+// TestReadmeCommand checks that each of a command's flags is in one of its
 // tables: by its letter, as ssh has them, or else by its name.
 func TestReadmeCommand(t *testing.T) {
-	var got, want []string
-	for _, row := range tableRows(readmeSection(t, "The command")) {
-		for _, piece := range codes(row[0]) {
-			if flag, _, _ := strings.Cut(piece, " "); strings.HasPrefix(flag, "-") {
-				got = append(got, flag)
+	section := readmeSection(t, "The command")
+	forward, rest, _ := strings.Cut(section, "\n### check\n")
+	check, keyscan, ok := strings.Cut(rest, "\n### keyscan\n")
+	if !ok {
+		t.Fatal("README.md does not have check and keyscan, in this order")
+	}
+	for _, c := range []struct {
+		command *cobra.Command
+		section string
+	}{{newForwardCommand(), forward}, {newCheckCommand(), check}, {newKeyscanCommand(), keyscan}} {
+		var got, want []string
+		for _, row := range tableRows(c.section) {
+			for _, piece := range codes(row[0]) {
+				if flag, _, _ := strings.Cut(piece, " "); strings.HasPrefix(flag, "-") {
+					got = append(got, flag)
+				}
 			}
 		}
+		usages := c.command.Flags().FlagUsages()
+		for _, m := range regexp.MustCompile(`(?m)^ +(-\w)?(?:, )?(--[\w-]+)`).FindAllStringSubmatch(usages, -1) {
+			want = append(want, cmp.Or(m[1], m[2]))
+		}
+		sameNames(t, "the flags of "+c.command.Name(), got, want)
 	}
-	usages := newForwardCommand().Flags().FlagUsages()
-	for _, m := range regexp.MustCompile(`(?m)^ +(-\w)?(?:, )?(--[\w-]+)`).FindAllStringSubmatch(usages, -1) {
-		want = append(want, cmp.Or(m[1], m[2]))
-	}
-	sameNames(t, "the command's flags", got, want)
 }
 
 func TestReadmeTransportOptions(t *testing.T) {

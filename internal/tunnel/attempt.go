@@ -48,6 +48,8 @@ type Attempt struct {
 	// as in "publickey SHA256:… (/home/u/.ssh/id_ed25519)".
 	User           string `json:"user,omitempty"`
 	Authentication string `json:"authentication,omitempty"`
+	// Certificates are those that it was let in with.
+	Certificates []UsedCertificate `json:"certificates,omitempty"`
 	// Failed is the step that did not succeed, or "".
 	Failed string `json:"failed,omitempty"`
 	// Cause and Error are why.

@@ -18,6 +18,30 @@ type credential struct {
 	path string // "" for one that the agent holds
 }
 
+// UsedCertificate is a certificate that a connection was let in with.
+type UsedCertificate struct {
+	// KeyID is the name that its authority has given it.
+	KeyID string `json:"key_id"`
+	// Path is its file, or "" if the agent holds it.
+	Path string `json:"path,omitempty"`
+	// Expires is when it does, or nil for never.
+	Expires *time.Time `json:"expires,omitempty"`
+	// PermitsForwarding tells whether it has the extension
+	// permit-port-forwarding. Without it, OpenSSH refuses every channel.
+	PermitsForwarding bool `json:"permits_forwarding"`
+}
+
+func usedCertificates(certificates []credential) (used []UsedCertificate) {
+	for _, c := range certificates {
+		u := UsedCertificate{KeyID: printable(c.KeyId), Path: c.path, PermitsForwarding: forwardingFlaw(c.Certificate) == ""}
+		if end := expiryOf(c.Certificate); !end.IsZero() {
+			u.Expires = &end
+		}
+		used = append(used, u)
+	}
+	return used
+}
+
 // loadCertificate reads a user's certificate.
 func loadCertificate(option, path string) (*ssh.Certificate, error) {
 	data, err := readFile(option, path)

@@ -340,7 +340,7 @@ func (c *checker) hostKeysOf(cfg *Config) error {
 	case cfg.InsecureIgnoreHostKey, cfg.AcceptNewHostKey:
 	case nothingWritten && len(h.searched) == 0:
 		return &HostKeyError{
-			Message: fmt.Sprintf("no known_hosts file or host_key to verify %q against; run ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the bastion and add host_key SHA256:<what it prints>", cfg.Address),
+			Message: fmt.Sprintf("no known_hosts file or host_key to verify %q against; run 'caddy ssh-tunnel keyscan %s' and add the host_key that it prints", cfg.Address, scanArgument(cfg.Address)),
 			Cause:   CauseHostKeyUnknown,
 		}
 	case !h.knowsAnything():
@@ -348,9 +348,17 @@ func (c *checker) hostKeysOf(cfg *Config) error {
 		if len(c.cfg.Fallbacks) > 0 {
 			down = "this host is of no use"
 		}
-		c.warn("nothing in %s is about %s; %s until there is: add host_key or a known_hosts line", sourceNames(cfg), h.names.name, down)
+		c.warn("nothing in %s is about %s; %s until there is: add host_key or a known_hosts line, which 'caddy ssh-tunnel keyscan %s' prints", sourceNames(cfg), h.names.name, down, scanArgument(cfg.Address))
 	}
 	return nil
+}
+
+// scanArgument is an address as a person types it.
+func scanArgument(address string) string {
+	if host, ok := strings.CutSuffix(address, ":22"); ok {
+		return host
+	}
+	return address
 }
 
 // sourceNames lists where host keys are looked for.

@@ -130,13 +130,13 @@ func TestCheck(t *testing.T) {
 		{name: "empty password", edit: func(c *Config) { c.Password = "{empty}" }, err: `password is empty; check what its placeholder stands for`},
 		{name: "unknown passphrase", edit: identity("absent", "{x}"), err: `passphrase of identity_file "/absent": unknown placeholder {x}`},
 
-		{name: "nothing to verify with", edit: func(c *Config) { c.HostKeys = nil }, err: `no known_hosts file or host_key to verify "b.example:22" against; run ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the bastion and add host_key SHA256:<what it prints>`},
+		{name: "nothing to verify with", edit: func(c *Config) { c.HostKeys = nil }, err: `no known_hosts file or host_key to verify "b.example:22" against; run 'caddy ssh-tunnel keyscan b.example' and add the host_key that it prints`},
 		{name: "known_hosts", edit: func(c *Config) { c.HostKeys, c.KnownHosts = nil, []string{dir + "/kh"} }, warnings: []string{"known_hosts line /kh:2 is skipped: too few words"}},
 		{name: "known_hosts of others", edit: func(c *Config) { c.HostKeys, c.KnownHosts = nil, []string{dir + "/other"} }, warnings: []string{
-			"nothing in /other is about b.example; the tunnel is down until there is: add host_key or a known_hosts line",
+			"nothing in /other is about b.example; the tunnel is down until there is: add host_key or a known_hosts line, which 'caddy ssh-tunnel keyscan b.example' prints",
 		}},
 		{name: "absent known_hosts", edit: func(c *Config) { c.HostKeys, c.KnownHosts = nil, []string{dir + "/absent"} }, warnings: []string{
-			"nothing in /absent is about b.example; the tunnel is down until there is: add host_key or a known_hosts line", `known_hosts "/absent" does not exist; it is read once it does`,
+			"nothing in /absent is about b.example; the tunnel is down until there is: add host_key or a known_hosts line, which 'caddy ssh-tunnel keyscan b.example' prints", `known_hosts "/absent" does not exist; it is read once it does`,
 		}},
 		{name: "known_hosts is a directory", edit: func(c *Config) { c.KnownHosts = []string{dir + "/home"} }, err: `known_hosts "/home" cannot be read: is a directory`},
 		{name: "malformed host_key", edit: func(c *Config) { c.HostKeys = []string{"SHA256:x"} }, err: `host_key "SHA256:x" is not a whole SHA256 fingerprint; copy it from ssh-keygen -lf`},

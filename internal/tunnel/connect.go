@@ -259,10 +259,11 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		about = append(about, zap.String("kex", algos.KeyExchange), zap.String("cipher", algos.Write.Cipher))
 		a.steps.done(StepHostKey, func(at *Attempt) { at.Algorithms = algorithmsOf(algos) })
 	}
+	certificates := auth.certificates()
 	a.steps.done(StepAuthentication, func(at *Attempt) {
 		at.Server, at.User, at.Authentication = printable(string(sc.ServerVersion())), e.cfg.User, auth.used()
+		at.Certificates = usedCertificates(certificates)
 	})
-	certificates := auth.certificates()
 	for _, c := range certificates {
 		about = append(about, zap.String("certificate_expires", certTime(c.ValidBefore)))
 	}
@@ -279,7 +280,7 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 	w, keys, steps := a.wire, a.keys, a.steps
 	verify := keys.verifier(a.ctx)
 	return func(name string, remote net.Addr, key ssh.PublicKey) error {
-		steps.doneAt(w.start.Add(w.greeted), StepBanner, nil)
+		steps.doneAt(w.start.Add(w.greeted), StepBanner, func(at *Attempt) { at.Server = w.version() })
 		steps.done(StepKeyExchange, func(at *Attempt) { at.HostKey = ssh.FingerprintSHA256(plainKey(key)) })
 		err := verify(name, remote, key)
 		if err == nil {

@@ -303,11 +303,11 @@ func (h *hostKeys) mismatch(key ssh.PublicKey) error {
 	case h.learned != nil:
 		return h.refuse(key, CauseHostKeyMismatch, "host key mismatch for %q: offered %s, but expected %s; "+
 			"either somebody is in the middle, or the bastion has a new key: compare it with %s there, and only then forget the old one with: %s",
-			h.cfg.Address, describeHostKey(key), strings.Join(known, ", "), keygenCommand(key), h.learned.Forget)
+			h.cfg.Address, describeHostKey(key), strings.Join(known, ", "), KeygenCommand(key), h.learned.Forget)
 	case len(known) > 0:
 		return h.refuse(key, CauseHostKeyMismatch, "host key mismatch for %q: offered %s, but expected %s; "+
 			"either somebody is in the middle, or the bastion has a new key: compare it with %s there before you change what is expected",
-			h.cfg.Address, describeHostKey(key), strings.Join(known, ", "), keygenCommand(key))
+			h.cfg.Address, describeHostKey(key), strings.Join(known, ", "), KeygenCommand(key))
 	case len(h.known.authorities) > 0:
 		return h.refuse(key, CauseHostKeyRefused, "host key of %q has no certificate: offered %s, but expected one signed by %s; set HostCertificate in its sshd_config",
 			h.cfg.Address, describeHostKey(key), authorityNames(h.known.authorities))
@@ -317,7 +317,7 @@ func (h *hostKeys) mismatch(key ssh.PublicKey) error {
 			searched = strings.Join(h.searched, ", ")
 		}
 		return h.refuse(key, CauseHostKeyUnknown, "host key of %q is unknown: offered %s; searched %s for %s; compare it with %s on the bastion, then add host_key %s or a known_hosts line",
-			h.cfg.Address, describeHostKey(key), searched, h.names.name, keygenCommand(key), ssh.FingerprintSHA256(key))
+			h.cfg.Address, describeHostKey(key), searched, h.names.name, KeygenCommand(key), ssh.FingerprintSHA256(key))
 	}
 }
 
@@ -367,8 +367,8 @@ func describeHostKey(key ssh.PublicKey) string {
 	return key.Type() + " " + ssh.FingerprintSHA256(plainKey(key))
 }
 
-// keygenCommand is what shows the fingerprint of such a key on the bastion.
-func keygenCommand(key ssh.PublicKey) string {
+// KeygenCommand is what shows the fingerprint of such a key on the bastion.
+func KeygenCommand(key ssh.PublicKey) string {
 	kind := "ed25519"
 	switch {
 	case key.Type() == ssh.KeyAlgoRSA:

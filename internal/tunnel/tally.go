@@ -114,6 +114,12 @@ const (
 	resultOther   openResult = "other"
 )
 
+// Word is the reason as metrics, and the doctor, have it: "connection_refused".
+func (r OpenReason) Word() string { return string(refusals[r]) }
+
+// OpenReasons are all reasons.
+func OpenReasons() []OpenReason { return slices.Sorted(maps.Keys(refusals)) }
+
 // refusals are the results of dials that the bastion has refused.
 var refusals = map[OpenReason]openResult{
 	OpenProhibited:  "prohibited",

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"bufio"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,6 +89,16 @@ func (r socketReader) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// version is the bastion's, as far as its first words show it. It may be called
+// once something was heard.
+func (w *wire) version() string {
+	line, _, _ := strings.Cut(w.greeting, "\n")
+	if !strings.HasPrefix(line, "SSH-") {
+		return ""
+	}
+	return printable(line)
 }
 
 // Write implements net.Conn. What it took is on its way, no more. If it cannot

@@ -1,0 +1,227 @@
+package sshtunnel
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+// TestRemedies: every cause has a meaning and a fix, and nothing in a fix is left
+// in braces but the placeholder of a configuration.
+func TestRemedies(t *testing.T) {
+	t.Parallel()
+	p := patient{
+		tunnel: "prod", host: "b.example:2222", user: "deploy", identity: "/id.pub",
+		fingerprint: "SHA256:x", keygen: "ssh-keygen", target: "web:80",
+	}
+	check := func(cause string, r remedy) {
+		for _, fix := range []string{p.fill(r.fix), patient{}.fill(r.fix)} {
+			if r.means == "" || fix == "" || strings.Contains(strings.ReplaceAll(fix, "{env.<name>}", ""), "{") {
+				t.Errorf("%s: means %q, fix %q", cause, r.means, fix)
+			}
+		}
+	}
+	for _, cause := range slices.Concat(tunnel.Causes, []tunnel.Cause{tunnel.CauseLost, causeCertificate, causePermitOpen}) {
+		check(string(cause), remedies[cause])
+	}
+	for _, reason := range tunnel.OpenReasons() {
+		check(string(reason), openRemedies[reason])
+	}
+	if got := p.fix(tunnel.CauseKeyRefused); !strings.Contains(got, "ssh-copy-id -i /id.pub -p 2222 deploy@b.example") {
+		t.Errorf("for a refused key: %q", got)
+	}
+	if got := (patient{target: "/run/web.sock"}).fixOpen(tunnel.OpenProhibited); !strings.Contains(got, "AllowStreamLocalForwarding") {
+		t.Errorf("for a socket: %q", got)
+	}
+}
+
+// TestCheckPrint prints a report with all that there can be in one.
+func TestCheckPrint(t *testing.T) {
+	t.Parallel()
+	const key = "SHA256:uNiVztksCsDhcc0u9e8BrMXMMVIpYvRXb1ZVJgQxcvE"
+	jump := &hopReport{Hop: "jump", Host: "jump.example.com:22", OK: true}
+	jump.add(
+		&checkStep{Step: tunnel.StepReach, OK: true, Took: 0.0124, Detail: "203.0.113.7:22"},
+		&checkStep{Step: tunnel.StepBanner, OK: true, Took: 0.0004, Detail: "SSH-2.0-OpenSSH_9.2p1"},
+		&checkStep{Step: tunnel.StepHostKey, OK: true, Took: 12.34, Detail: key + ", known by host_key"},
+	)
+	inner := &hopReport{Hop: "ssh_config inner", Host: "10.0.0.5:22", OK: true}
+	inner.add(
+		&checkStep{Step: tunnel.StepReach, Took: 10, Cause: tunnel.CauseRefused, Error: "connection refused", Fix: "start sshd"},
+		&checkStep{Step: tunnel.StepBanner, NotReached: true},
+	)
+	last := &hopReport{Hop: "prod", Host: "10.0.0.6:22", OK: true}
+	last.add(
+		&checkStep{Step: stepForwarding, OK: true, Detail: "permitted"},
+		&checkStep{Step: stepTarget, Target: "db.internal:5432", Took: 0.003, Cause: "connection_refused", Error: "refused", Fix: "start it"},
+	)
+	report := &tunnelReport{Tunnel: "prod", Hops: []*hopReport{jump, inner, last}}
+	var b bytes.Buffer
+	report.print(&b)
+	(&tunnelReport{Tunnel: "other", Hops: []*hopReport{misconfigured("other", os.ErrNotExist)}}).print(&b)
+	golden, err := os.ReadFile("testdata/check.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.String() != string(golden) {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), golden)
+	}
+	if !jump.OK || inner.OK || last.OK {
+		t.Error("a hop is not as its steps are")
+	}
+}
+
+// TestKeyscanPrint prints a server's keys: comments apart, a known_hosts file.
+func TestKeyscanPrint(t *testing.T) {
+	t.Parallel()
+	host := scannedHost{
+		Host: "b.example:2222", OK: true, Server: "SSH-2.0-x",
+		Keys:   []scannedKey{{Type: "ssh-ed25519", KnownHosts: "[b.example]:2222 ssh-ed25519 AAAA", HostKey: "SHA256:x", Compare: "ssh-keygen -lf /key"}},
+		Unread: []string{"ssh-ed448"},
+	}
+	var b bytes.Buffer
+	host.print(&b)
+	scannedHost{Host: "down:22", Error: "refused"}.print(&b)
+	want := "# b.example:2222 SSH-2.0-x\n[b.example]:2222 ssh-ed25519 AAAA\n#   host_key SHA256:x   (ssh-keygen -lf /key)\n" +
+		"# not shown, since they are not supported: ssh-ed448\n# down:22: refused\n"
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
+const targetsCaddyfile = `{
+	ssh_tunnel {
+		tunnel prod deploy@b.example {
+			password {env.PASSWORD}
+			host_key ` + "SHA256:uNiVztksCsDhcc0u9e8BrMXMMVIpYvRXb1ZVJgQxcvE" + `
+			local_forward 5432 db.internal:5432
+			permit_open *:*
+			permit_open unix//*
+		}
+		tunnel inner deploy@inner.internal:2222 {
+			password {env.PASSWORD}
+			host_key ` + "SHA256:uNiVztksCsDhcc0u9e8BrMXMMVIpYvRXb1ZVJgQxcvE" + `
+			proxy_jump prod
+		}
+	}
+	servers :8443 {
+		listener_wrappers {
+			ssh_tunnel prod git.internal:22
+		}
+	}
+}
+:80 {
+	reverse_proxy /a web.internal:80 unix//run/web.sock :8080 {
+		transport ssh_tunnel prod
+	}
+	reverse_proxy /b web.internal:80 {query.to}:80 {
+		transport ssh_tunnel prod
+	}
+	reverse_proxy /c elsewhere:80
+	reverse_proxy /d other.internal:80 {
+		transport ssh_tunnel inner
+	}
+}
+:8443 {
+}
+`
+
+// TestCheckTargets finds what a configuration sends through a tunnel, and
+// completes the names of its tunnels.
+func TestCheckTargets(t *testing.T) {
+	t.Setenv("PASSWORD", "x")
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(file, []byte(targetsCaddyfile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	flags := configFlags{file: file}
+	config, err := flags.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, err := config.provision(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = app.Cleanup() }()
+	for name, want := range map[string][]string{
+		"prod": {
+			"tcp db.internal:5432 local_forward", "tcp git.internal:22 listener wrapper", "tcp inner.internal:2222 proxy_jump of inner",
+			"tcp localhost:8080 reverse_proxy", "tcp web.internal:80 reverse_proxy", "unix /run/web.sock reverse_proxy",
+		},
+		"inner": {"tcp other.internal:80 reverse_proxy"},
+	} {
+		var got []string
+		for _, w := range config.targets(app.Tunnels[name]) {
+			got = append(got, w.Network+" "+w.Address+" "+w.by)
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+	if names, directive := flags.complete(nil, []string{"prod"}, ""); !slices.Equal(names, []string{"inner"}) || directive != cobra.ShellCompDirectiveNoFileComp {
+		t.Errorf("it completes %q, %v", names, directive)
+	}
+	if _, err := config.names([]string{"prdo"}); err == nil || err.Error() != `unknown tunnel "prdo"; configured: inner, prod` {
+		t.Errorf("an unknown name: %v", err)
+	}
+	// What is provisioned is the tunnel, and what it goes through.
+	one, err := config.provision(nil, "prod")
+	if err != nil || len(one.Tunnels) != 1 {
+		t.Fatalf("prod alone: %v, %v", one, err)
+	}
+	_ = one.Cleanup()
+	two, err := config.provision(nil, "inner")
+	if err != nil || len(two.Tunnels) != 2 {
+		t.Fatalf("inner: %v, %v", two, err)
+	}
+	if chain := two.chain(two.Tunnels["inner"]); len(chain) != 2 || chain[0] != two.Tunnels["prod"] {
+		t.Errorf("the chain to inner: %v", chain)
+	}
+	_ = two.Cleanup()
+}
+
+func TestConfigFlagsRefuse(t *testing.T) {
+	for content, want := range map[string]string{
+		":80 {\n}\n":                   "no tunnel is configured",
+		"{\nssh_tunnel {\nx\n}\n}\n":   "adapting config",
+		"{\nssh_tunnel\n}\n:80 {\n}\n": "no tunnel is configured",
+		"{\n\"apps\": {\"ssh_tunnel\"": "adapting config",
+	} {
+		flags := configFlags{file: sshtest.WriteFile(t, "Caddyfile", []byte(content))}
+		if _, err := flags.load(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", content, err, want)
+		}
+	}
+	t.Chdir(t.TempDir())
+	if _, err := new(configFlags).load(); err == nil || !strings.Contains(err.Error(), "--config") {
+		t.Errorf("without a file: %v", err)
+	}
+	for _, c := range []struct {
+		flags keyscanFlags
+		args  []string
+		want  string
+	}{
+		{keyscanFlags{}, nil, "nothing to scan"},
+		{keyscanFlags{tunnel: "prod"}, []string{"host"}, "leave out the hosts"},
+		{keyscanFlags{tunnel: "prod", jumps: forwardFlags{jumps: "j"}}, nil, "leave out -J"},
+		{keyscanFlags{jumps: forwardFlags{port: "x"}}, []string{"host"}, "-p: "},
+		{keyscanFlags{}, []string{"http://host"}, "http://host"},
+	} {
+		if err := c.flags.run(t.Context(), &bytes.Buffer{}, c.args); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v %q: got %v, want %q", c.flags, c.args, err, c.want)
+		}
+	}
+	if err := (&checkFlags{targets: []string{"host"}}).run(t.Context(), &bytes.Buffer{}, nil); err == nil || !strings.Contains(err.Error(), "--target: ") {
+		t.Errorf("a target without a port: %v", err)
+	}
+}

@@ -1,0 +1,149 @@
+package sshtunnel
+
+// command_config.go reads the configuration that a running Caddy would have, for
+// commands that look at its tunnels and start nothing of it.
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+// configFlags say which configuration: the one that `caddy run` takes with the
+// same flags.
+type configFlags struct{ file, adapter string }
+
+// add adds the flags to a command.
+func (f *configFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&f.file, "config", "c", "", "the `file` of the configuration (default: Caddyfile in this directory)")
+	cmd.Flags().StringVarP(&f.adapter, "adapter", "a", "", "the `name` of the configuration's adapter")
+	_ = cmd.RegisterFlagCompletionFunc("adapter", cobra.FixedCompletions([]string{"caddyfile"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// commandConfig is a configuration, of which the tunnels are of interest.
+type commandConfig struct {
+	file   string
+	raw    []byte // all of it
+	app    json.RawMessage
+	ctx    caddy.Context // of no app, with the storage
+	tunnel []string      // the names, in order
+}
+
+// load reads the configuration. Nothing is logged from here on, to stderr or to
+// where the configuration's logs go: what there is to say, the command does.
+func (f *configFlags) load() (*commandConfig, error) {
+	caddy.BufferedLog() // what is in there is never written
+	raw, file, _, err := caddycmd.LoadConfig(f.file, f.adapter)
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) == 0 {
+		return nil, fmt.Errorf("no configuration: there is no Caddyfile in this directory; name a file with --config")
+	}
+	var whole struct {
+		Storage json.RawMessage            `json:"storage"`
+		Apps    map[string]json.RawMessage `json:"apps"`
+	}
+	if err := json.Unmarshal(raw, &whole); err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	c := &commandConfig{file: file, raw: raw, app: whole.Apps["ssh_tunnel"]}
+	app, err := c.decode()
+	if err != nil {
+		return nil, err
+	}
+	if c.tunnel = slices.Sorted(maps.Keys(app.Tunnels)); len(c.tunnel) == 0 {
+		return nil, fmt.Errorf("no tunnel is configured in %s; add one to the global option ssh_tunnel", cmpFile(file))
+	}
+	discard := &caddy.Logging{Logs: map[string]*caddy.CustomLog{
+		"default": {BaseLog: caddy.BaseLog{WriterRaw: caddyconfig.JSONModuleObject(caddy.DiscardWriter{}, "output", "discard", nil)}},
+	}}
+	c.ctx, err = caddy.ProvisionContext(&caddy.Config{Logging: discard, StorageRaw: whole.Storage})
+	return c, err
+}
+
+// cmpFile names a configuration that may have come without a file.
+func cmpFile(file string) string {
+	if file == "" {
+		return "the configuration"
+	}
+	return file
+}
+
+// decode returns the app as it is written.
+func (c *commandConfig) decode() (*App, error) {
+	app := new(App)
+	if len(c.app) == 0 {
+		return app, nil
+	}
+	if err := caddy.StrictUnmarshalJSON(c.app, app); err != nil {
+		return nil, fmt.Errorf("reading apps/ssh_tunnel: %w", err)
+	}
+	return app, nil
+}
+
+// provision returns the app, provisioned with the named tunnels and those that
+// they jump through, or else with all. change may change it before. Errors are
+// those of `caddy validate`, and not wrapped in Caddy's, which say less.
+func (c *commandConfig) provision(change func(*App), names ...string) (*App, error) {
+	app, err := c.decode()
+	if err != nil {
+		return nil, err
+	}
+	if len(names) > 0 {
+		keep := map[string]bool{}
+		for _, name := range names {
+			for t := app.Tunnels[name]; t != nil && !keep[name]; t = app.Tunnels[name] {
+				keep[name] = true
+				name = caddy.NewReplacer().ReplaceKnown(t.ProxyJump, "")
+			}
+		}
+		maps.DeleteFunc(app.Tunnels, func(name string, _ *Tunnel) bool { return !keep[name] })
+	}
+	if change != nil {
+		change(app)
+	}
+	if err := app.Provision(c.ctx); err != nil {
+		_ = app.Cleanup()
+		return nil, err
+	}
+	return app, nil
+}
+
+// names checks the names of tunnels that were typed. None is all.
+func (c *commandConfig) names(typed []string) ([]string, error) {
+	if len(typed) == 0 {
+		return c.tunnel, nil
+	}
+	for _, name := range typed {
+		if !slices.Contains(c.tunnel, name) {
+			return nil, fmt.Errorf("unknown tunnel %q; configured: %s", name, strings.Join(c.tunnel, ", "))
+		}
+	}
+	return slices.Compact(slices.Clone(typed)), nil
+}
+
+// complete completes the names of tunnels.
+func (f *configFlags) complete(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	c, err := f.load()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return slices.DeleteFunc(c.tunnel, func(name string) bool { return slices.Contains(args, name) }), cobra.ShellCompDirectiveNoFileComp
+}
+
+// chain returns the tunnels that lead to t, the first to dial first, and t.
+func (a *App) chain(t *Tunnel) []*Tunnel {
+	var before []*Tunnel
+	if through := a.Tunnels[t.jump]; through != nil {
+		before = a.chain(through)
+	}
+	return append(append(before, t.hops...), t)
+}

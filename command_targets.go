@@ -1,0 +1,100 @@
+package sshtunnel
+
+// command_targets.go finds what a configuration sends through a tunnel.
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+// wantedTarget is a target, and who wants it.
+type wantedTarget struct {
+	tunnel.Target
+	by string // as in "reverse_proxy"
+}
+
+// targets returns what a tunnel is to reach: the upstreams of reverse proxies,
+// the targets of listener wrappers, its own local forwards, and the bastions of
+// tunnels that jump through it. Upstreams with
+// placeholders, and those that are looked up, are known at each request only.
+func (c *commandConfig) targets(t *Tunnel) []wantedTarget {
+	var found []wantedTarget
+	add := func(by string, target tunnel.Target) {
+		if !slices.ContainsFunc(found, func(w wantedTarget) bool { return w.Network == target.Network && w.Address == target.Address }) {
+			found = append(found, wantedTarget{target, by})
+		}
+	}
+	var whole any
+	_ = json.Unmarshal(c.raw, &whole) // load has read it
+	walkObjects(whole, func(object map[string]any) {
+		transport, _ := object["transport"].(map[string]any)
+		switch {
+		case object["handler"] == "reverse_proxy" && transport["protocol"] == "ssh_tunnel" && transport["tunnel"] == t.config.Name:
+			upstreams, _ := object["upstreams"].([]any)
+			for _, u := range upstreams {
+				upstream, _ := u.(map[string]any)
+				dial, _ := upstream["dial"].(string)
+				if target, err := upstreamTarget(dial); err == nil && !strings.Contains(dial, "{") {
+					add("reverse_proxy", target)
+				}
+			}
+		case object["wrapper"] == "ssh_tunnel" && object["tunnel"] == t.config.Name:
+			written, _ := object["target"].(string)
+			if target, err := resolveTarget(written); err == nil {
+				add("listener wrapper", target)
+			}
+		}
+	})
+	for _, f := range t.LocalForwards {
+		add("local_forward", f.target)
+	}
+	// As they are written: those tunnels may not be in order.
+	app, _ := c.decode()
+	for _, name := range c.tunnel {
+		other := app.Tunnels[name]
+		if other == nil || other.ProxyJump != t.config.Name {
+			continue
+		}
+		for _, host := range other.Hosts {
+			if _, host, port, err := splitAddress(host); err == nil {
+				add("proxy_jump of "+name, tunnel.Target{Network: "tcp", Address: net.JoinHostPort(host, port)})
+			}
+		}
+	}
+	return found
+}
+
+// walkObjects calls f for each object within a JSON value, in the order of their
+// keys.
+func walkObjects(value any, f func(map[string]any)) {
+	switch v := value.(type) {
+	case []any:
+		for _, e := range v {
+			walkObjects(e, f)
+		}
+	case map[string]any:
+		f(v)
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			walkObjects(v[key], f)
+		}
+	}
+}
+
+// parseTargets reads targets that were typed.
+func parseTargets(typed []string) ([]wantedTarget, error) {
+	var targets []wantedTarget
+	for _, s := range typed {
+		target, err := parseTarget(s)
+		if err != nil {
+			return nil, fmt.Errorf("--target: %w", err)
+		}
+		targets = append(targets, wantedTarget{target, "--target"})
+	}
+	return targets, nil
+}

@@ -1,0 +1,71 @@
+// kexinit.go reads what a server says first, before anything is encrypted.
+
+package tunnel
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// kexInit is SSH_MSG_KEXINIT (RFC 4253 section 7.1): the algorithms that a side
+// has, in its order of preference.
+type kexInit struct {
+	Cookie                   [16]byte `sshtype:"20"`
+	KexAlgorithms            []string
+	HostKeyAlgorithms        []string
+	CiphersToServer          []string
+	CiphersToClient          []string
+	MACsToServer             []string
+	MACsToClient             []string
+	CompressionToServer      []string
+	CompressionToClient      []string
+	LanguagesToServer        []string
+	LanguagesToClient        []string
+	FirstKexPacketFollows    bool
+	Reserved                 uint32
+	AdditionsOfLaterVersions []byte `ssh:"rest"`
+}
+
+// maxPacket is the longest packet that a server may begin with. RFC 4253 section
+// 6.1 has everybody take 35000 bytes.
+const maxPacket = 35000
+
+// errCutShort says that a greeting is not whole.
+var errCutShort = errors.New("the key exchange was cut short")
+
+// parseGreeting reads the beginning of what a server sends: lines that say
+// anything, its version (RFC 4253 section 4.2), and its SSH_MSG_KEXINIT in a
+// packet that is not encrypted (section 6). What follows does not matter.
+func parseGreeting(data []byte) (version string, init *kexInit, err error) {
+	for {
+		line, rest, ok := bytes.Cut(data, []byte("\n"))
+		if !ok {
+			return "", nil, errCutShort
+		}
+		data = rest
+		if bytes.HasPrefix(line, []byte("SSH-")) {
+			version = string(bytes.TrimSuffix(line, []byte("\r")))
+			break
+		}
+	}
+	if len(data) < 5 {
+		return version, nil, errCutShort
+	}
+	length, padding := binary.BigEndian.Uint32(data), uint32(data[4])
+	data = data[4:]
+	switch {
+	case length > maxPacket || length < padding+2:
+		return version, nil, fmt.Errorf("a first packet of %d bytes, %d of them padding", length, padding)
+	case uint32(len(data)) < length: //nolint:gosec // it is a slice of a bounded record
+		return version, nil, errCutShort
+	}
+	init = new(kexInit)
+	if err := ssh.Unmarshal(data[1:length-padding], init); err != nil {
+		return version, nil, fmt.Errorf("reading the server's algorithms: %w", err)
+	}
+	return version, init, nil
+}

@@ -1,0 +1,245 @@
+// scan.go asks a server for its host keys, and logs in nowhere.
+
+package tunnel
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// Scanned is what a server has shown.
+type Scanned struct {
+	// Server is its version, as in "SSH-2.0-OpenSSH_9.2".
+	Server string
+	// Keys are its host keys, one of each type; of certificates, the plain key
+	// within. Nobody has verified them.
+	Keys []ssh.PublicKey
+	// Unread are host key algorithms of the server's that are not supported.
+	Unread []string
+}
+
+// Scan asks the server at cfg.Address, through the tunnel via if that is not
+// nil, for a host key of each type that it has. Each type takes a connection,
+// which may take as long as timeout, and ends once the server has proved that
+// the key is its own: nothing is sent to it that is secret, and nobody logs in.
+// If ctx ends, so does Scan.
+func Scan(ctx context.Context, cfg Config, via *Handle, timeout time.Duration) (*Scanned, error) {
+	s := &scan{cfg: &cfg, via: via, timeout: timeout}
+	crypto := cfg.cryptoConfig()
+	// Nothing depends on how well this connection is protected.
+	crypto.KeyExchanges = withMore(crypto.KeyExchanges, ssh.SupportedAlgorithms().KeyExchanges, ssh.InsecureAlgorithms().KeyExchanges)
+	crypto.Ciphers = withMore(crypto.Ciphers, ssh.SupportedAlgorithms().Ciphers, ssh.InsecureAlgorithms().Ciphers)
+	crypto.MACs = withMore(crypto.MACs, ssh.SupportedAlgorithms().MACs, ssh.InsecureAlgorithms().MACs)
+	s.crypto = crypto
+
+	// Any key at first: with it comes the list of all.
+	init, err := s.take(ctx, scannable)
+	if err != nil {
+		return nil, err
+	}
+	for _, algos := range s.left(init) {
+		if _, err := s.take(ctx, algos); err != nil {
+			return nil, err
+		}
+	}
+	return &s.found, nil
+}
+
+// scan is a Scan that goes on.
+type scan struct {
+	cfg     *Config
+	via     *Handle
+	timeout time.Duration
+	crypto  ssh.Config
+	found   Scanned
+}
+
+// scannable are the host key algorithms that can be asked for: plain keys first,
+// and what is broken last.
+var scannable = func() []string {
+	algos := withMore(nil, ssh.SupportedAlgorithms().HostKeys, ssh.InsecureAlgorithms().HostKeys)
+	slices.SortStableFunc(algos, func(a, b string) int { return cmp.Compare(scanRank(a), scanRank(b)) })
+	return algos
+}()
+
+func scanRank(algo string) int {
+	switch {
+	case isCertAlgorithm(algo):
+		return 2
+	case slices.Contains(ssh.InsecureAlgorithms().HostKeys, algo):
+		return 1
+	default:
+		return 0
+	}
+}
+
+// withMore returns a list with what others have besides.
+func withMore(list []string, others ...[]string) []string {
+	list = slices.Clone(list)
+	for _, other := range others {
+		for _, name := range other {
+			if !slices.Contains(list, name) {
+				list = append(list, name)
+			}
+		}
+	}
+	return list
+}
+
+// left returns the algorithms to ask for next, by type of key: those of the
+// server's types that no key was found of.
+func (s *scan) left(init *kexInit) (left [][]string) {
+	byType := map[string]int{}
+	for _, k := range s.found.Keys {
+		byType[k.Type()] = -1
+	}
+	for _, algo := range scannable {
+		if !slices.Contains(init.HostKeyAlgorithms, algo) {
+			continue
+		}
+		keyType := scannedType(algo)
+		switch i, ok := byType[keyType]; {
+		case !ok:
+			byType[keyType] = len(left)
+			left = append(left, []string{algo})
+		case i >= 0:
+			left[i] = append(left[i], algo)
+		}
+	}
+	for _, algo := range init.HostKeyAlgorithms {
+		if _, ok := byType[scannedType(algo)]; !ok {
+			s.found.Unread = append(s.found.Unread, printable(algo))
+		}
+	}
+	return left
+}
+
+// scannedType is the type of the plain key that an algorithm shows.
+func scannedType(algo string) string {
+	plain, _, isCert := strings.Cut(algo, "-cert-v01@")
+	if isCert && strings.HasPrefix(plain, "sk-") {
+		plain += "@openssh.com"
+	}
+	return keyTypeOf(plain)
+}
+
+// take connects, and takes the key that the server shows for one of the
+// algorithms. It returns what the server has said of itself.
+func (s *scan) take(ctx context.Context, algos []string) (*kexInit, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, errConnectTimeout)
+	defer cancel()
+	conn, err := s.dial(ctx)
+	if err != nil {
+		cause := CauseJump
+		if s.via == nil {
+			cause = reachCause(s.cfg, err)
+		}
+		return nil, s.fail(ctx, cause, "", err)
+	}
+	r := &recorder{Conn: conn}
+	defer func() { _ = r.Close() }()
+	// The watchdog: neither a server that says nothing keeps us, nor one that
+	// says one byte a second.
+	defer context.AfterFunc(ctx, func() { _ = r.Close() })()
+
+	shown := make(chan ssh.PublicKey, 1) // x/crypto's goroutines may outlive the handshake
+	sc, _, _, err := ssh.NewClientConn(r, s.cfg.Address, &ssh.ClientConfig{
+		Config: s.crypto, ClientVersion: clientVersion, HostKeyAlgorithms: algos, User: s.cfg.User,
+		HostKeyCallback: func(_ string, _ net.Addr, k ssh.PublicKey) error {
+			select {
+			case shown <- plainKey(k):
+			default:
+			}
+			return errScanned
+		},
+	})
+	if err == nil { // not without a key
+		_ = sc.Close()
+	}
+	record := r.record()
+	var key ssh.PublicKey
+	select {
+	case key = <-shown:
+	default:
+		greeting := string(record[:min(len(record), maxGreeting)])
+		switch {
+		case len(record) == 0:
+			return nil, s.fail(ctx, CauseNoBanner, noBanner(s.cfg), err)
+		case !strings.Contains(greeting, "SSH-"):
+			return nil, s.fail(ctx, CauseNotSSH, fmt.Sprintf("it sent %q instead of an SSH banner", printable(greeting)), err)
+		}
+		return nil, s.fail(ctx, CauseKeyExchange, "in the key exchange", err)
+	}
+	version, init, err := parseGreeting(record)
+	if err != nil {
+		return nil, s.fail(ctx, CauseKeyExchange, "in the key exchange", err)
+	}
+	s.found.Server = printable(version)
+	if !slices.ContainsFunc(s.found.Keys, func(k ssh.PublicKey) bool { return sameKey(k, key) }) {
+		s.found.Keys = append(s.found.Keys, key)
+	}
+	return init, nil
+}
+
+// errScanned ends a handshake that has shown its key.
+var errScanned = errors.New("scanned")
+
+func (s *scan) dial(ctx context.Context) (net.Conn, error) {
+	if s.via == nil {
+		return dialBastion(ctx, s.cfg, nopLogger)
+	}
+	conn, err := s.via.Dial(ctx, Target{Network: "tcp", Address: s.cfg.Address, Class: Stream})
+	if err != nil {
+		return nil, err // not a nil *Conn
+	}
+	return conn, nil
+}
+
+// fail is the error of a connection, in the words of one that is to last.
+func (s *scan) fail(ctx context.Context, cause Cause, stage string, err error) error {
+	if errors.Is(context.Cause(ctx), errConnectTimeout) {
+		err = fmt.Errorf("no progress within connect_timeout (%s)", s.timeout)
+	} else if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if stage != "" {
+		err = fmt.Errorf("%s: %w", stage, err)
+	}
+	return &connectError{classOf(err), cause, fmt.Errorf("connecting to %q: %w", s.cfg.Address, err)}
+}
+
+// recorder is a connection that remembers the beginning of what came in.
+type recorder struct {
+	net.Conn
+	// mu guards data.
+	mu   sync.Mutex
+	data []byte
+}
+
+// maxRecord has room for lines, a version and a packet.
+const maxRecord = 2 * maxPacket
+
+// Read implements net.Conn.
+func (r *recorder) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.data = append(r.data, p[:min(n, maxRecord-len(r.data))]...)
+	return n, err
+}
+
+// record returns what came in so far.
+func (r *recorder) record() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.data)
+}

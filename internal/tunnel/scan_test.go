@@ -1,0 +1,143 @@
+package tunnel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// keyServer shows host keys to whoever connects, and counts connections.
+func keyServer(t *testing.T, keys ...ssh.Signer) (addr string) {
+	t.Helper()
+	cfg := &ssh.ServerConfig{NoClientAuth: true}
+	for _, k := range keys {
+		cfg.AddHostKey(k)
+	}
+	return listen(t, func(c net.Conn) {
+		defer func() { _ = c.Close() }()
+		if sc, _, _, err := ssh.NewServerConn(c, cfg); err == nil {
+			t.Error("somebody has logged in")
+			_ = sc.Close()
+		}
+	})
+}
+
+func scanned(keys []ssh.PublicKey) (list []string) {
+	for _, k := range keys {
+		list = append(list, k.Type()+" "+ssh.FingerprintSHA256(k))
+	}
+	slices.Sort(list)
+	return list
+}
+
+func TestScan(t *testing.T) {
+	rsa, ecdsa, ed := sshtest.NewRSAKey(2048), sshtest.NewECDSAKey(), sshtest.NewKey()
+	certified, ca := sshtest.NewKey(), sshtest.NewKey()
+	cert := sshtest.CertSigner(sshtest.Certify(ca, certified, ssh.Certificate{CertType: ssh.HostCert}), certified)
+	for name, c := range map[string]struct {
+		keys []ssh.Signer
+		want []ssh.PublicKey
+	}{
+		"one":           {[]ssh.Signer{ed}, []ssh.PublicKey{ed.PublicKey()}},
+		"each type":     {[]ssh.Signer{rsa, ecdsa, ed}, []ssh.PublicKey{rsa.PublicKey(), ecdsa.PublicKey(), ed.PublicKey()}},
+		"a certificate": {[]ssh.Signer{rsa, cert}, []ssh.PublicKey{rsa.PublicKey(), certified.PublicKey()}},
+	} {
+		found, err := Scan(t.Context(), Config{Address: keyServer(t, c.keys...)}, nil, 10*time.Second)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got, want := scanned(found.Keys), scanned(c.want); !slices.Equal(got, want) || found.Server != "SSH-2.0-Go" || len(found.Unread) > 0 {
+			t.Errorf("%s: got %q of %q, and %q; want %q", name, got, found.Server, found.Unread, want)
+		}
+	}
+}
+
+// TestScanThroughJump scans what only the jump reaches.
+func TestScanThroughJump(t *testing.T) {
+	ed := sshtest.NewKey()
+	b := newBench(t, quick(), nil)
+	found, err := Scan(t.Context(), Config{Address: keyServer(t, ed)}, b.Handle, 10*time.Second)
+	if err != nil || len(found.Keys) != 1 || !sameKey(found.Keys[0], ed.PublicKey()) {
+		t.Errorf("got %+v %v", found, err)
+	}
+}
+
+// TestScanSSHD scans OpenSSH and dropbear.
+func TestScanSSHD(t *testing.T) {
+	ecdsa := sshtest.WriteFile(t, "ecdsa", sshtest.NewECDSAKey().PEM(""))
+	sshd := sshtest.StartSSHD(t, sshtest.SSHDOptions{Config: "HostKey " + ecdsa + "\n"})
+	found, err := Scan(t.Context(), Config{Address: sshd.Addr()}, nil, 10*time.Second)
+	if err != nil || len(found.Keys) != 2 || !strings.HasPrefix(found.Server, "SSH-2.0-OpenSSH_") {
+		t.Errorf("got %+v %v", found, err)
+	}
+}
+
+// TestScanTrouble: no server keeps a scan for longer than its time, and each
+// error has a cause.
+func TestScanTrouble(t *testing.T) {
+	forever := func(text string, every time.Duration) func(net.Conn) {
+		return func(c net.Conn) {
+			defer func() { _ = c.Close() }()
+			for {
+				if _, err := io.WriteString(c, text); err != nil {
+					return
+				}
+				time.Sleep(every)
+			}
+		}
+	}
+	once := func(data []byte) func(net.Conn) {
+		return func(c net.Conn) {
+			_, _ = c.Write(data)
+			_, _ = io.Copy(io.Discard, c)
+			_ = c.Close()
+		}
+	}
+	for name, c := range map[string]struct {
+		serve func(net.Conn)
+		cause Cause
+	}{
+		"silent":         {func(c net.Conn) { _, _ = io.Copy(io.Discard, c); _ = c.Close() }, CauseNoBanner},
+		"closes":         {func(c net.Conn) { _ = c.Close() }, CauseNoBanner},
+		"HTTP":           {once([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")), CauseNotSSH},
+		"endless lines":  {forever("hello\r\n", 0), CauseNotSSH},
+		"trickle":        {forever("x", 20*time.Millisecond), CauseNotSSH},
+		"no key":         {once([]byte("SSH-2.0-x\r\n")), CauseKeyExchange},
+		"noise":          {once(append([]byte("SSH-2.0-x\r\n"), bytes.Repeat([]byte{0xff}, 1000)...)), CauseKeyExchange},
+		"unknown keys":   {once(greeting("SSH-2.0-x\r\n", "ssh-ed448")), CauseKeyExchange},
+		"endless banner": {forever("SSH-2.0-", 0), CauseKeyExchange},
+	} {
+		start := time.Now()
+		found, err := Scan(t.Context(), Config{Address: listen(t, c.serve)}, nil, 300*time.Millisecond)
+		if err == nil || CauseOf(err) != c.cause {
+			t.Errorf("%s: %+v %v, cause %q, want %q", name, found, err, CauseOf(err), c.cause)
+		}
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("%s: it took %v", name, took)
+		}
+	}
+	if _, err := Scan(t.Context(), Config{Address: "127.0.0.1:1"}, nil, time.Second); CauseOf(err) != CauseRefused {
+		t.Errorf("refused: %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stopped := errors.New("stopped")
+	addr := listen(t, func(c net.Conn) {
+		cancel(stopped)
+		_, _ = io.Copy(io.Discard, c)
+		_ = c.Close()
+	})
+	if _, err := Scan(ctx, Config{Address: addr}, nil, time.Minute); !errors.Is(err, stopped) {
+		t.Errorf("stopped: %v", err)
+	}
+}
