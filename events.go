@@ -3,6 +3,7 @@ package sshtunnel
 // events.go passes what happens to tunnels on to Caddy's events app.
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -38,9 +39,12 @@ type emitter struct {
 }
 
 // newEmitter returns what emits the events of the configuration that ctx belongs
-// to.
+// to, or nil if that has no handlers.
 func newEmitter(ctx caddy.Context) (*emitter, error) {
-	app, err := ctx.App("events")
+	app, err := ctx.AppIfConfigured("events")
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return nil, nil //nolint:nilnil // as documented
+	}
 	if err != nil {
 		return nil, fmt.Errorf("getting the events app: %w", err)
 	}

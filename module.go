@@ -141,7 +141,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 // furnish gives a tunnel what it needs of Caddy: where to tell what happens to it
 // and, if it learns its bastion's host key, the storage to keep that in.
 func (a *App) furnish(t *Tunnel) {
-	t.settings.Observer = a.events
+	if a.events != nil {
+		t.settings.Observer = a.events
+	}
 	if t.config.AcceptNewHostKey {
 		t.settings.KeyMemory = keyStorage{a.ctx.Storage()}
 	}
