@@ -184,7 +184,7 @@ func TestAdminShowsNoSecret(t *testing.T) {
 	key := sshtest.NewKey()
 	b := sshtest.NewBastion(t, sshtest.BastionOptions{Password: "another"})
 	in := sshtest.NewBastion(t, sshtest.BastionOptions{Password: secret})
-	locked := sshtest.WriteFile(t, "locked", key.PEM("not "+secret))
+	locked := sshtest.WriteFile(t, "locked", key.PEM(secret))
 	proxy := newRefusingProxy(t)
 	tunnels := ""
 	for name, options := range map[string]string{
