@@ -84,9 +84,17 @@ func (c *caddy) check(caddyfile string, args ...string) (doc checked) {
 	return doc
 }
 
+// counted tells whether a metric of a tunnel has counted anything with a label.
+func (c *caddy) counted(metric, label, value, tunnel string) bool {
+	c.t.Helper()
+	sample := fmt.Sprintf("caddy_ssh_tunnel_%s{%s=%q,tunnel=%q} ", metric, label, value, tunnel)
+	_, after, ok := strings.Cut(c.fromAdmin("/metrics"), sample)
+	return ok && !strings.HasPrefix(after, "0\n")
+}
+
 // TestCheck breaks a bastion in each way, and a second hop in some. The command
-// names hop, step and cause, a running Caddy logs the same cause, and what the
-// command says to do about it helps.
+// names hop, step and cause; the log, the status and the metrics of a running
+// Caddy have the same cause; and what the command says to do about it helps.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
@@ -252,6 +260,32 @@ Match User third
 		sshtest.Eventually(t, patience, tc.name+": the log has cause "+tc.logged, func() bool {
 			return c.logged("connecting failed; will retry", "tunnel:"+tc.name+" ", "cause:"+tc.logged+" ") ||
 				c.logged("connecting failed; will retry", "tunnel:"+tc.name+"]", "cause:"+tc.logged+" ")
+		})
+		// The status and the metric agree.
+		var status struct {
+			State     string `json:"state"`
+			LastError struct {
+				Cause string `json:"cause"`
+			} `json:"last_error"`
+		}
+		if err := json.Unmarshal([]byte(c.fromAdmin("/ssh_tunnel/tunnels/"+tc.name)), &status); err != nil ||
+			status.State == "up" || status.LastError.Cause != tc.logged {
+			t.Errorf("%s: the status has %+v, %v, want %s", tc.name, status, err, tc.logged)
+		}
+		if !c.counted("connect_failures_total", "cause", tc.logged, tc.name) {
+			t.Errorf("%s: no failure is counted with cause %s", tc.name, tc.logged)
+		}
+	}
+	for i, tc := range cases {
+		result, refused := map[string]string{
+			"powerless": "prohibited", "prohibited": "prohibited", "permitopen": "prohibited", "closed": "connection_refused",
+		}[tc.name]
+		if !refused {
+			continue
+		}
+		sshtest.Eventually(t, patience, tc.name+": a dial is counted as "+result, func() bool {
+			c.get(fmt.Sprintf("/%d", i))
+			return c.counted("channel_opens_total", "result", result, tc.name)
 		})
 	}
 
