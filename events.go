@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -27,8 +28,11 @@ const maxWaitingEvents = 256
 // after the other and may take their time, such as a command that is executed:
 // the tunnels do not wait for them.
 type emitter struct {
-	emit   func(tunnel.Event)
-	logger *zap.Logger
+	emit func(tunnel.Event)
+	// inForce tells whether all apps of the configuration have started: Caddy
+	// starts them in any order, and the events app takes none before.
+	inForce func() bool
+	logger  *zap.Logger
 
 	// mu guards the fields below.
 	mu      sync.Mutex
@@ -39,8 +43,8 @@ type emitter struct {
 }
 
 // newEmitter returns what emits the events of the configuration that ctx belongs
-// to, or nil if that has no handlers.
-func newEmitter(ctx caddy.Context) (*emitter, error) {
+// to, whose app is a, or nil if it has no handlers.
+func newEmitter(ctx caddy.Context, a *App) (*emitter, error) {
 	app, err := ctx.AppIfConfigured("events")
 	if errors.Is(err, caddy.ErrNotConfigured) {
 		return nil, nil //nolint:nilnil // as documented
@@ -50,7 +54,15 @@ func newEmitter(ctx caddy.Context) (*emitter, error) {
 	}
 	events := app.(*caddyevents.App)
 	return &emitter{
-		emit:   func(e tunnel.Event) { events.Emit(ctx, eventPrefix+e.Name, e.Data) },
+		emit: func(e tunnel.Event) { events.Emit(ctx, eventPrefix+e.Name, e.Data) },
+		inForce: func() bool {
+			active := caddy.ActiveContext()
+			if active.Context == nil {
+				return false // nothing has started yet
+			}
+			app, err := active.AppIfConfigured("ssh_tunnel")
+			return err == nil && app == any(a)
+		},
 		logger: ctx.Logger(),
 	}, nil
 }
@@ -72,8 +84,15 @@ func (em *emitter) Observe(e tunnel.Event) {
 	}
 }
 
-// run emits what waits. It returns when nothing does.
+// startPoll is how often to look whether the configuration has started.
+const startPoll = 20 * time.Millisecond
+
+// run emits what waits, once the configuration has started. It returns when
+// nothing waits, as is so when the configuration has gone.
 func (em *emitter) run() {
+	for !em.inForce() && !em.isClosed() {
+		time.Sleep(startPoll)
+	}
 	for {
 		e, ok := em.next()
 		if !ok {
@@ -94,6 +113,12 @@ func (em *emitter) next() (e tunnel.Event, ok bool) {
 	e = em.waiting[0]
 	em.waiting = em.waiting[1:]
 	return e, true
+}
+
+func (em *emitter) isClosed() bool {
+	em.mu.Lock()
+	defer em.mu.Unlock()
+	return em.closed
 }
 
 // close drops what waits, and what is yet to come.

@@ -75,7 +75,7 @@ func TestCaddyEvents(t *testing.T) {
 // for them is bounded.
 func TestEmitterDoesNotBlock(t *testing.T) {
 	hang, emitted := make(chan struct{}), make(chan string, 2*maxWaitingEvents)
-	em := &emitter{logger: caddy.Log(), emit: func(e tunnel.Event) {
+	em := &emitter{logger: caddy.Log(), inForce: func() bool { return true }, emit: func(e tunnel.Event) {
 		<-hang
 		emitted <- e.Name
 	}}

@@ -111,6 +111,9 @@ func TestMetricsThroughReloads(t *testing.T) {
 		wantServed(t, "http://"+address+"/headers")
 		after := scrape(t, metrics)
 		for key, was := range before {
+			if !strings.Contains(key, "tunnel=metered") {
+				continue // of an earlier test, which is about to go
+			}
 			now, ok := after[key]
 			counts := strings.Contains(key, "_total{") || strings.Contains(key, "_seconds{")
 			if !ok && !strings.Contains(key, "class=") || counts && !strings.Contains(key, "expiry") && now < was {

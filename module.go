@@ -82,7 +82,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
-	events, err := newEmitter(ctx)
+	events, err := newEmitter(ctx, a)
 	if err != nil {
 		return err
 	}
