@@ -39,18 +39,19 @@ func NewNetns(t testing.TB) *Netns {
 		Missing(t, "ip(8) is not installed")
 	}
 	// Names and addresses are unique to this process and count: a /30 of
-	// 10.64.0.0/10 has two hosts, and a /24 has 64 of them.
+	// 10.64.0.0/10 has two hosts, and a /23 has 128 of them.
 	pid, n := os.Getpid(), netnsCount.Add(1)-1
-	if n >= 64 {
-		t.Fatal("64 network namespaces are enough for a test binary")
+	if n >= 128 {
+		t.Fatal("128 network namespaces are enough for a test binary")
 	}
-	subnet := fmt.Sprintf("10.%d.%d", 64+pid>>8&63, pid&255)
+	at := pid&0x1fff<<9 | int(n)<<2
+	subnet := fmt.Sprintf("10.%d.%d", 64+at>>16&63, at>>8&255)
 	ns := &Netns{
 		t:    t,
 		name: fmt.Sprintf("sshtest-%d-%d", pid, n),
 		ours: fmt.Sprintf("st%dn%d", pid, n), // at most 15 bytes
-		host: fmt.Sprintf("%s.%d", subnet, 4*n+1),
-		addr: fmt.Sprintf("%s.%d", subnet, 4*n+2),
+		host: fmt.Sprintf("%s.%d", subnet, at&255+1),
+		addr: fmt.Sprintf("%s.%d", subnet, at&255+2),
 	}
 	if out, err := exec.Command("ip", "netns", "add", ns.name).CombinedOutput(); err != nil {
 		Missing(t, fmt.Sprintf("network namespaces are not permitted here: %s", strings.TrimSpace(string(out))))
