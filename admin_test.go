@@ -1,0 +1,247 @@
+package sshtunnel
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+// adminMux serves the API as Caddy does.
+func adminMux() http.Handler {
+	mux := http.NewServeMux()
+	for _, route := range (adminAPI{}).Routes() {
+		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) {
+			if err := route.Handler.ServeHTTP(w, r); err != nil {
+				refused, ok := errors.AsType[caddy.APIError](err)
+				if !ok {
+					refused.HTTPStatus = http.StatusInternalServerError
+				}
+				http.Error(w, err.Error(), refused.HTTPStatus)
+			}
+		})
+	}
+	return mux
+}
+
+// callAdmin makes a request of the API.
+func callAdmin(method, path string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	adminMux().ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	return w
+}
+
+// adminTunnel returns a tunnel's status.
+func adminTunnel(t *testing.T, path string) (s tunnelStatus) {
+	t.Helper()
+	w := callAdmin("GET", adminPath+"tunnels/"+path)
+	if w.Code != http.StatusOK {
+		t.Fatalf("%s: got %d %s", path, w.Code, w.Body)
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestAdminWithoutConfiguration: there may be none, or one without the app.
+func TestAdminWithoutConfiguration(t *testing.T) {
+	check := func(wantReady int, wantBody string) {
+		t.Helper()
+		if w := callAdmin("GET", "/ssh_tunnel/tunnels"); w.Code != 200 || strings.TrimSpace(w.Body.String()) != "[]" {
+			t.Errorf("tunnels: got %d %s", w.Code, w.Body)
+		}
+		if w := callAdmin("GET", "/ssh_tunnel/tunnels/prod"); w.Code != 404 || !strings.Contains(w.Body.String(), "no tunnel is configured") {
+			t.Errorf("a tunnel: got %d %s", w.Code, w.Body)
+		}
+		if w := callAdmin("GET", "/ssh_tunnel/ready"); w.Code != wantReady || strings.TrimSpace(w.Body.String()) != wantBody {
+			t.Errorf("ready: got %d %s", w.Code, w.Body)
+		}
+	}
+	check(503, `{"ready":false,"not_ready":[],"error":"no configuration is running"}`)
+	if err := caddy.Load([]byte(`{"admin": {"disabled": true, "config": {"persist": false}}}`), true); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = caddy.Stop() }()
+	check(200, `{"ready":true,"not_ready":[]}`)
+}
+
+// TestAdminRefuses: other methods, and other paths.
+func TestAdminRefuses(t *testing.T) {
+	for _, c := range []struct {
+		method, path string
+		status       int
+		allow        string
+	}{
+		{"POST", "tunnels", 405, "GET, HEAD"},
+		{"DELETE", "tunnels/prod", 405, "GET, HEAD"},
+		{"GET", "tunnels/prod/reconnect", 405, "POST"},
+		{"PUT", "ready", 405, "GET, HEAD"},
+		{"GET", "", 404, ""},
+		{"GET", "tunnels/", 404, ""},
+		{"GET", "tunnels/prod/else", 404, ""},
+		{"POST", "tunnels/prod/reconnect", 404, ""},
+	} {
+		w := callAdmin(c.method, adminPath+c.path)
+		if w.Code != c.status || w.Header().Get("Allow") != c.allow {
+			t.Errorf("%s %s: got %d, Allow %q: %s", c.method, c.path, w.Code, w.Header().Get("Allow"), w.Body)
+		}
+	}
+}
+
+// TestAdminTunnels compares what is told with what is.
+func TestAdminTunnels(t *testing.T) {
+	b, config := newTunnel(t, "prod", hosts{"web:80": "127.0.0.1:1"})
+	local, dynamic := freeAddress(t), freeAddress(t)
+	tunnels := config(b.Addr())
+	tunnels = strings.TrimSuffix(tunnels, "}\n") + fmt.Sprintf("local_forward %s web:80\ndynamic_forward %s\n}\n", local, dynamic)
+	sleeper := sshtest.WriteFile(t, "id", sshtest.NewKey().PEM(""))
+	tunnels += fmt.Sprintf("tunnel sleeper u@%s {\nidentity_file %s\nhost_key %s\nlazy\n}\n", freeAddress(t), sleeper, b.HostKeyFingerprint())
+	serve(t, tunnels, "", "respond hello")
+
+	sshtest.Eventually(t, 20*time.Second, "ready", func() bool { return callAdmin("GET", "/ssh_tunnel/ready").Code == 200 })
+	s := adminTunnel(t, "prod")
+	if s.State != tunnel.StateUp || s.Host != b.Addr() || s.User != "user" || len(s.Connections) != 1 || s.Connections[0].HostKey != b.HostKeyFingerprint() || s.Connections[0].HostKeySource == "" {
+		t.Errorf("got %+v", s)
+	}
+	want := []forwardStatus{
+		{Kind: "local_forward", Listen: local, Target: "web:80", State: tunnel.ForwardListening},
+		{Kind: "dynamic_forward", Listen: dynamic, State: tunnel.ForwardListening},
+	}
+	if fmt.Sprint(s.Forwards) != fmt.Sprint(want) {
+		t.Errorf("forwards: got %+v, want %+v", s.Forwards, want)
+	}
+	if s := adminTunnel(t, "sleeper"); s.State != tunnel.StateIdle || !s.Lazy || s.Since.IsZero() {
+		t.Errorf("a lazy tunnel: got %+v", s)
+	}
+	if w := callAdmin("GET", "/ssh_tunnel/tunnels/prdo"); w.Code != 404 || !strings.Contains(w.Body.String(), `unknown tunnel "prdo"; configured: prod, sleeper`) {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	sshtest.Eventually(t, 20*time.Second, "a round-trip time", func() bool { return adminTunnel(t, "prod").RTT > 0 })
+
+	// Connections of a forward are counted.
+	conn, err := net.Dial("tcp", dynamic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sshtest.Eventually(t, 20*time.Second, "a connection", func() bool { return adminTunnel(t, "prod").Forwards[1].Connections == 1 })
+	_ = conn.Close()
+	sshtest.Eventually(t, 20*time.Second, "its end", func() bool { return adminTunnel(t, "prod").Forwards[1].Connections == 0 })
+
+	// Reconnecting makes another connection.
+	w := callAdmin("POST", "/ssh_tunnel/tunnels/prod/reconnect")
+	if w.Code != 202 || !strings.Contains(w.Body.String(), `"tunnel":"prod"`) {
+		t.Errorf("reconnect: got %d %s", w.Code, w.Body)
+	}
+	before := s.Connections[0].Since
+	sshtest.Eventually(t, 20*time.Second, "another connection", func() bool {
+		now := adminTunnel(t, "prod").Connections
+		return len(now) == 1 && now[0].Since.After(before)
+	})
+}
+
+// TestAdminSharesHops: tunnels that ssh_config jumps through are listed, once, and
+// found by their names, which have spaces.
+func TestAdminSharesHops(t *testing.T) {
+	key, hostKey := sshtest.NewKey(), sshtest.NewKey()
+	signer, err := ssh.NewSignerFromSigner(hostKey.Private())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := sshtest.NewBastion(t, sshtest.BastionOptions{
+		HostKeys: []ssh.Signer{signer}, AuthorizedKeys: []ssh.PublicKey{key.PublicKey()}, Dial: new(net.Dialer).DialContext,
+	})
+	host, port, _ := net.SplitHostPort(b.Addr())
+	known := sshtest.WriteFile(t, "known_hosts", []byte(sshtest.KnownHostsLine(b.Addr(), hostKey.PublicKey())+"\n"))
+	file := sshtest.WriteFile(t, "ssh_config", fmt.Appendf(nil,
+		"Host jump a b\nHostName %s\nPort %s\nUser user\nIdentityFile %s\nIdentitiesOnly yes\nUserKnownHostsFile %s\nHost a b\nProxyJump jump\n",
+		host, port, sshtest.WriteFile(t, "key", key.PEM("")), known))
+	serve(t, fmt.Sprintf("tunnel lazy {\nssh_config a %[1]s\nlazy\n}\ntunnel eager {\nssh_config b %[1]s\n}\n", file), "", "respond hello")
+
+	const hop = "ssh_config jump"
+	var all []tunnelStatus
+	if err := json.Unmarshal(callAdmin("GET", "/ssh_tunnel/tunnels").Body.Bytes(), &all); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(namesOf(all)); got != "[eager lazy "+hop+"]" {
+		t.Fatalf("listed are %s", got)
+	}
+	if all[0].ProxyJump != hop || all[2].Lazy {
+		t.Errorf("got %+v", all)
+	}
+	sshtest.Eventually(t, 20*time.Second, "the jump is up", func() bool { return adminTunnel(t, "ssh_config%20jump").State == tunnel.StateUp })
+}
+
+// TestAdminShowsNoSecret: neither where a secret is configured, nor where it was
+// of no use.
+func TestAdminShowsNoSecret(t *testing.T) {
+	const secret = "hunter2"
+	key := sshtest.NewKey()
+	b := sshtest.NewBastion(t, sshtest.BastionOptions{Password: "another"})
+	in := sshtest.NewBastion(t, sshtest.BastionOptions{Password: secret})
+	locked := sshtest.WriteFile(t, "locked", key.PEM(secret))
+	proxy := newRefusingProxy(t)
+	tunnels := ""
+	for name, options := range map[string]string{
+		"password":   "password " + secret,
+		"passphrase": "identity_file " + locked + " " + secret,
+		"socks":      "password " + secret + "\nproxy socks5://who:" + secret + "@" + proxy,
+		"http":       "password " + secret + "\nproxy http://" + secret + ":" + secret + "@" + proxy,
+	} {
+		tunnels += fmt.Sprintf("tunnel %s u@%s {\nhost_key %s\n%s\n}\n", name, b.Addr(), b.HostKeyFingerprint(), options)
+	}
+	tunnels += fmt.Sprintf("tunnel in u@%s {\nhost_key %s\npassword %s\ndynamic_forward %s {\nuser u %s\n}\n}\n",
+		in.Addr(), in.HostKeyFingerprint(), secret, freeAddress(t), secret)
+	serve(t, tunnels, "", "respond hello")
+
+	var shown string
+	sshtest.Eventually(t, 20*time.Second, "every tunnel has tried", func() bool {
+		shown = callAdmin("GET", "/ssh_tunnel/tunnels").Body.String()
+		return strings.Count(shown, `"last_error"`) == 4 && strings.Contains(shown, `"state":"up"`)
+	})
+	shown += callAdmin("GET", "/ssh_tunnel/ready").Body.String()
+	if strings.Contains(shown, secret) {
+		t.Errorf("a secret is shown:\n%s", shown)
+	}
+	for _, cause := range []tunnel.Cause{tunnel.CausePasswordRefused, tunnel.CauseProxy} {
+		if !strings.Contains(shown, fmt.Sprintf(`"cause":%q`, cause)) {
+			t.Errorf("no tunnel has the cause %s:\n%s", cause, shown)
+		}
+	}
+}
+
+// newRefusingProxy returns the address of a proxy that says what it was told, and
+// hangs up.
+func newRefusingProxy(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	// It returns when the listener is closed.
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			said := make([]byte, 1024)
+			n, _ := conn.Read(said)
+			_, _ = fmt.Fprintf(conn, "HTTP/1.1 407 %s\r\n\r\n", strings.Fields(string(said[:n]) + " x")[0])
+			_ = conn.Close()
+		}
+	}()
+	return ln.Addr().String()
+}
