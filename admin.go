@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -57,10 +58,8 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 func forMethods(handle caddy.AdminHandlerFunc, methods ...string) caddy.AdminHandler {
 	allowed := strings.Join(methods, ", ")
 	return caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		for _, method := range methods {
-			if r.Method == method {
-				return handle(w, r)
-			}
+		if slices.Contains(methods, r.Method) {
+			return handle(w, r)
 		}
 		w.Header().Set("Allow", allowed)
 		return caddy.APIError{
