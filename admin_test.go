@@ -105,7 +105,7 @@ func TestAdminTunnels(t *testing.T) {
 	b, config := newTunnel(t, "prod", hosts{"web:80": "127.0.0.1:1"})
 	local, dynamic := freeAddress(t), freeAddress(t)
 	tunnels := config(b.Addr())
-	tunnels = strings.TrimSuffix(tunnels, "}\n") + fmt.Sprintf("local_forward %s web:80\ndynamic_forward %s\n}\n", local, dynamic)
+	tunnels = strings.TrimSuffix(tunnels, "}\n") + fmt.Sprintf("local_forward %s web:80\ndynamic_forward %s\nserver_alive_interval 10m\n}\n", local, dynamic)
 	sleeper := sshtest.WriteFile(t, "id", sshtest.NewKey().PEM(""))
 	tunnels += fmt.Sprintf("tunnel sleeper u@%s {\nidentity_file %s\nhost_key %s\nlazy\n}\n", freeAddress(t), sleeper, b.HostKeyFingerprint())
 	serve(t, tunnels, "", "respond hello")
@@ -154,21 +154,27 @@ func TestAdminTunnels(t *testing.T) {
 // TestAdminSharesHops: tunnels that ssh_config jumps through are listed, once, and
 // found by their names, which have spaces.
 func TestAdminSharesHops(t *testing.T) {
-	key := sshtest.NewKey()
-	b := sshtest.NewBastion(t, sshtest.BastionOptions{AuthorizedKeys: []ssh.PublicKey{key.PublicKey()}, Dial: new(net.Dialer).DialContext})
+	key, hostKey := sshtest.NewKey(), sshtest.NewKey()
+	signer, err := ssh.NewSignerFromSigner(hostKey.Private())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := sshtest.NewBastion(t, sshtest.BastionOptions{
+		HostKeys: []ssh.Signer{signer}, AuthorizedKeys: []ssh.PublicKey{key.PublicKey()}, Dial: new(net.Dialer).DialContext,
+	})
 	host, port, _ := net.SplitHostPort(b.Addr())
-	known := sshtest.WriteFile(t, "known_hosts", []byte(b.KnownHostsLine()+"\n"))
+	known := sshtest.WriteFile(t, "known_hosts", []byte(sshtest.KnownHostsLine(b.Addr(), hostKey.PublicKey())+"\n"))
 	file := sshtest.WriteFile(t, "ssh_config", fmt.Appendf(nil,
 		"Host jump a b\nHostName %s\nPort %s\nUser user\nIdentityFile %s\nIdentitiesOnly yes\nUserKnownHostsFile %s\nHost a b\nProxyJump jump\n",
 		host, port, sshtest.WriteFile(t, "key", key.PEM("")), known))
-	serve(t, fmt.Sprintf("tunnel lazy {\nssh_config a %[1]s\nlazy\n}\ntunnel eager {\nssh_config b %[1]s\n}\n", file), "", "respond hello")
+	serve(t, fmt.Sprintf("tunnel asleep {\nssh_config a %[1]s\nlazy\n}\ntunnel eager {\nssh_config b %[1]s\n}\n", file), "", "respond hello")
 
 	const hop = "ssh_config jump"
 	var all []tunnelStatus
 	if err := json.Unmarshal(callAdmin("GET", "/ssh_tunnel/tunnels").Body.Bytes(), &all); err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(namesOf(all)); got != "[eager lazy "+hop+"]" {
+	if got := fmt.Sprint(namesOf(all)); got != "[asleep eager "+hop+"]" {
 		t.Fatalf("listed are %s", got)
 	}
 	if all[0].ProxyJump != hop || all[2].Lazy {

@@ -4,10 +4,13 @@ package sshtunnel
 
 import (
 	"fmt"
+	"math/big"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
+
+	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -84,13 +87,17 @@ func statusRemarks(s *tunnelStatus, now time.Time) (remarks []string) {
 	if s.State != tunnel.StateUp && s.State != tunnel.StateIdle {
 		var parts []string
 		if e := s.LastError; e != nil {
-			parts = append(parts, fmt.Sprintf("%s, %s ago: %s", e.Cause, briefDuration(now.Sub(e.Time)), e.Error))
+			parts = append(parts, fmt.Sprintf("%s %s ago", e.Cause, briefDuration(now.Sub(e.Time))))
 		}
 		if s.NextRetry != nil {
 			parts = append(parts, "tries again in "+briefDuration(max(0, s.NextRetry.Sub(now))))
 		}
 		if len(parts) > 0 {
-			remarks = append(remarks, strings.Join(parts, "; "))
+			remark := strings.Join(parts, ", ")
+			if s.LastError != nil {
+				remark += ": " + s.LastError.Error // last, for it may be long
+			}
+			remarks = append(remarks, remark)
 		}
 	}
 	if t := s.CertificateExpires; t != nil {
@@ -134,20 +141,7 @@ func briefDuration(d time.Duration) string {
 }
 
 // byteSize writes a number of bytes.
-func byteSize(n int64) string {
-	if n < 1<<10 {
-		return fmt.Sprintf("%d B", n)
-	}
-	size, unit := float64(n)/(1<<10), 0
-	units := []string{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
-	for size >= 1000 && unit < len(units)-1 {
-		size, unit = size/(1<<10), unit+1
-	}
-	if size < 10 {
-		return fmt.Sprintf("%.1f %s", size, units[unit])
-	}
-	return fmt.Sprintf("%.0f %s", size, units[unit])
-}
+func byteSize(n int64) string { return humanize.BigIBytes(big.NewInt(n)) }
 
 // printableText keeps a bastion's words from driving the terminal.
 func printableText(s string) string {

@@ -56,7 +56,7 @@ prod    up          b2.example.com:22                  2d2h   12.3ms  2 + 1 drai
   remote_forward localhost:9000: refused: the bastion refuses
   bind *:8080: waiting
 stage   down        s1.internal:22 or 1 more via prod  1m15s  -       0               0         0 B      0 B
-  key_refused, 3s ago: no?[2J way; tries again in 14s
+  key_refused 3s ago, tries again in 14s: no?[2J way
 new     connecting  new.example.com:22                 400ms  -       0               0         0 B      0 B
 quiet   idle        quiet.example.com:22               9s     -       0               0         1023 B   1.0 KiB
 `
@@ -83,17 +83,6 @@ func TestStatusReadiness(t *testing.T) {
 	}
 	if err := unready(tunnels); err != nil {
 		t.Errorf("lazy tunnels: got %v", err)
-	}
-}
-
-func TestByteSizes(t *testing.T) {
-	t.Parallel()
-	for n, want := range map[int64]string{
-		0: "0 B", 1023: "1023 B", 1536: "1.5 KiB", 999 << 10: "999 KiB", 1000 << 10: "1.0 MiB", 1 << 40: "1.0 TiB", 1<<63 - 1: "8.0 EiB",
-	} {
-		if got := byteSize(n); got != want {
-			t.Errorf("%d: got %q, want %q", n, got, want)
-		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -234,6 +235,57 @@ func httpTransportOptions(t *testing.T) (options []string) {
 		options = append(options, m[1])
 	}
 	return options
+}
+
+// TestReadmeStatus checks that each of the status's JSON fields is in the table,
+// and each flag of the commands that ask for it.
+func TestReadmeStatus(t *testing.T) {
+	var fields, flags []string
+	for _, row := range tableRows(readmeSection(t, "Seeing and driving it")) {
+		for _, piece := range codes(row[0]) {
+			switch name, _, _ := strings.Cut(piece, " "); {
+			case strings.HasPrefix(name, "-"):
+				flag, _, _ := strings.Cut(name, "=")
+				flags = append(flags, flag)
+			case name == piece:
+				fields = append(fields, name)
+			}
+		}
+	}
+	sameNames(t, "the status's fields", fields, jsonFields(reflect.TypeFor[tunnelStatus](), ""))
+
+	usages := newStatusCommand().Flags().FlagUsages()
+	for _, m := range regexp.MustCompile(`(?m)^ +(?:(-\w), )?(--[\w-]+)`).FindAllStringSubmatch(usages, -1) {
+		if !slices.Contains(flags, m[1]) && !slices.Contains(flags, m[2]) {
+			t.Errorf("README.md: no flag %s", m[2])
+		}
+	}
+}
+
+// jsonFields returns the paths of all fields of a type's JSON.
+func jsonFields(typ reflect.Type, path string) (fields []string) {
+	for typ.Kind() == reflect.Pointer {
+		typ = typ.Elem()
+	}
+	switch {
+	case typ.Kind() == reflect.Slice:
+		return jsonFields(typ.Elem(), path+"[]")
+	case typ.Kind() != reflect.Struct || typ == reflect.TypeFor[time.Time]():
+		return nil
+	}
+	for f := range typ.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous:
+			fields = append(fields, jsonFields(f.Type, path)...)
+			continue
+		case path != "":
+			name = path + "." + name
+		}
+		fields = append(fields, name)
+		fields = append(fields, jsonFields(f.Type, name)...)
+	}
+	return fields
 }
 
 // TestReadmeTexts checks that what the README quotes of errors and logs is in

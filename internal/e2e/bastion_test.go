@@ -26,6 +26,7 @@ type bastion struct {
 	netns    *sshtest.Netns
 	identity *sshtest.Key // may log in
 	key      string       // the path of its file
+	keys     string       // the path of the file of all that may
 	web      *sshtest.Web
 }
 
@@ -49,10 +50,10 @@ func newEmptyBastion(t *testing.T, config string) *bastion {
 	b.addUsers()
 	b.key = sshtest.WriteFile(t, "id_ed25519", b.identity.PEM(""))
 	// sshd reads authorized_keys as the user, who may not read our directories.
-	keys := sshtest.WriteFile(t, "keys", []byte(b.identity.AuthorizedKey()+"\n"))
+	b.keys = sshtest.WriteFile(t, "keys", []byte(b.identity.AuthorizedKey()+"\n"))
 	b.SSHD = sshtest.StartSSHD(t, sshtest.SSHDOptions{
 		Netns:  b.netns,
-		Config: fmt.Sprintf("AuthorizedKeysCommand /bin/cat %s\nAuthorizedKeysCommandUser root\n%s", keys, config),
+		Config: fmt.Sprintf("AuthorizedKeysCommand /bin/cat %s\nAuthorizedKeysCommandUser root\n%s", b.keys, config),
 	})
 	return b
 }
