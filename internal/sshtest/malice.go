@@ -133,14 +133,17 @@ func (m *Malice) relay(c net.Conn) {
 	_ = c.Close()
 }
 
-// MaliceConn is a connection in the hands of a Script. Packets may be sent by
-// one goroutine while another one reads them.
+// MaliceConn is a connection in the hands of a Script. One goroutine may read
+// packets while others send them.
 type MaliceConn struct {
 	net.Conn
 	malice *Malice
 	number int
 
-	read, written packetCipher
+	read packetCipher
+	// mu guards written, and keeps packets in one piece.
+	mu      sync.Mutex
+	written packetCipher
 	// client and server are the version lines; session is the session's
 	// identifier, or nil before the first key exchange.
 	client, server string

@@ -261,7 +261,9 @@ func (c *MaliceConn) finishExchange(key ssh.Signer, ours, theirs, half []byte) e
 		sum := sha256.Sum256(append(append(append(append([]byte{}, secret...), hash[:]...), letter), c.session...))
 		return sum[:]
 	}
+	c.mu.Lock()
 	c.written = newGCM(derive('B'), derive('D'))
+	c.mu.Unlock()
 	if _, err := c.Next(msgNewKeys); err != nil {
 		return err
 	}
@@ -274,6 +276,8 @@ func (c *MaliceConn) Send(message any) error { return c.SendPacket(ssh.Marshal(m
 
 // SendPacket sends whatever it is given.
 func (c *MaliceConn) SendPacket(payload []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	const block = 16
 	pad := block - (1+len(payload))%block
 	if pad < 4 {

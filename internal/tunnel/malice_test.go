@@ -2,6 +2,8 @@ package tunnel
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -243,7 +245,7 @@ var attacks = []attack{
 			c.Await(time.Minute)
 		}
 	})},
-	{name: "has a dialogue without end", enough: 20, log: "in the authentication", change: withPassword, script: asked(func(c *sshtest.MaliceConn) {
+	{name: "has a dialogue without end", enough: 20, log: "connecting failed", change: withPassword, script: asked(func(c *sshtest.MaliceConn) {
 		if c.Refuse("keyboard-interactive") == nil {
 			go c.Listen(false)
 			repeat(c, func(uint32) any { return prompts(0, "") })
@@ -305,7 +307,22 @@ var attacks = []attack{
 	})},
 }
 
+// maliceEnv tells a process of the test's that it is the one under attack.
+const maliceEnv = "TUNNEL_TEST_MALICE"
+
+// TestMalice attacks a process of its own. x/crypto never ends the goroutines of
+// a connection on which more than 16 packets follow one that it does not take
+// (its readLoop waits for a reader that is gone), and nobody else can: they are
+// not to count against the other tests.
 func TestMalice(t *testing.T) {
+	if os.Getenv(maliceEnv) == "" {
+		c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMalice$", "-test.v")
+		c.Env = append(os.Environ(), maliceEnv+"=1")
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
 	for _, a := range attacks {
 		t.Run(a.name, func(t *testing.T) { withstand(t, a) })
 	}
@@ -413,6 +430,6 @@ func checkText(t *testing.T, what, text string) {
 	if i := strings.IndexFunc(text, func(r rune) bool {
 		return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == unicode.ReplacementChar
 	}); i >= 0 {
-		t.Fatalf("%s has %q: %q", what, text[i], text)
+		t.Fatalf("%s is %q", what, text)
 	}
 }
