@@ -95,7 +95,7 @@ func prompts(n int, text string) sshtest.InfoRequest {
 		Prompt string
 		Echo   bool
 	}{text, false})
-	return sshtest.InfoRequest{Name: nasty, Instruction: nasty, Count: uint32(n), Prompts: []byte(strings.Repeat(string(one), n))} //nolint:gosec // few
+	return sshtest.InfoRequest{Name: nasty, Instruction: nasty, Count: uint32(n), Prompts: []byte(strings.Repeat(string(one), n))}
 }
 
 // wantedChannel is the payload of the open of a forward, asked for by nobody.
@@ -110,7 +110,7 @@ var attacks = []attack{
 	{name: "opens channels without end", enough: 20_000, log: "refused a channel that the bastion opened unasked", script: loggedIn(func(c *sshtest.MaliceConn) {
 		go c.Listen(false)
 		repeat(c, func(i uint32) any {
-			return sshtest.OpenChannel{Type: unasked[i%uint32(len(unasked))], Ours: i, Window: 1 << 21, MaxPacket: 1 << 15, Data: wantedChannel()} //nolint:gosec // few
+			return sshtest.OpenChannel{Type: unasked[i%uint32(len(unasked))], Ours: i, Window: 1 << 21, MaxPacket: 1 << 15, Data: wantedChannel()}
 		})
 	})},
 	{name: "opens channels and hears no answer", enough: 100, log: "lost", change: shortAlive, script: loggedIn(func(c *sshtest.MaliceConn) {
@@ -369,7 +369,7 @@ func withstand(t *testing.T, a attack) {
 	m.Reform()
 	// As a person may: a bastion that has refused us is not asked again for long.
 	sshtest.Eventually(t, 30*time.Second, "a connection to the reformed bastion", func() bool {
-		h.Reconnect()
+		_ = h.Reconnect()
 		c, err := dialFor(t, h, addr, time.Second)
 		if err != nil {
 			return false
@@ -386,7 +386,7 @@ func liveHeap() int64 {
 	runtime.GC() // what pools hold goes with the second
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc) //nolint:gosec // fits
+	return int64(m.HeapAlloc)
 }
 
 // textOf is all that an entry says.
