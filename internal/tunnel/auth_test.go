@@ -287,18 +287,18 @@ func TestAuthenticate(t *testing.T) {
 		},
 		{
 			name: "one-time code", cfg: Config{IdentityFiles: files("one"), Password: "right"}, guard: guard{keys: []ssh.PublicKey{one}, prompts: []string{"Verification code: "}, then: "keyboard-interactive"},
-			err: `authentication as "deploy" failed; accepted as a part: publickey ` + f1 + ` (one); not offered: keyboard-interactive password: asked "Verification code: "; ` +
-				`the bastion takes keyboard-interactive; a password does not answer "Verification code: ": let this user in without it`,
+			err: `authentication as "deploy" failed; accepted as a part: publickey ` + f1 + ` (one); not offered: keyboard-interactive password: asked "Verification code:"; ` +
+				`the bastion takes keyboard-interactive; a password does not answer "Verification code:": let this user in without it`,
 		},
 		{
 			name: "password and code in one round", cfg: Config{Password: "right"}, guard: guard{prompts: []string{"Password: |Code: "}},
-			err: `authentication as "deploy" failed; not offered: keyboard-interactive password: asked "Password:  Code: "; ` +
-				`the bastion takes keyboard-interactive; a password does not answer "Password:  Code: ": let this user in without it`,
+			err: `authentication as "deploy" failed; not offered: keyboard-interactive password: asked "Password:  Code:"; ` +
+				`the bastion takes keyboard-interactive; a password does not answer "Password:  Code:": let this user in without it`,
 		},
 		{
 			name: "password, then a code", cfg: Config{Password: "right"}, guard: guard{prompts: []string{"Password: ", "One-time password: "}}, answers: []string{"right"},
-			err: `authentication as "deploy" failed; not offered: keyboard-interactive password: asked "One-time password: "; ` +
-				`the bastion takes keyboard-interactive; a password does not answer "One-time password: ": let this user in without it`,
+			err: `authentication as "deploy" failed; not offered: keyboard-interactive password: asked "One-time password:"; ` +
+				`the bastion takes keyboard-interactive; a password does not answer "One-time password:": let this user in without it`,
 		},
 		{
 			name: "too many keys", cfg: Config{IdentityFiles: many}, guard: guard{keys: []ssh.PublicKey{one}, maxTries: 2},

@@ -96,7 +96,7 @@ func (a *authenticator) message(end, fix string) string {
 	if end != "" {
 		parts = append(parts, end)
 	}
-	parts = append(parts, "the bastion takes "+strings.Join(a.allowed, ", "), fix)
+	parts = append(parts, "the bastion takes "+printable(strings.Join(a.allowed, ", ")), fix)
 	return strings.Join(parts, "; ")
 }
 

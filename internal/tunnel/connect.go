@@ -223,10 +223,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		ClientVersion:     clientVersion,
 		HostKeyCallback:   a.verifier(),
 		HostKeyAlgorithms: keys.algorithms(),
-		BannerCallback: func(message string) error {
-			log.Debug("banner", zap.String("message", printable(message)))
-			return nil
-		},
+		BannerCallback:    bannerLog(log),
 	}
 	auth.apply(cc)
 	sc, channels, requests, err := ssh.NewClientConn(w, h.cfg.Address, cc)
@@ -271,6 +268,20 @@ func (e *entry) handshake(a *approach) (*link, error) {
 	l.certificates = certificates
 	l.attempt = a.steps.end(nil)
 	return l, nil
+}
+
+// maxBanners is how many of a connect's banners are logged.
+const maxBanners = 3
+
+// bannerLog logs what a bastion shows before it lets us in.
+func bannerLog(log *zap.Logger) ssh.BannerCallback {
+	shown := 0
+	return func(message string) error {
+		if shown++; shown <= maxBanners {
+			log.Debug("banner", zap.String("message", printable(message)))
+		}
+		return nil
+	}
 }
 
 // verifier is the host keys' verifier, and records how it went. By the time that
@@ -319,7 +330,7 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 		// As sshd does past MaxStartups, and to a source that it penalises.
 		class, cause, stage = classNetwork, CauseNotSSH, fmt.Sprintf("it sent %q instead of an SSH banner", printable(w.greeting))
 	}
-	return &connectError{class, cause, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, err, "no progress"))}
+	return &connectError{class, cause, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, foreign(err), "no progress"))}
 }
 
 // explainTimeout says which option has set the limit that was reached.

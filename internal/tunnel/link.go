@@ -86,18 +86,24 @@ func newLink(e *entry, h *host, w *wire, conn ssh.Conn, opens <-chan ssh.NewChan
 	return l
 }
 
+// maxUnaskedLogged is how many of a connection's channels that nobody asked for
+// are logged.
+const maxUnaskedLogged = 10
+
 // answerOpens queues the channels that the bastion opens towards us for the
 // listener that asked for them, and refuses all others, each at once: one that
-// waits would hold up every channel. The first refused one is a warning; a
-// bastion that opens many is not to fill the log. It returns when the
-// transport has died.
+// waits would hold up every channel. The first refused one is a warning, and a
+// few more are for debugging; a bastion that opens many is not to fill the log.
+// It returns when the transport has died.
 func (l *link) answerOpens(opens <-chan ssh.NewChannel) {
-	level := zap.WarnLevel
+	level, refused := zap.WarnLevel, 0
 	for ch := range opens {
 		if l.takeForwarded(ch) {
 			continue
 		}
-		l.entry.log().Log(level, "refused a channel that the bastion opened unasked", zap.String("type", printable(ch.ChannelType())))
+		if refused++; refused <= maxUnaskedLogged {
+			l.entry.log().Log(level, "refused a channel that the bastion opened unasked", zap.String("type", printable(ch.ChannelType())))
+		}
 		level = zap.DebugLevel
 		_ = ch.Reject(ssh.Prohibited, "not asked for") // fails only if the link is dead
 	}
@@ -121,7 +127,7 @@ func (l *link) watch() {
 	} else {
 		_ = l.conn.Close()
 	}
-	l.entry.lost(l, cause)
+	l.entry.lost(l, foreign(cause))
 }
 
 // lostError is what reads and writes of a channel get once its link is dead.

@@ -297,17 +297,3 @@ func connectReason(message string) OpenReason {
 		return OpenFailed
 	}
 }
-
-// printable keeps a server's text from writing into logs as it likes.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	if len(s) > 200 {
-		s = s[:200] + "…"
-	}
-	return strings.TrimSpace(s)
-}

@@ -61,7 +61,7 @@ func (a *authenticator) answer(secret string, questions []string, echos []bool) 
 		a.sent = true
 		return []string{secret}, nil
 	}
-	a.prompt = strings.Join(questions, " ")
+	a.prompt = printable(strings.Join(questions, " "))
 	return nil, fmt.Errorf("asked %q", a.prompt)
 }
 
