@@ -205,6 +205,26 @@ func TestFailureLogDoesNotFlood(t *testing.T) {
 	}
 }
 
+// TestFailureLogIsBounded: a bastion that has another excuse each time fills no
+// log either.
+func TestFailureLogIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var set Settings
+		logs := observed(&set)
+		f := failureLog{}
+		const hour = 60 * 60
+		for i := range hour {
+			excuse := make([]byte, 2)
+			excuse[0], excuse[1] = byte('a'+i%26), byte('a'+i/26%26)
+			f.write(set.Logger, errors.New("excuse "+string(excuse)), i, time.Second)
+			time.Sleep(time.Second)
+		}
+		if n, most := logs.FilterLevelExact(zapcore.WarnLevel).Len(), (hour/int(remindEvery.Seconds())+1)*maxKinds; n > most || n < maxKinds {
+			t.Errorf("%d warnings in an hour, want at most %d", n, most)
+		}
+	})
+}
+
 // TestDialTimesOutWhileConnecting: a dial's context bounds its wait, and what
 // it waited for is in the error.
 func TestDialTimesOutWhileConnecting(t *testing.T) {

@@ -40,6 +40,19 @@
 //	chunk.go      the buffers of all these
 //	pipe.go       copying between two connections
 //
+// What is told of it:
+//
+//	status.go     Status: all that there is to know at one moment
+//	attempt.go    Attempt: how far a connect got, step by step
+//	cause.go      Cause: why it failed, in a word of a fixed set
+//	event.go      Observer: what happens, when it does
+//	tally.go, metrics.go
+//	              counts, which outlive entries, and Metrics for Prometheus
+//	reconnect.go  Handle.Reconnect, for who has seen enough
+//	printable.go  what a bastion says, fit for a log
+//	scan.go, kexinit.go
+//	              a server's host keys, without logging in
+//
 // A Handle is used like this:
 //
 //	h := tunnel.Open(cfg, settings, nil)

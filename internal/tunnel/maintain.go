@@ -181,7 +181,8 @@ func (e *entry) connectFailed() {
 // is for debugging. It holds when each kind was last a warning.
 type failureLog map[string]time.Time
 
-// maxKinds bounds a failureLog, for part of an error's text is the bastion's.
+// maxKinds bounds a failureLog, and so the warnings in remindEvery: part of an
+// error's text is the bastion's, which may have a new excuse each time.
 const maxKinds = 32
 
 // kindOf is an error's text without what differs from one time to the next:
@@ -209,17 +210,24 @@ func (f failureLog) succeeded() {
 	}
 }
 
+// forget drops what was a warning so long ago that it is one again.
+func (f failureLog) forget() {
+	for kind, at := range f {
+		if time.Since(at) >= remindEvery {
+			delete(f, kind)
+		}
+	}
+}
+
 // write logs a failure, and tells whether it was more than for debugging.
 func (f failureLog) write(logger *zap.Logger, err error, attempt int, delay time.Duration) (told bool) {
 	kind, level := kindOf(err), zap.WarnLevel
-	if at, known := f[kind]; known && time.Since(at) < remindEvery {
+	f.forget()
+	if _, known := f[kind]; known || len(f) >= maxKinds {
 		level = zap.DebugLevel
 	} else {
 		if _, ok := errors.AsType[*HostKeyError](err); ok {
 			level = zap.ErrorLevel
-		}
-		if len(f) >= maxKinds {
-			clear(f)
 		}
 		f[kind] = time.Now()
 	}
