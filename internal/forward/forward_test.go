@@ -63,8 +63,7 @@ func TestMaxConnections(t *testing.T) {
 	accept(t, target)
 
 	for range 3 {
-		_, err := io.ReadAll(connect(t, address))
-		if !errors.Is(err, syscall.ECONNRESET) {
+		if err := refusedAt(t, address); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("one too many got %v", err)
 		}
 	}
@@ -92,7 +91,7 @@ func TestSharedCount(t *testing.T) {
 	other := serve(t, &Forwarder{Dial: dialTo(target), MaxConnections: 1, Count: count})
 	connect(t, one)
 	accept(t, target)
-	if _, err := io.ReadAll(connect(t, other)); !errors.Is(err, syscall.ECONNRESET) {
+	if err := refusedAt(t, other); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("one too many got %v", err)
 	}
 }
@@ -179,7 +178,7 @@ func TestDialTimeout(t *testing.T) {
 		Target:      "web:80",
 		Logger:      logger,
 	})
-	if _, err := io.ReadAll(connect(t, address)); !errors.Is(err, syscall.ECONNRESET) {
+	if err := refusedAt(t, address); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the client got %v", err)
 	}
 	failed := logs.FilterMessage("dialing target failed").All()

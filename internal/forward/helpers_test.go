@@ -33,6 +33,19 @@ func connect(t *testing.T, address string) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
+// refusedAt returns how a connection ends that is refused. The reset may come
+// before the system has called it connected.
+func refusedAt(t *testing.T, address string) error {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = io.ReadAll(conn)
+	return err
+}
+
 // dialTo returns a Dial that connects to a listener.
 func dialTo(ln net.Listener) func(context.Context, net.Conn) (net.Conn, error) {
 	return func(ctx context.Context, _ net.Conn) (net.Conn, error) {
