@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -132,7 +133,7 @@ func (r *rig) config() string {
 		sites += tlsSite(siteName, r.sniPort, r.siteCert+"respond hello\n")
 	}
 	if r.has("bind") {
-		sites += fmt.Sprintf("http://:%d {\nbind ssh_tunnel/prod/*\nreverse_proxy %s\n}\n", anyPort, r.here.Addr())
+		sites += fmt.Sprintf("http://:%d {\nbind ssh_tunnel/prod/*\nreverse_proxy %s {\ntransport http {\nkeepalive 1s\n}\n}\n}\n", anyPort, r.here.Addr())
 	}
 	if r.has("proxy_jump") {
 		tunnel("outer", r.link.Addr(), "")
@@ -170,6 +171,20 @@ func (r *rig) count() counts {
 	c.goroutines, _ = r.goroutines()
 	c.files = r.descriptors()
 	return c
+}
+
+// leftBehind says what is there beyond a limit.
+func (r *rig) leftBehind(limit counts) string {
+	r.t.Helper()
+	_, stacks := r.goroutines()
+	sockets, _ := exec.Command("ss", "-tnpH").CombinedOutput() //nolint:gosec // a fixed command
+	var files strings.Builder
+	for line := range strings.Lines(string(sockets)) {
+		if strings.Contains(line, fmt.Sprintf("pid=%d,", r.cmd.Process.Pid)) {
+			files.WriteString(line)
+		}
+	}
+	return fmt.Sprintf("left behind: %+v, at most %+v\n%s\n%s", r.count(), limit, files.String(), stacks)
 }
 
 // settle counts once nothing comes or goes any more.

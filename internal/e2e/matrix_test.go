@@ -207,7 +207,6 @@ func (m *matrix) cell(f *fault, meanwhile int) *row {
 			return false
 		}
 	}
-	logins := len(m.log())
 
 	undo := f.start(m.rig)
 	struck := time.Now()
@@ -254,7 +253,6 @@ func (m *matrix) cell(f *fault, meanwhile int) *row {
 	} else {
 		fail("service is not back %v after the fault was undone", limit)
 		r.back = -1
-		_ = logins
 	}
 	close(probing.stop)
 	probing.wg.Wait()
@@ -276,8 +274,8 @@ func (m *matrix) cell(f *fault, meanwhile int) *row {
 		time.Sleep(200 * time.Millisecond)
 		return false
 	}) {
-		_, stacks := m.goroutines()
-		fail("left behind: %+v, at first %+v\n%s", r.after, m.limit, stacks)
+		fail("left behind")
+		m.t.Log(m.leftBehind(m.limit))
 	}
 	r.meanwhile[meanwhile] = "ok"
 	if len(bad) > 0 {

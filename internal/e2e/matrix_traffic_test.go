@@ -31,8 +31,8 @@ import (
 const (
 	// pace is the pause between two pieces of an operation.
 	pace = 20 * time.Millisecond
-	// piece is how long one is, in bytes.
-	piece = 1000
+	// piece is how long one is, in bytes: three operations are within 64 KiB/s.
+	piece = 300
 )
 
 // traffic is a kind of it.
@@ -205,10 +205,32 @@ type statusError int
 
 func (e statusError) Error() string { return fmt.Sprint(int(e)) }
 
-// newClient returns one with its own connections.
+// newClient returns one with its own connections, which are closed by done,
+// whatever the transport thinks of them.
 func newClient() (client *http.Client, done func()) {
-	t := &http.Transport{DisableCompression: true}
-	return &http.Client{Transport: t}, t.CloseIdleConnections
+	var mu sync.Mutex
+	var conns []net.Conn
+	t := &http.Transport{
+		DisableCompression: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			conns = append(conns, conn)
+			return conn, nil
+		},
+	}
+	return &http.Client{Transport: t}, func() {
+		t.CloseIdleConnections()
+		mu.Lock()
+		defer mu.Unlock()
+		for _, conn := range conns {
+			_ = conn.Close()
+		}
+	}
 }
 
 // small makes requests one after the other. It goes on after one that failed,
@@ -372,7 +394,14 @@ func (r *rig) webSocket(o *operation) error {
 	if err != nil {
 		return err
 	}
-	ws, err := websocket.NewClient(config, conn)
+	first := &firstBytes{Conn: conn}
+	ws, err := websocket.NewClient(config, first)
+	var status int
+	if errors.Is(err, websocket.ErrBadStatus) {
+		if _, err := fmt.Sscanf(string(first.got), "HTTP/1.1 %d", &status); err == nil {
+			return statusError(status)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -383,17 +412,33 @@ func (r *rig) webSocket(o *operation) error {
 	return ws.Close()
 }
 
+// firstBytes remembers what a connection's first Read has got.
+type firstBytes struct {
+	net.Conn
+	got []byte
+}
+
+func (c *firstBytes) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.got == nil {
+		c.got = bytes.Clone(p[:n])
+	}
+	return n, err
+}
+
 // h2c exchanges messages as gRPC does: both ways at once, with trailers that say
 // that all went well.
 func (r *rig) h2c(o *operation) error {
 	ctx, cancel := o.context()
 	defer cancel()
-	t := &http.Transport{Protocols: new(http.Protocols), DisableCompression: true}
-	t.Protocols.SetUnencryptedHTTP2(true)
-	defer t.CloseIdleConnections()
+	client, done := newClient()
+	defer done()
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	client.Transport.(*http.Transport).Protocols = protocols
 	body, sending := io.Pipe()
 	defer func() { _ = sending.CloseWithError(context.Canceled) }()
-	response, err := r.request(ctx, &http.Client{Transport: t}, http.MethodPost, r.url("/talk"), body)
+	response, err := r.request(ctx, client, http.MethodPost, r.url("/talk"), body)
 	if err != nil {
 		return err
 	}
