@@ -25,8 +25,9 @@ const (
 	// soonBack and lateBack are when service must be back: after a
 	// reconnect_delay and a connect, or when a bastion refused us, which is asked
 	// again less and less often.
-	soonBack = dialTimeout + slack
-	lateBack = 6*time.Second + soonBack
+	soonBack   = dialTimeout + slack
+	lateBack   = 6*time.Second + soonBack
+	refusedFor = 3 * time.Second
 )
 
 // fault is something that breaks.
@@ -36,13 +37,18 @@ type fault struct {
 	start func(r *rig) (undo func())
 	// holds is for how long. Default: see holdAtLeast.
 	holds time.Duration
+	// atMost is for how long in the soak test, where a bastion that refuses us is
+	// met by nobody but the tunnel: after the third time that rests for minutes.
+	atMost time.Duration
 	// harmless is set if nobody may notice but by waiting.
 	harmless bool
 	// down is set if nothing new can be served meanwhile.
 	down bool
+	// waits has the kinds whose clients wait until it is over, though it is down.
+	waits string
 	// byTarget is set if a target ends connections, which it has a right to.
 	byTarget bool
-	// starts is set if Caddy itself is ended, and started by undo.
+	// stops is set if Caddy itself is ended, and started by undo.
 	stops bool
 	// back bounds the time until service is back. Default: soonBack.
 	back time.Duration
@@ -52,7 +58,7 @@ type fault struct {
 
 func (f *fault) concerns(k *traffic) bool { return !strings.Contains(f.without, k.name) }
 
-// inSteps is a fault of the link that is nothing but calls.
+// onLink is a fault of the link.
 func onLink(start, undo func(*sshtest.Link)) func(*rig) func() {
 	return func(r *rig) func() {
 		start(r.link)
@@ -110,15 +116,15 @@ var faultKinds = []*fault{
 		return r.link.Accept
 	}},
 	{name: "link frozen", down: true, start: freeze(sshtest.Both)},
-	{name: "link frozen towards the bastion", down: true, start: freeze(sshtest.Up)},
+	{name: "link frozen towards the bastion", down: true, waits: "bind", start: freeze(sshtest.Up)},
 	{name: "link frozen from the bastion", down: true, start: freeze(sshtest.Down)},
 	{name: "link frozen for 2s", harmless: true, holds: 2 * time.Second, start: freeze(sshtest.Both)},
 	{name: "bytes delayed by 200ms", harmless: true, start: onLink(
 		func(l *sshtest.Link) { l.SetDelay(200 * time.Millisecond) }, func(l *sshtest.Link) { l.SetDelay(0) })},
 	{name: "bandwidth 64 KiB/s", harmless: true, start: onLink(
 		func(l *sshtest.Link) { l.SetBandwidth(64 << 10) }, func(l *sshtest.Link) { l.SetBandwidth(0) })},
-	{name: "bastion has another host key, then the old one", down: true, back: lateBack, start: otherHostKey},
-	{name: "bastion has another host key, then known_hosts too", down: true, back: lateBack, start: newHostKey},
+	{name: "bastion has another host key, then the old one", down: true, atMost: refusedFor, back: lateBack, start: otherHostKey},
+	{name: "bastion has another host key, then known_hosts too", down: true, atMost: refusedFor, back: lateBack, start: newHostKey},
 	{name: "target closed", byTarget: true, down: true, without: "bind", start: onTargets((*target).close, (*target).open)},
 	{name: "target never reads", byTarget: true, without: "bind", start: onTargets((*target).stall, (*target).flow)},
 	{name: "target resets", byTarget: true, down: true, without: "bind", start: onTargets(
@@ -133,19 +139,22 @@ var faultKinds = []*fault{
 		return r.agent.open
 	})},
 	{name: "MaxStartups reached, link cut", down: true, start: thenCut(fillStartups)},
-	{name: "MaxAuthTries reached, link cut", down: true, back: lateBack, start: thenCut(func(r *rig) func() {
+	{name: "MaxAuthTries reached, link cut", down: true, atMost: refusedFor, back: lateBack, start: thenCut(func(r *rig) func() {
 		r.agent.setKeys(3)
 		return func() { r.agent.setKeys(0) }
 	})},
-	{name: "sshd out of files", start: func(r *rig) func() {
-		pids := withParent(r.b.Sessions())
-		if r.inner != nil {
-			pids = append(pids, withParent(r.inner.Sessions())...)
+	{name: "sshd out of files, link cut", down: true, start: thenCut(func(r *rig) func() {
+		return limitFiles(3, r.listener())
+	})},
+	{name: "sshd's sessions short of files, link cut", start: thenCut(func(r *rig) func() {
+		undo := limitFiles(20, r.listener()) // sessions inherit it
+		return func() {
+			undo()
+			r.b.KillSessions(syscall.SIGKILL)
 		}
-		return limitFiles(pids...)
-	}},
+	})},
 	{name: "Caddy out of files, link cut", holds: 3 * time.Second, back: lateBack, start: thenCut(func(r *rig) func() {
-		return limitFiles(r.cmd.Process.Pid)
+		return limitFiles(3, r.cmd.Process.Pid)
 	})},
 	{name: "caddy reload", harmless: true, start: func(r *rig) func() {
 		r.must(r.load(r.config()))
@@ -239,20 +248,22 @@ func fillStartups(r *rig) func() {
 	}
 }
 
-// withParent adds the parent of the first process.
-func withParent(pids []int) []int {
-	if len(pids) == 0 {
-		return nil
+// listener returns the id of sshd's process that listens: the parent of the one
+// that serves the first connection.
+func (r *rig) listener() int {
+	r.t.Helper()
+	for _, pid := range r.b.Sessions() {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue // it has ended
+		}
+		var state string
+		var parent int
+		text := string(stat)
+		if _, err := fmt.Sscan(text[strings.LastIndexByte(text, ')')+1:], &state, &parent); err == nil {
+			return parent
+		}
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pids[0]))
-	if err != nil {
-		return pids
-	}
-	var state string
-	var parent int
-	text := string(stat)
-	if _, err := fmt.Sscan(text[strings.LastIndexByte(text, ')')+1:], &state, &parent); err != nil {
-		return pids
-	}
-	return append(pids, parent)
+	r.t.Error("sshd serves nobody")
+	return -1
 }

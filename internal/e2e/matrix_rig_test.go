@@ -427,19 +427,13 @@ func (a *testAgent) close() {
 	}
 }
 
-// limitFiles has processes open no file more, and returns what undoes that.
-func limitFiles(pids ...int) (undo func()) {
-	old := make(map[int]unix.Rlimit)
-	for _, pid := range pids {
-		var was unix.Rlimit
-		if unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &was) == nil {
-			old[pid] = was
-			_ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: was.Max}, nil)
-		}
+// limitFiles has a process open no more than so many files, and returns what
+// undoes that.
+func limitFiles(n uint64, pid int) (undo func()) {
+	var was unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &was); err != nil {
+		return func() {}
 	}
-	return func() {
-		for pid, was := range old {
-			_ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &was, nil) // it may have ended
-		}
-	}
+	_ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: was.Max}, nil)
+	return func() { _ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &was, nil) } // it may have ended
 }

@@ -23,7 +23,7 @@ import (
 // The few that every test run does are those that have found something.
 const chosenFaults = `^(sshd killed and started / local_forward|link frozen from the bastion / (h2c stream|proxy_jump)|` +
 	`link cut \(FIN\) / download, no framing|bastion has another host key, then the old one / bind|` +
-	`sshd out of files / WebSocket|caddy reload, another user / SNI passthrough)$`
+	`sshd's sessions short of files, link cut / WebSocket|caddy reload, another user / SNI passthrough)$`
 
 // What goes on while a fault holds.
 const (
@@ -81,7 +81,7 @@ func TestFaults(t *testing.T) {
 			})
 		}
 	})
-	if path := os.Getenv("RELIABILITY"); path != "" {
+	if path := os.Getenv("RELIABILITY"); path != "" && all {
 		reportMatrix(t, path, rows, time.Since(start))
 	}
 }
@@ -226,7 +226,7 @@ func (m *matrix) cell(f *fault, meanwhile int) *row {
 	} else {
 		time.Sleep(holdAtLeast)
 		until(holdAtMost, func() bool {
-			return haveEnded() && (!f.down || probing.first(struck, failed) != nil || probing.first(struck, cut) != nil)
+			return haveEnded() && (!f.down || meanwhile != nothing || probing.first(struck, failed) != nil || probing.first(struck, cut) != nil)
 		})
 	}
 	undo()
@@ -257,7 +257,7 @@ func (m *matrix) cell(f *fault, meanwhile int) *row {
 	close(probing.stop)
 	probing.wg.Wait()
 	<-ended
-	if f.down && meanwhile == nothing && probing.first(struck, failed) == nil && probing.first(struck, cut) == nil {
+	if f.down && meanwhile == nothing && !strings.Contains(f.waits, m.k.name) && probing.first(struck, failed) == nil && probing.first(struck, cut) == nil {
 		fail("nobody has noticed the fault")
 	}
 

@@ -103,6 +103,9 @@ func TestSoak(t *testing.T) {
 		if lasts <= shortSoak {
 			hold = min(hold, 3*time.Second)
 		}
+		if f.atMost > 0 {
+			hold = min(hold, f.atMost)
+		}
 		if f.holds > 0 {
 			hold = f.holds
 		}
