@@ -6,13 +6,18 @@ GOVULNCHECK_VERSION   = v1.9.0
 # How long `make fuzz` tries each target.
 FUZZTIME = 30s
 
+# What `make faults` tries: all, or those whose "fault / traffic" a regular
+# expression matches. How long `make soak` goes on.
+FAULTS = all
+SOAK   = 1h
+
 GOLANGCI_LINT = bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 GOVULNCHECK   = bin/govulncheck-$(GOVULNCHECK_VERSION)
 
 # What `make cross` builds.
 PACKAGES = ./...
 
-.PHONY: build demo bench test race fuzz cross fmt lint vuln ci clean
+.PHONY: build demo bench test race fuzz faults soak cross fmt lint vuln ci clean
 
 build: ## Caddy with this plugin, as bin/caddy
 	go build -o bin/ ./cmd/caddy
@@ -36,6 +41,14 @@ fuzz:
 		echo "== $${target##*:}"; \
 		go test -timeout 15m -run '^$$' -fuzz "^$${target##*:}\$$" -fuzztime $(FUZZTIME) "$${file%/*}"; \
 	done
+
+faults: ## breaks everything while anything is in flight; writes docs/reliability.md
+	FAULTS='$(FAULTS)' RELIABILITY='$(CURDIR)/docs/reliability.md' \
+		go test -count=1 -timeout 5h -parallel 6 -run '^TestFaults$$' -v ./internal/e2e
+
+soak: ## all traffic at once, one fault after the other; writes docs/reliability.md
+	SOAK='$(SOAK)' RELIABILITY='$(CURDIR)/docs/reliability.md' \
+		go test -count=1 -timeout 0 -run '^TestSoak$$' -v ./internal/e2e
 
 cross: ## for systems other than Linux
 	GOOS=darwin go build $(PACKAGES)

@@ -192,6 +192,8 @@ func (f *Forwarder) join(client, target net.Conn, logger *zap.Logger) {
 
 // pipe is tunnel.Pipe, with an idle timeout unless that is zero.
 func pipe(a, b net.Conn, idleTimeout time.Duration) (aToB, bToA int64, err error) {
+	cutAtExit(a)
+	cutAtExit(b)
 	if idleTimeout <= 0 {
 		return tunnel.Pipe(layered{a}, layered{b})
 	}

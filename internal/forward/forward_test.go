@@ -52,6 +52,36 @@ func TestHooks(t *testing.T) {
 	}
 }
 
+// TestSlowReader ends a connection properly while its client has most of it still
+// to read: what is on its way must arrive, though the client's socket was one to
+// be reset.
+func TestSlowReader(t *testing.T) {
+	target := listen(t)
+	closed := make(chan Connection, 1)
+	address := serve(t, &Forwarder{Dial: dialTo(target), OnClose: func(c Connection) { closed <- c }})
+	client := connect(t, address)
+	if err := client.SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	upstream := accept(t, target)
+	say(t, client, "all, please")
+	if err := client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(upstream); err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Repeat("x", 100<<10)
+	say(t, upstream, all)
+	_ = upstream.Close()
+	if c := <-closed; c.Err != nil {
+		t.Fatalf("the connection ended with %v", c.Err)
+	}
+	if got, err := io.ReadAll(client); err != nil || string(got) != all {
+		t.Errorf("the client got %d of %d bytes (%v)", len(got), len(all), err)
+	}
+}
+
 func TestMaxConnections(t *testing.T) {
 	target := listen(t)
 	logger, logs := observe()

@@ -38,6 +38,15 @@ func reset(conn net.Conn) {
 	_ = conn.Close() // there may be no socket with a reset, such as in a pipe
 }
 
+// cutAtExit has the kernel reset the socket beneath a connection when this
+// process ends, however it does. It would close it in good order otherwise, and
+// a stream that was cut would look complete. SetLinger(-1) undoes that.
+func cutAtExit(conn net.Conn) {
+	if l, ok := Layer[interface{ SetLinger(sec int) error }](conn); ok {
+		_ = l.SetLinger(0)
+	}
+}
+
 // Layer returns the outermost layer of conn that is a T: what listener
 // wrappers put around a connection may hide what it can do.
 func Layer[T any](conn net.Conn) (l T, ok bool) {

@@ -57,11 +57,16 @@ UsePAM no
 UseDNS no
 AllowTcpForwarding yes
 AllowStreamLocalForwarding yes
-MaxStartups 1000
 LogLevel VERBOSE
 `
 
+// maxStartups is ours unless the options have one. Of two such lines, the last
+// counts.
+const maxStartups = "MaxStartups 1000\n"
+
 var (
+	maxStartupsLine = regexp.MustCompile(`(?im)^[ \t]*maxstartups[ \t]`)
+
 	matchLine = regexp.MustCompile(`(?im)^[ \t]*match[ \t]`)
 	// sshdAccepted is not "Accepted key", which is a key that could log in.
 	sshdAccepted = regexp.MustCompile(`(?m)^Accepted \S+ for `)
@@ -96,6 +101,9 @@ func StartSSHD(t testing.TB, opts SSHDOptions) *SSHD {
 	if opts.HostCertificate != nil {
 		certFile := d.write("host_key-cert.pub", []byte(AuthorizedKey(opts.HostCertificate)+"\n"))
 		fixed += "HostCertificate " + certFile + "\n"
+	}
+	if !maxStartupsLine.MatchString(opts.Config) {
+		fixed += maxStartups
 	}
 	// A Match block goes on to the end of the file, so ours come before it.
 	global, matches := opts.Config, ""

@@ -15,7 +15,8 @@ type closeWriter interface{ CloseWrite() error }
 // ended. A direction that ends half-closes the other side's connection. If
 // one fails, both connections are closed, and reset where they can be, lest
 // their peers take a stream that was cut for a complete one. It closes both in
-// any case, and returns the bytes copied and the error that ended it, if any.
+// any case, without a reset if all went well, and returns the bytes copied and
+// the error that ended it, if any.
 func Pipe(a, b net.Conn) (aToB, bToA int64, err error) {
 	var (
 		wg   sync.WaitGroup
@@ -34,9 +35,20 @@ func Pipe(a, b net.Conn) (aToB, bToA int64, err error) {
 	wg.Go(func() { half(b, a, &aToB) })
 	half(a, b, &bToA)
 	wg.Wait()
+	if err == nil {
+		orderly(a)
+		orderly(b)
+	}
 	_ = a.Close()
 	_ = b.Close()
 	return aToB, bToA, err
+}
+
+// orderly has a connection that was set to be reset by its Close end properly.
+func orderly(conn net.Conn) {
+	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
+		_ = tcp.SetLinger(-1)
+	}
 }
 
 // copyHalf copies from src to dst until src ends, and then half-closes dst.
