@@ -28,10 +28,13 @@ func scrape(t *testing.T, url string) map[string]float64 {
 	t.Helper()
 	// A connection of before a reload would be closed by that.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var res *http.Response
+	// Caddy drops what comes in the moment of a reload.
+	sshtest.Eventually(t, 10*time.Second, url+" is served", func() bool {
+		var err error
+		res, err = client.Get(url)
+		return err == nil
+	})
 	defer res.Body.Close()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(res.Body)
