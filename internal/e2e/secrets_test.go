@@ -28,13 +28,8 @@ import (
 func TestSecrets(t *testing.T) {
 	t.Parallel()
 	all := make(secrets)
-	var env []string
-	// placeholder returns one for an environment variable with a value.
-	placeholder := func(value string) string {
-		name := fmt.Sprintf("SECRET_%d", len(env))
-		env = append(env, name+"="+value)
-		return "{env." + name + "}"
-	}
+	h := &hunt{t: t, all: all, seen: make(map[string]string)}
+	placeholder := h.placeholder
 	inFile := func(value string) (path string) { return sshtest.WriteFile(t, "secret", []byte(value)) }
 
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
@@ -66,7 +61,7 @@ func TestSecrets(t *testing.T) {
 
 	// A command that has a secret from the environment, and one that fails.
 	commandSecret := all.add("secret of a command")
-	env = append(env, "COMMAND_SECRET="+commandSecret, "CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND=1")
+	h.env = append(h.env, "COMMAND_SECRET="+commandSecret, "CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND=1")
 	connects := sshtest.WriteFile(t, "connects", []byte("test -n \"$COMMAND_SECRET\" || exit 1\nexec 3<>/dev/tcp/$1/$2\ncat <&3 &\ncat >&3\n"))
 	quoted := func(value string) string { return "`" + value + "`" }
 
@@ -109,9 +104,9 @@ func TestSecrets(t *testing.T) {
 	site += fmt.Sprintf("handle /network_proxy {\nreverse_proxy %s {\ntransport ssh_tunnel good-key {\nnetwork_proxy url http://%s@%s\n}\n}\n}\n",
 		upstream.Listener.Addr(), url.UserPassword("u", upstreamProxy), httpProxy)
 	config := func(c *caddy) string { return c.caddyfile(tunnels, "metrics\nevents {\n}\n", site) }
-	c := startCaddy(t, config, env...)
+	c := startCaddy(t, config, h.env...)
+	h.c = c
 
-	seen := make(map[string]string) // what Caddy has said, by where
 	for _, name := range append(names, "network_proxy") {
 		want := http.StatusOK
 		if !strings.HasPrefix(name, "good-") {
@@ -119,7 +114,7 @@ func TestSecrets(t *testing.T) {
 		}
 		sshtest.Eventually(t, patience, name+" has come up, or not", func() bool {
 			a := c.get("/" + name)
-			seen["an answer"] += fmt.Sprintf("%v%v%s", a.err, a.header, a.body)
+			h.seen["an answer"] += fmt.Sprintf("%v%v%s", a.err, a.header, a.body)
 			if name == "network_proxy" {
 				return a.status == http.StatusProxyAuthRequired // in the proxy's words
 			}
@@ -157,7 +152,7 @@ func TestSecrets(t *testing.T) {
 	if err := c.load(config(c)); err == nil || !strings.Contains(err.Error(), "its passphrase is wrong") {
 		t.Errorf("with a wrong passphrase: %v", err)
 	} else {
-		seen["a load's error"] = err.Error()
+		h.seen["a load's error"] = err.Error()
 	}
 	rotate(passphrase)
 
@@ -173,81 +168,144 @@ func TestSecrets(t *testing.T) {
 		t.Error("the log does not have the events")
 	}
 
-	// All that may be asked of Caddy.
-	paths := []string{"/ssh_tunnel/tunnels", "/ssh_tunnel/ready", "/ssh_tunnel/nothing", "/ssh_tunnel/tunnels/nobody", "/metrics", "/debug/vars", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/reverse_proxy/upstreams"}
-	for _, name := range names {
-		paths = append(paths, "/ssh_tunnel/tunnels/"+name)
-	}
-	for _, path := range paths {
-		seen[path] = c.fromAdmin(path)
-	}
-	for _, name := range names {
-		_, seen["/reconnect of "+name] = c.post("/ssh_tunnel/tunnels/" + name + "/reconnect")
-	}
-	run := func(args ...string) {
-		stdout, stderr, _ := c.ssh(args...)
-		seen["caddy ssh-tunnel "+strings.Join(args, " ")] = stdout + stderr
-	}
-	file := c.home + "/Caddyfile"
-	run("status")
-	run("status", "--json")
-	run("check", "--config", file)
-	run("check", "--config", file, "--json")
-	run("reconnect", "bad-password")
-	run("keyscan", "--config", file, "--tunnel", "good-http")
-	run("keyscan", "--config", file, "--tunnel", "bad-http")
-	run("known-hosts", "--config", file)
-	for _, command := range []string{"adapt", "validate"} {
-		out, err := c.configured(config(c), command).CombinedOutput()
-		if seen[command] = string(out); err != nil {
-			t.Errorf("%s: %v\n%s", command, err, out)
-		}
-	}
+	h.askAdmin(names)
+	h.runCommands(config(c))
+	h.loadWrongly(tunnels, site)
 	c.reload(config(c))
-
-	// Processes. Those of commands have what Caddy's own environment has, which
-	// other users cannot read, and no more than that.
-	sshtest.Eventually(t, patience, "a command runs", func() bool { return len(descendants(t, c.cmd.Process.Pid)) > 0 })
-	for _, pid := range append(descendants(t, c.cmd.Process.Pid), c.cmd.Process.Pid) {
-		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // it may have ended
-		seen["a process's arguments"] += string(cmdline)
-		environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-		for variable := range strings.SplitSeq(string(environ), "\x00") {
-			if !slices.Contains(c.cmd.Environ(), variable) && !strings.HasPrefix(variable, "_=") {
-				seen["a process's environment"] += variable + "\n"
-			}
-		}
-	}
-
-	literals := []string{"literal password", "literal passphrase", "literal proxy password", "literal SOCKS password", "literal password of network_proxy"}
-	written := map[string]string{"/config/": c.fromAdmin("/config/"), "autosave.json": string(readFile(t, c.autosave())), "adapt": seen["adapt"]}
-	delete(seen, "adapt")
-	for where, text := range written {
-		for _, found := range all.except(literals...).in(text) {
-			t.Errorf("%s has the %s", where, found)
-		}
-		for _, variable := range env {
-			name, _, _ := strings.Cut(variable, "=")
-			if strings.HasPrefix(name, "SECRET_") && !strings.Contains(text, "{env."+name+"}") {
-				t.Errorf("%s does not have the placeholder {env.%s}", where, name)
-			}
-		}
-		if !strings.Contains(text, "literal_password") {
-			t.Errorf("%s does not have what was written literally", where)
-		}
-	}
-	seen["the log"] = c.log()
-	for where, text := range seen {
-		for _, found := range all.in(text) {
-			t.Errorf("%s has the %s", where, found)
-		}
-		if text == "" && where != "a process's environment" {
-			t.Errorf("%s has nothing", where)
-		}
-	}
+	h.lookAtProcesses()
+	h.judge("literal password", "literal passphrase", "literal proxy password", "literal SOCKS password", "literal password of network_proxy")
 	for _, what := range []string{"password", "passphrase of identity_file", "password of proxy", "password of dynamic_forward's user"} {
 		if !c.logged(what, "is written literally and shows in the configuration") {
 			t.Errorf("there is no warning of a literal %s", what)
+		}
+	}
+}
+
+// hunt is a search for secrets.
+type hunt struct {
+	t    *testing.T
+	c    *caddy
+	all  secrets
+	env  []string          // Caddy's, with those of all that have placeholders
+	seen map[string]string // what Caddy has said, by where
+}
+
+// placeholder returns one for a value.
+func (h *hunt) placeholder(value string) string {
+	name := fmt.Sprintf("SECRET_%d", len(h.env))
+	h.env = append(h.env, name+"="+value)
+	return "{env." + name + "}"
+}
+
+// askAdmin asks all that the admin API has to say about tunnels.
+func (h *hunt) askAdmin(tunnels []string) {
+	h.t.Helper()
+	paths := []string{
+		"/ssh_tunnel/tunnels", "/ssh_tunnel/ready", "/ssh_tunnel/nothing", "/ssh_tunnel/tunnels/nobody", "/reverse_proxy/upstreams",
+		"/metrics", "/debug/vars", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2",
+	}
+	for _, name := range tunnels {
+		paths = append(paths, "/ssh_tunnel/tunnels/"+name)
+	}
+	for _, path := range paths {
+		h.seen[path] = h.c.fromAdmin(path)
+	}
+	for _, name := range tunnels {
+		_, h.seen["/reconnect of "+name] = h.c.post("/ssh_tunnel/tunnels/" + name + "/reconnect")
+	}
+}
+
+// runCommands runs all commands that look at a configuration, or at Caddy.
+func (h *hunt) runCommands(config string) {
+	h.t.Helper()
+	file := h.c.home + "/Caddyfile"
+	for _, args := range [][]string{
+		{"status"},
+		{"status", "--json"},
+		{"check", "--config", file},
+		{"check", "--config", file, "--json"},
+		{"reconnect", "bad-password"},
+		{"keyscan", "--config", file, "--tunnel", "good-http"},
+		{"keyscan", "--config", file, "--tunnel", "bad-http"},
+		{"known-hosts", "--config", file},
+	} {
+		stdout, stderr, _ := h.c.ssh(args...)
+		h.seen["caddy ssh-tunnel "+strings.Join(args, " ")] = stdout + stderr
+	}
+	for _, command := range []string{"adapt", "validate"} {
+		out, err := h.c.configured(config, command).CombinedOutput()
+		if h.seen[command] = string(out); err != nil {
+			h.t.Errorf("%s: %v\n%s", command, err, out)
+		}
+	}
+}
+
+// loadWrongly has a secret where none belongs, or where it is written wrong.
+func (h *hunt) loadWrongly(tunnels, site string) {
+	h.t.Helper()
+	secret := h.all.add("misplaced secret")
+	file := sshtest.WriteFile(h.t, "secret", []byte(secret))
+	for _, line := range []string{
+		"password `" + secret + "` more", "password `{" + secret + "}`", "lazy\n`" + secret + "`", "host deploy:" + secret + "@b",
+		"proxy `socks5://u:" + secret + ":1`", "proxy `u:" + secret + "@http://p:1`", "proxy_command connect `" + secret + "%`",
+		"dynamic_forward 1080 {\nuser u `" + secret + "` more\n}", "identity_file " + file, "ssh_config x " + file, "certificate_file " + file + "\nknown_hosts " + file,
+	} {
+		config := h.c.caddyfile(tunnels+"tunnel wrong {\n"+line+"\n}\n", "", site)
+		err := h.c.load(config)
+		out, _ := h.c.configured(config, "validate").CombinedOutput()
+		if err == nil {
+			h.t.Errorf("%q is loaded", line)
+			continue
+		}
+		h.seen["the error of "+strings.Fields(line)[0]] += err.Error() + string(out)
+	}
+}
+
+// lookAtProcesses looks at Caddy and the commands that it runs. These have what
+// Caddy's own environment has, which other users cannot read, and no more.
+func (h *hunt) lookAtProcesses() {
+	h.t.Helper()
+	caddy := h.c.cmd.Process.Pid
+	sshtest.Eventually(h.t, patience, "a command runs", func() bool { return len(descendants(h.t, caddy)) > 0 })
+	for _, pid := range append(descendants(h.t, caddy), caddy) {
+		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // it may have ended
+		h.seen["a process's arguments"] += string(cmdline)
+		environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		for variable := range strings.SplitSeq(string(environ), "\x00") {
+			if !slices.Contains(h.c.cmd.Env, variable) {
+				h.seen["a process's environment"] += variable + "\n"
+			}
+		}
+	}
+}
+
+// judge fails the test if a secret was seen, those that are written literally in
+// the configuration excepted.
+func (h *hunt) judge(literals ...string) {
+	h.t.Helper()
+	written := map[string]string{"/config/": h.c.fromAdmin("/config/"), "autosave.json": string(readFile(h.t, h.c.autosave())), "adapt": h.seen["adapt"]}
+	delete(h.seen, "adapt")
+	for where, text := range written {
+		for _, found := range h.all.except(literals...).in(text) {
+			h.t.Errorf("%s has the %s", where, found)
+		}
+		for _, variable := range h.env {
+			name, _, _ := strings.Cut(variable, "=")
+			if strings.HasPrefix(name, "SECRET_") && !strings.Contains(text, "{env."+name+"}") {
+				h.t.Errorf("%s does not have the placeholder {env.%s}", where, name)
+			}
+		}
+		if !strings.Contains(text, "literal_password") {
+			h.t.Errorf("%s does not have what was written literally", where)
+		}
+	}
+	h.seen["the log"] = h.c.log()
+	for where, text := range h.seen {
+		for _, found := range h.all.in(text) {
+			h.t.Errorf("%s has the %s", where, found)
+		}
+		if text == "" && where != "a process's environment" {
+			h.t.Errorf("%s has nothing", where)
 		}
 	}
 }
