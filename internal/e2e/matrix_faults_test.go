@@ -48,7 +48,7 @@ type fault struct {
 	waits string
 	// byTarget is set if a target ends connections, which it has a right to.
 	byTarget bool
-	// stops is set if Caddy itself is ended, and started by undo.
+	// stops is set if Caddy itself does not run until undo.
 	stops bool
 	// back bounds the time until service is back. Default: soonBack.
 	back time.Duration
@@ -168,6 +168,14 @@ var faultKinds = []*fault{
 		}
 		r.must(r.load(r.config()))
 		return func() {}
+	}},
+	{name: "Caddy stopped for 3s (SIGSTOP)", stops: true, harmless: true, holds: 3 * time.Second, start: func(r *rig) func() {
+		r.must(r.cmd.Process.Signal(syscall.SIGSTOP))
+		return func() { r.must(r.cmd.Process.Signal(syscall.SIGCONT)) }
+	}},
+	{name: "Caddy stopped for 12s (SIGSTOP)", stops: true, holds: 12 * time.Second, start: func(r *rig) func() {
+		r.must(r.cmd.Process.Signal(syscall.SIGSTOP))
+		return func() { r.must(r.cmd.Process.Signal(syscall.SIGCONT)) }
 	}},
 	{name: "caddy stop, then start", stops: true, down: true, start: func(r *rig) func() {
 		r.halt()
