@@ -123,6 +123,9 @@ var faultKinds = []*fault{
 		func(l *sshtest.Link) { l.SetDelay(200 * time.Millisecond) }, func(l *sshtest.Link) { l.SetDelay(0) })},
 	{name: "bandwidth 64 KiB/s", harmless: true, start: onLink(
 		func(l *sshtest.Link) { l.SetBandwidth(64 << 10) }, func(l *sshtest.Link) { l.SetBandwidth(0) })},
+	{name: "a bit flipped towards the bastion", start: onLink(func(l *sshtest.Link) { l.Corrupt(sshtest.Up) }, nil)},
+	{name: "a bit flipped from the bastion", start: onLink(func(l *sshtest.Link) { l.Corrupt(sshtest.Down) }, nil)},
+	{name: "link cut again and again", back: lateBack, start: cutAgain},
 	{name: "bastion has another host key, then the old one", down: true, atMost: refusedFor, back: lateBack, start: otherHostKey},
 	{name: "bastion has another host key, then known_hosts too", down: true, atMost: refusedFor, back: lateBack, start: newHostKey},
 	{name: "target closed", byTarget: true, down: true, without: "bind", start: onTargets((*target).close, (*target).open)},
@@ -198,6 +201,26 @@ func (r *rig) halt() {
 		r.t.Errorf("caddy stop: %v: %s", err, out)
 	}
 	r.stop(gracePeriod + slack)
+}
+
+// cutAgain cuts the link four times a second.
+func cutAgain(r *rig) func() {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { // until it is undone
+		defer close(stopped)
+		for {
+			r.link.Reset()
+			select {
+			case <-stop:
+				return
+			case <-time.After(250 * time.Millisecond):
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		<-stopped
+	}
 }
 
 func pause(r *rig) func() {

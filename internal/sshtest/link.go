@@ -167,6 +167,21 @@ func (l *Link) Reset() {
 	}
 }
 
+// Corrupt flips a bit of what comes next in a direction of each connection that
+// there is.
+func (l *Link) Corrupt(d Direction) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		if d&Up != 0 {
+			c.up.corrupt()
+		}
+		if d&Down != 0 {
+			c.down.corrupt()
+		}
+	}
+}
+
 // Refuse closes the port: connects get ECONNREFUSED. The connections that
 // there are go on.
 func (l *Link) Refuse() {

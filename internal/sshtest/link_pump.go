@@ -43,6 +43,7 @@ type pump struct {
 	bandwidth int
 	free      time.Time // when the bandwidth is free again
 	writing   bool
+	flip      bool // a bit of what comes next
 	moved     int64
 	ended     bool // cut or stopped
 }
@@ -108,6 +109,13 @@ func (p *pump) cut() {
 	closeWrite(p.dst)
 }
 
+// corrupt has a bit of what comes next flipped.
+func (p *pump) corrupt() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.flip = true
+}
+
 // fill reads into the queue while there is room in it. It returns, true if the
 // stream has ended properly, when the source has ended or was closed.
 func (p *pump) fill() bool {
@@ -134,6 +142,10 @@ func (p *pump) pushLocked(data []byte) {
 	}
 	if p.ended {
 		return
+	}
+	if p.flip && len(data) > 0 {
+		p.flip = false
+		data[len(data)/2] ^= 1
 	}
 	p.queue = append(p.queue, chunk{data, time.Now()})
 	p.queued += len(data)
