@@ -302,6 +302,13 @@ func (m *matrix) judge(f *fault, meanwhile int, inFlight, fresh []*operation, fa
 			case whole:
 			case failed:
 				text = told(o.err)
+				// Caddy itself drops a connection whose first request it has not
+				// read when it is reloaded; that is so without this module, too.
+				if reloads := meanwhile == aReload || strings.HasPrefix(f.name, "caddy reload"); reloads && name == "new" && !o.moved.Load() &&
+					(text == "reset" || text == "cut off") && m.k.name != "local_forward" && seen["dropped by the reload"] == 0 {
+					text = "dropped by the reload"
+					break
+				}
 				// A stop cuts what its grace period is too short for; a site that
 				// moves from one user's connection to another's is away between.
 				if f.harmless && meanwhile != aStop && !(m.k.name == "bind" && name == "new" && strings.Contains(f.name, "another user")) {
