@@ -2,8 +2,6 @@ package tunnel
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -267,6 +265,11 @@ var attacks = []attack{
 	{name: "shows banners without end", enough: 100, log: "in the authentication", script: asked(func(c *sshtest.MaliceConn) {
 		repeat(c, func(uint32) any { return sshtest.Banner{Message: nasty} })
 	})},
+	{name: "shows banners without end later", enough: 100, log: "in the authentication: it sent more than 4 MiB", script: asked(func(c *sshtest.MaliceConn) {
+		if c.Refuse("publickey") == nil {
+			repeat(c, func(uint32) any { return sshtest.Banner{Message: strings.Repeat(nasty, 1000)} })
+		}
+	})},
 	{name: "says a long goodbye", enough: 1, log: "disconnect", script: loggedIn(func(c *sshtest.MaliceConn) {
 		_ = c.Send(sshtest.Disconnect{Reason: 2, Message: strings.Repeat(nasty, 4000)})
 		c.Did(1)
@@ -307,22 +310,9 @@ var attacks = []attack{
 	})},
 }
 
-// maliceEnv tells a process of the test's that it is the one under attack.
-const maliceEnv = "TUNNEL_TEST_MALICE"
-
-// TestMalice attacks a process of its own. x/crypto never ends the goroutines of
-// a connection on which more than 16 packets follow one that it does not take
-// (its readLoop waits for a reader that is gone), and nobody else can: they are
-// not to count against the other tests.
+// TestMalice attacks this process, which has to end all that an attack begins:
+// see TestMain.
 func TestMalice(t *testing.T) {
-	if os.Getenv(maliceEnv) == "" {
-		c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMalice$", "-test.v")
-		c.Env = append(os.Environ(), maliceEnv+"=1")
-		if out, err := c.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		return
-	}
 	for _, a := range attacks {
 		t.Run(a.name, func(t *testing.T) { withstand(t, a) })
 	}
