@@ -51,6 +51,8 @@ type link struct {
 	reason    reason
 	// channels counts the open channels and those being opened.
 	channels int
+	// inbound are those of them that the bastion has opened for forwards.
+	inbound int
 	// limit is how many channels it takes; if less than any, since filled.
 	limit  int
 	filled time.Time

@@ -1,9 +1,11 @@
 package tunnel
 
 import (
+	"bytes"
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode"
@@ -243,7 +245,7 @@ var attacks = []attack{
 			c.Await(time.Minute)
 		}
 	})},
-	{name: "has a dialogue without end", enough: 20, log: "connecting failed", change: withPassword, script: asked(func(c *sshtest.MaliceConn) {
+	{name: "has a dialogue without end", enough: 20, log: "went on for more than 20 rounds", change: withPassword, script: asked(func(c *sshtest.MaliceConn) {
 		if c.Refuse("keyboard-interactive") == nil {
 			go c.Listen(false)
 			repeat(c, func(uint32) any { return prompts(0, "") })
@@ -422,4 +424,70 @@ func checkText(t *testing.T, what, text string) {
 	}); i >= 0 {
 		t.Fatalf("%s is %q", what, text)
 	}
+}
+
+// TestInboundLimit: a bastion that opens connections to a forward without end, all
+// of which are accepted, has maxInbound of them, and one line in the log.
+func TestInboundLimit(t *testing.T) {
+	key, hostKey := sshtest.NewKey(), sshtest.NewKey()
+	var refused atomic.Int64
+	m := sshtest.NewMalice(t, hostKey, "", loggedIn(func(c *sshtest.MaliceConn) {
+		asked, err := c.Next(80)
+		if err != nil || !bytes.Contains(asked, []byte("tcpip-forward")) || c.SendPacket([]byte{81}) != nil {
+			return
+		}
+		go func() {
+			for i := range uint32(2 * maxInbound) {
+				_ = c.Send(sshtest.OpenChannel{Type: "forwarded-tcpip", Ours: i, Window: 1 << 20, MaxPacket: 1 << 15, Data: ssh.Marshal(forwardedTCPIP{"localhost", 8080, "192.0.2.1", 4711})})
+				time.Sleep(50 * time.Microsecond) // within the backlog, mostly
+			}
+		}()
+		for {
+			packet, err := c.ReadPacket()
+			if err != nil {
+				return
+			}
+			switch packet[0] {
+			case 91:
+				c.Did(1)
+			case 92:
+				refused.Add(1)
+			}
+		}
+	}))
+	set := quick()
+	set.ServerAliveInterval = 0 // whose probe would be the first request
+	logs := observed(&set)
+	h := open(t, configFor(t, key, hostKey.Fingerprint(), m.Addr()), set)
+	ln, err := h.Listen("tcp", "localhost:8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = c.Close() })
+		}
+	}()
+	sshtest.Eventually(t, 30*time.Second, "an answer to each", func() bool { return m.Done()+refused.Load() == 2*maxInbound })
+	if m.Done() > maxInbound || m.Done() < forwardBacklog {
+		t.Errorf("%d accepted, want %d at most", m.Done(), maxInbound)
+	}
+	told := logs.FilterLevelExact(zapcore.WarnLevel).FilterMessageSnippet("refused a connection to a remote forward").Len()
+	if told != 1 {
+		t.Errorf("%d warnings, want 1", told)
+	}
+	h.entry.mu.Lock()
+	l := h.entry.only()
+	h.entry.mu.Unlock()
+	m.Reform()
+	sshtest.Eventually(t, 10*time.Second, "the count to go back", func() bool {
+		h.entry.mu.Lock()
+		defer h.entry.mu.Unlock()
+		return l.inbound == 0
+	})
 }
