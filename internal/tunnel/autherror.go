@@ -31,7 +31,7 @@ func (a *authenticator) explain(err error) error {
 		a.settle(a.partial)
 	}
 	switch {
-	case isConnError(err):
+	case isConnError(err), errors.Is(err, errTalkative):
 		return err
 	case strings.Contains(err.Error(), "ssh: disconnect, reason "): // its type is not exported
 		if !slices.ContainsFunc(a.attempts, (*attempt).refused) {

@@ -27,6 +27,7 @@
 //	proxy.go      a connection through a SOCKS5 or HTTP proxy
 //	proxycommand.go
 //	              a connection that is a command's input and output
+//	leftover.go   ending what x/crypto leaves behind of a connection
 //	link.go       link: one SSH connection
 //	keepalive.go  probing a link, and closing it when it is dead
 //	open.go       opening a channel on a link
