@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -97,7 +96,7 @@ func thenCut(start func(*rig) func()) func(*rig) func() {
 	}
 }
 
-var faultKinds = []*fault{
+var faultKinds = append([]*fault{
 	{name: "sshd killed and started", down: true, start: func(r *rig) func() {
 		r.b.Stop()
 		return r.b.Restart
@@ -147,10 +146,10 @@ var faultKinds = []*fault{
 		return func() { r.agent.setKeys(0) }
 	})},
 	{name: "sshd out of files, link cut", down: true, start: thenCut(func(r *rig) func() {
-		return limitFiles(3, r.listener())
+		return limitFiles(3, r.b.Pid())
 	})},
 	{name: "sshd's sessions short of files, link cut", start: thenCut(func(r *rig) func() {
-		undo := limitFiles(20, r.listener()) // sessions inherit it
+		undo := limitFiles(20, r.b.Pid()) // sessions inherit it
 		return func() {
 			undo()
 			r.b.KillSessions(syscall.SIGKILL)
@@ -184,7 +183,7 @@ var faultKinds = []*fault{
 		r.halt()
 		return func() { r.start(r.config()) }
 	}},
-}
+}, halfFaults...)
 
 // must fails the test, and goes on.
 func (r *rig) must(err error) {
@@ -277,24 +276,4 @@ func fillStartups(r *rig) func() {
 			_ = conn.Close()
 		}
 	}
-}
-
-// listener returns the id of sshd's process that listens: the parent of the one
-// that serves the first connection.
-func (r *rig) listener() int {
-	r.t.Helper()
-	for _, pid := range r.b.Sessions() {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			continue // it has ended
-		}
-		var state string
-		var parent int
-		text := string(stat)
-		if _, err := fmt.Sscan(text[strings.LastIndexByte(text, ')')+1:], &state, &parent); err == nil {
-			return parent
-		}
-	}
-	r.t.Error("sshd serves nobody")
-	return -1
 }

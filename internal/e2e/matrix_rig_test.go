@@ -214,12 +214,15 @@ type target struct {
 	conns   map[*targetConn]struct{}
 	flowing chan struct{} // closed while it reads
 	reset   bool          // whoever connects is reset
+	accepts chan struct{} // closed while it accepts
+	waiting []net.Conn    // not accepted
 }
 
 // target starts one, which serves until the test ends.
 func (r *rig) target(address string, serve func(net.Listener)) {
-	t := &target{r: r, address: address, serve: serve, conns: make(map[*targetConn]struct{}), flowing: make(chan struct{})}
+	t := &target{r: r, address: address, serve: serve, conns: make(map[*targetConn]struct{}), flowing: make(chan struct{}), accepts: make(chan struct{})}
 	close(t.flowing)
+	close(t.accepts)
 	r.targets = append(r.targets, t)
 	t.open()
 }
@@ -281,6 +284,10 @@ func (l *targetListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
+		l.t.mu.Lock()
+		accepts := l.t.accepts
+		l.t.mu.Unlock()
+		<-accepts
 		c := &targetConn{conn.(*net.TCPConn), l.t}
 		l.t.mu.Lock()
 		reset := l.t.reset

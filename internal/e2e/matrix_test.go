@@ -303,8 +303,9 @@ func (m *matrix) judge(f *fault, meanwhile int, inFlight, fresh []*operation, fa
 			case failed:
 				text = told(o.err)
 				// Caddy itself drops a connection whose first request it has not
-				// read when it is reloaded; that is so without this module, too.
-				if reloads := meanwhile == aReload || strings.HasPrefix(f.name, "caddy reload"); reloads && name == "new" && !o.moved.Load() &&
+				// read when it is reloaded; that is so without this module, too. An
+				// upload moves before that.
+				if reloads := meanwhile == aReload || strings.Contains(f.name, "caddy reload"); reloads && name == "new" && (!o.moved.Load() || m.k.name == "upload") &&
 					(text == "reset" || text == "cut off") && m.k.name != "local_forward" && seen["dropped by the reload"] == 0 {
 					text = "dropped by the reload"
 					break

@@ -41,6 +41,7 @@ type pump struct {
 	frozen    bool
 	delay     time.Duration
 	bandwidth int
+	segment   int       // the most that is written at once. Zero is all
 	free      time.Time // when the bandwidth is free again
 	writing   bool
 	flip      bool // a bit of what comes next
@@ -62,10 +63,10 @@ func (p *pump) bytes() int64 {
 
 // set changes how the pump works. When it returns, no write is under way that
 // began before a freeze.
-func (p *pump) set(frozen bool, delay time.Duration, bandwidth int) {
+func (p *pump) set(frozen bool, delay time.Duration, bandwidth, segment int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.frozen, p.delay, p.bandwidth = frozen, delay, bandwidth
+	p.frozen, p.delay, p.bandwidth, p.segment = frozen, delay, bandwidth, segment
 	p.cond.Broadcast()
 	if frozen {
 		p.interruptLocked()
@@ -165,6 +166,9 @@ func (p *pump) drain() bool {
 		}
 		if p.bandwidth > 0 {
 			data = data[:min(len(data), max(1, int(int64(p.bandwidth)*int64(pumpSlice)/int64(time.Second))))]
+		}
+		if p.segment > 0 {
+			data = data[:min(len(data), p.segment)]
 		}
 		_ = p.dst.SetWriteDeadline(time.Time{})
 		p.writing = true

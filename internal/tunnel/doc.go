@@ -18,7 +18,7 @@
 //	takeover.go   putting a connection into service; replacing, draining and losing one
 //	hosts.go      its bastions: which to connect to, and returning to a preferred one
 //	race.go       connecting to the first of several that answers
-//	gate.go       one connect at a time per bastion, and its failures
+//	gate.go       a few connects at a time per bastion, and its failures
 //	backoff.go    when to try again, by class of failure
 //	hostkeys.go   whether the bastion is the one that is meant; see also
 //	              knownhosts.go, hostcert.go, revoked.go and learned.go
