@@ -18,17 +18,21 @@ func splitAddress(s string) (user, host, port string, err error) {
 	fail := func(problem string) (string, string, string, error) {
 		return "", "", "", fmt.Errorf("%q: %s", s, problem)
 	}
-	if strings.Contains(s, "://") {
+	_, bare, isURL := strings.Cut(s, "://")
+	if !isURL {
+		bare = s
+	}
+	if i := strings.LastIndexByte(bare, '@'); i >= 0 && strings.Contains(bare[:i], ":") {
+		// Not shown: it may be a secret, and would be in every log line.
+		return "", "", "", errors.New("a password in the address; write [user@]host[:port], and the option password {env.NAME}")
+	}
+	if isURL {
 		return fail("a URL; write [user@]host[:port]")
 	}
 
 	rest := s
 	if i := strings.LastIndexByte(s, '@'); i >= 0 {
 		user, rest = s[:i], s[i+1:]
-		if strings.Contains(user, ":") {
-			// Not shown: it may be a secret, and would be in every log line.
-			return "", "", "", errors.New("a password in the address; write [user@]host[:port], and the option password {env.NAME}")
-		}
 		if err := checkUser(user); err != nil {
 			return fail(err.Error())
 		}

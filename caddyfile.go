@@ -145,6 +145,10 @@ func unknownOption(name string, options map[string]tunnelOption) error {
 			return fmt.Errorf("unknown option %q; did you mean %s", name, known)
 		}
 	}
+	if strings.Trim(plain(name), "abcdefghijklmnopqrstuvwxyz") != "" {
+		// A value that stands on a line of its own, perhaps.
+		return errors.New("what stands there is no option; it is not shown, since it may be a secret")
+	}
 	return fmt.Errorf("unknown option %q", name)
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -58,6 +59,9 @@ func (t *Tunnel) configure(r *resolver, name string, h *sshconfig.Host, appLogge
 	t.resolvePermission(r, name)
 	if r.err != nil {
 		return r.err
+	}
+	if len(t.ProxyCommand) > 0 && !slices.Equal(cfg.ProxyCommand, t.ProxyCommand) {
+		logger.Warn("what the placeholders of proxy_command stand for is shown by every list of processes; have the command take secrets from its environment, or from a file")
 	}
 
 	cfg.ApplyDefaults(r.home)

@@ -199,6 +199,17 @@ func TestProvisionLogs(t *testing.T) {
 	if found := logs.FilterMessageSnippet("password is written literally").FilterLevelExact(zap.WarnLevel); found.Len() != 1 {
 		t.Errorf("%d lines warn of the password", found.Len())
 	}
+
+	t.Setenv(allowProxyCommand, "1")
+	for argument, want := range map[string]int{"{env.PATH}": 1, "%h": 0} {
+		_, logs, err := provisioned(t, `{"hosts": ["bastion"], "password": "{env.PATH}", "host_keys": ["`+testFingerprint+`"], "proxy_command": ["x", "`+argument+`"]}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := logs.FilterMessageSnippet("is shown by every list of processes"); found.Len() != want {
+			t.Errorf("%s: %d lines warn of it, want %d", argument, found.Len(), want)
+		}
+	}
 }
 
 func TestHomeDir(t *testing.T) {

@@ -74,6 +74,19 @@ func (r *resolver) values(option string, list []string) []string {
 	return r.each(option, list, r.value)
 }
 
+// secrets resolves the values of a list that may have secrets in it, which no
+// error shows.
+func (r *resolver) secrets(option string, list []string) []string {
+	return r.each(option, list, func(option, s string) string {
+		if r.err != nil || s == "" {
+			return s
+		}
+		s, err := replaceSecret(s)
+		r.fail(option, err)
+		return s
+	})
+}
+
 // path resolves a path: a ~ at its start stands for the home directory.
 func (r *resolver) path(option, s string) string {
 	s = r.value(option, s)

@@ -38,11 +38,11 @@ func (t *Tunnel) resolveWay(r *resolver, cfg *tunnel.Config, h *sshconfig.Host) 
 	}
 	if t.Proxy != "" {
 		var err error
-		cfg.Proxy, err = parseProxy(t.Proxy, replacePlaceholders)
+		cfg.Proxy, err = parseProxy(t.Proxy, replaceSecret)
 		r.fail("proxy", err)
 	}
 	if len(t.ProxyCommand) > 0 {
-		cfg.ProxyCommand = r.values("proxy_command", t.ProxyCommand)
+		cfg.ProxyCommand = r.secrets("proxy_command", t.ProxyCommand)
 		if !commandsAllowed() {
 			r.fail("proxy_command", errCommandsForbidden)
 		}
@@ -144,17 +144,22 @@ func splitCommand(command string) ([]string, error) {
 	return argv, nil
 }
 
+// errProxyAddress does not show the address: it may be user info without the @.
+var errProxyAddress = errors.New("what follows the user info is not <host>:<port>; write user info before an @, an IPv6 address in brackets, and a port from 1 to 65535")
+
 // parseProxy parses <scheme>://[<user>[:<password>]@]<host>:<port>, of which
 // replace resolves the address alone: the user info is resolved at each connect.
 // A part of it without placeholders may have percent-encoded characters. Errors
-// do not show it.
+// do not show it, nor what could be it.
 func parseProxy(raw string, replace func(string) (string, error)) (*tunnel.Proxy, error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok || strings.Contains(scheme, "{") {
 		return nil, errors.New("not a URL; write socks5://<host>:<port> or http://<host>:<port>")
 	}
-	switch scheme {
-	case "socks5", "http":
+	switch {
+	case scheme == "socks5" || scheme == "http":
+	case strings.ContainsAny(scheme, ":@"): // a secret may be in there
+		return nil, errors.New("it does not begin with a scheme; write socks5:// or http:// before the user info")
 	default:
 		return nil, fmt.Errorf("unknown scheme %q; one of socks5, http", scheme)
 	}
@@ -171,12 +176,12 @@ func parseProxy(raw string, replace func(string) (string, error)) (*tunnel.Proxy
 	if err != nil {
 		return nil, err
 	}
-	if _, _, err := net.SplitHostPort(address); err != nil {
+	if !strings.Contains(address, ":") {
 		return nil, fmt.Errorf("%q is not <host>:<port>; a proxy has no default port", address)
 	}
 	_, host, port, err := splitAddress(address)
 	if err != nil {
-		return nil, err
+		return nil, errProxyAddress
 	}
 	p.Address = net.JoinHostPort(host, port)
 	return p, nil

@@ -5,7 +5,6 @@ package e2e
 import (
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,56 +146,4 @@ func TestRefusedAtLoad(t *testing.T) {
 		}
 	}
 	c.wantServed()
-}
-
-// TestSecrets gives secrets by placeholder and looks for them everywhere.
-func TestSecrets(t *testing.T) {
-	t.Parallel()
-	b := newBastion(t, "PasswordAuthentication yes\n")
-	const passphrase, password, inFile = "passphrase-4711", "password-0815", "password-in-a-file"
-	encrypted := sshtest.WriteFile(t, "key", b.identity.PEM(passphrase))
-	file := sshtest.WriteFile(t, "password", []byte(inFile))
-	tunnels := b.tunnelTo("prod", "deploy@"+b.Addr(), "identity_file "+encrypted+" {env.KEY_PASSPHRASE}") +
-		b.tunnelTo("env", "deploy@"+b.Addr(), "password {env.BASTION_PASSWORD}") +
-		b.tunnelTo("file", "deploy@"+b.Addr(), "password {file."+file+"}")
-	site := ""
-	for _, name := range []string{"env", "file"} {
-		site += fmt.Sprintf("handle /%s {\nreverse_proxy web.internal:80 {\ntransport ssh_tunnel %s\n}\n}\n", name, name)
-	}
-	config := func(c *caddy) string { return c.caddyfile(tunnels, "", site+"handle {\n"+proxied+"\n}\n") }
-	c := startCaddy(t, config, "KEY_PASSPHRASE="+passphrase, "BASTION_PASSWORD="+password)
-	c.wantServed()
-	var bodies string
-	for _, path := range []string{"/env", "/file"} {
-		sshtest.Eventually(t, patience, path+" is refused", func() bool {
-			a := c.get(path)
-			bodies += fmt.Sprint(a)
-			return a.status == http.StatusServiceUnavailable
-		})
-	}
-	c.reload(config(c))
-	c.wantServed()
-	wrong := b.tunnelTo("prod", "deploy@"+b.Addr(), "identity_file "+encrypted+" {env.BASTION_PASSWORD}")
-	if err := c.load(c.caddyfile(wrong, "", proxied)); err == nil || !strings.Contains(err.Error(), "passphrase is wrong") {
-		t.Errorf("with a wrong passphrase: %v", err)
-	} else {
-		bodies += err.Error()
-	}
-
-	autosave := string(readFile(t, c.autosave()))
-	cmdline := string(readFile(t, fmt.Sprintf("/proc/%d/cmdline", c.cmd.Process.Pid)))
-	private := slices.Collect(strings.Lines(string(b.identity.PEM(""))))[3] // of the body
-	for where, text := range map[string]string{
-		"the log": c.log(), "an answer": bodies, "/config/": c.fromAdmin("/config/"),
-		"autosave.json": autosave, "the command line": cmdline,
-	} {
-		for _, secret := range []string{passphrase, password, inFile, strings.TrimSpace(private)} {
-			if strings.Contains(text, secret) {
-				t.Errorf("%s has the secret %q", where, secret)
-			}
-		}
-	}
-	if !strings.Contains(autosave, "{env.KEY_PASSPHRASE}") {
-		t.Error("autosave.json does not have the placeholder")
-	}
 }

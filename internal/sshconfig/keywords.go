@@ -107,6 +107,9 @@ var passedOver = strings.Fields(`
 	warnweakcrypto xauthlocation
 `)
 
+// maxKeyword is longer than any keyword.
+const maxKeyword = 40
+
 // rekeyInterval is what RekeyLimit's second argument is kept as.
 const rekeyInterval = "rekeylimit interval"
 
@@ -124,7 +127,12 @@ func (e *evaluation) take(l line, active bool) error {
 	}
 	k, ok := taken[name]
 	if _, warned := notTaken[name]; !ok && !warned {
-		if active && !slices.Contains(passedOver, name) && !matchList(name, strings.ToLower(e.values.first("ignoreunknown"))) {
+		switch {
+		case !active || slices.Contains(passedOver, name) || matchList(name, strings.ToLower(e.values.first("ignoreunknown"))):
+		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789") != "" || len(name) > maxKeyword:
+			// Of a file that is none of ssh_config, perhaps, and is secret.
+			e.reader.warn("no keyword", "%s: what does not begin with a keyword is passed over", l.pos)
+		default:
 			e.reader.warn("keyword "+name, "%s: unknown keyword %q is passed over", l.pos, l.written)
 		}
 		return nil

@@ -4,6 +4,7 @@ package sshconfig
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -34,9 +35,25 @@ func parseLine(line string) (*directive, error) {
 		return nil, err
 	}
 	if len(d.args) == 0 {
-		return nil, errors.New(word + " has no argument")
+		return nil, errors.New(shownKeyword(word) + " has no argument")
 	}
 	return d, nil
+}
+
+// shownKeyword returns a keyword for a message. One that is not known is not shown
+// where no keyword follows: whoever names a file of secrets, or a private key, in
+// place of an ssh_config has no line of it in the log.
+func shownKeyword(word string) string {
+	name := strings.ToLower(word)
+	if synonym, ok := synonyms[name]; ok {
+		name = synonym
+	}
+	_, isTaken := taken[name]
+	_, isNotTaken := notTaken[name]
+	if isTaken || isNotTaken || slices.Contains(passedOver, name) || slices.Contains([]string{"host", "match", "include"}, name) {
+		return word
+	}
+	return "an unknown keyword"
 }
 
 // cutKeyword cuts the keyword off, and the blanks and at most one = after it.

@@ -142,6 +142,9 @@ func TestWarnsOnce(t *testing.T) {
 		Host *
 			UseKeychain yes
 			usekeychain yes
+			-----BEGIN OPENSSH PRIVATE KEY-----
+			b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2g= x
+			hunter2! x
 			PubkeyAuthentication yes
 			PubkeyAuthentication no
 			CanonicalizeHostname yes
@@ -156,10 +159,26 @@ func TestWarnsOnce(t *testing.T) {
 	}
 	want := []string{
 		`/config:5: unknown keyword "UseKeychain" is passed over`,
-		`/config:9: CanonicalizeHostname is not supported and is passed over`,
+		`/config:7: what does not begin with a keyword is passed over`,
+		`/config:12: CanonicalizeHostname is not supported and is passed over`,
 	}
 	if !slices.Equal(warnings, want) {
 		t.Errorf("warnings are\n%q\nwant\n%q", warnings, want)
+	}
+}
+
+// TestNotShown: what is no keyword is not shown where its argument is missing. It
+// may be a line of a file that is none of ssh_config.
+func TestNotShown(t *testing.T) {
+	for _, line := range []string{"hunter2", "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU", "hunter2="} {
+		if _, err := parseLine(line); err == nil || err.Error() != "an unknown keyword has no argument" {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+	for _, line := range []string{"Match", "Port", "ControlPath", "UseKeychain"} {
+		if _, err := parseLine(line); err == nil || !strings.Contains(err.Error(), " has no argument") {
+			t.Errorf("%q: %v", line, err)
+		}
 	}
 }
 

@@ -35,6 +35,7 @@ type authenticator struct {
 	dialogue bool   // keyboard-interactive was tried
 	prompt   string // a prompt that the password does not answer
 	trouble  string // why the password could not be used
+	secret   string // the password, once it may have been sent
 
 	exhausted bool // nothing is left to try
 }

@@ -101,9 +101,12 @@ func (a *authenticator) message(end, fix string) string {
 	if end != "" {
 		parts = append(parts, end)
 	}
-	parts = append(parts, "the bastion takes "+printable(strings.Join(a.allowed, ", ")), fix)
+	parts = append(parts, "the bastion takes "+a.shown(strings.Join(a.allowed, ", ")), fix)
 	return strings.Join(parts, "; ")
 }
+
+// shown returns what the bastion says as it may be shown.
+func (a *authenticator) shown(text string) string { return printable(conceal(text, a.secret)) }
 
 // cause says what, above all, has kept us out.
 func (a *authenticator) cause() Cause {

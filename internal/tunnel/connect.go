@@ -223,7 +223,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		ClientVersion:     clientVersion,
 		HostKeyCallback:   a.verifier(),
 		HostKeyAlgorithms: keys.algorithms(),
-		BannerCallback:    bannerLog(log),
+		BannerCallback:    bannerLog(log, auth),
 	}
 	auth.apply(cc)
 	var inner ssh.ConnMetadata
@@ -284,11 +284,11 @@ func (e *entry) handshake(a *approach) (*link, error) {
 const maxBanners = 3
 
 // bannerLog logs what a bastion shows before it lets us in.
-func bannerLog(log *zap.Logger) ssh.BannerCallback {
+func bannerLog(log *zap.Logger, auth *authenticator) ssh.BannerCallback {
 	shown := 0
 	return func(message string) error {
 		if shown++; shown <= maxBanners {
-			log.Debug("banner", zap.String("message", printable(message)))
+			log.Debug("banner", zap.String("message", auth.shown(message)))
 		}
 		return nil
 	}
@@ -344,7 +344,7 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 		// As sshd does past MaxStartups, and to a source that it penalises.
 		class, cause, stage = classNetwork, CauseNotSSH, fmt.Sprintf("it sent %q instead of an SSH banner", printable(w.greeting))
 	}
-	return &connectError{class, cause, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, foreign(err), "no progress"))}
+	return &connectError{class, cause, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, foreign(err, auth.secret), "no progress"))}
 }
 
 // explainTimeout says which option has set the limit that was reached.

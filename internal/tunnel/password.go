@@ -29,6 +29,7 @@ func (a *authenticator) password() ssh.AuthMethod {
 		a.trouble = err.Error()
 		return nil
 	}
+	a.secret = secret
 	if method {
 		a.sent = true
 		a.current = &attempt{what: "password", asked: true}
@@ -73,7 +74,7 @@ func (a *authenticator) answer(secret string, questions []string, echos []bool) 
 		return []string{secret}, nil
 	}
 	questions = questions[:min(len(questions), maxPrompts)]
-	a.prompt = printable(strings.Join(questions, " "))
+	a.prompt = a.shown(strings.Join(questions, " "))
 	return nil, fmt.Errorf("asked %q", a.prompt)
 }
 

@@ -34,15 +34,23 @@ func printable(s string) string {
 
 // foreignError is an error whose text may be the bastion's, in part: that of a
 // disconnect, for one.
-type foreignError struct{ err error }
-
-// foreign returns err with a text that is printable.
-func foreign(err error) error {
-	if err == nil || printable(err.Error()) == err.Error() {
-		return err
-	}
-	return &foreignError{err}
+type foreignError struct {
+	text string
+	err  error
 }
 
-func (e *foreignError) Error() string { return printable(e.err.Error()) }
+// foreign returns err with a text that is printable, and shows no secret that
+// the bastion was told.
+func foreign(err error, secrets ...string) error {
+	if err == nil {
+		return nil
+	}
+	text := printable(conceal(err.Error(), secrets...))
+	if text == err.Error() {
+		return err
+	}
+	return &foreignError{text, err}
+}
+
+func (e *foreignError) Error() string { return e.text }
 func (e *foreignError) Unwrap() error { return e.err }

@@ -120,9 +120,11 @@ func connectHTTP(ctx context.Context, conn net.Conn, target, user, password stri
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	request := "CONNECT " + target + " HTTP/1.1\r\nHost: " + target + "\r\n"
+	login := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
 	if user != "" {
-		request += "Proxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password)) + "\r\n"
+		request += "Proxy-Authorization: Basic " + login + "\r\n"
 	}
+	shown := func(text string) string { return printable(conceal(text, login, password, user)) }
 	if _, err := conn.Write([]byte(request + "\r\n")); err != nil {
 		return err
 	}
@@ -133,7 +135,7 @@ func connectHTTP(ctx context.Context, conn net.Conn, target, user, password stri
 		}
 		answer, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(header)), &http.Request{Method: http.MethodConnect})
 		if err != nil {
-			return fmt.Errorf("the answer to CONNECT is not HTTP: %q", printable(string(header[:min(len(header), maxGreeting)])))
+			return fmt.Errorf("the answer to CONNECT is not HTTP: %q", shown(string(header)))
 		}
 		_ = answer.Body.Close() // there is none in header
 		switch status := answer.StatusCode; {
@@ -145,13 +147,13 @@ func connectHTTP(ctx context.Context, conn net.Conn, target, user, password stri
 		case status >= 100 && status < 200:
 			continue // the answer is still to come
 		case user == "" && wantsLogin(status):
-			return &connectError{classProtocol, CauseProxy, fmt.Errorf("it answered CONNECT with %q; write user info, as in http://{env.PROXY_USER}:{env.PROXY_PASSWORD}@host:port", printable(answer.Status))}
+			return &connectError{classProtocol, CauseProxy, fmt.Errorf("it answered CONNECT with %q; write user info, as in http://{env.PROXY_USER}:{env.PROXY_PASSWORD}@host:port", shown(answer.Status))}
 		case wantsLogin(status):
-			return &connectError{classProtocol, CauseProxy, fmt.Errorf("it answered CONNECT with %q; check the user info", printable(answer.Status))}
+			return &connectError{classProtocol, CauseProxy, fmt.Errorf("it answered CONNECT with %q; check the user info", shown(answer.Status))}
 		case status == http.StatusForbidden || status == http.StatusMethodNotAllowed:
-			return fmt.Errorf("it answered CONNECT with %q; allow CONNECT to that port there", printable(answer.Status))
+			return fmt.Errorf("it answered CONNECT with %q; allow CONNECT to that port there", shown(answer.Status))
 		default:
-			return fmt.Errorf("it answered CONNECT with %q", printable(answer.Status))
+			return fmt.Errorf("it answered CONNECT with %q", shown(answer.Status))
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (cfg *Config) commandLine() ([]string, error) {
 				break
 			}
 			if after == "" {
-				return nil, fmt.Errorf("proxy_command: %q ends in a %%; write %%%% for one that is meant as such", arg)
+				return nil, errors.New("proxy_command: an argument ends in a %; write %% for one that is meant as such")
 			}
 			value, ok := tokens[after[0]]
 			if !ok {

@@ -1,0 +1,253 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/net/proxy"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+// secrets_test.go has every secret that there can be in a configuration, uses it
+// with success and without, and looks for it in everything that Caddy says.
+
+// TestSecrets: a secret that stands for a placeholder is nowhere, and one that is
+// written out is in the configuration and nowhere else.
+func TestSecrets(t *testing.T) {
+	t.Parallel()
+	all := make(secrets)
+	var env []string
+	// placeholder returns one for an environment variable with a value.
+	placeholder := func(value string) string {
+		name := fmt.Sprintf("SECRET_%d", len(env))
+		env = append(env, name+"="+value)
+		return "{env." + name + "}"
+	}
+	inFile := func(value string) (path string) { return sshtest.WriteFile(t, "secret", []byte(value)) }
+
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
+	defer upstream.Close()
+
+	// Bastions, each of which wants something else.
+	password, passphrase, literalPassword, literalPassphrase := all.add("password"), all.add("passphrase"), all.add("literal password"), all.add("literal passphrase")
+	key, agentKey := sshtest.NewKey(), sshtest.NewKey()
+	wants := func(options sshtest.BastionOptions) *sshtest.Bastion { return sshtest.NewBastion(t, options) }
+	keys := wants(sshtest.BastionOptions{AuthorizedKeys: []ssh.PublicKey{key.PublicKey(), agentKey.PublicKey()}})
+	asks := wants(sshtest.BastionOptions{Password: password})
+	asksLiteral := wants(sshtest.BastionOptions{Password: literalPassword})
+	talks := wants(sshtest.BastionOptions{Password: password, AuthenticationMethods: []string{"keyboard-interactive"}})
+	parrot := wants(sshtest.BastionOptions{KeyboardInteractive: parrotDialogue, AuthenticationMethods: []string{"keyboard-interactive"}})
+	all["private key"] = strings.TrimSpace(slices.Collect(strings.Lines(string(key.PEM(""))))[3])
+	all["key of the agent"] = strings.TrimSpace(slices.Collect(strings.Lines(string(agentKey.PEM(""))))[3])
+	locked, plain := sshtest.WriteFile(t, "locked", key.PEM(passphrase)), sshtest.WriteFile(t, "plain", key.PEM(""))
+	lockedLiterally := sshtest.WriteFile(t, "locked", key.PEM(literalPassphrase))
+	rotated := inFile(passphrase) // later it has another
+	agentSocket := serveAgent(t, agentKey)
+
+	// Proxies.
+	proxyUser, proxyPassword, literalProxy := "u"+all.add("proxy user"), all.add("proxy password"), all.add("literal proxy password")
+	httpProxy, literalHTTPProxy := parrotProxy(t, proxyUser, proxyPassword), parrotProxy(t, "u", literalProxy)
+	login := placeholder(proxyUser) + ":" + placeholder(proxyPassword) + "@"
+	socksPassword, literalSOCKS := all.add("SOCKS password"), all.add("literal SOCKS password")
+	socks := newPort(t)
+	upstreamProxy := all.add("literal password of network_proxy")
+
+	// A command that has a secret from the environment, and one that fails.
+	commandSecret := all.add("secret of a command")
+	env = append(env, "COMMAND_SECRET="+commandSecret, "CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND=1")
+	connects := sshtest.WriteFile(t, "connects", []byte("test -n \"$COMMAND_SECRET\" || exit 1\nexec 3<>/dev/tcp/$1/$2\ncat <&3 &\ncat >&3\n"))
+	quoted := func(value string) string { return "`" + value + "`" }
+
+	wrong := placeholder(all.add("wrong password"))
+	tunnels, names := "", []string{}
+	add := func(name string, to *sshtest.Bastion, options ...string) {
+		if !strings.Contains(strings.Join(options, "\n"), "host_key") {
+			options = append(options, "host_key "+to.HostKeyFingerprint())
+		}
+		tunnels += fmt.Sprintf("tunnel %s u@%s {\n%s\nreconnect_delay 50ms 200ms\n}\n", name, to.Addr(), strings.Join(options, "\n"))
+		names = append(names, name)
+	}
+	good := func(name string, to *sshtest.Bastion, options ...string) { add("good-"+name, to, options...) }
+	bad := func(name string, to *sshtest.Bastion, options ...string) { add("bad-"+name, to, options...) }
+	good("password", asks, "password "+placeholder(password),
+		fmt.Sprintf("dynamic_forward %d {\nuser u %s\nuser l %s\n}", socks, placeholder(socksPassword), quoted(literalSOCKS)))
+	good("literal", asksLiteral, "password "+quoted(literalPassword))
+	good("dialogue", talks, "password {file."+inFile(password)+"}")
+	good("passphrase", keys, "identity_file "+locked+" "+placeholder(passphrase))
+	good("literal-passphrase", keys, "identity_file "+lockedLiterally+" "+quoted(literalPassphrase))
+	good("key", keys, "identity_file "+plain)
+	good("agent", keys, "identity_agent "+agentSocket)
+	good("rotated", keys, "identity_file "+locked+" {file."+rotated+"}")
+	good("http", keys, "identity_file "+plain, "proxy http://"+login+httpProxy)
+	good("literal-http", keys, "identity_file "+plain, "proxy http://"+url.UserPassword("u", literalProxy).String()+"@"+literalHTTPProxy)
+	good("socks", keys, "identity_file "+plain, fmt.Sprintf("proxy socks5://u:%s@127.0.0.1:%d", placeholder(socksPassword), socks))
+	good("command", keys, "identity_file "+plain, "proxy_command bash "+connects+" %h %p")
+	bad("password", asks, "password "+wrong)
+	bad("dialogue", talks, "password "+wrong)
+	bad("parrot", parrot, "password "+placeholder(password))
+	bad("host-key", asks, "password "+placeholder(password), "host_key "+sshtest.NewKey().Fingerprint())
+	bad("http", keys, "identity_file "+plain, "proxy http://u:"+wrong+"@"+httpProxy)
+	bad("socks", keys, "identity_file "+plain, fmt.Sprintf("proxy socks5://u:%s@127.0.0.1:%d", wrong, socks))
+	bad("command", keys, "identity_file "+plain, "proxy_command bash -c `exit 3` "+connects)
+
+	site := ""
+	for _, name := range names {
+		site += fmt.Sprintf("handle /%s {\nreverse_proxy %s {\ntransport ssh_tunnel %s\n}\n}\n", name, upstream.Listener.Addr(), name)
+	}
+	site += fmt.Sprintf("handle /network_proxy {\nreverse_proxy %s {\ntransport ssh_tunnel good-key {\nnetwork_proxy url http://%s@%s\n}\n}\n}\n",
+		upstream.Listener.Addr(), url.UserPassword("u", upstreamProxy), httpProxy)
+	config := func(c *caddy) string { return c.caddyfile(tunnels, "metrics\nevents {\n}\n", site) }
+	c := startCaddy(t, config, env...)
+
+	seen := make(map[string]string) // what Caddy has said, by where
+	for _, name := range append(names, "network_proxy") {
+		want := http.StatusOK
+		if !strings.HasPrefix(name, "good-") {
+			want = http.StatusServiceUnavailable
+		}
+		sshtest.Eventually(t, patience, name+" has come up, or not", func() bool {
+			a := c.get("/" + name)
+			seen["an answer"] += fmt.Sprintf("%v%v%s", a.err, a.header, a.body)
+			if name == "network_proxy" {
+				return a.status == http.StatusProxyAuthRequired // in the proxy's words
+			}
+			return a.status == want && (want != http.StatusOK || a.body == "hello")
+		})
+	}
+	clientOf := func(name, password string) error {
+		d, err := proxy.SOCKS5("tcp", local(socks), &proxy.Auth{User: name, Password: password}, proxy.Direct)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := d.Dial("tcp", upstream.Listener.Addr().String())
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	}
+	if err := clientOf("l", literalSOCKS); err != nil {
+		t.Error(err)
+	}
+	if err := clientOf("u", all.add("wrong SOCKS password")); err == nil {
+		t.Error("a wrong SOCKS password is taken")
+	}
+	sshtest.Eventually(t, patience, "the wrong SOCKS password is logged", func() bool { return c.logged("SOCKS greeting", "wrong user or password") })
+
+	// The passphrase is another one for a while.
+	rotate := func(passphrase string) {
+		if err := os.WriteFile(rotated, []byte(passphrase), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rotate(all.add("wrong passphrase"))
+	c.post("/ssh_tunnel/tunnels/good-rotated/reconnect")
+	sshtest.Eventually(t, patience, "the wrong passphrase is logged", func() bool { return c.logged("good-rotated", "its passphrase is wrong") })
+	if err := c.load(config(c)); err == nil || !strings.Contains(err.Error(), "its passphrase is wrong") {
+		t.Errorf("with a wrong passphrase: %v", err)
+	} else {
+		seen["a load's error"] = err.Error()
+	}
+	rotate(passphrase)
+
+	for what, cause := range map[string]tunnel.Cause{
+		"bad-password": tunnel.CausePasswordRefused, "bad-dialogue": tunnel.CausePasswordRefused, "bad-host-key": tunnel.CauseHostKeyMismatch,
+		"bad-http": tunnel.CauseProxy, "bad-socks": tunnel.CauseProxy,
+	} {
+		if s := c.status(what); s.LastError == nil || s.LastError.Cause != cause {
+			t.Errorf("%s: got %+v", what, s.LastError)
+		}
+	}
+	if !c.logged("ssh_tunnel.connected", "good-password") || !c.logged("ssh_tunnel.refused", "bad-password") {
+		t.Error("the log does not have the events")
+	}
+
+	// All that may be asked of Caddy.
+	paths := []string{"/ssh_tunnel/tunnels", "/ssh_tunnel/ready", "/ssh_tunnel/nothing", "/ssh_tunnel/tunnels/nobody", "/metrics", "/debug/vars", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/reverse_proxy/upstreams"}
+	for _, name := range names {
+		paths = append(paths, "/ssh_tunnel/tunnels/"+name)
+	}
+	for _, path := range paths {
+		seen[path] = c.fromAdmin(path)
+	}
+	for _, name := range names {
+		_, seen["/reconnect of "+name] = c.post("/ssh_tunnel/tunnels/" + name + "/reconnect")
+	}
+	run := func(args ...string) {
+		stdout, stderr, _ := c.ssh(args...)
+		seen["caddy ssh-tunnel "+strings.Join(args, " ")] = stdout + stderr
+	}
+	file := c.home + "/Caddyfile"
+	run("status")
+	run("status", "--json")
+	run("check", "--config", file)
+	run("check", "--config", file, "--json")
+	run("reconnect", "bad-password")
+	run("keyscan", "--config", file, "--tunnel", "good-http")
+	run("keyscan", "--config", file, "--tunnel", "bad-http")
+	run("known-hosts", "--config", file)
+	for _, command := range []string{"adapt", "validate"} {
+		out, err := c.configured(config(c), command).CombinedOutput()
+		if seen[command] = string(out); err != nil {
+			t.Errorf("%s: %v\n%s", command, err, out)
+		}
+	}
+	c.reload(config(c))
+
+	// Processes. Those of commands have what Caddy's own environment has, which
+	// other users cannot read, and no more than that.
+	sshtest.Eventually(t, patience, "a command runs", func() bool { return len(descendants(t, c.cmd.Process.Pid)) > 0 })
+	for _, pid := range append(descendants(t, c.cmd.Process.Pid), c.cmd.Process.Pid) {
+		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // it may have ended
+		seen["a process's arguments"] += string(cmdline)
+		environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		for variable := range strings.SplitSeq(string(environ), "\x00") {
+			if !slices.Contains(c.cmd.Environ(), variable) && !strings.HasPrefix(variable, "_=") {
+				seen["a process's environment"] += variable + "\n"
+			}
+		}
+	}
+
+	literals := []string{"literal password", "literal passphrase", "literal proxy password", "literal SOCKS password", "literal password of network_proxy"}
+	written := map[string]string{"/config/": c.fromAdmin("/config/"), "autosave.json": string(readFile(t, c.autosave())), "adapt": seen["adapt"]}
+	delete(seen, "adapt")
+	for where, text := range written {
+		for _, found := range all.except(literals...).in(text) {
+			t.Errorf("%s has the %s", where, found)
+		}
+		for _, variable := range env {
+			name, _, _ := strings.Cut(variable, "=")
+			if strings.HasPrefix(name, "SECRET_") && !strings.Contains(text, "{env."+name+"}") {
+				t.Errorf("%s does not have the placeholder {env.%s}", where, name)
+			}
+		}
+		if !strings.Contains(text, "literal_password") {
+			t.Errorf("%s does not have what was written literally", where)
+		}
+	}
+	seen["the log"] = c.log()
+	for where, text := range seen {
+		for _, found := range all.in(text) {
+			t.Errorf("%s has the %s", where, found)
+		}
+		if text == "" && where != "a process's environment" {
+			t.Errorf("%s has nothing", where)
+		}
+	}
+	for _, what := range []string{"password", "passphrase of identity_file", "password of proxy", "password of dynamic_forward's user"} {
+		if !c.logged(what, "is written literally and shows in the configuration") {
+			t.Errorf("there is no warning of a literal %s", what)
+		}
+	}
+}

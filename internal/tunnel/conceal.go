@@ -1,0 +1,21 @@
+package tunnel
+
+import "strings"
+
+// conceal.go keeps a peer from having us print what we told it in confidence: a
+// proxy that repeats a login, a bastion whose next prompt has the password. One
+// that writes it in another way is not understood.
+
+// minConcealed is how long a secret has to be to be concealed. A shorter one is
+// in most texts by chance.
+const minConcealed = 4
+
+// conceal takes secrets out of a peer's text, before that is cut short.
+func conceal(text string, secrets ...string) string {
+	for _, secret := range secrets {
+		if len(secret) >= minConcealed {
+			text = strings.ReplaceAll(text, secret, "…")
+		}
+	}
+	return text
+}
