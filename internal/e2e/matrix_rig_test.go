@@ -90,7 +90,7 @@ func newRig(t *testing.T, kinds ...*traffic) *rig {
 	r.target("127.0.0.1:80", func(l net.Listener) { r.serveHTTP(l, sshtest.WebHandler("web")) })
 	r.target("127.0.0.1:81", serveGRPC)
 	r.target("127.0.0.1:7", func(l net.Listener) { acceptAny(l, echoAll) })
-	inside := &tls.Config{Certificates: []tls.Certificate{r.ca.Issue(innerName)}} //nolint:gosec // a test's
+	inside := &tls.Config{Certificates: []tls.Certificate{r.ca.Issue(innerName)}}
 	r.target("127.0.0.1:443", func(l net.Listener) { acceptAny(tls.NewListener(l, inside), echoAll) })
 
 	r.start(r.config())
@@ -175,7 +175,7 @@ func (r *rig) count() counts {
 func (r *rig) leftBehind(limit counts) string {
 	r.t.Helper()
 	_, stacks := r.goroutines()
-	sockets, _ := exec.Command("ss", "-tnpH").CombinedOutput() //nolint:gosec // a fixed command
+	sockets, _ := exec.Command("ss", "-tnpH").CombinedOutput()
 	var files strings.Builder
 	for line := range strings.Lines(string(sockets)) {
 		if strings.Contains(line, fmt.Sprintf("pid=%d,", r.cmd.Process.Pid)) {

@@ -312,7 +312,7 @@ func (m *matrix) judge(f *fault, meanwhile int, inFlight, fresh []*operation, fa
 				}
 				// A stop cuts what its grace period is too short for; a site that
 				// moves from one user's connection to another's is away between.
-				if f.harmless && meanwhile != aStop && !(m.k.name == "bind" && name == "new" && strings.Contains(f.name, "another user")) {
+				if f.harmless && meanwhile != aStop && (m.k.name != "bind" || name != "new" || !strings.Contains(f.name, "another user")) {
 					fail("%s: disturbed: %v", name, o.err)
 				}
 			case cut:

@@ -465,7 +465,7 @@ func (r *rig) passthrough(o *operation) error {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	client := tls.Client(conn, &tls.Config{ServerName: innerName, RootCAs: r.ca.Pool()}) //nolint:gosec // a test's
+	client := tls.Client(conn, &tls.Config{ServerName: innerName, RootCAs: r.ca.Pool()})
 	if err := o.exchange(client); err != nil {
 		if errors.Is(err, io.EOF) && o.moved.Load() {
 			return short("a proper end before all had come back")
