@@ -71,6 +71,9 @@ func parseListen(s string, at side) (listenAddress, error) {
 		if host, port, err = net.SplitHostPort(rest); err != nil {
 			return fail("write [host:]port, with an IPv6 address in brackets")
 		}
+		if strings.Contains(host, "/") {
+			return fail("host %q has a slash; write [host:]port or unix//path", host)
+		}
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	switch {

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -48,7 +47,7 @@ type fault struct {
 	waits string
 	// byTarget is set if a target ends connections, which it has a right to.
 	byTarget bool
-	// stops is set if Caddy itself is ended, and started by undo.
+	// stops is set if Caddy itself does not run until undo.
 	stops bool
 	// back bounds the time until service is back. Default: soonBack.
 	back time.Duration
@@ -97,7 +96,7 @@ func thenCut(start func(*rig) func()) func(*rig) func() {
 	}
 }
 
-var faultKinds = []*fault{
+var faultKinds = append([]*fault{
 	{name: "sshd killed and started", down: true, start: func(r *rig) func() {
 		r.b.Stop()
 		return r.b.Restart
@@ -123,6 +122,9 @@ var faultKinds = []*fault{
 		func(l *sshtest.Link) { l.SetDelay(200 * time.Millisecond) }, func(l *sshtest.Link) { l.SetDelay(0) })},
 	{name: "bandwidth 64 KiB/s", harmless: true, start: onLink(
 		func(l *sshtest.Link) { l.SetBandwidth(64 << 10) }, func(l *sshtest.Link) { l.SetBandwidth(0) })},
+	{name: "a bit flipped towards the bastion", start: onLink(func(l *sshtest.Link) { l.Corrupt(sshtest.Up) }, nil)},
+	{name: "a bit flipped from the bastion", start: onLink(func(l *sshtest.Link) { l.Corrupt(sshtest.Down) }, nil)},
+	{name: "link cut again and again", back: lateBack, start: cutAgain},
 	{name: "bastion has another host key, then the old one", down: true, atMost: refusedFor, back: lateBack, start: otherHostKey},
 	{name: "bastion has another host key, then known_hosts too", down: true, atMost: refusedFor, back: lateBack, start: newHostKey},
 	{name: "target closed", byTarget: true, down: true, without: "bind", start: onTargets((*target).close, (*target).open)},
@@ -144,10 +146,10 @@ var faultKinds = []*fault{
 		return func() { r.agent.setKeys(0) }
 	})},
 	{name: "sshd out of files, link cut", down: true, start: thenCut(func(r *rig) func() {
-		return limitFiles(3, r.listener())
+		return limitFiles(3, r.b.Pid())
 	})},
 	{name: "sshd's sessions short of files, link cut", start: thenCut(func(r *rig) func() {
-		undo := limitFiles(20, r.listener()) // sessions inherit it
+		undo := limitFiles(20, r.b.Pid()) // sessions inherit it
 		return func() {
 			undo()
 			r.b.KillSessions(syscall.SIGKILL)
@@ -169,11 +171,19 @@ var faultKinds = []*fault{
 		r.must(r.load(r.config()))
 		return func() {}
 	}},
+	{name: "Caddy stopped for 3s (SIGSTOP)", stops: true, harmless: true, holds: 3 * time.Second, start: func(r *rig) func() {
+		r.must(r.cmd.Process.Signal(syscall.SIGSTOP))
+		return func() { r.must(r.cmd.Process.Signal(syscall.SIGCONT)) }
+	}},
+	{name: "Caddy stopped for 12s (SIGSTOP)", stops: true, holds: 12 * time.Second, start: func(r *rig) func() {
+		r.must(r.cmd.Process.Signal(syscall.SIGSTOP))
+		return func() { r.must(r.cmd.Process.Signal(syscall.SIGCONT)) }
+	}},
 	{name: "caddy stop, then start", stops: true, down: true, start: func(r *rig) func() {
 		r.halt()
 		return func() { r.start(r.config()) }
 	}},
-}
+}, halfFaults...)
 
 // must fails the test, and goes on.
 func (r *rig) must(err error) {
@@ -190,6 +200,26 @@ func (r *rig) halt() {
 		r.t.Errorf("caddy stop: %v: %s", err, out)
 	}
 	r.stop(gracePeriod + slack)
+}
+
+// cutAgain cuts the link four times a second.
+func cutAgain(r *rig) func() {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { // until it is undone
+		defer close(stopped)
+		for {
+			r.link.Reset()
+			select {
+			case <-stop:
+				return
+			case <-time.After(250 * time.Millisecond):
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		<-stopped
+	}
 }
 
 func pause(r *rig) func() {
@@ -217,7 +247,7 @@ func newHostKey(r *rig) func() {
 		content, err := os.ReadFile(r.hosts)
 		r.must(err)
 		line := func(k *sshtest.Key) string { return sshtest.KnownHostsLine(r.link.Addr(), k.PublicKey()) }
-		r.must(os.WriteFile(r.hosts, []byte(strings.Replace(string(content), line(old), line(key), 1)), 0o600))
+		r.must(os.WriteFile(r.hosts, []byte(strings.Replace(string(content), line(old), line(key), 1)), 0o600)) //nolint:gosec // a path of the test's
 	}
 }
 
@@ -246,24 +276,4 @@ func fillStartups(r *rig) func() {
 			_ = conn.Close()
 		}
 	}
-}
-
-// listener returns the id of sshd's process that listens: the parent of the one
-// that serves the first connection.
-func (r *rig) listener() int {
-	r.t.Helper()
-	for _, pid := range r.b.Sessions() {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			continue // it has ended
-		}
-		var state string
-		var parent int
-		text := string(stat)
-		if _, err := fmt.Sscan(text[strings.LastIndexByte(text, ')')+1:], &state, &parent); err == nil {
-			return parent
-		}
-	}
-	r.t.Error("sshd serves nobody")
-	return -1
 }

@@ -3,9 +3,7 @@
 package e2e
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -90,9 +88,9 @@ func newRig(t *testing.T, kinds ...*traffic) *rig {
 	r.siteCert = certificate(t, r.ca, siteName)
 
 	r.target("127.0.0.1:80", func(l net.Listener) { r.serveHTTP(l, sshtest.WebHandler("web")) })
-	r.target("127.0.0.1:81", func(l net.Listener) { r.serveHTTP(l, http.HandlerFunc(talk)) })
+	r.target("127.0.0.1:81", serveGRPC)
 	r.target("127.0.0.1:7", func(l net.Listener) { acceptAny(l, echoAll) })
-	inside := &tls.Config{Certificates: []tls.Certificate{r.ca.Issue(innerName)}} //nolint:gosec // a test's
+	inside := &tls.Config{Certificates: []tls.Certificate{r.ca.Issue(innerName)}}
 	r.target("127.0.0.1:443", func(l net.Listener) { acceptAny(tls.NewListener(l, inside), echoAll) })
 
 	r.start(r.config())
@@ -141,7 +139,7 @@ func (r *rig) config() string {
 		sites += r.site(r.jumpPort, "reverse_proxy web.internal:80 {\n"+transport("inner")+"}\n")
 	}
 	if direct {
-		sites += r.site(r.port, "handle /talk {\nreverse_proxy h2c://web.internal:81 {\nflush_interval -1\n"+transport("prod")+"}\n}\n"+
+		sites += r.site(r.port, "handle /echo/* {\nreverse_proxy h2c://web.internal:81 {\nflush_interval -1\n"+transport("prod")+"}\n}\n"+
 			"handle {\nreverse_proxy web.internal:80 {\nstream_close_delay 1m\n"+transport("prod")+"}\n}\n")
 	}
 	return fmt.Sprintf("{\nauto_https off\ngrace_period %v\nservers 127.0.0.1:%d {\nprotocols h1 h2c\n}\n%sssh_tunnel {\n%s}\n}\n%s",
@@ -177,7 +175,7 @@ func (r *rig) count() counts {
 func (r *rig) leftBehind(limit counts) string {
 	r.t.Helper()
 	_, stacks := r.goroutines()
-	sockets, _ := exec.Command("ss", "-tnpH").CombinedOutput() //nolint:gosec // a fixed command
+	sockets, _ := exec.Command("ss", "-tnpH").CombinedOutput()
 	var files strings.Builder
 	for line := range strings.Lines(string(sockets)) {
 		if strings.Contains(line, fmt.Sprintf("pid=%d,", r.cmd.Process.Pid)) {
@@ -216,12 +214,15 @@ type target struct {
 	conns   map[*targetConn]struct{}
 	flowing chan struct{} // closed while it reads
 	reset   bool          // whoever connects is reset
+	accepts chan struct{} // closed while it accepts
+	waiting []net.Conn    // not accepted
 }
 
 // target starts one, which serves until the test ends.
 func (r *rig) target(address string, serve func(net.Listener)) {
-	t := &target{r: r, address: address, serve: serve, conns: make(map[*targetConn]struct{}), flowing: make(chan struct{})}
+	t := &target{r: r, address: address, serve: serve, conns: make(map[*targetConn]struct{}), flowing: make(chan struct{}), accepts: make(chan struct{})}
 	close(t.flowing)
+	close(t.accepts)
 	r.targets = append(r.targets, t)
 	t.open()
 }
@@ -283,6 +284,10 @@ func (l *targetListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
+		l.t.mu.Lock()
+		accepts := l.t.accepts
+		l.t.mu.Unlock()
+		<-accepts
 		c := &targetConn{conn.(*net.TCPConn), l.t}
 		l.t.mu.Lock()
 		reset := l.t.reset
@@ -324,30 +329,6 @@ func (r *rig) serveHTTP(l net.Listener, handler http.Handler) {
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetUnencryptedHTTP2(true)
 	_ = server.Serve(l)
-}
-
-// talk sends back what comes, as it comes, and its checksum as a trailer.
-func talk(w http.ResponseWriter, request *http.Request) {
-	control := http.NewResponseController(w)
-	w.Header().Set("Trailer", "X-Sum")
-	w.WriteHeader(http.StatusOK)
-	_ = control.Flush()
-	sum, buf := sha256.New(), make([]byte, 32<<10)
-	for {
-		n, err := request.Body.Read(buf)
-		sum.Write(buf[:n])
-		if _, err := w.Write(buf[:n]); err != nil {
-			return
-		}
-		_ = control.Flush()
-		if err == io.EOF {
-			w.Header().Set("X-Sum", hex.EncodeToString(sum.Sum(nil)))
-			return
-		}
-		if err != nil {
-			panic(http.ErrAbortHandler)
-		}
-	}
 }
 
 // acceptAny is accept for connections of any type.

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	grpcstatus "google.golang.org/grpc/status"
 )
 
 // matrix_test.go breaks everything while anything is in flight, which takes long
@@ -22,7 +24,7 @@ import (
 // few, and FAULTS=<regexp> those whose "fault / traffic" matches.
 
 // The few are those that have found something.
-const chosenFaults = `^(sshd killed and started / local_forward|link frozen from the bastion / (h2c stream|proxy_jump)|` +
+const chosenFaults = `^(sshd killed and started / local_forward|link frozen from the bastion / (gRPC stream|proxy_jump)|` +
 	`link cut \(FIN\) / download, no framing|bastion has another host key, then the old one / bind|` +
 	`sshd's sessions short of files, link cut / WebSocket|caddy reload, another user / SNI passthrough)$`
 
@@ -300,9 +302,17 @@ func (m *matrix) judge(f *fault, meanwhile int, inFlight, fresh []*operation, fa
 			case whole:
 			case failed:
 				text = told(o.err)
+				// Caddy itself drops a connection whose first request it has not
+				// read when it is reloaded; that is so without this module, too. An
+				// upload moves before that.
+				if reloads := meanwhile == aReload || strings.Contains(f.name, "caddy reload"); reloads && name == "new" && (!o.moved.Load() || m.k.name == "upload") &&
+					(text == "reset" || text == "cut off") && m.k.name != "local_forward" && seen["dropped by the reload"] == 0 {
+					text = "dropped by the reload"
+					break
+				}
 				// A stop cuts what its grace period is too short for; a site that
 				// moves from one user's connection to another's is away between.
-				if f.harmless && meanwhile != aStop && !(m.k.name == "bind" && name == "new" && strings.Contains(f.name, "another user")) {
+				if f.harmless && meanwhile != aStop && (m.k.name != "bind" || name != "new" || !strings.Contains(f.name, "another user")) {
 					fail("%s: disturbed: %v", name, o.err)
 				}
 			case cut:
@@ -332,13 +342,16 @@ func (m *matrix) judge(f *fault, meanwhile int, inFlight, fresh []*operation, fa
 
 // told says in a word what a client was told.
 func told(err error) string {
-	if status, ok := errors.AsType[statusError](err); ok {
-		return status.Error()
+	if answer, ok := errors.AsType[statusError](err); ok {
+		return answer.Error()
+	}
+	if s, ok := grpcstatus.FromError(err); ok {
+		return s.Code().String()
 	}
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refused"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), strings.Contains(err.Error(), "RST_STREAM"), strings.Contains(err.Error(), "stream error"):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "reset"
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return "cut off"

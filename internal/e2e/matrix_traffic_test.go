@@ -52,7 +52,7 @@ var trafficKinds = []*traffic{
 	{name: "download, no framing", do: (*rig).downloadUnframed, raw: true},
 	{name: "upload", do: (*rig).upload},
 	{name: "WebSocket", do: (*rig).webSocket},
-	{name: "h2c stream", do: (*rig).h2c},
+	{name: "gRPC stream", do: (*rig).grpcStream},
 	{name: "local_forward", do: (*rig).localForward, raw: true},
 	{name: "SNI passthrough", do: (*rig).passthrough, raw: true}, // Go takes a FIN for the end of TLS, too
 	{name: "bind", do: (*rig).bind},
@@ -426,68 +426,6 @@ func (c *firstBytes) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// h2c exchanges messages as gRPC does: both ways at once, the first with the
-// request, with a trailer that says that all went well.
-func (r *rig) h2c(o *operation) error {
-	ctx, cancel := o.context()
-	defer cancel()
-	client, done := newClient()
-	defer done()
-	protocols := new(http.Protocols)
-	protocols.SetUnencryptedHTTP2(true)
-	client.Transport.(*http.Transport).Protocols = protocols
-	body, sending := io.Pipe()
-	defer func() { _ = sending.CloseWithError(context.Canceled) }()
-	sum := sha256.New()
-	call := &call{Writer: io.MultiWriter(sending, sum), answered: make(chan struct{})}
-	// Returns when there is an answer, or the context has ended.
-	go func() {
-		defer close(call.answered)
-		call.response, call.err = r.request(ctx, client, http.MethodPost, r.url("/talk"), body)
-		if call.err != nil {
-			_ = body.CloseWithError(call.err)
-		}
-	}()
-	err := o.exchange(call)
-	if err == nil {
-		_ = sending.Close()
-		var n int64
-		if n, err = io.Copy(io.Discard, call); n > 0 && err == nil {
-			err = wrong("%d bytes after all", n)
-		}
-	} else {
-		_ = sending.CloseWithError(err)
-	}
-	<-call.answered
-	if call.err != nil {
-		return call.err
-	}
-	defer func() { _ = call.response.Body.Close() }()
-	if err != nil {
-		return err
-	}
-	if got := call.response.Trailer.Get("X-Sum"); got != hex.EncodeToString(sum.Sum(nil)) {
-		return short("a proper end with the trailer %q", got)
-	}
-	return nil
-}
-
-// call is a request whose body is written while its response is read.
-type call struct {
-	io.Writer               // the body
-	answered  chan struct{} // closed when the fields below are set
-	response  *http.Response
-	err       error
-}
-
-func (c *call) Read(p []byte) (int, error) {
-	<-c.answered
-	if c.err != nil {
-		return 0, c.err
-	}
-	return c.response.Body.Read(p)
-}
-
 // localForward exchanges bytes on a raw connection. Its end must be seen to be
 // one.
 func (r *rig) localForward(o *operation) error {
@@ -527,7 +465,7 @@ func (r *rig) passthrough(o *operation) error {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	client := tls.Client(conn, &tls.Config{ServerName: innerName, RootCAs: r.ca.Pool()}) //nolint:gosec // a test's
+	client := tls.Client(conn, &tls.Config{ServerName: innerName, RootCAs: r.ca.Pool()})
 	if err := o.exchange(client); err != nil {
 		if errors.Is(err, io.EOF) && o.moved.Load() {
 			return short("a proper end before all had come back")

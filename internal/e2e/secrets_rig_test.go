@@ -202,7 +202,7 @@ func descendants(t *testing.T, pid int) (pids []int) {
 		if err != nil {
 			continue // the thread has ended
 		}
-		for _, child := range strings.Fields(string(list)) {
+		for child := range strings.FieldsSeq(string(list)) {
 			n, err := strconv.Atoi(child)
 			if err != nil {
 				t.Fatal(err)

@@ -60,7 +60,7 @@ func TestSoak(t *testing.T) {
 	if err != nil {
 		t.Fatalf("SOAK: %v", err)
 	}
-	seed := rand.Uint64N(1_000_000)
+	seed := rand.Uint64N(1_000_000) //nolint:gosec // to be repeated, not secret
 	if text := os.Getenv("SOAK_SEED"); text != "" {
 		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
 			t.Fatalf("SOAK_SEED: %v", err)
@@ -94,10 +94,10 @@ func TestSoak(t *testing.T) {
 	var clients sync.WaitGroup
 	for _, k := range trafficKinds {
 		for i := range 2 {
-			clients.Go(func() { s.client(k, rand.New(rand.NewPCG(seed, uint64(i))), stop) })
+			clients.Go(func() { s.client(k, rand.New(rand.NewPCG(seed, uint64(i))), stop) }) //nolint:gosec // the same
 		}
 	}
-	random := rand.New(rand.NewPCG(seed, 1<<32))
+	random := rand.New(rand.NewPCG(seed, 1<<32)) //nolint:gosec // the same
 	for time.Since(start) < lasts {
 		f := s.choice[random.IntN(len(s.choice))]
 		rest, hold := between(random, 2*time.Second, 6*time.Second), between(random, 500*time.Millisecond, holdAtMost)

@@ -126,7 +126,11 @@ func (f *Forwarder) Forward(client net.Conn) {
 		return
 	}
 	if err != nil {
-		logger.Error("dialing target failed", f.targetField(nil), zap.Error(err))
+		level, unlogged := f.count().failed()
+		if unlogged > 0 {
+			logger = logger.With(zap.Int("unlogged", unlogged))
+		}
+		logger.Log(level, "dialing target failed", f.targetField(nil), zap.Error(err))
 		reset(client)
 		return
 	}

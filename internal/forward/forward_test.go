@@ -113,6 +113,45 @@ func TestMaxConnections(t *testing.T) {
 	hear(t, c, "hello")
 }
 
+// TestFailuresLogged: clients that come without end while the target is away do
+// not fill the log with errors.
+func TestFailuresLogged(t *testing.T) {
+	logger, logs := observe()
+	address := serve(t, &Forwarder{Logger: logger, Dial: func(context.Context, net.Conn) (net.Conn, error) {
+		return nil, errors.New("no such target")
+	}})
+	const clients = 200
+	for range clients {
+		if err := refusedAt(t, address); !errors.Is(err, syscall.ECONNRESET) {
+			t.Fatalf("a client got %v", err)
+		}
+	}
+	sshtest.Eventually(t, 5*time.Second, "an entry for each", func() bool {
+		return logs.FilterMessage("dialing target failed").Len() == clients
+	})
+	if errs := logs.FilterLevelExact(zap.ErrorLevel).Len(); errs != failuresLogged {
+		t.Errorf("%d errors in the log for %d clients, want %d", errs, clients, failuresLogged)
+	}
+}
+
+// TestFailuresAgain: once the time is over, failures are errors again, and the
+// first says how many were not.
+func TestFailuresAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c Count
+		for range failuresLogged + 5 {
+			c.failed()
+		}
+		if level, unlogged := c.failed(); level != zap.DebugLevel || unlogged != 0 {
+			t.Errorf("got %v, %d", level, unlogged)
+		}
+		time.Sleep(limitLogInterval)
+		if level, unlogged := c.failed(); level != zap.ErrorLevel || unlogged != 6 {
+			t.Errorf("got %v, %d", level, unlogged)
+		}
+	})
+}
+
 // TestSharedCount: one forwarder's connections count for the other.
 func TestSharedCount(t *testing.T) {
 	target := listen(t)

@@ -5,11 +5,17 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
-// limitLogInterval is how often it is logged that there are too many
-// connections.
-const limitLogInterval = time.Minute
+const (
+	// limitLogInterval is how often it is logged that there are too many
+	// connections.
+	limitLogInterval = time.Minute
+	// failuresLogged is how many failures are errors in that time. Clients can
+	// have more without end while the target is away, which are for debugging.
+	failuresLogged = 10
+)
 
 // Count counts connections. Its zero value is ready to use.
 type Count struct {
@@ -17,6 +23,9 @@ type Count struct {
 	open    int
 	refused int       // since it was logged
 	logged  time.Time // when that was
+
+	failures int       // in the interval that began at since
+	since    time.Time // zero before the first
 }
 
 // enter counts a connection in, unless there are limit already. A limit of
@@ -34,6 +43,21 @@ func (c *Count) enter(limit int, logger *zap.Logger) bool {
 		c.refused, c.logged = 0, now
 	}
 	return false
+}
+
+// failed returns the level to log a failure at, and with the first of an interval
+// how many were not errors in the one before.
+func (c *Count) failed() (level zapcore.Level, unlogged int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := time.Now(); now.Sub(c.since) >= limitLogInterval {
+		unlogged = max(0, c.failures-failuresLogged)
+		c.failures, c.since = 0, now
+	}
+	if c.failures++; c.failures > failuresLogged {
+		return zap.DebugLevel, 0
+	}
+	return zap.ErrorLevel, unlogged
 }
 
 // leave counts a connection out.

@@ -278,6 +278,9 @@ func (d *daemon) thaw() {
 	}
 }
 
+// Pid returns the id of the process that listens.
+func (d *daemon) Pid() int { return d.cmd.Process.Pid }
+
 // Sessions returns the ids of the processes that serve connections.
 func (d *daemon) Sessions() []int {
 	if d.cmd == nil {

@@ -39,6 +39,7 @@ type Link struct {
 	frozen    Direction
 	delay     time.Duration
 	bandwidth int
+	segment   int
 	accepted  int
 	moved     [2]int64 // bytes of connections that have ended, up and down
 	conns     map[*linkConn]struct{}
@@ -139,11 +140,20 @@ func (l *Link) SetBandwidth(bytesPerSecond int) {
 	l.applyLocked()
 }
 
+// SetSegment has the bytes go in pieces of that size, each in a packet of its
+// own unless the kernel is behind. Zero is as they come.
+func (l *Link) SetSegment(bytes int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.segment = bytes
+	l.applyLocked()
+}
+
 // applyLocked tells the pumps what holds now.
 func (l *Link) applyLocked() {
 	for c := range l.conns {
-		c.up.set(l.frozen&Up != 0, l.delay, l.bandwidth)
-		c.down.set(l.frozen&Down != 0, l.delay, l.bandwidth)
+		c.up.set(l.frozen&Up != 0, l.delay, l.bandwidth, l.segment)
+		c.down.set(l.frozen&Down != 0, l.delay, l.bandwidth, l.segment)
 	}
 }
 
@@ -164,6 +174,21 @@ func (l *Link) Reset() {
 	defer l.mu.Unlock()
 	for c := range l.conns {
 		c.abort()
+	}
+}
+
+// Corrupt flips a bit of what comes next in a direction of each connection that
+// there is.
+func (l *Link) Corrupt(d Direction) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		if d&Up != 0 {
+			c.up.corrupt()
+		}
+		if d&Down != 0 {
+			c.down.corrupt()
+		}
 	}
 }
 

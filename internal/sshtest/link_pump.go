@@ -41,8 +41,10 @@ type pump struct {
 	frozen    bool
 	delay     time.Duration
 	bandwidth int
+	segment   int       // the most that is written at once. Zero is all
 	free      time.Time // when the bandwidth is free again
 	writing   bool
+	flip      bool // a bit of what comes next
 	moved     int64
 	ended     bool // cut or stopped
 }
@@ -61,10 +63,10 @@ func (p *pump) bytes() int64 {
 
 // set changes how the pump works. When it returns, no write is under way that
 // began before a freeze.
-func (p *pump) set(frozen bool, delay time.Duration, bandwidth int) {
+func (p *pump) set(frozen bool, delay time.Duration, bandwidth, segment int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.frozen, p.delay, p.bandwidth = frozen, delay, bandwidth
+	p.frozen, p.delay, p.bandwidth, p.segment = frozen, delay, bandwidth, segment
 	p.cond.Broadcast()
 	if frozen {
 		p.interruptLocked()
@@ -108,6 +110,13 @@ func (p *pump) cut() {
 	closeWrite(p.dst)
 }
 
+// corrupt has a bit of what comes next flipped.
+func (p *pump) corrupt() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.flip = true
+}
+
 // fill reads into the queue while there is room in it. It returns, true if the
 // stream has ended properly, when the source has ended or was closed.
 func (p *pump) fill() bool {
@@ -135,6 +144,10 @@ func (p *pump) pushLocked(data []byte) {
 	if p.ended {
 		return
 	}
+	if p.flip && len(data) > 0 {
+		p.flip = false
+		data[len(data)/2] ^= 1
+	}
 	p.queue = append(p.queue, chunk{data, time.Now()})
 	p.queued += len(data)
 	p.cond.Broadcast()
@@ -153,6 +166,9 @@ func (p *pump) drain() bool {
 		}
 		if p.bandwidth > 0 {
 			data = data[:min(len(data), max(1, int(int64(p.bandwidth)*int64(pumpSlice)/int64(time.Second))))]
+		}
+		if p.segment > 0 {
+			data = data[:min(len(data), p.segment)]
 		}
 		_ = p.dst.SetWriteDeadline(time.Time{})
 		p.writing = true

@@ -269,6 +269,21 @@ func TestLinkLimitsBandwidth(t *testing.T) {
 	}
 }
 
+func TestLinkCorrupts(t *testing.T) {
+	l, c := linkTo(t, serveTCP(t, echo))
+	sent := []byte("ping")
+	l.Corrupt(Down)
+	for i, want := range []string{"piog", "ping"} { // once only
+		if _, err := c.Write(sent); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(sent))
+		if _, err := io.ReadFull(c, got); err != nil || string(got) != want {
+			t.Errorf("%d: got %q, %v; want %q", i, got, err, want)
+		}
+	}
+}
+
 func TestLinkRefuses(t *testing.T) {
 	l, c := linkTo(t, serveTCP(t, echo))
 	l.Refuse()

@@ -64,6 +64,13 @@ func (m *Malice) Connections() int {
 	return m.count
 }
 
+// Ended returns how many of them have ended.
+func (m *Malice) Ended() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.count - len(m.conns)
+}
+
 // Done returns how much harm was tried.
 func (m *Malice) Done() int64 { return m.done.Load() }
 
@@ -144,6 +151,9 @@ type MaliceConn struct {
 	// mu guards written, and keeps packets in one piece.
 	mu      sync.Mutex
 	written packetCipher
+	// held are packets that go out together, while holding.
+	holding bool
+	held    []byte
 	// client and server are the version lines; session is the session's
 	// identifier, or nil before the first key exchange.
 	client, server string

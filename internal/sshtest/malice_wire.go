@@ -176,6 +176,11 @@ type Offer struct {
 	Strict, Intrude bool
 	// Half stops after the client's first half.
 	Half bool
+	// Then is called when the new keys are in use for what is sent, before the
+	// client knows: what it sends goes out in one piece with our half.
+	Then func()
+	// Reset ends the exchange right after that.
+	Reset bool
 }
 
 // errHalf is why an exchange with Offer.Half ends.
@@ -221,11 +226,11 @@ func (c *MaliceConn) Exchange(o Offer) error {
 	if o.Half {
 		return errHalf
 	}
-	return c.finishExchange(key, ours, theirs, init.Client)
+	return c.finishExchange(key, ours, theirs, init.Client, o)
 }
 
 // finishExchange answers the client's half and takes the new keys into use.
-func (c *MaliceConn) finishExchange(key ssh.Signer, ours, theirs, half []byte) error {
+func (c *MaliceConn) finishExchange(key ssh.Signer, ours, theirs, half []byte, o Offer) error {
 	peer, err := ecdh.X25519().NewPublicKey(half)
 	if err != nil {
 		return err
@@ -251,6 +256,9 @@ func (c *MaliceConn) finishExchange(key ssh.Signer, ours, theirs, half []byte) e
 	if err != nil {
 		return err
 	}
+	if o.Then != nil {
+		c.hold()
+	}
 	if err := c.Send(ecdhReply{hostKey, public, ssh.Marshal(signature)}); err != nil {
 		return err
 	}
@@ -264,6 +272,12 @@ func (c *MaliceConn) finishExchange(key ssh.Signer, ours, theirs, half []byte) e
 	c.mu.Lock()
 	c.written = newGCM(derive('B'), derive('D'))
 	c.mu.Unlock()
+	if o.Then != nil {
+		o.Then()
+		if err := c.release(); err != nil || o.Reset {
+			return err
+		}
+	}
 	if _, err := c.Next(msgNewKeys); err != nil {
 		return err
 	}
@@ -290,7 +304,37 @@ func (c *MaliceConn) SendPacket(payload []byte) error {
 	body[0] = byte(pad)
 	copy(body[1:], payload)
 	length := binary.BigEndian.AppendUint32(nil, uint32(len(body))) //nolint:gosec // short
-	_, err := c.Write(append(length, c.written.seal(length, body)...))
+	packet := append(length, c.written.seal(length, body)...)
+	if c.holding {
+		c.held = append(c.held, packet...)
+		return nil
+	}
+	_, err := c.Write(packet)
+	return err
+}
+
+// Burst sends messages in one piece, so that all are there when the client acts
+// on the first.
+func (c *MaliceConn) Burst(messages ...any) error {
+	c.hold()
+	for _, m := range messages {
+		_ = c.Send(m) // it is held
+	}
+	return c.release()
+}
+
+// hold keeps what is sent until release.
+func (c *MaliceConn) hold() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holding = true
+}
+
+func (c *MaliceConn) release() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, err := c.Write(c.held)
+	c.holding, c.held = false, nil
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -121,8 +122,30 @@ func (ns *Netns) Listen(network, address string) net.Listener {
 	ns.t.Helper()
 	var listener net.Listener
 	var err error
+	if inside := ns.inside(func() { listener, err = net.Listen(network, address) }); inside != nil {
+		err = inside
+	}
+	if err != nil {
+		ns.t.Fatalf("listening on %s inside %s: %v", address, ns.name, err)
+	}
+	ns.t.Cleanup(func() { _ = listener.Close() })
+	return listener
+}
+
+// Dial connects from inside. It returns nil where nobody answers in time.
+func (ns *Netns) Dial(network, address string, timeout time.Duration) net.Conn {
+	ns.t.Helper()
+	var conn net.Conn
+	if err := ns.inside(func() { conn, _ = net.DialTimeout(network, address, timeout) }); err != nil {
+		ns.t.Errorf("connecting to %s inside %s: %v", address, ns.name, err)
+	}
+	return conn
+}
+
+// inside runs a function on a thread in the namespace.
+func (ns *Netns) inside(do func()) (err error) {
 	done := make(chan struct{})
-	// Returns when it listens. Its thread is in the namespace then, so it is
+	// Returns when it is done. Its thread is in the namespace then, so it is
 	// not unlocked: the runtime ends it.
 	go func() {
 		defer close(done)
@@ -135,14 +158,10 @@ func (ns *Netns) Listen(network, address string) net.Listener {
 		if err = unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
 			return
 		}
-		listener, err = net.Listen(network, address)
+		do()
 	}()
 	<-done
-	if err != nil {
-		ns.t.Fatalf("listening on %s inside %s: %v", address, ns.name, err)
-	}
-	ns.t.Cleanup(func() { _ = listener.Close() })
-	return listener
+	return err
 }
 
 // Unplug takes the wire down: packets vanish both ways, acknowledgements

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os/exec"
 	"testing"
+	"time"
 )
 
 // Netns is for Linux only. Its methods are here so that tests compile.
@@ -32,6 +33,9 @@ func (ns *Netns) Command(name string, args ...string) *exec.Cmd { return exec.Co
 
 // Listen is for Linux only.
 func (ns *Netns) Listen(string, string) net.Listener { return nil }
+
+// Dial is for Linux only.
+func (ns *Netns) Dial(string, string, time.Duration) net.Conn { return nil }
 
 // Unplug is for Linux only.
 func (ns *Netns) Unplug() {}

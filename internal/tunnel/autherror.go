@@ -31,7 +31,7 @@ func (a *authenticator) explain(err error) error {
 		a.settle(a.partial)
 	}
 	switch {
-	case isConnError(err):
+	case isConnError(err), errors.Is(err, errTalkative):
 		return err
 	case strings.Contains(err.Error(), "ssh: disconnect, reason "): // its type is not exported
 		if !slices.ContainsFunc(a.attempts, (*attempt).refused) {
@@ -49,9 +49,14 @@ func (a *authenticator) explain(err error) error {
 }
 
 // mayPass tells, of an authentication that has failed, whether it may succeed
-// with no file changed, and the bastion was shown no key that it refuses.
+// with no file changed that is watched, and the bastion was shown no key that it
+// refuses; or whether a key could not be read for want of files or memory.
 func (a *authenticator) mayPass() bool {
-	return a.keys != nil && a.keys.waits && !slices.ContainsFunc(a.attempts, (*attempt).refused)
+	if a.keys != nil && a.keys.scarce {
+		return true
+	}
+	// A placeholder that stands for nothing may stand for something later.
+	return (a.trouble != "" || a.keys != nil && a.keys.waits) && !slices.ContainsFunc(a.attempts, (*attempt).refused)
 }
 
 // isConnError tells whether an error is the connection's, not the protocol's.

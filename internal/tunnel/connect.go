@@ -226,6 +226,12 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		BannerCallback:    bannerLog(log, auth),
 	}
 	auth.apply(cc)
+	var inner ssh.ConnMetadata
+	cc.AuthCallback = func(ac *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
+		inner = ac.Metadata
+		w.advance(stageLogin)
+		return auth.choose(ac)
+	}
 	sc, channels, requests, err := ssh.NewClientConn(w, h.cfg.Address, cc)
 	if err == nil && !stop() {
 		// It took a moment too long, and the watchdog has closed the wire.
@@ -235,12 +241,16 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		go func() {
 			for range channels { //nolint:revive // drains until the transport has died
 			}
+			takeLeftover(sc)
 		}()
+		return nil, e.explainHandshake(ctx, h, w, keys, auth, err)
 	}
 	if err != nil {
 		w.die(err)
+		go takeLeftover(inner)
 		return nil, e.explainHandshake(ctx, h, w, keys, auth, err)
 	}
+	w.advance(stageOpen)
 
 	about := []zap.Field{
 		zap.Stringer("remote", w.RemoteAddr()),
@@ -291,6 +301,7 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 	w, keys, steps := a.wire, a.keys, a.steps
 	verify := keys.verifier(a.ctx)
 	return func(name string, remote net.Addr, key ssh.PublicKey) error {
+		w.advance(stagePaced)
 		steps.doneAt(w.start.Add(w.greeted), StepBanner, func(at *Attempt) { at.Server = w.version() })
 		steps.done(StepKeyExchange, func(at *Attempt) { at.HostKey = ssh.FingerprintSHA256(plainKey(key)) })
 		err := verify(name, remote, key)
@@ -306,6 +317,9 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *hostKeys, auth *authenticator, err error) error {
 	if hostKey, ok := errors.AsType[*HostKeyError](err); ok {
 		return &connectError{classRefused, "", hostKey}
+	}
+	if errors.Is(w.err(), errTalkative) {
+		err = w.err()
 	}
 	explained := auth.explain(err)
 	if refused, ok := errors.AsType[*AuthError](explained); ok {

@@ -18,7 +18,7 @@
 //	takeover.go   putting a connection into service; replacing, draining and losing one
 //	hosts.go      its bastions: which to connect to, and returning to a preferred one
 //	race.go       connecting to the first of several that answers
-//	gate.go       one connect at a time per bastion, and its failures
+//	gate.go       a few connects at a time per bastion, and its failures
 //	backoff.go    when to try again, by class of failure
 //	hostkeys.go   whether the bastion is the one that is meant; see also
 //	              knownhosts.go, hostcert.go, revoked.go and learned.go
@@ -27,6 +27,7 @@
 //	proxy.go      a connection through a SOCKS5 or HTTP proxy
 //	proxycommand.go
 //	              a connection that is a command's input and output
+//	leftover.go   ending what x/crypto leaves behind of a connection
 //	link.go       link: one SSH connection
 //	keepalive.go  probing a link, and closing it when it is dead
 //	open.go       opening a channel on a link

@@ -33,19 +33,24 @@ func (r *gateRegistry) get(where string) *gate {
 	}
 	g := r.gates[where]
 	if g == nil {
-		g = &gate{turn: make(chan struct{}, 1), records: map[string]*failures{}}
+		g = &gate{turns: make(chan struct{}, maxConnects), records: map[string]*failures{}}
 		r.gates[where] = g
 	}
 	g.refs++
 	return g
 }
 
-// gate stands before a bastion: it lets one connect at a time pass, whichever
-// tunnel it is for, and remembers the failures of each. sshd refuses clients
-// that connect too often at once (MaxStartups).
+// maxConnects is how many connects to a bastion may be under way. sshd refuses
+// clients when there are more than 10 (MaxStartups), dropbear more than 5 from
+// one address. With one at a time, the last of ten tunnels would wait for seconds
+// where a round trip takes a tenth of one.
+const maxConnects = 3
+
+// gate stands before a bastion: it lets a few connects at a time pass, of each
+// tunnel one, and remembers the failures of each.
 type gate struct {
-	// turn holds one token while a connect is under way.
-	turn chan struct{}
+	// turns holds a token for each connect that is under way.
+	turns chan struct{}
 
 	// refs and unused are guarded by gateRegistry.mu.
 	refs   int
@@ -78,14 +83,14 @@ func (g *gate) put() {
 // enter waits for this connect's turn. After it, leave must be called.
 func (g *gate) enter(ctx context.Context) error {
 	select {
-	case g.turn <- struct{}{}:
+	case g.turns <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-func (g *gate) leave() { <-g.turn }
+func (g *gate) leave() { <-g.turns }
 
 // record returns the failures of a tunnel. The caller holds mu.
 func (g *gate) record(key string) *failures {

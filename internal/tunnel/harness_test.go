@@ -20,7 +20,7 @@ import (
 )
 
 // TestMain fails the package if a goroutine outlives its test's tunnel. Those of
-// TestMalice's own process may: see there.
+// TestMaliceLeaks's own process may: see there.
 func TestMain(m *testing.M) {
 	if os.Getenv(maliceEnv) != "" {
 		os.Exit(m.Run())

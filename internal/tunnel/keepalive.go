@@ -14,6 +14,9 @@ const (
 	doubtAfter = 3 * time.Second
 	// doubtFor is how long it then has to send one.
 	doubtFor = 5 * time.Second
+	// deafAfter is how long a probe may go unanswered beside an open, whatever
+	// else comes in, before another connection takes over.
+	deafAfter = 10 * time.Second
 	// keepAliveTick is how often a link is looked at.
 	keepAliveTick = time.Second
 )
@@ -31,8 +34,10 @@ func (e *silentError) Error() string {
 // when it stays silent: ssh_config's ServerAliveInterval and
 // ServerAliveCountMax, and besides these at once when something waits for an
 // answer. Any byte that comes in is life: a bastion that is busy sending
-// need not answer. It also finds out when the link is due for replacement, and
-// sees to its channels. It returns when the link has died.
+// need not answer. But one that answers no open and no probe does not hear us,
+// and what it still brings is left to drain. keepAlive also finds out when the
+// link is due for replacement otherwise, and sees to its channels. It returns
+// when the link has died.
 func (l *link) keepAlive() {
 	tick := keepAliveTickFor(l.entry.settings().ServerAliveInterval)
 	ticker := time.NewTicker(tick)
@@ -43,6 +48,7 @@ func (l *link) keepAlive() {
 	// What is counted are probes, not the time alone: after a pause of this
 	// process an answer may be waiting to be read.
 	probes, doubted, tended := 0, time.Duration(0), time.Duration(0)
+	var hears hearing
 	for {
 		select {
 		case <-l.wire.dead:
@@ -84,6 +90,9 @@ func (l *link) keepAlive() {
 			l.probe()
 		}
 
+		if hears.fails(l) {
+			l.entry.replace(l, reasonLost, fmt.Sprintf("the bastion sends, but has answered nothing for %s", deafAfter))
+		}
 		if reason, text := l.dueForReplacement(set); reason != "" {
 			l.entry.replace(l, reason, text)
 		}
@@ -91,6 +100,35 @@ func (l *link) keepAlive() {
 			tended = now
 			l.entry.tend(l)
 		}
+	}
+}
+
+// hearing asks a bastion that owes answers to opens whether it hears us: the
+// kernel knows (see userTimeout), but not of what lies behind a proxy.
+type hearing struct {
+	answered <-chan struct{} // a probe's. nil if none is asked about
+	asked    time.Duration   // when, on the wire's clock
+}
+
+// fails tells whether the bastion does not hear us. It must have answered a
+// probe before: not every server does.
+func (h *hearing) fails(l *link) bool {
+	if l.opens.pending() == 0 || l.roundTrip.Load() == 0 {
+		h.answered = nil
+		return false
+	}
+	if h.answered == nil {
+		h.answered, h.asked = l.probe(), l.wire.now()
+		return false
+	}
+	select {
+	case <-h.answered:
+		if l.wire.now()-h.asked >= doubtAfter { // and then anew
+			h.answered = nil
+		}
+		return false
+	default:
+		return l.wire.now()-h.asked >= deafAfter
 	}
 }
 

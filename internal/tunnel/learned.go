@@ -91,7 +91,11 @@ func (e *entry) memory() KeyMemory {
 func (e *entry) hostKeys(cfg *Config, log *zap.Logger) (*hostKeys, error) {
 	h, err := loadHostKeys(cfg, log)
 	if err != nil {
-		return nil, &connectError{classRefused, CauseConfiguration, err}
+		class := classRefused
+		if scarce(err) {
+			class = classNetwork
+		}
+		return nil, &connectError{class, CauseConfiguration, err}
 	}
 	if memory := e.memory(); memory != nil {
 		ctx, cancel := context.WithTimeout(e.ctx, e.settings().ConnectTimeout)

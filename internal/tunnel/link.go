@@ -51,6 +51,8 @@ type link struct {
 	reason    reason
 	// channels counts the open channels and those being opened.
 	channels int
+	// inbound are those of them that the bastion has opened for forwards.
+	inbound int
 	// limit is how many channels it takes; if less than any, since filled.
 	limit  int
 	filled time.Time
@@ -94,8 +96,9 @@ const maxUnaskedLogged = 10
 // listener that asked for them, and refuses all others, each at once: one that
 // waits would hold up every channel. The first refused one is a warning, and a
 // few more are for debugging; a bastion that opens many is not to fill the log.
-// It returns when the transport has died.
+// It returns when the transport has died, and sees to it that it does.
 func (l *link) answerOpens(opens <-chan ssh.NewChannel) {
+	defer takeLeftover(l.conn) // which nobody takes once no more opens come
 	level, refused := zap.WarnLevel, 0
 	for ch := range opens {
 		if l.takeForwarded(ch) {

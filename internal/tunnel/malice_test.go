@@ -1,11 +1,11 @@
 package tunnel
 
 import (
+	"bytes"
 	"fmt"
-	"os"
-	"os/exec"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode"
@@ -245,7 +245,7 @@ var attacks = []attack{
 			c.Await(time.Minute)
 		}
 	})},
-	{name: "has a dialogue without end", enough: 20, log: "connecting failed", change: withPassword, script: asked(func(c *sshtest.MaliceConn) {
+	{name: "has a dialogue without end", enough: 20, log: "went on for more than 20 rounds", change: withPassword, script: asked(func(c *sshtest.MaliceConn) {
 		if c.Refuse("keyboard-interactive") == nil {
 			go c.Listen(false)
 			repeat(c, func(uint32) any { return prompts(0, "") })
@@ -266,6 +266,11 @@ var attacks = []attack{
 	})},
 	{name: "shows banners without end", enough: 100, log: "in the authentication", script: asked(func(c *sshtest.MaliceConn) {
 		repeat(c, func(uint32) any { return sshtest.Banner{Message: nasty} })
+	})},
+	{name: "shows banners without end later", enough: 100, log: "in the authentication: it sent more than 4 MiB", script: asked(func(c *sshtest.MaliceConn) {
+		if c.Refuse("publickey") == nil {
+			repeat(c, func(uint32) any { return sshtest.Banner{Message: strings.Repeat(nasty, 1000)} })
+		}
 	})},
 	{name: "says a long goodbye", enough: 1, log: "disconnect", script: loggedIn(func(c *sshtest.MaliceConn) {
 		_ = c.Send(sshtest.Disconnect{Reason: 2, Message: strings.Repeat(nasty, 4000)})
@@ -307,22 +312,9 @@ var attacks = []attack{
 	})},
 }
 
-// maliceEnv tells a process of the test's that it is the one under attack.
-const maliceEnv = "TUNNEL_TEST_MALICE"
-
-// TestMalice attacks a process of its own. x/crypto never ends the goroutines of
-// a connection on which more than 16 packets follow one that it does not take
-// (its readLoop waits for a reader that is gone), and nobody else can: they are
-// not to count against the other tests.
+// TestMalice attacks this process, which has to end all that an attack begins:
+// see TestMain.
 func TestMalice(t *testing.T) {
-	if os.Getenv(maliceEnv) == "" {
-		c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMalice$", "-test.v")
-		c.Env = append(os.Environ(), maliceEnv+"=1")
-		if out, err := c.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		return
-	}
 	for _, a := range attacks {
 		t.Run(a.name, func(t *testing.T) { withstand(t, a) })
 	}
@@ -432,4 +424,70 @@ func checkText(t *testing.T, what, text string) {
 	}); i >= 0 {
 		t.Fatalf("%s is %q", what, text)
 	}
+}
+
+// TestInboundLimit: a bastion that opens connections to a forward without end, all
+// of which are accepted, has maxInbound of them, and one line in the log.
+func TestInboundLimit(t *testing.T) {
+	key, hostKey := sshtest.NewKey(), sshtest.NewKey()
+	var refused atomic.Int64
+	m := sshtest.NewMalice(t, hostKey, "", loggedIn(func(c *sshtest.MaliceConn) {
+		asked, err := c.Next(80)
+		if err != nil || !bytes.Contains(asked, []byte("tcpip-forward")) || c.SendPacket([]byte{81}) != nil {
+			return
+		}
+		go func() {
+			for i := range uint32(2 * maxInbound) {
+				_ = c.Send(sshtest.OpenChannel{Type: "forwarded-tcpip", Ours: i, Window: 1 << 20, MaxPacket: 1 << 15, Data: ssh.Marshal(forwardedTCPIP{"localhost", 8080, "192.0.2.1", 4711})})
+				time.Sleep(50 * time.Microsecond) // within the backlog, mostly
+			}
+		}()
+		for {
+			packet, err := c.ReadPacket()
+			if err != nil {
+				return
+			}
+			switch packet[0] {
+			case 91:
+				c.Did(1)
+			case 92:
+				refused.Add(1)
+			}
+		}
+	}))
+	set := quick()
+	set.ServerAliveInterval = 0 // whose probe would be the first request
+	logs := observed(&set)
+	h := open(t, configFor(t, key, hostKey.Fingerprint(), m.Addr()), set)
+	ln, err := h.Listen("tcp", "localhost:8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = c.Close() })
+		}
+	}()
+	sshtest.Eventually(t, 30*time.Second, "an answer to each", func() bool { return m.Done()+refused.Load() == 2*maxInbound })
+	if m.Done() > maxInbound || m.Done() < forwardBacklog {
+		t.Errorf("%d accepted, want %d at most", m.Done(), maxInbound)
+	}
+	told := logs.FilterLevelExact(zapcore.WarnLevel).FilterMessageSnippet("refused a connection to a remote forward").Len()
+	if told != 1 {
+		t.Errorf("%d warnings, want 1", told)
+	}
+	h.entry.mu.Lock()
+	l := h.entry.only()
+	h.entry.mu.Unlock()
+	m.Reform()
+	sshtest.Eventually(t, 10*time.Second, "the count to go back", func() bool {
+		h.entry.mu.Lock()
+		defer h.entry.mu.Unlock()
+		return l.inbound == 0
+	})
 }

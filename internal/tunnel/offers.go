@@ -40,6 +40,8 @@ type collector struct {
 	// waits tells that the agent may have a key later, with no file changed: it
 	// is locked, empty, or does not answer.
 	waits bool
+	// scarce tells that something could not be read for want of files or memory.
+	scarce bool
 	// expired tells that a certificate has.
 	expired bool
 	unnamed int // offers of keys that the user did not name
@@ -95,7 +97,7 @@ func (c *collector) identities() []identity {
 		case file.Default && errors.Is(err, fs.ErrNotExist):
 			continue
 		default:
-			c.skip(err.Error())
+			c.unusable(err)
 			if !file.Default {
 				c.log.Warn("identity file is not usable", zap.Error(err))
 			}
@@ -147,7 +149,7 @@ func (c *collector) agentKeys(ids []identity, certs []*namedCert) []agentKey {
 	c.waits = errors.Is(err, errAgentSilent) || err == nil && len(keys) == 0
 	if err != nil {
 		c.log.Warn("agent is not usable", zap.Error(err))
-		c.skip(err.Error())
+		c.unusable(err)
 	} else if len(keys) == 0 {
 		c.skip(fmt.Sprintf("agent at %q has no key, or is locked (see ssh-add -l and ssh-add -X)", c.link.path))
 	}
@@ -272,13 +274,19 @@ func (c *collector) accepted(public ssh.PublicKey) []string {
 	})
 }
 
+// unusable is skip for a file or an agent that could not be read.
+func (c *collector) unusable(err error) {
+	c.scarce = c.scarce || scarce(err)
+	c.skip(err.Error())
+}
+
 func (c *collector) skip(why string) { c.skipped = append(c.skipped, why) }
 
 // warnCert tells of a certificate that is passed over: its bare key may still
 // be offered, so nothing else would say why access is refused.
 func (c *collector) warnCert(err error) {
 	c.log.Warn("certificate is not usable", zap.Error(err))
-	c.skip(err.Error())
+	c.unusable(err)
 }
 
 // rank puts certificates before bare keys.

@@ -37,8 +37,12 @@ func (a *authenticator) password() ssh.AuthMethod {
 	}
 	a.dialogue = true
 	a.current = &attempt{what: "keyboard-interactive password", asked: true}
-	current := a.current
+	current, rounds := a.current, 0
 	return ssh.KeyboardInteractive(func(_, _ string, questions []string, echos []bool) ([]string, error) {
+		if rounds++; rounds > maxRounds {
+			current.err = fmt.Errorf("the dialogue went on for more than %d rounds", maxRounds)
+			return nil, current.err
+		}
 		answers, err := a.answer(secret, questions, echos)
 		if !errors.Is(err, errAskedAgain) {
 			current.err = err
@@ -46,6 +50,13 @@ func (a *authenticator) password() ssh.AuthMethod {
 		return answers, err
 	})
 }
+
+// maxRounds is how often a bastion may go on with a dialogue, and maxPrompts how
+// many prompts of a round are looked at. PAM needs a few.
+const (
+	maxRounds  = 20
+	maxPrompts = 32
+)
 
 // errAskedAgain ends a dialogue in which the password was refused.
 var errAskedAgain = errors.New("asked for the password again")
@@ -62,6 +73,7 @@ func (a *authenticator) answer(secret string, questions []string, echos []bool) 
 		a.sent = true
 		return []string{secret}, nil
 	}
+	questions = questions[:min(len(questions), maxPrompts)]
 	a.prompt = a.shown(strings.Join(questions, " "))
 	return nil, fmt.Errorf("asked %q", a.prompt)
 }

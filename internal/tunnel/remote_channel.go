@@ -14,6 +14,13 @@ import (
 // opens are not taken.
 const forwardBacklog = 128
 
+// maxInbound is how many connections to forwards one SSH connection carries at a
+// time, those that wait included. More are refused: each costs a few goroutines,
+// a connection to the target or a place in a server, and up to 4 MiB of what the
+// bastion may send before anybody reads it, and a bastion could open them without
+// end. sshd under systemd's default limit of files has room for as many.
+const maxInbound = 1024
+
 // forwardedTCPIP is the payload of a "forwarded-tcpip" open (RFC 4254 section
 // 7.2).
 type forwardedTCPIP struct {
@@ -79,9 +86,11 @@ func (e *entry) enqueue(a remoteAddress, in *inbound) bool {
 	}
 	in.forward = f
 	in.link.channels++
+	in.link.inbound++
 	// Those of a link that has died meanwhile must not take the place.
 	f.queue = slices.DeleteFunc(f.queue, func(o *inbound) bool { return o.link.wire.isDead() })
-	if f.newest() != nil && len(f.queue) < forwardBacklog {
+	crowded := in.link.inbound > maxInbound
+	if f.newest() != nil && len(f.queue) < forwardBacklog && !crowded {
 		f.queue = append(f.queue, in)
 		f.turn.Broadcast()
 		e.mu.Unlock()
@@ -93,7 +102,11 @@ func (e *entry) enqueue(a remoteAddress, in *inbound) bool {
 	}
 	log := e.logger()
 	e.mu.Unlock()
-	if full {
+	switch {
+	case full && crowded:
+		log.Warn("refused a connection to a remote forward: the bastion has opened too many",
+			zap.Stringer("listen", f.address), zap.Int("open", maxInbound))
+	case full:
 		log.Warn("refused a connection to a remote forward: too many wait to be accepted",
 			zap.Stringer("listen", f.address), zap.Int("waiting", forwardBacklog))
 	}
@@ -123,25 +136,41 @@ func (e *entry) forwardAt(a remoteAddress) *forward {
 // refuse tells the bastion, and so the peer, that nobody takes the connection.
 func (in *inbound) refuse() {
 	_ = in.open.Reject(ssh.ResourceShortage, "nobody accepts it") // fails only if the link is dead
+	in.end()
+}
+
+// end has the channel count no more.
+func (in *inbound) end() {
+	in.link.inboundEnded()
 	in.link.entry.channelEnded(in.link)
+}
+
+// inboundEnded counts a connection to a forward out.
+func (l *link) inboundEnded() {
+	l.entry.mu.Lock()
+	defer l.entry.mu.Unlock()
+	l.inbound--
 }
 
 // accept opens the channel. It returns nil if the link has died.
 func (in *inbound) accept() *Conn {
 	l := in.link
 	if l.wire.isDead() {
-		l.entry.channelEnded(l)
+		in.end()
 		return nil
 	}
 	ch, requests, err := in.open.Accept()
 	if err != nil {
-		l.entry.channelEnded(l)
+		in.end()
 		return nil
 	}
 	l.entry.tally.accepts.Add(1)
 	c := newConn(l, ch, in.local, in.remote)
 	c.forward = in.forward
-	go l.serve(c, requests)
+	go func() {
+		defer l.inboundEnded()
+		l.serve(c, requests)
+	}()
 	return c
 }
 

@@ -40,6 +40,10 @@ type wire struct {
 	greeted  time.Duration
 	// bytes counts both directions.
 	bytes atomic.Int64
+	// stage is how far the login is, and piece how much more the reader may have
+	// of a piece, which is its own; see leftover.go.
+	stage atomic.Int32
+	piece int
 
 	// mu guards cause.
 	mu sync.Mutex
@@ -64,7 +68,14 @@ func (w *wire) lastHeard() time.Duration { return time.Duration(w.heard.Load()) 
 
 // Read implements net.Conn.
 func (w *wire) Read(p []byte) (int, error) {
-	n, err := w.in.Read(p)
+	if w.stage.Load() < stageOpen && w.bytes.Load() > loginBudget {
+		w.die(errTalkative)
+	}
+	n, err := 0, net.ErrClosed
+	if p, ok := w.pace(p); ok {
+		n, err = w.in.Read(p)
+		w.piece -= n
+	}
 	if err != nil {
 		w.die(err)
 		time.Sleep(deathGrace)

@@ -1,0 +1,186 @@
+package tunnel
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// clock_test.go has clocks jump, and run for long.
+
+// pipedTunnel runs f in simulated time with a tunnel to a bastion that answers,
+// and the number of logins. Once frozen is set the bastion answers no more.
+func pipedTunnel(t *testing.T, set Settings, f func(t *testing.T, h *Handle, logins *atomic.Int32, frozen *atomic.Bool)) {
+	t.Helper()
+	key := sshtest.NewKey()
+	signer, err := ssh.NewSignerFromSigner(key.Private())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &ssh.ServerConfig{NoClientAuth: true}
+	server.AddHostKey(signer)
+	bubble(t, func(t *testing.T) {
+		var logins atomic.Int32
+		var frozen atomic.Bool
+		cfg := Config{Name: "test", Address: t.Name() + ":22", User: "u", HostKeys: []string{key.Fingerprint()}, NoIdentityFiles: true, IdentityAgent: "none"}
+		cfg.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			// Returns when our side is closed.
+			go func() {
+				defer func() { _ = theirs.Close() }()
+				conn, channels, requests, err := ssh.NewServerConn(theirs, server)
+				if err != nil {
+					return
+				}
+				logins.Add(1)
+				go func() {
+					for c := range channels {
+						_ = c.Reject(ssh.Prohibited, "no")
+					}
+				}()
+				for r := range requests {
+					if !frozen.Load() {
+						_ = r.Reply(false, nil)
+					}
+				}
+				_ = conn.Close()
+			}()
+			return ours, nil
+		}
+		set.ServerAliveInterval, set.ServerAliveCountMax = 15*time.Second, 3
+		h := Open(cfg, set, nil)
+		h.Start()
+		sshtest.Eventually(t, time.Minute, "the tunnel is up", func() bool { return len(h.entry.activeLinks()) > 0 })
+		f(t, h, &logins, &frozen)
+		h.Close()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+	})
+}
+
+// jump has the clock of a connection jump, as that of a machine does which was
+// suspended: all of a sudden everything was long ago.
+func (l *link) jump(by time.Duration) {
+	synctest.Wait() // nobody reads it now; whoever does has held mu before
+	l.entry.mu.Lock()
+	defer l.entry.mu.Unlock()
+	l.wire.start = l.wire.start.Add(-by)
+}
+
+// TestQuietDay: a tunnel that nobody uses is one login, and nothing to say.
+func TestQuietDay(t *testing.T) {
+	var set Settings
+	logs := observed(&set)
+	pipedTunnel(t, set, func(t *testing.T, _ *Handle, logins *atomic.Int32, _ *atomic.Bool) {
+		time.Sleep(24 * time.Hour)
+		if n := logins.Load(); n != 1 {
+			t.Errorf("%d logins", n)
+		}
+		said := 0
+		for _, e := range logs.All() {
+			if e.Level > zapcore.DebugLevel {
+				said++
+				t.Log(e.Level, e.Message)
+			}
+		}
+		if said > 3 {
+			t.Errorf("%d lines in a day", said)
+		}
+	})
+}
+
+// TestClockJump: after a pause of any length a connection that lives goes on,
+// one that does not is found out as fast as ever, and what is due by the clock
+// happens once.
+func TestClockJump(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		by     time.Duration
+		set    Settings
+		frozen bool
+		logins int32
+		within time.Duration
+	}{
+		{name: "an hour", by: time.Hour, logins: 1},
+		{name: "a year", by: 365 * 24 * time.Hour, logins: 1},
+		{name: "an hour, and nobody there any more", by: time.Hour, frozen: true, logins: 2, within: 10 * time.Second},
+		{name: "past rekey_limit", by: time.Hour, set: Settings{RekeyInterval: 30 * time.Minute}, logins: 2, within: 10 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			pipedTunnel(t, c.set, func(t *testing.T, h *Handle, logins *atomic.Int32, frozen *atomic.Bool) {
+				time.Sleep(20 * time.Second)
+				before := h.entry.activeLinks()[0]
+				frozen.Store(c.frozen)
+				before.jump(c.by)
+				if c.logins > 1 {
+					jumped := time.Now()
+					sshtest.Eventually(t, time.Minute, "another connection is in its place", func() bool {
+						now := h.entry.activeLinks()
+						return len(now) == 1 && now[0] != before
+					})
+					if took := time.Since(jumped); took > c.within {
+						t.Errorf("took %s", took)
+					}
+					frozen.Store(false)
+				}
+				time.Sleep(10 * time.Minute)
+				if n := logins.Load(); n != c.logins {
+					t.Errorf("%d logins, want %d", n, c.logins)
+				}
+				if n := len(h.entry.activeLinks()); n != 1 {
+					t.Errorf("%d connections", n)
+				}
+			})
+		})
+	}
+}
+
+// TestWallClockJump: a clock that is set, and set back, has an expiry told of
+// once, and forgets none.
+func TestWallClockJump(t *testing.T) {
+	var set Settings
+	logs := observed(&set)
+	start := time.Now()
+	at := func(d time.Duration) uint64 { return uint64(start.Add(d).Unix()) }
+	l := member(undecided, 0, 0)
+	l.wire.start = start
+	l.certificates = []credential{{Certificate: &ssh.Certificate{
+		Key: sshtest.NewKey().PublicKey(), SignatureKey: sshtest.NewKey().PublicKey(), Signature: &ssh.Signature{Format: ssh.KeyAlgoED25519},
+		ValidAfter: at(-time.Hour), ValidBefore: at(30 * 24 * time.Hour),
+		Permissions: ssh.Permissions{Extensions: map[string]string{"permit-port-forwarding": ""}},
+	}, path: "/etc/caddy/id-cert.pub"}}
+	e := crew(1, 1, l)
+	e.set.Logger = set.Logger
+	k := newCertKeeper(e)
+	for _, step := range []struct {
+		at       time.Duration
+		warnings int // until then
+		next     time.Duration
+	}{
+		{0, 0, 23 * 24 * time.Hour},
+		{-10 * 365 * 24 * time.Hour, 0, 0}, // before the certificate's life
+		{time.Hour, 0, 23 * 24 * time.Hour},
+		{24 * 24 * time.Hour, 1, 30 * 24 * time.Hour}, // expires soon
+		{time.Hour, 1, 23 * 24 * time.Hour},
+		{25 * 24 * time.Hour, 1, 30 * 24 * time.Hour},
+		{365 * 24 * time.Hour, 2, 0}, // has expired
+		{time.Hour, 2, 23 * 24 * time.Hour},
+		{365 * 24 * time.Hour, 2, 0},
+	} {
+		next := k.look(start.Add(step.at))
+		if n := logs.FilterLevelExact(zapcore.WarnLevel).Len(); n != step.warnings {
+			t.Errorf("at %v: %d warnings, want %d", step.at, n, step.warnings)
+		}
+		if got := next.Sub(start).Round(time.Minute); step.next != 0 && got != step.next {
+			t.Errorf("at %v: next look after %v, want %v", step.at, got, step.next)
+		}
+	}
+}

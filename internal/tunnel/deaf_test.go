@@ -1,0 +1,59 @@
+package tunnel
+
+import (
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// TestDeafBastion: another connection takes over from one that brings bytes, but
+// on which the bastion does not hear us. What it brings goes on.
+func TestDeafBastion(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 11 s")
+	}
+	set := quick()
+	set.ServerAliveInterval, set.ServerAliveCountMax = time.Second, 3
+	logs := observed(&set)
+	b := newBench(t, set, nil)
+	stream := dial(t, b.Handle, listen(t, func(c net.Conn) {
+		for {
+			if _, err := c.Write([]byte("x")); err != nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}))
+	if _, err := io.ReadFull(stream, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	sshtest.Eventually(t, 5*time.Second, "a probe is answered", func() bool {
+		b.entry.mu.Lock()
+		defer b.entry.mu.Unlock()
+		return b.entry.links[0].roundTrip.Load() > 0
+	})
+
+	b.link.Freeze(sshtest.Up)
+	addr := listen(t, echo)
+	if c, err := dialFor(t, b.Handle, addr, 100*time.Millisecond); err == nil {
+		_ = c.Close()
+		t.Fatal("dialed through a frozen link")
+	}
+	sshtest.Eventually(t, 30*time.Second, "another connect", func() bool {
+		if _, err := io.ReadFull(stream, make([]byte, 1)); err != nil {
+			t.Fatalf("the stream: %v", err)
+		}
+		return b.link.Accepted() == 2
+	})
+	b.link.Thaw(sshtest.Up) // for the new one, and the old one as well
+	sshtest.Eventually(t, 10*time.Second, "the takeover", func() bool {
+		return logs.FilterMessage("connection replaced").Len() == 1
+	})
+	roundTrip(t, dial(t, b.Handle, addr))
+	if _, err := io.ReadFull(stream, make([]byte, 100)); err != nil {
+		t.Errorf("the stream, after it: %v", err)
+	}
+}

@@ -1,0 +1,113 @@
+package tunnel
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// parsers_fuzz_test.go has anything said to what reads little.
+
+// FuzzRemoteAddress: an address is the same when what it is called is read again.
+func FuzzRemoteAddress(f *testing.F) {
+	for _, s := range []string{"localhost:80", "*:80", ":80", "[::1]:65535", "[fe80::1%eth0]:1", "/run/s", "a:b:1", "\x00", "A.b:080"} {
+		f.Add("tcp", s)
+		f.Add("unix", s)
+	}
+	f.Fuzz(func(t *testing.T, network, address string) {
+		a, err := parseRemoteAddress(network, address)
+		if err != nil {
+			return
+		}
+		again, err := parseRemoteAddress(network, a.String())
+		if err != nil || again != a {
+			t.Errorf("%q is %+v, called %q, which is %+v, %v", address, a, a, again, err)
+		}
+		_, _ = a.request()
+		_, _ = a.addr().String(), a.refusedHint()
+	})
+}
+
+// FuzzRevoked: what is read as a revoked key is one.
+func FuzzRevoked(f *testing.F) {
+	key := authorized(publicOf(f, edKey(1)))
+	for _, s := range []string{key, "b.example " + key, "@revoked * " + key, `command="x" ` + key, "ssh-ed25519", "SSHKRL\n\x00", key[:40]} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		key, err := parseRevoked(line)
+		if err != nil {
+			return
+		}
+		again, err := parseRevoked(authorized(key))
+		if err != nil || !sameKey(again, key) {
+			t.Errorf("%q is %s, read again %v, %v", line, authorized(key), again, err)
+		}
+	})
+}
+
+// FuzzProxyAnswer: whatever a proxy answers, there is an end to it.
+func FuzzProxyAnswer(f *testing.F) {
+	for _, s := range []string{
+		"HTTP/1.1 200 OK\r\n\r\nSSH-2.0-x\r\n", "HTTP/1.1 407 No\r\nA: b\r\n\r\n", "HTTP/1.1 200", "\x05\x00\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50",
+		"\x05\x02\x01\x00\x05\x01\x00\x03\xff", "\x05\xff", "\x04",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, answer string) {
+		for _, connect := range []func(net.Conn) error{
+			func(c net.Conn) error { return connectHTTP(t.Context(), c, "b.example:22", "user", "secret") },
+			func(c net.Conn) error { return connectSOCKS5(t.Context(), c, "b.example:22", "user", "secret") },
+		} {
+			ours, theirs := net.Pipe()
+			go func() { // returns when ours is closed
+				buf := make([]byte, 1024)
+				for {
+					if _, err := theirs.Read(buf); err != nil {
+						return
+					}
+				}
+			}()
+			go func() { // as well
+				_, _ = theirs.Write([]byte(answer))
+				_ = theirs.Close()
+			}()
+			within(t, 10*time.Second, "an answer", func() {
+				if err := connect(ours); err != nil {
+					_ = err.Error()
+				}
+			})
+			_ = ours.Close()
+		}
+	})
+}
+
+// FuzzForwarded: a channel that the bastion opens is taken by nobody who has not
+// asked for it, whatever it says of itself.
+func FuzzForwarded(f *testing.F) {
+	f.Add("forwarded-tcpip", ssh.Marshal(forwardedTCPIP{"localhost", 80, "192.0.2.1", 1}))
+	f.Add("forwarded-tcpip", ssh.Marshal(forwardedTCPIP{"\x1b[2J", 1 << 31, "\x00", 1 << 31}))
+	f.Add("forwarded-streamlocal@openssh.com", ssh.Marshal(forwardedStreamLocal{"/run/s", ""}))
+	f.Add("forwarded-tcpip", []byte{0, 0, 0, 9})
+	l := &link{entry: &entry{}}
+	f.Fuzz(func(t *testing.T, kind string, data []byte) {
+		if l.takeForwarded(saidChannel{kind, data}) {
+			t.Errorf("took %q %q", kind, data)
+		}
+	})
+}
+
+// saidChannel is a channel that the bastion opens, as it tells of it.
+type saidChannel struct {
+	kind string
+	data []byte
+}
+
+func (c saidChannel) Accept() (ssh.Channel, <-chan *ssh.Request, error) {
+	return nil, nil, net.ErrClosed
+}
+func (c saidChannel) Reject(ssh.RejectionReason, string) error { return nil }
+func (c saidChannel) ChannelType() string                      { return c.kind }
+func (c saidChannel) ExtraData() []byte                        { return c.data }
