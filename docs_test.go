@@ -348,20 +348,24 @@ func TestReadmeDependencies(t *testing.T) {
 }
 
 // TestReadmeLinks checks the README's links to its sections and to files.
-func TestReadmeLinks(t *testing.T) {
-	readme := readReadme(t)
+func TestReadmeLinks(t *testing.T) { checkLinks(t, readReadme(t)) }
+
+// checkLinks checks the links of a document.
+func checkLinks(t *testing.T, document string) {
+	t.Helper()
 	anchors := make(map[string]bool)
-	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(readme, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(document, -1) {
 		plain := regexp.MustCompile(`[^\w\- ]`).ReplaceAllString(strings.ToLower(m[1]), "")
 		anchors[strings.ReplaceAll(plain, " ", "-")] = true
 	}
-	for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(readme, -1) {
+	for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(document, -1) {
 		anchor, isAnchor := strings.CutPrefix(m[1], "#")
 		switch {
 		case isAnchor && !anchors[anchor]:
 			t.Errorf("no section %q", m[1])
 		case !isAnchor && !strings.Contains(m[1], "://"):
-			if _, err := os.Stat(m[1]); err != nil {
+			file, _, _ := strings.Cut(m[1], "#")
+			if _, err := os.Stat(file); err != nil {
 				t.Error(err)
 			}
 		}

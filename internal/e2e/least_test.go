@@ -170,6 +170,11 @@ func (b *bastion) rights(t *testing.T, socket string) (rights []string) {
 	return rights
 }
 
+// instead returns list with some of it replaced, by pairs.
+func instead(list []string, pairs ...string) []string {
+	return strings.Split(strings.NewReplacer(pairs...).Replace(strings.Join(list, "\x00")), "\x00")
+}
+
 // TestLeastPrivilege: each of the two is enough, and the least that is.
 func TestLeastPrivilege(t *testing.T) {
 	t.Parallel()
@@ -199,6 +204,24 @@ func TestLeastPrivilege(t *testing.T) {
 			} else {
 				t.Logf("without %s: %q", what, got)
 			}
+		}
+	}
+
+	// Where nothing listens on the bastion, or nothing is dialed.
+	for what, s := range map[string]strictness{
+		"to dial, block":   byConfig(instead(match, "AllowTcpForwarding yes", "AllowTcpForwarding local", "PermitListen localhost:8080", "")),
+		"to listen, block": byConfig(instead(match, "AllowTcpForwarding yes", "AllowTcpForwarding remote", "PermitOpen web.internal:80 db.internal:5432", "")),
+		"to dial, line":    byOptions(instead(options, `permitlisten="localhost:8080"`, `permitlisten="localhost:1"`)),
+		"to listen, line":  byOptions(instead(options, `permitopen="web.internal:80"`, `permitopen="localhost:1"`, `permitopen="db.internal:5432"`, `permitopen="localhost:1"`)),
+	} {
+		want := []string{"db.internal:5432", "web.internal:80"}
+		if strings.HasPrefix(what, "to listen") {
+			want = []string{"listening on localhost:8080"}
+		}
+		got := b.strictly(t, s).rights(t, socket)
+		got = slices.DeleteFunc(got, func(right string) bool { return slices.Contains(beyond, right) && s.options != "" })
+		if !slices.Equal(got, want) {
+			t.Errorf("only %s: %q", what, got)
 		}
 	}
 
