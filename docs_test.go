@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -365,7 +366,7 @@ func checkLinks(t *testing.T, document string) {
 			t.Errorf("no section %q", m[1])
 		case !isAnchor && !strings.Contains(m[1], "://"):
 			file, _, _ := strings.Cut(m[1], "#")
-			if _, err := os.Stat(file); err != nil {
+			if _, err := fs.Stat(os.DirFS("."), file); err != nil {
 				t.Error(err)
 			}
 		}

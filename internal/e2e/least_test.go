@@ -126,12 +126,13 @@ func (b *bastion) rights(t *testing.T, socket string) (rights []string) {
 	if err == nil {
 		_ = conn.Close()
 	}
-	for _, port := range []uint32{8080, 8081} {
-		ok, _, err := client.SendRequest("tcpip-forward", true, ssh.Marshal(struct {
-			Host string
-			Port uint32
-		}{"localhost", port}))
-		can(fmt.Sprintf("listening on localhost:%d", port), ok && err == nil)
+	for _, listen := range []struct {
+		Host string
+		Port uint32
+	}{{"localhost", 8080}, {"localhost", 8081}, {"", 8080}} {
+		ok, _, err := client.SendRequest("tcpip-forward", true, ssh.Marshal(listen))
+		can(fmt.Sprintf("listening on %s:%d", listen.Host, listen.Port), ok && err == nil)
+		_, _, _ = client.SendRequest("cancel-tcpip-forward", true, ssh.Marshal(listen))
 	}
 	ok, _, err := client.SendRequest("streamlocal-forward@openssh.com", true, ssh.Marshal(struct{ Path string }{fmt.Sprintf("%s.%d", socket, b.Port)}))
 	can("listening on a socket", ok && err == nil)
