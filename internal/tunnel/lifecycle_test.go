@@ -294,31 +294,6 @@ func TestConnectHungAgent(t *testing.T) {
 	}
 }
 
-// TestOneConnectAtATime: tunnels to one bastion connect one after the other,
-// whoever they belong to.
-func TestOneConnectAtATime(t *testing.T) {
-	key := sshtest.NewKey()
-	bastion := bastionFor(t, key, nil)
-	link := sshtest.NewLink(t, bastion.Addr())
-	bastion.Misbehave(sshtest.Faults{HoldAuth: true})
-	addr := listen(t, echo)
-	var handles []*Handle
-	for _, user := range []string{"a", "b", "c", "d", "e", "f"} {
-		cfg := configFor(t, key, bastion.HostKeyFingerprint(), link.Addr())
-		cfg.Name, cfg.User = user, user
-		handles = append(handles, open(t, cfg, quick()))
-	}
-	sshtest.Eventually(t, 5*time.Second, "a login under way", func() bool { return len(bastion.Attempts()) > 0 || link.Active() > 0 })
-	time.Sleep(100 * time.Millisecond) // room for a second one to go wrong
-	if n := link.Accepted(); n != 1 {
-		t.Errorf("%d connects at once", n)
-	}
-	bastion.Misbehave(sshtest.Faults{})
-	for _, h := range handles {
-		roundTrip(t, dial(t, h, addr))
-	}
-}
-
 // TestRefusedWaitsForFiles: after a refused login a changed file brings the
 // next attempt at once.
 func TestRefusedWaitsForFiles(t *testing.T) {
