@@ -231,6 +231,9 @@ func (l *hostLogin) detail(step string, a *tunnel.Attempt, via *tunnel.Handle, m
 		if a.Algorithms.PostQuantum {
 			quantum = "post-quantum"
 		}
+		if !a.Algorithms.StrictKex {
+			quantum += ", not strict"
+		}
 		return fmt.Sprintf("%s (%s), %s", a.Algorithms.KeyExchange, quantum, a.Algorithms.Cipher)
 	case tunnel.StepHostKey:
 		switch {
@@ -256,6 +259,9 @@ func (l *hostLogin) diagnose(step *checkStep, err error, memory *readOnlyMemory)
 		p.fingerprint, p.keygen = h.Offered, tunnel.KeygenCommand(h.Key)
 	}
 	step.Fix = p.fix(step.Cause)
+	if none, ok := errors.AsType[*tunnel.NegotiationError](err); ok {
+		step.Fix = none.Fix
+	}
 	open, isOpen := errors.AsType[*tunnel.OpenError](err)
 	switch {
 	case step.Cause == tunnel.CauseJump && isOpen: // by the hop before

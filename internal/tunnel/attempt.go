@@ -2,11 +2,8 @@ package tunnel
 
 import (
 	"slices"
-	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/crypto/ssh"
 )
 
 // The steps of an attempt to connect to a host, in their order.
@@ -72,30 +69,6 @@ type Seconds float64
 func (s Seconds) Duration() time.Duration { return time.Duration(float64(s) * float64(time.Second)) }
 
 func secondsOf(d time.Duration) Seconds { return Seconds(d.Seconds()) }
-
-// Negotiated is what a connection has agreed on (RFC 4253 section 7.1).
-type Negotiated struct {
-	KeyExchange string `json:"key_exchange"`
-	// PostQuantum tells whether the key exchange withstands quantum computers.
-	PostQuantum bool   `json:"post_quantum"`
-	HostKey     string `json:"host_key"`
-	// Cipher and MAC protect what we send. MAC is empty where the cipher is one.
-	Cipher string `json:"cipher"`
-	MAC    string `json:"mac,omitempty"`
-}
-
-func algorithmsOf(a ssh.NegotiatedAlgorithms) *Negotiated {
-	return &Negotiated{
-		KeyExchange: a.KeyExchange, PostQuantum: IsPostQuantum(a.KeyExchange),
-		HostKey: a.HostKey, Cipher: a.Write.Cipher, MAC: a.Write.MAC,
-	}
-}
-
-// IsPostQuantum tells whether a key exchange algorithm withstands quantum
-// computers, by itself or together with an older one.
-func IsPostQuantum(kex string) bool {
-	return strings.Contains(kex, "mlkem") || strings.Contains(kex, "sntrup")
-}
 
 // attemptLog records an attempt while that is made. A handshake's callbacks come
 // from goroutines of x/crypto's, which may outlive it.

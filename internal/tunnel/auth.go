@@ -18,10 +18,9 @@ import (
 // The agent's connection is guarded by itself; all else belongs to the
 // handshake, and to used and explain once that has ended.
 type authenticator struct {
-	cfg   *Config
-	log   *zap.Logger
-	link  *agentLink  // nil for no agent
-	steps *attemptLog // that of the connect, or one that nobody reads
+	cfg  *Config
+	log  *zap.Logger
+	link *agentLink // nil for no agent
 
 	began    bool     // the bastion has said which methods it takes
 	allowed  []string // what it said last
@@ -45,6 +44,7 @@ type attempt struct {
 	what     string
 	doubt    string     // why the bastion may say no, or ""
 	cert     credential // zero for no certificate
+	rsa      bool       // with an RSA key
 	asked    bool       // the bastion was asked
 	accepted bool       // as a part of what it demands
 	err      error      // what went wrong on our side
@@ -56,7 +56,7 @@ func (t *attempt) refused() bool { return t.asked && !t.accepted && t.err == nil
 // newAuthenticator returns what authenticates one connection. Its close must
 // be called.
 func newAuthenticator(cfg *Config, log *zap.Logger) *authenticator {
-	a := &authenticator{cfg: cfg, log: log, steps: new(attemptLog)}
+	a := &authenticator{cfg: cfg, log: log}
 	if path := cfg.agentPath(); path != "" {
 		a.link = newAgentLink(path)
 	}
@@ -83,9 +83,6 @@ func (a *authenticator) close() {
 // a time, so that it is known which of them the bastion refused.
 func (a *authenticator) choose(ctx *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 	a.began = true
-	a.steps.done(StepHostKey, func(at *Attempt) { // which it is past
-		at.Server, at.Algorithms = printable(string(ctx.Metadata.ServerVersion())), algorithmsOf(ctx.Algorithms)
-	})
 	a.allowed = ctx.AllowedMethods
 	a.settle(len(ctx.PartialSuccessMethods))
 	if a.link != nil {
@@ -130,7 +127,7 @@ func (a *authenticator) publicKey() ssh.AuthMethod {
 	}
 	offer := a.keys.offers[a.nextKey]
 	a.nextKey++
-	a.current = &attempt{what: offer.what, doubt: offer.doubt, cert: offer.cert}
+	a.current = &attempt{what: offer.what, doubt: offer.doubt, cert: offer.cert, rsa: plainKey(offer.signer.PublicKey()).Type() == ssh.KeyAlgoRSA}
 	return ssh.PublicKeys(trackedSigner{offer.signer, a.current})
 }
 

@@ -315,12 +315,14 @@ func TestAuthenticate(t *testing.T) {
 		{
 			name: "SHA-1 only", cfg: Config{IdentityFiles: files("rsa", "one")}, guard: guard{keys: []ssh.PublicKey{publicOf(t, rsaPrivate)}, algos: []string{"ssh-rsa", "ssh-ed25519"}}, offered: []string{f1},
 			err: `authentication as "deploy" failed; refused: publickey ` + f1 + ` (one); not offered: publickey ` + fRSA + ` (rsa): the bastion takes none of its signature algorithms; ` +
-				`the bastion takes publickey; add the public key to the authorized_keys of "deploy" on the bastion, or name another with identity_file`,
+				`the bastion takes publickey; add the public key to the authorized_keys of "deploy" on the bastion, or name another with identity_file; ` +
+				`a bastion that takes RSA keys with SHA-1 alone, which is insecure, needs ssh-rsa in pubkey_accepted_algorithms`,
 		},
 		{
 			name: "not among the accepted algorithms", cfg: Config{IdentityFiles: files("one", "rsa"), PubkeyAcceptedAlgorithms: []string{"rsa-sha2-512"}}, guard: guard{keys: []ssh.PublicKey{one}}, offered: []string{fRSA},
 			err: `authentication as "deploy" failed; refused: publickey ` + fRSA + ` (rsa); not offered: publickey ` + f1 + ` (one): its algorithm is not among pubkey_accepted_algorithms; ` +
-				`the bastion takes publickey; add the public key to the authorized_keys of "deploy" on the bastion, or name another with identity_file`,
+				`the bastion takes publickey; add the public key to the authorized_keys of "deploy" on the bastion, or name another with identity_file; ` +
+				`a bastion that takes RSA keys with SHA-1 alone, which is insecure, needs ssh-rsa in pubkey_accepted_algorithms`,
 		},
 		{
 			name: "unresolved password", cfg: Config{Password: "{x}", Resolve: func(string) (string, error) { return "", nil }}, guard: guard{password: "right"},

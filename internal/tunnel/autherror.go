@@ -9,6 +9,8 @@ import (
 	"net"
 	"slices"
 	"strings"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // explain turns the handshake's error into an *AuthError if authentication was
@@ -102,7 +104,17 @@ func (a *authenticator) message(end, fix string) string {
 		parts = append(parts, end)
 	}
 	parts = append(parts, "the bastion takes "+a.shown(strings.Join(a.allowed, ", ")), fix)
+	if a.wantsSHA1() {
+		parts = append(parts, "a bastion that takes RSA keys with SHA-1 alone, which is insecure, needs ssh-rsa in pubkey_accepted_algorithms")
+	}
 	return strings.Join(parts, "; ")
+}
+
+// wantsSHA1 tells whether the bastion may have wanted an RSA key to sign with
+// SHA-1, as servers of before RFC 8332 do. It does not say so.
+func (a *authenticator) wantsSHA1() bool {
+	return !slices.Contains(a.cfg.pubkeyOption().names(), ssh.KeyAlgoRSA) &&
+		slices.ContainsFunc(a.attempts, func(t *attempt) bool { return t.rsa && !t.accepted && t.err == nil })
 }
 
 // shown returns what the bastion says as it may be shown.

@@ -210,7 +210,6 @@ func (e *entry) handshake(a *approach) (*link, error) {
 	ctx, h, w, keys := a.ctx, a.host, a.wire, a.keys
 	log := e.hostLog(h)
 	auth := newAuthenticator(&h.cfg, log)
-	auth.steps = a.steps
 	defer auth.close()
 	stop := context.AfterFunc(ctx, func() {
 		w.die(context.Cause(ctx))
@@ -230,6 +229,9 @@ func (e *entry) handshake(a *approach) (*link, error) {
 	cc.AuthCallback = func(ac *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 		inner = ac.Metadata
 		w.advance(stageLogin)
+		a.steps.done(StepHostKey, func(at *Attempt) { // which it is past
+			at.Server, at.Algorithms = printable(string(ac.Metadata.ServerVersion())), w.agreed(ac.Algorithms)
+		})
 		return auth.choose(ac)
 	}
 	sc, channels, requests, err := ssh.NewClientConn(w, h.cfg.Address, cc)
@@ -264,7 +266,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 	if m, ok := sc.(ssh.AlgorithmsConnMetadata); ok {
 		algos := m.Algorithms()
 		about = append(about, zap.String("kex", algos.KeyExchange), zap.String("cipher", algos.Write.Cipher))
-		a.steps.done(StepHostKey, func(at *Attempt) { at.Algorithms = algorithmsOf(algos) })
+		a.steps.done(StepHostKey, func(at *Attempt) { at.Algorithms = w.agreed(algos) })
 	}
 	certificates := auth.certificates()
 	a.steps.done(StepAuthentication, func(at *Attempt) {
@@ -301,6 +303,9 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 	w, keys, steps := a.wire, a.keys, a.steps
 	verify := keys.verifier(a.ctx)
 	return func(name string, remote net.Addr, key ssh.PublicKey) error {
+		if w.stage.Load() == stageExchange { // not at a rekey
+			w.noteStrict()
+		}
 		w.advance(stagePaced)
 		steps.doneAt(w.start.Add(w.greeted), StepBanner, func(at *Attempt) { at.Server = w.version() })
 		steps.done(StepKeyExchange, func(at *Attempt) { at.HostKey = ssh.FingerprintSHA256(plainKey(key)) })
@@ -317,6 +322,9 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *hostKeys, auth *authenticator, err error) error {
 	if hostKey, ok := errors.AsType[*HostKeyError](err); ok {
 		return &connectError{classRefused, "", hostKey}
+	}
+	if none := h.cfg.explainNegotiation(err); none != nil {
+		return &connectError{classProtocol, CauseKeyExchange, fmt.Errorf("connecting to %q: %w", h.cfg.Address, none)}
 	}
 	if errors.Is(w.err(), errTalkative) {
 		err = w.err()

@@ -27,7 +27,7 @@ func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
 		return fmt.Errorf("is signed with a weak key: %w", err)
 	}
 	if algo := cert.Signature.Format; !slices.Contains(h.cfg.caSignatureOption().names(), algo) {
-		return fmt.Errorf("is signed with %q, which is not among ca_signature_algorithms", algo)
+		return fmt.Errorf("is signed with %q, which is not among ca_signature_algorithms; have it signed anew with ssh-keygen -t rsa-sha2-512 -s, or add it there", algo)
 	}
 	if err := checkValidity(cert); err != nil {
 		return err

@@ -68,7 +68,7 @@ func TestVerifyCertificate(t *testing.T) {
 			err: refused + "is signed by " + fpCA + ", which is none of its authorities: " + ssh.FingerprintSHA256(other.PublicKey()) + " (kh:1); add host_certificate_authority if it should be",
 		},
 		{name: "no authority", known: "x " + authorized(host), err: refused + "is signed by " + fpCA + ", which is none of its authorities: none is known; add host_certificate_authority if it should be"},
-		{name: "SHA-1", ca: sha1CA, err: refused + `is signed with "ssh-rsa", which is not among ca_signature_algorithms`},
+		{name: "SHA-1", ca: sha1CA, err: refused + `is signed with "ssh-rsa", which is not among ca_signature_algorithms; have it signed anew with ssh-keygen -t rsa-sha2-512 -s, or add it there`},
 		{name: "short authority", ca: shortCA, err: refused + "is signed with a weak key: RSA key of 1024 bits is shorter than required_rsa_size 2048"},
 		{
 			name: "revoked key", known: trust("*", ca) + "@revoked * " + authorized(host),

@@ -268,7 +268,7 @@ func (h *hostKeys) check(ctx context.Context, key ssh.PublicKey) error {
 		return nil
 	}
 	if err := h.cfg.checkSize(key); err != nil {
-		return h.refuse(key, CauseHostKeyRefused, "host key of %q is refused: %v; make a new one on the bastion with ssh-keygen -A", h.cfg.Address, err)
+		return h.refuse(key, CauseHostKeyRefused, "host key of %q is refused: %v; make an Ed25519 key on the bastion with ssh-keygen -A, or a longer one; if neither can be, lower required_rsa_size", h.cfg.Address, err)
 	}
 	var certErr error
 	if isCert {

@@ -112,7 +112,7 @@ func TestVerify(t *testing.T) {
 		},
 		{
 			name: "short RSA", known: line("b.example", rsa1024), key: rsa1024,
-			err: `host key of "b.example:22" is refused: RSA key of 1024 bits is shorter than required_rsa_size 2048; make a new one on the bastion with ssh-keygen -A`,
+			err: `host key of "b.example:22" is refused: RSA key of 1024 bits is shorter than required_rsa_size 2048; make an Ed25519 key on the bastion with ssh-keygen -A, or a longer one; if neither can be, lower required_rsa_size`,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -33,6 +34,35 @@ type kexInit struct {
 // maxPacket is the longest packet that a server may begin with. RFC 4253 section
 // 6.1 has everybody take 35000 bytes.
 const maxPacket = 35000
+
+// preamble is the beginning of what a server sends.
+type preamble struct {
+	// mu guards the fields below.
+	mu   sync.Mutex
+	data []byte
+	over bool
+}
+
+// maxPreamble has room for lines, a version and a packet.
+const maxPreamble = 2 * maxPacket
+
+// add takes what has arrived, as long as it is wanted.
+func (o *preamble) add(p []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.over {
+		o.data = append(o.data, p[:min(len(p), maxPreamble-len(o.data))]...)
+	}
+}
+
+// end returns what has arrived so far. Nothing more is kept.
+func (o *preamble) end() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	data := o.data
+	o.data, o.over = nil, true
+	return data
+}
 
 // errCutShort says that a greeting is not whole.
 var errCutShort = errors.New("the key exchange was cut short")

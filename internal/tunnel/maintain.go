@@ -114,6 +114,7 @@ func (e *entry) connected(l *link, took time.Duration) {
 	}
 	fields := slices.Concat([]zap.Field{zap.Duration("duration", took)}, l.about, news)
 	e.log().Info(msg, fields...)
+	e.remark(l)
 	if msg == "connected" || msg == "reconnected" {
 		e.emit(EventConnected, l.host.cfg.Address, append(fields, zap.Bool("reconnected", msg == "reconnected"))...)
 	}

@@ -10,7 +10,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -165,7 +164,7 @@ func (s *scan) take(ctx context.Context, algos []string) (*kexInit, error) {
 	if err == nil { // not without a key
 		_ = sc.Close()
 	}
-	record := r.record()
+	record := r.preamble.end()
 	var key ssh.PublicKey
 	select {
 	case key = <-shown:
@@ -220,26 +219,12 @@ func (s *scan) fail(ctx context.Context, cause Cause, stage string, err error) e
 // recorder is a connection that remembers the beginning of what came in.
 type recorder struct {
 	net.Conn
-	// mu guards data.
-	mu   sync.Mutex
-	data []byte
+	preamble preamble
 }
-
-// maxRecord has room for lines, a version and a packet.
-const maxRecord = 2 * maxPacket
 
 // Read implements net.Conn.
 func (r *recorder) Read(p []byte) (int, error) {
 	n, err := r.Conn.Read(p)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.data = append(r.data, p[:min(n, maxRecord-len(r.data))]...)
+	r.preamble.add(p[:n])
 	return n, err
-}
-
-// record returns what came in so far.
-func (r *recorder) record() []byte {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.data)
 }

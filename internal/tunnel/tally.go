@@ -28,6 +28,11 @@ type tally struct {
 	name string
 	refs int
 
+	// mu guards said.
+	mu sync.Mutex
+	// said is what is said only once.
+	said map[string]bool
+
 	// received and sent are bytes that went through channels, either way.
 	received, sent atomic.Int64
 	// accepts counts the channels that came in by remote forwards.
@@ -74,7 +79,7 @@ func (r *tallyRegistry) all() map[string]*tally {
 
 func newTally(name string) *tally {
 	return &tally{
-		name:  name,
+		name: name, said: map[string]bool{},
 		opens: counters(openResults), failures: counters(Causes), reconnects: counters(reasons),
 		handshakes: handshakeSeconds.WithLabelValues(name), roundTrips: roundTripSeconds.WithLabelValues(name),
 	}
@@ -166,3 +171,12 @@ func (t *tally) reconnected(why reason) { t.reconnects[why].Add(1) }
 
 // shook counts a login.
 func (t *tally) shook(took time.Duration) { t.handshakes.Observe(took.Seconds()) }
+
+// first tells whether it is asked this for the first time.
+func (t *tally) first(what string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	first := !t.said[what]
+	t.said[what] = true
+	return first
+}

@@ -38,6 +38,10 @@ type wire struct {
 	// They are set before heard.
 	greeting string
 	greeted  time.Duration
+	// preamble is what arrives until the end of the first key exchange, and strict
+	// what noteStrict finds in it.
+	preamble preamble
+	strict   atomic.Bool
 	// bytes counts both directions.
 	bytes atomic.Int64
 	// stage is how far the login is, and piece how much more the reader may have
@@ -92,6 +96,7 @@ func (r socketReader) Read(p []byte) (int, error) {
 		if r.w.heard.Load() == 0 {
 			r.w.greeting, r.w.greeted = string(p[:min(n, maxGreeting)]), r.w.now()
 		}
+		r.w.preamble.add(p[:n])
 		r.w.heard.Store(int64(r.w.now()))
 		r.w.bytes.Add(int64(n))
 		if n < len(p) {
