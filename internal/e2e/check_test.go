@@ -127,6 +127,7 @@ Match User third
 	known := func(name, file, more string) string {
 		return fmt.Sprintf("tunnel %s deploy@%s {\n%s\nknown_hosts %s\n%s\n}\n", name, b.Addr(), key, file, more)
 	}
+	weak := newBastion(t, "Ciphers aes128-cbc")
 	wrongPort := net.JoinHostPort(b.Host, "1")
 
 	cases := []struct {
@@ -135,6 +136,10 @@ Match User third
 		logged                 string // the cause that a running Caddy logs, or ""
 	}{
 		{"prod", b.tunnel("prod"), "web.internal:80", "", "", ""},
+		{
+			"weak", weak.tunnel("weak"), "web.internal:80",
+			"weak key_exchange key_exchange", "if neither can be, it is taken with: ciphers aes128-cbc", "key_exchange",
+		},
 		{
 			"down", b.tunnelTo("down", "deploy@"+net.JoinHostPort(away.Addr(), "22"), key, "connect_timeout 1s"), "web.internal:80",
 			"down reach no_answer", "nc -vz " + away.Addr() + " 22", "no_answer",

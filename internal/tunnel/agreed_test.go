@@ -115,7 +115,8 @@ func TestPostQuantum(t *testing.T) {
 		"is asked for last": {ssh.Config{}, []string{ssh.KeyExchangeCurve25519, ssh.KeyExchangeMLKEM768X25519}, ssh.KeyExchangeCurve25519, 0},
 		"has none, asked for between": {
 			ssh.Config{KeyExchanges: []string{ssh.KeyExchangeECDHP256}},
-			[]string{ssh.KeyExchangeCurve25519, ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeECDHP256}, ssh.KeyExchangeECDHP256, 1,
+			[]string{ssh.KeyExchangeCurve25519, ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeECDHP256},
+			ssh.KeyExchangeECDHP256, 1,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

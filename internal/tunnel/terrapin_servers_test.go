@@ -57,7 +57,7 @@ func plainPacket(payload []byte) []byte {
 	if pad < 4 {
 		pad += 8
 	}
-	packet := binary.BigEndian.AppendUint32(nil, uint32(1+len(payload)+pad)) //nolint:gosec // short
+	packet := binary.BigEndian.AppendUint32(nil, uint32(1+len(payload)+pad))
 	packet = append(append(packet, byte(pad)), payload...)
 	return append(packet, make([]byte, pad)...)
 }
