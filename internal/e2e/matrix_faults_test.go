@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"net"
 	"os"
 	"path/filepath"
@@ -49,6 +50,9 @@ type fault struct {
 	byTarget bool
 	// stops is set if Caddy itself does not run until undo.
 	stops bool
+	// deaf is set if it accepts nothing, its admin API included, so that only a
+	// signal stops it.
+	deaf bool
 	// back bounds the time until service is back. Default: soonBack.
 	back time.Duration
 	// without has the kinds that it is nothing to.
@@ -155,7 +159,7 @@ var faultKinds = append([]*fault{
 			r.b.KillSessions(syscall.SIGKILL)
 		}
 	})},
-	{name: "Caddy out of files, link cut", holds: 3 * time.Second, back: lateBack, start: thenCut(func(r *rig) func() {
+	{name: "Caddy out of files, link cut", deaf: true, holds: 3 * time.Second, back: lateBack, start: thenCut(func(r *rig) func() {
 		return limitFiles(3, r.cmd.Process.Pid)
 	})},
 	{name: "caddy reload", harmless: true, start: func(r *rig) func() {
@@ -196,8 +200,17 @@ func (r *rig) must(err error) {
 // halt is caddy stop.
 func (r *rig) halt() {
 	r.t.Helper()
-	if out, err := r.command("stop").CombinedOutput(); err != nil {
-		r.t.Errorf("caddy stop: %v: %s", err, out)
+	cmd := r.command("stop")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		r.t.Error(err)
+		return
+	}
+	late := time.AfterFunc(gracePeriod+slack, func() { _ = cmd.Process.Kill() })
+	defer late.Stop()
+	if err := cmd.Wait(); err != nil {
+		r.t.Errorf("caddy stop: %v: %s", err, out.String())
 	}
 	r.stop(gracePeriod + slack)
 }

@@ -219,12 +219,16 @@ func (m *matrix) cell(f *fault, meanwhile int) *row {
 	switch meanwhile {
 	case aReload:
 		time.Sleep(300 * time.Millisecond)
-		if err := m.load(m.config()); err != nil && !strings.Contains(f.name, "out of files") {
+		if err := m.load(m.config()); err != nil && !f.deaf {
 			fail("reload: %v", err)
 		}
 	case aStop:
 		time.Sleep(300 * time.Millisecond)
-		m.halt()
+		if f.deaf {
+			m.stop(gracePeriod + slack)
+		} else {
+			m.halt()
+		}
 	}
 	if f.holds > 0 {
 		time.Sleep(f.holds)

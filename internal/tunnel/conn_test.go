@@ -14,7 +14,8 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
-// server is an SSH server to test against: the embedded one, or a real one.
+// server is an SSH server to test against: the embedded one or, where there are
+// any, a real one.
 type server struct {
 	name string
 	// start returns the server's address, its host key and a login.
@@ -26,18 +27,6 @@ var servers = []server{
 		key := sshtest.NewKey()
 		b := bastionFor(t, key, nil)
 		return configFor(t, key, b.HostKeyFingerprint(), b.Addr())
-	}},
-	{"openssh", func(t *testing.T) Config {
-		d := sshtest.StartSSHD(t, sshtest.SSHDOptions{})
-		cfg := configFor(t, d.ClientKey, d.HostKey.Fingerprint(), d.Addr())
-		cfg.User = d.User
-		return cfg
-	}},
-	{"dropbear", func(t *testing.T) Config {
-		d := sshtest.StartDropbear(t, sshtest.DropbearOptions{})
-		cfg := configFor(t, d.ClientKey, d.HostKey.Fingerprint(), d.Addr())
-		cfg.User = d.User
-		return cfg
 	}},
 }
 
