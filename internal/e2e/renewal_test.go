@@ -150,7 +150,7 @@ func TestRenewal(t *testing.T) {
 	for range renewals {
 		a.renew()
 		id := fmt.Sprintf(" ID renewal-%d ", a.n)
-		sshtest.Eventually(t, *life-every, "logins with the new certificate", func() bool { return strings.Count(b.Log(), id) >= 2 })
+		sshtest.Eventually(t, every, "logins with the new certificate", func() bool { return strings.Count(b.Log(), id) >= 2 })
 		stream.read(10_000)
 		<-renewal.C
 	}

@@ -103,7 +103,10 @@ func (a *authenticator) message(end, fix string) string {
 	if end != "" {
 		parts = append(parts, end)
 	}
-	parts = append(parts, "the bastion takes "+a.shown(strings.Join(a.allowed, ", ")), fix)
+	if takes := a.shown(strings.Join(a.allowed, ", ")); takes != "" {
+		parts = append(parts, "the bastion takes "+takes)
+	}
+	parts = append(parts, fix)
 	if a.wantsSHA1() {
 		parts = append(parts, "a bastion that takes RSA keys with SHA-1 alone, which is insecure, needs ssh-rsa in pubkey_accepted_algorithms")
 	}
@@ -149,7 +152,7 @@ func (a *authenticator) fix() string {
 		return fmt.Sprintf("a password does not answer %q: let this user in without it", a.prompt)
 	case a.trouble != "":
 		return "give password a value"
-	case takesPassword && a.sent:
+	case a.sent && (takesPassword || len(a.allowed) == 0):
 		return "check user and password"
 	case takesPassword && !takesKeys && a.cfg.Password == "":
 		return "add password"

@@ -323,6 +323,9 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 	if hostKey, ok := errors.AsType[*HostKeyError](err); ok {
 		return &connectError{classRefused, "", hostKey}
 	}
+	if ours, ok := errors.AsType[*connectError](err); ok { // a learned key could not be kept
+		return ours
+	}
 	if none := h.cfg.explainNegotiation(err); none != nil {
 		return &connectError{classProtocol, CauseKeyExchange, fmt.Errorf("connecting to %q: %w", h.cfg.Address, none)}
 	}

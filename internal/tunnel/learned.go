@@ -140,7 +140,7 @@ func (h *hostKeys) learn(ctx context.Context, key ssh.PublicKey) error {
 	}
 	learned, err := h.memory.Learn(ctx, h.route, key)
 	if err != nil {
-		return fmt.Errorf("remembering the host key of %q: %w", h.cfg.Address, err)
+		return &connectError{classProtocol, CauseConfiguration, fmt.Errorf("remembering the host key of %q: %w", h.cfg.Address, err)}
 	}
 	h.remember(learned)
 	if !sameKey(learned.Key, key) {

@@ -12,6 +12,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // memory is a KeyMemory that can fail.
@@ -188,5 +190,31 @@ func TestRoute(t *testing.T) {
 		if got := h.entry.route(&h.entry.cfg).String(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+// unwritable is a memory that learns nothing.
+type unwritable struct{ *memory }
+
+func (unwritable) Learn(context.Context, Route, ssh.PublicKey) (*LearnedKey, error) {
+	return nil, errors.New("read-only file system")
+}
+
+// TestLearnUnwritable: that a host key cannot be kept is no fault of the key
+// exchange.
+func TestLearnUnwritable(t *testing.T) {
+	key := sshtest.NewKey()
+	b := bastionFor(t, key, nil)
+	cfg := configFor(t, key, "", b.Addr())
+	cfg.Name, cfg.HostKeys, cfg.AcceptNewHostKey = t.Name(), nil, true
+	set := quick()
+	set.KeyMemory = unwritable{newMemory()}
+	h := open(t, cfg, set)
+	err := h.Connect(t.Context())
+	if err == nil || !strings.HasSuffix(err.Error(), "remembering the host key of \""+b.Addr()+"\": read-only file system") || CauseOf(err) != CauseConfiguration {
+		t.Errorf("%v, cause %q", err, CauseOf(err))
+	}
+	if attempts := h.Status().Attempts; len(attempts) != 1 || attempts[0].Failed != StepHostKey {
+		t.Errorf("attempts: %+v", attempts)
 	}
 }
