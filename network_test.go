@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -89,11 +90,7 @@ func bindConfig(t *testing.T, tunnels, global, sites string) []byte {
 // freePortText returns a port that nobody listens on.
 func freePortText(t *testing.T) string {
 	t.Helper()
-	_, port, err := net.SplitHostPort(freeAddress(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return strconv.Itoa(sshtest.NewPort(t))
 }
 
 // visitSite requests a page over a new connection and returns what comes, or why

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -164,7 +163,7 @@ func (s *stage) startSSHD() (*process, string, error) {
 	var err error
 	for range 3 {
 		var port int
-		if port, err = freePort(); err != nil {
+		if port, err = sshtest.FreePort(); err != nil {
 			return nil, "", err
 		}
 		config := s.file("sshd_config")
@@ -196,7 +195,7 @@ func (s *stage) startSSH(sshd, target string) (*process, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	port, err := freePort()
+	port, err := sshtest.FreePort()
 	if err != nil {
 		return nil, "", err
 	}
@@ -207,21 +206,6 @@ func (s *stage) startSSH(sshd, target string) (*process, string, error) {
 		"-o", "UserKnownHostsFile="+filepath.Join(s.dir, "known_hosts"), "-o", "GlobalKnownHostsFile=none",
 		"-o", "HostKeyAlias=bench", "-o", "StrictHostKeyChecking=yes", s.user+"@"+host))
 	return p, listen, err
-}
-
-// freePort returns a port of 127.0.0.1 that no one listens on. It is not one of
-// those that systems take for outgoing connections, of which a benchmark makes
-// many: one of them could have it by the time that it is used.
-func freePort() (int, error) {
-	var err error
-	for range 20 {
-		port := 20000 + rand.IntN(12000) //nolint:gosec // G404: it is no secret
-		var l net.Listener
-		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
-			return port, l.Close()
-		}
-	}
-	return 0, fmt.Errorf("looking for a free port: %w", err)
 }
 
 // findProgram returns the absolute path of a program: sshd runs itself again

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // way.go is one of the ways that are compared, from Caddy to the web server.
@@ -96,7 +98,7 @@ func (s *stage) startCaddy(w *way, upstream, bastion string) error {
 	var ports [2]int
 	for i := range ports {
 		var err error
-		if ports[i], err = freePort(); err != nil {
+		if ports[i], err = sshtest.FreePort(); err != nil {
 			return err
 		}
 	}

@@ -178,7 +178,7 @@ func TestStatusForwards(t *testing.T) {
 	b := newEmptyBastion(t, "")
 	b.serveTCP("127.0.0.1:7", echo)
 	taken := b.netns.Listen("tcp", "127.0.0.1:9002")
-	local := freePort(t)
+	local := sshtest.NewPort(t)
 	target := newEcho(t)
 	c := startCaddy(t, func(c *caddy) string {
 		return b.bound("auto_https off", "http://:9003 {\nbind ssh_tunnel/prod\nrespond hello\n}\n",
@@ -308,7 +308,7 @@ func TestReady(t *testing.T) {
 	t.Parallel()
 	b := newBastion(t, "")
 	c := startCaddy(t, func(c *caddy) string {
-		idle := strings.Replace(b.tunnel("idle"), b.Addr(), fmt.Sprintf("127.0.0.1:%d", freePort(t)), 1)
+		idle := strings.Replace(b.tunnel("idle"), b.Addr(), fmt.Sprintf("127.0.0.1:%d", sshtest.NewPort(t)), 1)
 		return c.caddyfile(b.tunnel("prod", "reconnect_delay 50ms 200ms")+strings.TrimSuffix(idle, "}\n")+"lazy\n}\n", "", proxied)
 	})
 	sshtest.Eventually(t, patience, "ready", c.isReady)
@@ -429,7 +429,7 @@ func TestStatusCommand(t *testing.T) {
 	if _, errs, exit := c.ssh("status", "prdo"); exit != 1 || !strings.Contains(errs, `unknown tunnel "prdo"; configured: prod`) {
 		t.Errorf("an unknown tunnel: %d %s", exit, errs)
 	}
-	if _, errs, exit := c.ssh("status", "--address", fmt.Sprintf("localhost:%d", freePort(t))); exit != 1 || !strings.Contains(errs, "is it running") {
+	if _, errs, exit := c.ssh("status", "--address", fmt.Sprintf("localhost:%d", sshtest.NewPort(t))); exit != 1 || !strings.Contains(errs, "is it running") {
 		t.Errorf("nobody to ask: %d %s", exit, errs)
 	}
 	if out, _, exit := c.ssh("status", "--help"); exit != 0 || !strings.HasPrefix(out, "  caddy ssh-tunnel status\n") {

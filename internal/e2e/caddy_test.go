@@ -75,7 +75,7 @@ type caddy struct {
 // newCaddy prepares a Caddy that is not running yet.
 func newCaddy(t *testing.T, env ...string) *caddy {
 	t.Helper()
-	c := &caddy{t: t, home: t.TempDir(), port: freePort(t), env: env}
+	c := &caddy{t: t, home: t.TempDir(), port: sshtest.NewPort(t), env: env}
 	c.client = &http.Client{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 100, ExpectContinueTimeout: patience},
 		Timeout:   patience,
@@ -99,16 +99,6 @@ func startCaddy(t *testing.T, config func(c *caddy) string, env ...string) *cadd
 	c := newCaddy(t, env...)
 	c.start(config(c))
 	return c
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func (c *caddy) adminSocket() string { return filepath.Join(c.home, "admin.sock") }

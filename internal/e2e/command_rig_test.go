@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -255,21 +254,6 @@ func says(t *testing.T, network, address string) {
 	got, err := hello(t, network, address)
 	if err != nil || !strings.Contains(got, "web") {
 		t.Errorf("at %s: %q %v", address, got, err)
-	}
-}
-
-// usedPorts are those that newPort has returned.
-var usedPorts sync.Map
-
-// newPort is freePort that returns no port twice: a command listens on it some
-// time later, and tests run side by side.
-func newPort(t *testing.T) int {
-	t.Helper()
-	for {
-		port := freePort(t)
-		if _, used := usedPorts.LoadOrStore(port, true); !used {
-			return port
-		}
 	}
 }
 

@@ -24,14 +24,14 @@ const ctrlC = "\x03"
 func TestForwardLocal(t *testing.T) {
 	t.Parallel()
 	s, web := sshtest.StartSSHD(t, sshtest.SSHDOptions{}), sshtest.NewWeb(t, sshtest.WebOptions{})
-	home, port := newHome(t, s.HostKeyLine()), newPort(t)
+	home, port := newHome(t, s.HostKeyLine()), sshtest.NewPort(t)
 	socket, there := filepath.Join(home, "here.sock"), filepath.Join(home, "there.sock")
 	l, err := net.Listen("unix", there)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sshtest.NewWeb(t, sshtest.WebOptions{Listener: l})
-	second := newPort(t)
+	second := sshtest.NewPort(t)
 	f := forward(t, home, false, "", append([]string{
 		fmt.Sprintf("%d:%s", port, web.Addr()),
 		fmt.Sprintf("127.0.0.1:%d:%s", second, there),
@@ -73,7 +73,7 @@ func TestForwardLocal(t *testing.T) {
 func TestForwardRemote(t *testing.T) {
 	t.Parallel()
 	s, web := sshtest.StartSSHD(t, sshtest.SSHDOptions{}), sshtest.NewWeb(t, sshtest.WebOptions{})
-	home, port := newHome(t, s.HostKeyLine()), newPort(t)
+	home, port := newHome(t, s.HostKeyLine()), sshtest.NewPort(t)
 	spec := fmt.Sprintf("127.0.0.1:%d:%s", port, web.Addr())
 	f := forward(t, home, false, "", append([]string{"-R", spec}, server(s)...)...)
 	f.waitFor(local(port) + " on 127.0.0.1 -> " + web.Addr() + "\n")
@@ -93,7 +93,7 @@ func TestForwardDynamic(t *testing.T) {
 		sshtest.Missing(t, "curl is not installed")
 	}
 	s, web := sshtest.StartSSHD(t, sshtest.SSHDOptions{}), sshtest.NewWeb(t, sshtest.WebOptions{})
-	port := newPort(t)
+	port := sshtest.NewPort(t)
 	f := forward(t, newHome(t, s.HostKeyLine()), false, "", append([]string{"-D", fmt.Sprint(port)}, server(s)...)...)
 	f.waitFor(local(port) + " -> 127.0.0.1 -> anywhere (SOCKS5)\n")
 	_, webPort, _ := net.SplitHostPort(web.Addr())
@@ -117,7 +117,7 @@ func TestForwardJump(t *testing.T) {
 		lines = append(lines, s.HostKeyLine())
 		jumps = append(jumps, s.User+"@"+s.Addr())
 	}
-	home, port := newHome(t, lines...), newPort(t)
+	home, port := newHome(t, lines...), sshtest.NewPort(t)
 	writeHome(t, home, ".ssh/id_ed25519", string(key.PEM(""))) // a default one
 	f := forward(t, home, false, "", "-J", jumps[0]+","+jumps[1], fmt.Sprintf("%d:%s", port, web.Addr()), "ssh://"+jumps[2])
 	f.waitFor(local(port) + " -> 127.0.0.1 -> 127.0.0.1 -> 127.0.0.1 -> " + web.Addr() + "\n")
@@ -133,7 +133,7 @@ func TestForwardJump(t *testing.T) {
 func TestForwardReconnects(t *testing.T) {
 	t.Parallel()
 	s, web := sshtest.StartSSHD(t, sshtest.SSHDOptions{}), sshtest.NewWeb(t, sshtest.WebOptions{})
-	port, remote := newPort(t), newPort(t)
+	port, remote := sshtest.NewPort(t), sshtest.NewPort(t)
 	f := forward(t, newHome(t, s.HostKeyLine()), false, "", append([]string{
 		fmt.Sprintf("%d:%s", port, web.Addr()), "-R", fmt.Sprintf("%d:%s", remote, web.Addr()),
 	}, server(s)...)...)
@@ -153,7 +153,7 @@ func TestForwardReconnects(t *testing.T) {
 func TestForwardQuiet(t *testing.T) {
 	t.Parallel()
 	s, web := sshtest.StartSSHD(t, sshtest.SSHDOptions{}), sshtest.NewWeb(t, sshtest.WebOptions{})
-	port := newPort(t)
+	port := sshtest.NewPort(t)
 	f := forward(t, newHome(t, s.HostKeyLine()), false, "", append([]string{"-q", fmt.Sprintf("%d:%s", port, web.Addr())}, server(s)...)...)
 	sshtest.Eventually(t, patience, "it forwards", func() bool {
 		_, err := hello(t, "tcp", local(port))
@@ -168,7 +168,7 @@ func TestForwardQuiet(t *testing.T) {
 func TestForwardUnknownHostKey(t *testing.T) {
 	t.Parallel()
 	s, web := sshtest.StartSSHD(t, sshtest.SSHDOptions{}), sshtest.NewWeb(t, sshtest.WebOptions{})
-	args := append([]string{fmt.Sprintf("%d:%s", newPort(t), web.Addr())}, server(s)...)
+	args := append([]string{fmt.Sprintf("%d:%s", sshtest.NewPort(t), web.Addr())}, server(s)...)
 	home := newHome(t)
 	knownHosts := filepath.Join(home, ".ssh", "known_hosts")
 	fingerprint := s.HostKey.Fingerprint()
@@ -210,7 +210,7 @@ func TestForwardKnownHostsFlag(t *testing.T) {
 	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{})
 	home := newHome(t)
 	file := filepath.Join(home, "known")
-	args := append([]string{"--known-hosts", file, fmt.Sprintf("%d:web:80", newPort(t))}, server(s)...)
+	args := append([]string{"--known-hosts", file, fmt.Sprintf("%d:web:80", sshtest.NewPort(t))}, server(s)...)
 	f := forward(t, home, true, "", args...)
 	f.answer("(yes, no, or the fingerprint", "yes")
 	f.waitFor(" -> web:80\n")
@@ -228,7 +228,7 @@ func TestForwardPassword(t *testing.T) {
 	b := sshtest.NewBastion(t, sshtest.BastionOptions{User: "deploy", Password: "hunter2"})
 	home := newHome(t, b.KnownHostsLine())
 	const question = "password of deploy at "
-	args := []string{"--password", fmt.Sprintf("%d:web:80", newPort(t)), "deploy@" + b.Addr()}
+	args := []string{"--password", fmt.Sprintf("%d:web:80", sshtest.NewPort(t)), "deploy@" + b.Addr()}
 
 	f := forward(t, home, true, "", args...)
 	f.answer(question, "wrong")
@@ -262,7 +262,7 @@ func TestForwardPassphrase(t *testing.T) {
 	key := sshtest.NewKey()
 	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{AuthorizedKeys: []string{key.AuthorizedKey()}})
 	file := sshtest.WriteFile(t, "id", key.PEM("hunter2"))
-	f := forward(t, newHome(t, s.HostKeyLine()), true, "", "-i", file, fmt.Sprintf("%d:web:80", newPort(t)), s.User+"@"+s.Addr())
+	f := forward(t, newHome(t, s.HostKeyLine()), true, "", "-i", file, fmt.Sprintf("%d:web:80", sshtest.NewPort(t)), s.User+"@"+s.Addr())
 	f.answer("passphrase of "+file, "hunter2")
 	f.waitFor(" -> web:80\n")
 	f.end(syscall.SIGINT)
@@ -281,7 +281,7 @@ func TestForwardCannotStart(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = taken.Close() })
 	_, takenPort, _ := net.SplitHostPort(taken.Addr().String())
-	spec := fmt.Sprintf("%d:web:80", newPort(t))
+	spec := fmt.Sprintf("%d:web:80", sshtest.NewPort(t))
 	stranger := sshtest.WriteFile(t, "id", sshtest.NewKey().PEM(""))
 
 	for name, c := range map[string]struct {

@@ -170,7 +170,7 @@ func TestBastionDownAtStart(t *testing.T) {
 	t.Parallel()
 	b := newBastion(t, "")
 	b.Stop()
-	other := freePort(t)
+	other := sshtest.NewPort(t)
 	c := startCaddy(t, func(c *caddy) string {
 		return c.caddyfile(b.tunnel("prod"), "", proxied+`
 handle_errors 503 {

@@ -53,7 +53,7 @@ func serveForwards(t *testing.T, handle func(kind string, c *net.TCPConn)) *forw
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	go accept(l, func(c *net.TCPConn) { handle("here", c) })
-	f := &forwards{caddy: newCaddy(t), b: b, local: newPort(t), dynamic: newPort(t), here: l.Addr().String()}
+	f := &forwards{caddy: newCaddy(t), b: b, local: sshtest.NewPort(t), dynamic: sshtest.NewPort(t), here: l.Addr().String()}
 	f.start(f.config(""))
 	for _, kind := range kinds {
 		sshtest.Eventually(t, patience, "the bastion listens", func() bool {
@@ -151,7 +151,7 @@ func TestForwardBulk(t *testing.T) {
 	const ours, theirs = 1, 2
 	received := make(chan string, 1)
 	f := serveForwards(t, func(_ string, c *net.TCPConn) { echo(c) })
-	bulk := newPort(t)
+	bulk := sshtest.NewPort(t)
 	f.b.serveTCP("127.0.0.1:9", func(c *net.TCPConn) { received <- exchangeNoise(c, theirs, size) })
 	f.reload(f.caddyfile(f.b.tunnel("prod",
 		fmt.Sprintf("local_forward %d echo.internal:7", f.local),

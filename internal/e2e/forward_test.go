@@ -155,7 +155,7 @@ func TestPostgres(t *testing.T) {
 	psql := program(t, "psql")
 	b := newEmptyBastion(t, "")
 	b.startPostgres()
-	port := newPort(t)
+	port := sshtest.NewPort(t)
 	c := startCaddy(t, func(c *caddy) string {
 		return c.caddyfile(b.tunnel("prod",
 			fmt.Sprintf("local_forward %d localhost:5432", port),
@@ -194,7 +194,7 @@ func TestRedis(t *testing.T) {
 	cli := program(t, "redis-cli")
 	b := newEmptyBastion(t, "")
 	b.startRedis()
-	port := newPort(t)
+	port := sshtest.NewPort(t)
 	startCaddy(t, func(c *caddy) string {
 		return c.caddyfile(b.tunnel("prod", fmt.Sprintf("local_forward 127.0.0.1:%d localhost:6379", port)), "", "")
 	})
@@ -222,7 +222,7 @@ func TestRedis(t *testing.T) {
 func TestSOCKS(t *testing.T) {
 	t.Parallel()
 	b := newBastion(t, "")
-	open, guarded := newPort(t), newPort(t)
+	open, guarded := sshtest.NewPort(t), sshtest.NewPort(t)
 	startCaddy(t, func(c *caddy) string {
 		c.env = append(c.env, "PROXY_PASSWORD=correct horse")
 		return c.caddyfile(b.tunnel("prod",

@@ -88,8 +88,8 @@ func TestClientsThatMeanHarm(t *testing.T) {
 	t.Parallel()
 	b := newBastion(t, "MaxStartups 100\n")
 	ca := sshtest.NewCA()
-	ports := map[string]int{"forward": newPort(t), "dead target": newPort(t), "socks": newPort(t), "match": newPort(t), "wrapper": newPort(t)}
-	other := newPort(t)
+	ports := map[string]int{"forward": sshtest.NewPort(t), "dead target": sshtest.NewPort(t), "socks": sshtest.NewPort(t), "match": sshtest.NewPort(t), "wrapper": sshtest.NewPort(t)}
+	other := sshtest.NewPort(t)
 	c := startCaddy(t, func(c *caddy) string {
 		prod := b.tunnel("prod", fmt.Sprintf("local_forward %d web.internal:80", ports["forward"]),
 			fmt.Sprintf("local_forward %d web.internal:9", ports["dead target"]), fmt.Sprintf("dynamic_forward %d", ports["socks"]))

@@ -247,7 +247,7 @@ func TestLeastPrivilegeServes(t *testing.T) {
 	for name, s := range map[string]strictness{"Match": byConfig(securityMatch(t)), "authorized_keys": byOptions(securityOptions(t))} {
 		t.Run(name, func(t *testing.T) {
 			b := network.strictly(t, s)
-			local, raw := newPort(t), newPort(t)
+			local, raw := sshtest.NewPort(t), sshtest.NewPort(t)
 			c := startCaddy(t, func(c *caddy) string {
 				site := "handle /other {\nreverse_proxy web.internal:81 {\ntransport ssh_tunnel prod\n}\n}\nhandle {\n" + proxied + "\n}"
 				wrapper := fmt.Sprintf("servers 127.0.0.1:%d {\nlistener_wrappers {\nssh_tunnel prod db.internal:5432\n}\n}\n", raw)

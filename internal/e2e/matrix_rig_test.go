@@ -71,8 +71,8 @@ type rig struct {
 func newRig(t *testing.T, kinds ...*traffic) *rig {
 	t.Helper()
 	b := newEmptyBastion(t, "GatewayPorts clientspecified\nMaxStartups 3\nMaxAuthTries 2\nClientAliveInterval 2\nClientAliveCountMax 3\n")
-	r := &rig{caddy: newCaddy(t), b: b, link: b.link(), kinds: kinds, ca: sshtest.NewCA(), user: users[0], rawPort: newPort(t), sniPort: newPort(t), jumpPort: newPort(t)}
-	r.port = newPort(t)
+	r := &rig{caddy: newCaddy(t), b: b, link: b.link(), kinds: kinds, ca: sshtest.NewCA(), user: users[0], rawPort: sshtest.NewPort(t), sniPort: sshtest.NewPort(t), jumpPort: sshtest.NewPort(t)}
+	r.port = sshtest.NewPort(t)
 	known := sshtest.KnownHostsLine(r.link.Addr(), b.HostKey.PublicKey()) + "\n"
 	if r.has("proxy_jump") {
 		keys := sshtest.WriteFile(t, "keys", []byte(b.identity.AuthorizedKey()+"\n"))

@@ -47,7 +47,7 @@ func TestRedisBehindTLS(t *testing.T) {
 	cli := program(t, "redis-cli")
 	b := newEmptyBastion(t, "")
 	b.startRedis()
-	ca, port := sshtest.NewCA(), newPort(t)
+	ca, port := sshtest.NewCA(), sshtest.NewPort(t)
 	const host = "redis.example.com"
 	startCaddy(t, func(c *caddy) string {
 		global := fmt.Sprintf("servers 127.0.0.1:%d {\nprotocols h1\nlistener_wrappers {\nssh_tunnel prod localhost:6379\n}\n}\n", port)
@@ -90,7 +90,7 @@ const (
 func servePassthrough(t *testing.T, handler http.Handler) *passthrough {
 	t.Helper()
 	b := newEmptyBastion(t, "")
-	p := &passthrough{ca: sshtest.NewCA(), port: newPort(t)}
+	p := &passthrough{ca: sshtest.NewCA(), port: sshtest.NewPort(t)}
 	server := &http.Server{
 		Handler:           handler,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{p.ca.Issue(innerName)}},

@@ -19,7 +19,7 @@ func TestPermitOpen(t *testing.T) {
 	t.Parallel()
 	b := newBastion(t, "")
 	secret := sshtest.NewWeb(t, sshtest.WebOptions{Name: "secret", Listener: b.netns.Listen("tcp", "127.0.0.2:80")})
-	socks := newPort(t)
+	socks := sshtest.NewPort(t)
 	const chosen = "handle {\nreverse_proxy {header.To}:80 {\ntransport ssh_tunnel prod\n}\n}\n"
 	config := func(c *caddy, patterns string) string {
 		// Without permit_open sshd goes wherever it is told to.

@@ -22,7 +22,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	b := newBastion(t, "")
 	b.serveTCP("127.0.0.1:7", echo)
 	c := newCaddy(t)
-	raw := freePort(t)
+	raw := sshtest.NewPort(t)
 	config := func(n int) string {
 		site := fmt.Sprintf("header X-Config %d\n%s", n, strings.Replace(proxied, "{", "{\nstream_close_delay 1h", 1))
 		return c.caddyfile(b.tunnel("prod"), wrapper(raw), site) + c.site(raw, "")
@@ -101,7 +101,7 @@ func TestReloadChangesUser(t *testing.T) {
 	b := newBastion(t, "")
 	b.serveTCP("127.0.0.1:7", echo)
 	c := newCaddy(t)
-	raw := freePort(t)
+	raw := sshtest.NewPort(t)
 	config := func(user string) string {
 		tunnel := b.tunnelTo("prod", user+"@"+b.Addr(), "identity_file "+b.key, "connections 1")
 		return c.caddyfile(tunnel, wrapper(raw), proxied) + c.site(raw, "")

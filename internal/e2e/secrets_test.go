@@ -56,7 +56,7 @@ func TestSecrets(t *testing.T) {
 	httpProxy, literalHTTPProxy := parrotProxy(t, proxyUser, proxyPassword), parrotProxy(t, "u", literalProxy)
 	login := placeholder(proxyUser) + ":" + placeholder(proxyPassword) + "@"
 	socksPassword, literalSOCKS := all.add("SOCKS password"), all.add("literal SOCKS password")
-	socks := newPort(t)
+	socks := sshtest.NewPort(t)
 	upstreamProxy := all.add("literal password of network_proxy")
 
 	// A command that has a secret from the environment, and one that fails.

@@ -142,7 +142,7 @@ func TestValidateTouchesNothing(t *testing.T) {
 	}
 	defer func() { _ = agent.Close() }()
 	c := newCaddy(t, "HTTP_PROXY=http://"+proxy.Addr(), "SSH_AUTH_SOCK="+socket)
-	raw := freePort(t)
+	raw := sshtest.NewPort(t)
 	config := c.caddyfile(
 		b.tunnelTo("prod", "deploy@"+link.Addr(), "identity_agent "+socket, "identity_file "+b.key, "proxy_jump jump")+
 			b.tunnelTo("jump", "deploy@"+jump.Addr()),

@@ -20,7 +20,7 @@ import (
 // serveRaw starts Caddy with a port whose connections go to echo.internal.
 func (b *bastion) serveRaw(global string) (c *caddy, raw int) {
 	b.t.Helper()
-	raw = freePort(b.t)
+	raw = sshtest.NewPort(b.t)
 	c = startCaddy(b.t, func(c *caddy) string {
 		return c.caddyfile(b.tunnel("prod"), wrapper(raw)+global, proxied) + c.site(raw, "")
 	})

@@ -18,7 +18,7 @@ func TestBastionListens(t *testing.T) {
 	b, client := keyBastion(t, BastionOptions{})
 	path := filepath.Join(t.TempDir(), "s")
 	for _, test := range []struct{ network, addr string }{
-		{"tcp", fmt.Sprintf("127.0.0.1:%d", freePort(t))},
+		{"tcp", fmt.Sprintf("127.0.0.1:%d", NewPort(t))},
 		{"unix", path},
 	} {
 		l, err := client.Listen(test.network, test.addr)
@@ -65,7 +65,7 @@ func TestBastionListens(t *testing.T) {
 // TestBastionRefusesForwards: what is held, not permitted or not asked for is
 // refused, and a forward ends with its connection.
 func TestBastionRefusesForwards(t *testing.T) {
-	port := freePort(t)
+	port := NewPort(t)
 	b, client := keyBastion(t, BastionOptions{PermitListen: func(_, addr string) error {
 		if addr != fmt.Sprintf("127.0.0.1:%d", port) {
 			return errProhibited

@@ -117,7 +117,7 @@ func (d *daemon) run() {
 	// Between our finding a port free and the server's taking it, another
 	// process may: try again then.
 	for try := 1; ; try++ {
-		d.Port = freePort(d.t)
+		d.Port = NewPort(d.t)
 		err := d.start()
 		if err == nil {
 			return
@@ -127,17 +127,6 @@ func (d *daemon) run() {
 		}
 		d.Stop()
 	}
-}
-
-// freePort returns a port that no one listens on.
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // start starts the process and waits until it listens.

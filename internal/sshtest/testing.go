@@ -44,6 +44,16 @@ func NewWeb(t testing.TB, opts WebOptions) *Web {
 	return w
 }
 
+// NewPort is FreePort for tests.
+func NewPort(t testing.TB) int {
+	t.Helper()
+	port, err := FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
 // WriteFile writes a file that only we may read, in a new temporary directory,
 // and returns its path.
 func WriteFile(t testing.TB, name string, content []byte) string {
