@@ -50,11 +50,7 @@ func (s keyStorage) Recall(ctx context.Context, route tunnel.Route) (*tunnel.Lea
 	case err != nil: // which says nothing about the key
 		return nil, fmt.Errorf("%s in Caddy's storage: %w", storageKey(route), err)
 	}
-	var stored storedKey
-	var key ssh.PublicKey
-	if err = json.Unmarshal(value, &stored); err == nil {
-		key, _, _, _, err = ssh.ParseAuthorizedKey([]byte(stored.Key)) //nolint:dogsled // there is no more of it
-	}
+	stored, key, err := parseStored(value, route)
 	if err != nil {
 		return nil, fmt.Errorf("%s in Caddy's storage: %w; forget it with: %s", storageKey(route), err, forgetLine(route))
 	}
@@ -85,6 +81,25 @@ func (s keyStorage) Learn(ctx context.Context, route tunnel.Route, key ssh.Publi
 		return nil, fmt.Errorf("writing to Caddy's storage: %w", err)
 	}
 	return &tunnel.LearnedKey{Key: key, Learned: stored.Learned, Forget: forgetLine(route)}, nil
+}
+
+// parseStored reads what is stored of a route. Anything but what Learn writes is
+// an error: half a file, or one that was copied from another route's name, must
+// not be the reason to trust a key.
+func parseStored(value []byte, route tunnel.Route) (stored storedKey, key ssh.PublicKey, err error) {
+	if err := json.Unmarshal(value, &stored); err != nil {
+		return storedKey{}, nil, err
+	}
+	if storageKey(stored.route()) != storageKey(route) {
+		return storedKey{}, nil, fmt.Errorf("it is about %q", stored.route())
+	}
+	if key, _, _, _, err = ssh.ParseAuthorizedKey([]byte(stored.Key)); err != nil { //nolint:dogsled // there is no more of it
+		return storedKey{}, nil, err
+	}
+	if _, isCertificate := key.(*ssh.Certificate); isCertificate || authorizedKey(key) != stored.Key {
+		return storedKey{}, nil, errors.New("its key is not one as in a .pub file")
+	}
+	return stored, key, nil
 }
 
 // list returns all that is stored, by host. What cannot be read is in the error.

@@ -3,6 +3,7 @@ package sshtunnel
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,7 +77,17 @@ func TestKeyStorageFails(t *testing.T) {
 	if _, err := (keyStorage{&certmagic.FileStorage{Path: file}}).Learn(t.Context(), route, sshtest.NewKey().PublicKey()); err == nil || !strings.Contains(err.Error(), "locking Caddy's storage: ") {
 		t.Errorf("learning: %v", err)
 	}
-	for _, content := range []string{"", "{", "{}", `{"host": "b.example", "key": "ssh-ed25519 AAAA"}`} {
+	key := sshtest.NewKey()
+	line, certificate := authorizedKey(key.PublicKey()), authorizedKey(sshtest.Certify(sshtest.NewKey(), key, ssh.Certificate{CertType: ssh.HostCert}))
+	for _, content := range []string{
+		"", "{", "{}", `{"host": "b.example", "key": "ssh-ed25519 AAAA"}`,
+		`{"host": "c.example", "key": "` + line + `"}`,
+		`{"host": "b.example", "via": ["a.example"], "key": "` + line + `"}`,
+		`{"host": "b.example", "key": "@revoked ` + line + `"}`,
+		`{"host": "b.example", "key": "junk\n` + line + `"}`,
+		`{"host": "b.example", "key": "` + line + ` comment"}`,
+		`{"host": "b.example", "key": "` + certificate + `"}`,
+	} {
 		keys := keyStorage{&certmagic.FileStorage{Path: t.TempDir()}}
 		if err := keys.Store(t.Context(), storageKey(route), []byte(content)); err != nil {
 			t.Fatal(err)
@@ -95,6 +106,37 @@ func TestKeyStorageFails(t *testing.T) {
 			t.Errorf("%q: after forgetting: %v, %v", content, learned, err)
 		}
 	}
+}
+
+// FuzzStoredKey: of what is in the storage only that is taken which Learn writes.
+func FuzzStoredKey(f *testing.F) {
+	line := authorizedKey(sshtest.NewKey().PublicKey())
+	f.Add(`{"host": "b.example", "key": "`+line+`"}`, "b.example", "")
+	f.Add(`{"host": "[b.example]:2222", "via": ["a.example", "::1"], "key": "`+line+`", "learned": "2026-11-22T18:30:00Z"}`, "[b.example]:2222", "a.example,::1")
+	f.Add(`{"host": "b.example", "key": "no-pty `+line+` comment"}`, "b.example", "")
+	f.Fuzz(func(t *testing.T, content, host, via string) {
+		route := tunnel.Route{Name: host}
+		if via != "" {
+			route.Via = strings.Split(via, ",")
+		}
+		stored, key, err := parseStored([]byte(content), route)
+		if err != nil {
+			if key != nil {
+				t.Fatalf("an error, and a key: %v", err)
+			}
+			return
+		}
+		if stored.Key != authorizedKey(key) || storageKey(stored.route()) != storageKey(route) {
+			t.Fatalf("for %q took %+v", route, stored)
+		}
+		value, err := json.Marshal(stored)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, again, err := parseStored(value, route); err != nil || !bytes.Equal(again.Marshal(), key.Marshal()) {
+			t.Fatalf("read again: %v", err)
+		}
+	})
 }
 
 // knownHosts runs `caddy ssh-tunnel known-hosts`.
