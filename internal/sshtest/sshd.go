@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -42,7 +43,11 @@ type SSHDOptions struct {
 }
 
 // SSHD is a running OpenSSH server. Whoever logs in is us.
-type SSHD struct{ *daemon }
+type SSHD struct {
+	*daemon
+	// first are the lines of sshd_config that Reconfigure has put there.
+	first string
+}
 
 // sshdConfig is what holds unless the options say otherwise: of two lines, the
 // first counts.
@@ -112,10 +117,10 @@ func StartSSHD(t testing.TB, opts SSHDOptions) *SSHD {
 	}
 	config := fixed + global + fmt.Sprintf(sshdConfig, keysFile) + matches + "\n"
 
+	s := &SSHD{daemon: d}
 	d.listening, d.accepted = "Server listening on ", sshdAccepted
 	d.command = func() *exec.Cmd {
-		// The port is not in the file, which is written once.
-		file := d.write("sshd_config", []byte(fmt.Sprintf("Port %d\n", d.Port)+config))
+		file := d.write("sshd_config", []byte(s.first+fmt.Sprintf("Port %d\n", d.Port)+config))
 		args := []string{path, "-D", "-e", "-f", file}
 		if opts.MaxFiles > 0 {
 			// It becomes sshd: its process is sshd's.
@@ -127,7 +132,19 @@ func StartSSHD(t testing.TB, opts SSHDOptions) *SSHD {
 		return exec.Command(args[0], args[1:]...)
 	}
 	d.run()
-	return &SSHD{d}
+	return s
+}
+
+// Reconfigure puts lines before all others in sshd_config, in the place of those
+// that it has put there before, and has sshd read it. The sessions go on as they
+// began.
+func (s *SSHD) Reconfigure(lines string) {
+	s.t.Helper()
+	s.first = lines
+	s.command() // writes it
+	before := len(s.Log())
+	_ = s.cmd.Process.Signal(syscall.SIGHUP)
+	Eventually(s.t, daemonStart, "sshd listens again", func() bool { return strings.Contains(s.Log()[before:], s.listening) })
 }
 
 // AuthorizedKeysFile returns the path of the file of keys that may log in. It

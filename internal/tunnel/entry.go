@@ -78,6 +78,9 @@ type entry struct {
 	// moved is closed, and replaced, when generation changes.
 	moved chan struct{}
 
+	// reconsidering is how asking again for what the bastion prohibits has gone.
+	reconsidering reconsidering
+
 	// forwards are what the bastion is to listen on, while it is or shall be.
 	forwards map[remoteAddress]*forward
 
@@ -287,6 +290,9 @@ func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, 
 			return nil, err
 		}
 		c, err := l.open(ctx, r)
+		if r.prohibits(err) {
+			e.reconsider(l, r)
+		}
 		if refused, ok := errors.AsType[*OpenError](err); ok && refused.crowded {
 			return e.dialElsewhere(ctx, r, l, refused)
 		}

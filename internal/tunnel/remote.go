@@ -236,6 +236,9 @@ func (f *forward) refused() {
 		level, a.warnedAt = zap.WarnLevel, now
 	}
 	if elapsed >= forwardRefusedFor {
+		if f.address.path == "" { // sshd would leave a socket behind
+			f.entry.reconsider(a.link, f.address)
+		}
 		f.answered(fmt.Errorf("the bastion refuses to listen on %q: %s", f.address, f.address.refusedHint()))
 	}
 	f.entry.log().Log(level, "the bastion refuses a remote forward; will retry",

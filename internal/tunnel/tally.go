@@ -103,10 +103,11 @@ const (
 	reasonPreferred reason = "preferred_host"
 	reasonJump      reason = "proxy_jump"
 	reasonForward   reason = "remote_forward"
+	reasonSettings  reason = "settings"
 	reasonRequested reason = "requested"
 )
 
-var reasons = []reason{reasonLost, reasonRekey, reasonCert, reasonPreferred, reasonJump, reasonForward, reasonRequested}
+var reasons = []reason{reasonLost, reasonRekey, reasonCert, reasonPreferred, reasonJump, reasonForward, reasonSettings, reasonRequested}
 
 // openResult is how a dial has ended.
 type openResult string
