@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -57,9 +58,13 @@ type fault struct {
 	back time.Duration
 	// without has the kinds that it is nothing to.
 	without string
+	// only is the kind that it is something to. Default: all.
+	only string
 }
 
-func (f *fault) concerns(k *traffic) bool { return !strings.Contains(f.without, k.name) }
+func (f *fault) concerns(k *traffic) bool {
+	return !strings.Contains(f.without, k.name) && (f.only == "" || f.only == k.name)
+}
 
 // onLink is a fault of the link.
 func onLink(start, undo func(*sshtest.Link)) func(*rig) func() {
@@ -100,7 +105,7 @@ func thenCut(start func(*rig) func()) func(*rig) func() {
 	}
 }
 
-var faultKinds = append([]*fault{
+var faultKinds = slices.Concat([]*fault{
 	{name: "sshd killed and started", down: true, start: func(r *rig) func() {
 		r.b.Stop()
 		return r.b.Restart
@@ -175,7 +180,7 @@ var faultKinds = append([]*fault{
 		r.must(r.load(r.config()))
 		return func() {}
 	}},
-	{name: "Caddy stopped for 3s (SIGSTOP)", stops: true, harmless: true, holds: 3 * time.Second, start: func(r *rig) func() {
+	{name: "Caddy stopped for 2s (SIGSTOP)", stops: true, harmless: true, holds: 2 * time.Second, start: func(r *rig) func() {
 		r.must(r.cmd.Process.Signal(syscall.SIGSTOP))
 		return func() { r.must(r.cmd.Process.Signal(syscall.SIGCONT)) }
 	}},
@@ -187,7 +192,7 @@ var faultKinds = append([]*fault{
 		r.halt()
 		return func() { r.start(r.config()) }
 	}},
-}, halfFaults...)
+}, halfFaults, settingFaults)
 
 // must fails the test, and goes on.
 func (r *rig) must(err error) {

@@ -358,6 +358,7 @@ type testAgent struct {
 	mu    sync.Mutex
 	l     net.Listener
 	conns map[net.Conn]struct{}
+	hung  chan struct{} // closed once it does not hang any more; nil while it never has
 }
 
 func newTestAgent(t *testing.T, key *sshtest.Key) *testAgent {
@@ -390,12 +391,25 @@ func (a *testAgent) open() {
 	go acceptAny(l, func(conn net.Conn) {
 		a.mu.Lock()
 		a.conns[conn] = struct{}{}
+		hung := a.hung
 		a.mu.Unlock()
+		if hung != nil {
+			<-hung
+		}
 		_ = agent.ServeAgent(a.keyring, conn)
 		a.mu.Lock()
 		delete(a.conns, conn)
 		a.mu.Unlock()
 	})
+}
+
+// hang has it answer nothing that it is asked from now on, until it is undone.
+func (a *testAgent) hang() (undo func()) {
+	hung := make(chan struct{})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.hung = hung
+	return func() { close(hung) }
 }
 
 // close ends it, and removes its socket.

@@ -21,7 +21,7 @@ import (
 
 // matrix_test.go breaks everything while anything is in flight, which takes long
 // and runs only where it is asked for: FAULTS=all does all of it, FAULTS=short a
-// few, and FAULTS=<regexp> those whose "fault / traffic" matches.
+// few, each alone, and FAULTS=<regexp> those whose "fault / traffic" matches.
 
 // The few are those that have found something.
 const chosenFaults = `^(sshd killed and started / local_forward|link frozen from the bastion / (gRPC stream|proxy_jump)|` +
@@ -46,12 +46,12 @@ type row struct {
 }
 
 func TestFaults(t *testing.T) {
-	choice, all := os.Getenv("FAULTS"), false
+	choice, alone, all := os.Getenv("FAULTS"), false, false
 	switch choice {
 	case "":
 		t.Skip("set FAULTS; see make faults")
 	case "short":
-		choice = chosenFaults
+		choice, alone = chosenFaults, true
 	case "all":
 		choice, all = "", true
 	}
@@ -75,7 +75,7 @@ func TestFaults(t *testing.T) {
 				m := newMatrix(t, k)
 				for _, f := range faults {
 					r := m.cell(f, nothing)
-					if all && !f.stops {
+					if !alone && !f.stops {
 						r.meanwhile[aReload] = m.cell(f, aReload).meanwhile[aReload]
 						r.meanwhile[aStop] = m.cell(f, aStop).meanwhile[aStop]
 					}
