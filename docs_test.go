@@ -351,7 +351,8 @@ func TestReadmeDependencies(t *testing.T) {
 // TestReadmeLinks checks the README's links to its sections and to files.
 func TestReadmeLinks(t *testing.T) { checkLinks(t, readReadme(t)) }
 
-// checkLinks checks the links of a document.
+// checkLinks checks the links of a document, and that its contents, which come
+// before its first section, have each section once.
 func checkLinks(t *testing.T, document string) {
 	t.Helper()
 	anchors := make(map[string]bool)
@@ -369,6 +370,12 @@ func checkLinks(t *testing.T, document string) {
 			if _, err := fs.Stat(os.DirFS("."), file); err != nil {
 				t.Error(err)
 			}
+		}
+	}
+	contents, _, _ := strings.Cut(document, "\n## ")
+	for _, m := range regexp.MustCompile(`(?m)^## (.+)$`).FindAllStringSubmatch(document, -1) {
+		if n := strings.Count(contents, "["+m[1]+"](#"); n != 1 {
+			t.Errorf("the contents have %q %d times", m[1], n)
 		}
 	}
 }

@@ -63,8 +63,9 @@ func main() {
 		exit(err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	exit(run(ctx, o))
+	err = run(ctx, o)
+	stop()
+	exit(err)
 }
 
 // exit ends the program.

@@ -73,6 +73,11 @@ func (p *process) stop() {
 	if p == nil {
 		return
 	}
+	select {
+	case <-p.exited: // its id may be another's by now, with children of its own
+		return
+	default:
+	}
 	children := descendants(p.pid())
 	_ = p.cmd.Process.Kill()
 	<-p.exited

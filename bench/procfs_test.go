@@ -65,6 +65,31 @@ func TestProcess(t *testing.T) {
 	}
 }
 
+// TestStopEnded is that a process that has ended takes nobody along who has got
+// its id since.
+func TestStopEnded(t *testing.T) {
+	if _, err := os.Stat("/bin/sh"); err != nil {
+		t.Skip(err)
+	}
+	log := filepath.Join(t.TempDir(), "log")
+	p, err := startProcess("sh", command("/bin/sh", "-c", "exit 0"), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-p.exited
+	child, err := startProcess("sh", command("/bin/sh", "-c", "sleep 60"), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer child.stop()
+	p.cmd.Process.Pid = os.Getpid() // the child is ours
+	start := time.Now()
+	p.stop()
+	if took := time.Since(start); took >= killWait {
+		t.Errorf("it took %v, as long as another's child has to end", took)
+	}
+}
+
 // TestProcessFails is that a program that ends is told with what it has said.
 func TestProcessFails(t *testing.T) {
 	if _, err := os.Stat("/bin/sh"); err != nil {

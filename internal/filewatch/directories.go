@@ -14,11 +14,16 @@ const maxLinks = 40
 
 // directories returns those directories in which a change can make path another
 // file: the one that it is in, and those of the symbolic links on the way. It is
-// not complete if path leads nowhere for want of a directory.
+// not complete if path leads nowhere for want of a directory. Those further up
+// are left out: somebody would have to rename one, and / and /tmp are busy.
 func directories(path string) (dirs []string, complete bool) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return nil, false
+	// Abs would take "..", and what is before it, out of a path that has no need
+	// of it: what is before it may be a link.
+	if !filepath.IsAbs(path) {
+		var err error
+		if path, err = filepath.Abs(path); err != nil {
+			return nil, false
+		}
 	}
 	at, rest := split(path)
 	for links := 0; len(rest) > 0; {

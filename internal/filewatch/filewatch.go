@@ -36,8 +36,10 @@ func New() *Watch {
 // that they lead through change with what happens in them, so it is to be called
 // with the same paths after each receive from C, before the files are looked at.
 //
-// It is not complete if a change could be missed: a directory does not exist, or
-// cannot be watched. Then the caller must look at the files now and then.
+// It is not complete if a change is bound to be missed: a directory does not
+// exist, or cannot be watched. Then the caller must look at the files often; else
+// now and then, since network file systems do not tell of everything, and nobody
+// tells of a directory further up that is renamed.
 func (w *Watch) Set(paths []string) (complete bool) {
 	complete = true
 	dirs := map[string]bool{}

@@ -184,6 +184,7 @@ func TestDirectories(t *testing.T) {
 	must(t, os.Symlink("loop", dir+"/loop"))
 	must(t, os.Symlink("../f", dir+"/a/b/up"))
 	must(t, os.Symlink(dir+"/a", dir+"/abs"))
+	must(t, os.Symlink("a/b", dir+"/deep"))
 	write(t, dir+"/a/f", "")
 	for _, test := range []struct {
 		path     string
@@ -195,6 +196,7 @@ func TestDirectories(t *testing.T) {
 		{"/a/none/f", []string{"/a"}, false},
 		{"/a/b/up", []string{"/a/b", "/a"}, true},
 		{"/abs/f", []string{"", "/a"}, true},
+		{"/deep/../f", []string{"", "/a"}, true}, // of a/b, not of the link
 	} {
 		got, complete := directories(dir + test.path)
 		for i := range test.want {

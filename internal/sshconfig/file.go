@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 )
 
 // maxFileSize is more than any file that a person writes or a program
@@ -95,5 +94,5 @@ func fileError(path string, err error) error {
 	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathErr.Err
 	}
-	return fmt.Errorf("reading %q: %w", strings.TrimSpace(path), err)
+	return fmt.Errorf("reading %q: %w", path, err)
 }

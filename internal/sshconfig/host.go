@@ -39,7 +39,7 @@ type Host struct {
 	ConnectTimeout      time.Duration
 	ServerAliveInterval *time.Duration
 	ServerAliveCountMax *int
-	RekeySize           int64
+	RekeySize           int64 // bytes
 	RekeyInterval       time.Duration
 
 	// Algorithm lists as they are written. See Algorithms.

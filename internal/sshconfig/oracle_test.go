@@ -138,6 +138,7 @@ func TestOracleRefuses(t *testing.T) {
 		"StrictHostKeyChecking x":    ":1: StrictHostKeyChecking",
 		"AddressFamily ipv4":         ":1: AddressFamily",
 		"ServerAliveInterval 1x":     ":1: ServerAliveInterval",
+		"ConnectTimeout 2147483647w": ":1: ConnectTimeout", // more nanoseconds than there are numbers
 		"ServerAliveInterval -1":     ":1: ServerAliveInterval",
 		"ServerAliveCountMax x":      ":1: ServerAliveCountMax",
 		"ConnectTimeout ":            ":1: ConnectTimeout has no argument",

@@ -67,10 +67,13 @@ func parseNumber(s string) (int, error) {
 	return int(n), nil
 }
 
-// units of sshd_config(5)'s time formats.
+// timeUnits are those of sshd_config(5)'s time formats.
 var timeUnits = map[byte]time.Duration{
 	's': time.Second, 'm': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour, 'w': 7 * 24 * time.Hour,
 }
+
+// maxTime is the longest that ssh takes.
+const maxTime = math.MaxInt32 * time.Second
 
 // parseTime reads a time such as 90, 90s or 1h30m; none is zero.
 func parseTime(s string) (time.Duration, error) {
@@ -93,8 +96,7 @@ func parseTime(s string) (time.Duration, error) {
 			}
 			digits = digits[1:]
 		}
-		total += time.Duration(n) * unit
-		if total > math.MaxInt32*time.Second {
+		if total += time.Duration(n) * unit; n > int64(maxTime/unit) || total > maxTime {
 			return 0, fmt.Errorf("%q is too long", s)
 		}
 		if rest = digits; rest == "" {

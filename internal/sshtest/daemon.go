@@ -123,7 +123,7 @@ func (d *daemon) run() {
 			return
 		}
 		if try == 3 {
-			d.t.Fatalf("starting %s: %v\n%s", d.cmd.Path, err, d.Log())
+			d.t.Fatalf("starting the server at %s: %v\n%s", d.Addr(), err, d.Log())
 		}
 		d.Stop()
 	}

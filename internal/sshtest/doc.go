@@ -1,9 +1,11 @@
 // Package sshtest stands up what lies on the far side of a tunnel, on one
 // machine: a bastion, the private servers behind it and the network between
-// it and us. Tests use all of it, the demo uses Bastion, Key and Web.
+// it and us. Tests use all of it, the demo uses Bastion and Key, the benchmark
+// Key and FreePort.
 //
 //   - Bastion is an SSH server in this process. It forwards, it counts, and it
 //     misbehaves when told to.
+//   - Malice is one that means harm: a script says what it sends.
 //   - SSHD and Dropbear run the real servers, where they are installed.
 //   - Link is a TCP relay to put before any of them. It freezes, delays,
 //     throttles and cuts.

@@ -147,17 +147,17 @@ type MaliceConn struct {
 	malice *Malice
 	number int
 
-	read packetCipher
-	// mu guards written, and keeps packets in one piece.
-	mu      sync.Mutex
-	written packetCipher
-	// held are packets that go out together, while holding.
-	holding bool
-	held    []byte
 	// client and server are the version lines; session is the session's
 	// identifier, or nil before the first key exchange.
 	client, server string
 	session        []byte
+	read           packetCipher
+
+	// mu guards what is below, and keeps packets in one piece.
+	mu      sync.Mutex
+	written packetCipher
+	holding bool
+	held    []byte // packets that go out together, when holding ends
 }
 
 // Did counts harm done.

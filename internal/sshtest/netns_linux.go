@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netns.go makes private networks: Linux network namespaces.
+// netns_linux.go makes private networks: Linux network namespaces.
 
 // Netns is a network of its own with a loopback interface and one wire to us.
 // What listens on its 127.0.0.1 can be reached from inside alone.
