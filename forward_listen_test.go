@@ -96,4 +96,18 @@ func TestListenSocket(t *testing.T) {
 	if _, err := os.Stat(path); err != nil {
 		t.Error(err)
 	}
+	_ = other.Close() // which removes it
+
+	// Connecting to one fails that is of another kind, and in use.
+	datagrams, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer datagrams.Close()
+	if _, err := a.listen(); err == nil || !strings.Contains(err.Error(), "nothing tells whether it is in use") {
+		t.Errorf("got error %v", err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
 }
