@@ -1,10 +1,13 @@
 package sshtunnel
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 func TestParseListen(t *testing.T) {
@@ -110,4 +113,26 @@ func TestListenSocket(t *testing.T) {
 	if _, err := os.Stat(path); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestForwardInUseByForward: a reload that writes an address in another way is
+// told what is in the way, and works once that has gone.
+func TestForwardInUseByForward(t *testing.T) {
+	target := namedEcho(t, "one")
+	b, tunnel := newTunnel(t, "prod", hosts{"one.internal:80": target.Addr().String()})
+	address := freeAddress(t)
+	before := forwardConfig(t, tunnel(b.Addr()), "local_forward "+address+" one.internal:80")
+	after := forwardConfig(t, tunnel(b.Addr()), "local_forward tcp4/"+address+" one.internal:80")
+	run(t, before)
+	want := fmt.Sprintf("listening on %q: bind: address already in use, by a forward of this Caddy that listens on %q", "tcp4/"+address, address)
+	if err := caddy.Load(after, true); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got error %v, want %s", err, want)
+	}
+	greeted(t, dialTCP(t, address), "one")
+	for _, config := range [][]byte{forwardConfig(t, tunnel(b.Addr()), ""), after} {
+		if err := caddy.Load(config, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	greeted(t, dialTCP(t, address), "one")
 }

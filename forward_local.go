@@ -5,11 +5,13 @@ package sshtunnel
 // of the one before it, so that no client meets a closed port in between.
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"go.uber.org/zap"
 
@@ -61,7 +63,7 @@ func (r *socketRegistry) open(a listenAddress, f *forward.Forwarder) (openForwar
 	if !ok {
 		ln, err := a.listen()
 		if err != nil {
-			return openForward{}, err
+			return openForward{}, r.explain(a, err)
 		}
 		s = &socket{ln: ln}
 		if r.sockets == nil {
@@ -77,6 +79,22 @@ func (r *socketRegistry) open(a listenAddress, f *forward.Forwarder) (openForwar
 		serve: func() { r.serve(s, f) },
 		stop:  sync.OnceFunc(func() { r.release(key, s, f) }),
 	}, nil
+}
+
+// explain says why an address cannot be listened on, where it is one of ours that
+// has the port: at another address, which an earlier configuration has, or this
+// one as well. r.mu is held.
+func (r *socketRegistry) explain(a listenAddress, err error) error {
+	_, port, _ := net.SplitHostPort(a.address)
+	if !errors.Is(err, syscall.EADDRINUSE) || port == "" {
+		return err
+	}
+	for key, s := range r.sockets {
+		if _, taken, _ := net.SplitHostPort(s.ln.Addr().String()); taken == port {
+			return fmt.Errorf("%w, by a forward of this Caddy that listens on %q; load a configuration without that one first", err, key)
+		}
+	}
+	return err
 }
 
 // status tells whether there is a socket of an address, and how many of its
