@@ -100,9 +100,11 @@ func (c *commandConfig) provision(change func(*App), names ...string) (*App, err
 	if len(names) > 0 {
 		keep := map[string]bool{}
 		for _, name := range names {
-			for t := app.Tunnels[name]; t != nil && !keep[name]; t = app.Tunnels[name] {
+			for !keep[name] {
 				keep[name] = true
-				name = caddy.NewReplacer().ReplaceKnown(t.ProxyJump, "")
+				if t := app.Tunnels[name]; t != nil {
+					name = caddy.NewReplacer().ReplaceKnown(t.ProxyJump, "")
+				}
 			}
 		}
 		maps.DeleteFunc(app.Tunnels, func(name string, _ *Tunnel) bool { return !keep[name] })
