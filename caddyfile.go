@@ -42,8 +42,8 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		}
 //	}
 //
-// Placeholders in the address are left for when the configuration is loaded,
-// and the address then is as well.
+// An address with placeholders is taken apart when the configuration is loaded,
+// which replaces them.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the option's name
 	if d.NextArg() {

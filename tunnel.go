@@ -270,9 +270,6 @@ type RekeyLimit struct {
 	Interval caddy.Duration `json:"interval,omitempty"`
 }
 
-// handle returns the hold on the tunnel. It is valid once the app is
+// dialer returns what dials through the tunnel. It is valid once the app is
 // provisioned, as it is for any tunnel that lookupTunnel returned.
-func (t *Tunnel) handle() *tunnel.Handle { return t.h }
-
-// dialer returns what dials through the tunnel, when handle does.
 func (t *Tunnel) dialer() dialer { return handleDialer{t.h, t.permission} }
