@@ -188,8 +188,8 @@ type Tunnel struct {
 	// `host:port` or `unix//path`. A host is a name, `*.<name>` for the names
 	// below it, an IP address, a network such as `10.0.0.0/8`, or `*`; a port is a
 	// number, a range such as `8000-8999`, or `*`; a path may end in `*`. A target
-	// that is written in the configuration and not among these is an error.
-	// Upstreams with placeholders need it. Default: every target.
+	// that is written in the configuration and not among these is an error, and so
+	// is an empty list. Upstreams with placeholders need it. Default: every target.
 	PermitOpen []string `json:"permit_open,omitempty"`
 
 	// Addresses here whose connections are forwarded to a target that the
