@@ -88,6 +88,7 @@ func parseListen(s string, at side) (listenAddress, error) {
 	case err != nil || number == 0:
 		return fail("port %q is not one from 1 to 65535", port)
 	}
+	host = strings.ToLower(host) // so that one address is not taken for two
 	switch {
 	case host == "*" && at == here:
 		host = ""

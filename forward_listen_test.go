@@ -32,8 +32,10 @@ func TestParseListen(t *testing.T) {
 		{s: "unix//run/x.sock", want: "unix//run/x.sock", loopback: true},
 		{s: "unix//run/x.sock|0222", want: "unix//run/x.sock", loopback: true},
 		{s: "unix/x.sock", want: "unix/x.sock", loopback: true},
+		{s: "LocalHost:5432", want: "localhost:5432", loopback: true},
 
 		{s: "8080", at: onBastion, want: "localhost:8080", loopback: true},
+		{s: "LocalHost:8080", at: onBastion, want: "localhost:8080", loopback: true},
 		{s: ":8080", at: onBastion, want: "localhost:8080", loopback: true},
 		{s: "*:8080", at: onBastion, want: "*:8080"},
 		{s: "0.0.0.0:8080", at: onBastion, want: "0.0.0.0:8080"},
