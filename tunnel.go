@@ -230,6 +230,7 @@ type SSHConfig struct {
 type IdentityFile struct {
 	// The path of a private key in OpenSSH or PEM form; of a public key (.pub)
 	// whose private half the agent has; or `none`, alone, to read no key file.
+	// Required.
 	Path string `json:"path"`
 
 	// The passphrase of an encrypted key. A secret: write a placeholder. Default:
