@@ -164,6 +164,12 @@ func (a listenAddress) isFile() bool {
 	return a.network == "unix" && !strings.HasPrefix(a.address, "@")
 }
 
+// isGone tells whether a socket's file is not there, or no more.
+func (a listenAddress) isGone() bool {
+	_, err := os.Lstat(a.address)
+	return a.isFile() && errors.Is(err, fs.ErrNotExist)
+}
+
 // setMode gives a socket its permissions.
 func (a listenAddress) setMode() error {
 	if !a.isFile() {

@@ -1,7 +1,9 @@
 package sshtunnel
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -137,4 +139,45 @@ func TestForwardInUseByForward(t *testing.T) {
 		}
 	}
 	greeted(t, dialTCP(t, address), "one")
+}
+
+// TestForwardSocketRemoved: where somebody has removed a socket, a reload listens
+// anew, and what has been connected stays so.
+func TestForwardSocketRemoved(t *testing.T) {
+	target := namedEcho(t, "one")
+	b, tunnel := newTunnel(t, "prod", hosts{"one.internal:80": target.Addr().String()})
+	sock := socketPath(t)
+	config := func(options string) []byte {
+		return forwardConfig(t, tunnel(b.Addr()), fmt.Sprintf("local_forward unix/%s one.internal:80 {\n%s\n}", sock, options))
+	}
+	connect := func() net.Conn {
+		conn, err := net.Dial("unix", sock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		greeted(t, conn, "one")
+		return conn
+	}
+	run(t, config(""))
+	conns := []net.Conn{connect()}
+	if err := os.Remove(sock); err != nil {
+		t.Fatal(err)
+	}
+	for _, options := range []string{"idle_timeout 1h", "idle_timeout 2h"} {
+		if err := caddy.Load(config(options), true); err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, connect())
+	}
+	for _, conn := range conns {
+		_, _ = io.WriteString(conn, "ping")
+		greeted(t, conn, "ping")
+	}
+	if err := caddy.Load(forwardConfig(t, tunnel(b.Addr()), ""), true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(sock); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is still there (%v)", err)
+	}
 }

@@ -34,7 +34,8 @@ var sockets socketRegistry
 // socketRegistry has one socket per address, whichever configurations listen
 // on it. Its zero value is empty.
 type socketRegistry struct {
-	mu      sync.Mutex
+	mu sync.Mutex
+	// sockets lacks one whose file was removed, once another took its place.
 	sockets map[string]*socket
 }
 
@@ -60,6 +61,11 @@ func (r *socketRegistry) open(a listenAddress, f *forward.Forwarder) (openForwar
 	defer r.mu.Unlock()
 	key := a.String()
 	s, ok := r.sockets[key]
+	if ok && a.isGone() {
+		// Nobody can connect to it any more, and the file to come is not its.
+		s.ln.(*net.UnixListener).SetUnlinkOnClose(false)
+		ok = false
+	}
 	if !ok {
 		ln, err := a.listen()
 		if err != nil {
@@ -128,10 +134,13 @@ func (r *socketRegistry) release(key string, s *socket, f *forward.Forwarder) {
 	if n := len(s.serving); n > 0 {
 		s.current.Store(s.serving[n-1])
 	}
-	if s.holds--; s.holds == 0 {
-		delete(r.sockets, key)
-		_ = s.ln.Close() // nobody is left to tell
+	if s.holds--; s.holds > 0 {
+		return
 	}
+	if r.sockets[key] == s {
+		delete(r.sockets, key)
+	}
+	_ = s.ln.Close() // nobody is left to tell
 }
 
 // serve accepts connections. It returns when the socket is closed.
