@@ -181,3 +181,37 @@ func TestForwardSocketRemoved(t *testing.T) {
 		t.Errorf("the socket is still there (%v)", err)
 	}
 }
+
+// TestForwardSocketMode: a reload changes the permissions of a socket, and one
+// that fails does not.
+func TestForwardSocketMode(t *testing.T) {
+	b, tunnel := newTunnel(t, "prod", nil)
+	sock, taken := socketPath(t), listenAndCount(t)
+	config := func(mode, more string) []byte {
+		return forwardConfig(t, tunnel(b.Addr()), fmt.Sprintf("local_forward unix/%s|%s one.internal:80\n%s", sock, mode, more))
+	}
+	expect := func(want os.FileMode) {
+		t.Helper()
+		if info, err := os.Stat(sock); err != nil || info.Mode().Perm() != want {
+			t.Errorf("got %v (%v), want %o", info.Mode(), err, want)
+		}
+	}
+	run(t, config("0600", ""))
+	expect(0o600)
+	if err := caddy.Load(config("0666", "dynamic_forward "+taken.Addr().String()), true); err == nil {
+		t.Error("an address that is taken was listened on")
+	}
+	expect(0o600)
+	// This one fails after its forwards have begun to serve, or before.
+	broken := strings.Replace(string(config("0666", "")), `"apps":{`, fmt.Sprintf(`"apps":{"http":{"servers":{"x":{"listen":[%q]}}},`, taken.Addr()), 1)
+	for range 5 {
+		if err := caddy.Load([]byte(broken), true); err == nil {
+			t.Error("an address that is taken was listened on")
+		}
+		expect(0o600)
+	}
+	if err := caddy.Load(config("0660", ""), true); err != nil {
+		t.Fatal(err)
+	}
+	expect(0o660)
+}
