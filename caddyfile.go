@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -42,8 +43,8 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		}
 //	}
 //
-// Placeholders in the address are left for when the configuration is loaded,
-// and the address then is as well.
+// An address with placeholders is taken apart when the configuration is loaded,
+// which replaces them.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the option's name
 	if d.NextArg() {
@@ -103,7 +104,7 @@ func (t *Tunnel) unmarshalOption(d *caddyfile.Dispenser, options map[string]tunn
 	name := d.Val()
 	opt, ok := options[name]
 	if !ok {
-		return unknownOption(name, options)
+		return unknownOption(name, slices.Sorted(maps.Keys(options)))
 	}
 	if line, ok := seen[name]; ok && !opt.repeats {
 		return fmt.Errorf("%s is already written on line %d; it may be written once", name, line)
@@ -136,11 +137,11 @@ func (t *Tunnel) unmarshalOption(d *caddyfile.Dispenser, options map[string]tunn
 
 // unknownOption is the error for a name that is no option's. It points to the
 // one that was meant where that is written as in ssh_config(5), or as in JSON.
-func unknownOption(name string, options map[string]tunnelOption) error {
+func unknownOption(name string, options []string) error {
 	plain := func(s string) string {
 		return strings.TrimSuffix(strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s)), "s")
 	}
-	for known := range options {
+	for _, known := range options {
 		if plain(known) == plain(name) {
 			return fmt.Errorf("unknown option %q; did you mean %s", name, known)
 		}
@@ -149,7 +150,10 @@ func unknownOption(name string, options map[string]tunnelOption) error {
 		// A value that stands on a line of its own, perhaps.
 		return errors.New("what stands there is no option; it is not shown, since it may be a secret")
 	}
-	return fmt.Errorf("unknown option %q", name)
+	if len(options) > 10 { // a tunnel's: the line that comes after them would not be seen
+		return fmt.Errorf("unknown option %q", name)
+	}
+	return fmt.Errorf("unknown option %q; one of %s", name, strings.Join(options, ", "))
 }
 
 // Interface guards

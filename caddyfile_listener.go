@@ -5,6 +5,8 @@ package sshtunnel
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
@@ -57,7 +59,7 @@ func (w *ListenerWrapper) unmarshalOption(d *caddyfile.Dispenser, seen map[strin
 	}
 	opt, ok := forwardOptions[name]
 	if !ok {
-		return fmt.Errorf("unknown option %q", name)
+		return unknownOption(name, append(slices.Sorted(maps.Keys(forwardOptions)), "match"))
 	}
 	args := d.RemainingArgs()
 	if len(args) != 1 {

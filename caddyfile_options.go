@@ -104,7 +104,16 @@ var tunnelOptions = map[string]tunnelOption{
 		}
 		return nil
 	}},
-	"user": one("<user>", word, func(t *Tunnel) *string { return &t.User }),
+	"user": {usage: "<user>", set: func(t *Tunnel, args []string) error {
+		switch {
+		case len(args) != 1:
+			return errUsage
+		case t.User != "": // by host; one that is written twice does not get here
+			return fmt.Errorf("%q; the host has %q: keep one", args[0], t.User)
+		}
+		t.User = args[0]
+		return nil
+	}},
 	"ssh_config": {usage: "<alias> [<file>]", set: func(t *Tunnel, args []string) error {
 		if len(args) < 1 || len(args) > 2 {
 			return errUsage

@@ -3,7 +3,11 @@ package sshtunnel
 // command.go adds `caddy ssh-tunnel` to Caddy's command line.
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
@@ -28,4 +32,12 @@ neither.`,
 			}
 		},
 	})
+}
+
+// untilInterrupted returns a context that Ctrl-C ends, or another signal to end.
+// A second one ends the process.
+func untilInterrupted() (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }

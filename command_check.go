@@ -8,9 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -70,13 +67,6 @@ func newCheckCommand() *cobra.Command {
 	f.BoolVar(&flags.json, "json", false, "print one JSON document")
 	_ = cmd.RegisterFlagCompletionFunc("target", cobra.NoFileCompletions)
 	return cmd
-}
-
-// untilInterrupted returns a context that Ctrl-C ends; twice ends the process.
-func untilInterrupted() (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	context.AfterFunc(ctx, stop)
-	return ctx, stop
 }
 
 // errNotWell has the exit status say what has been printed already.

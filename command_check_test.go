@@ -2,6 +2,7 @@ package sshtunnel
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -220,6 +221,16 @@ func TestConfigFlagsRefuse(t *testing.T) {
 		if err := c.flags.run(t.Context(), &bytes.Buffer{}, c.args); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v %q: got %v, want %q", c.flags, c.args, err, c.want)
 		}
+	}
+	null := sshtest.WriteFile(t, "null.json", []byte(`{"apps": {"ssh_tunnel": {"tunnels": {"prod": null}}}}`))
+	scan := &keyscanFlags{tunnel: "prod", config: configFlags{file: null}}
+	if err := scan.run(t.Context(), &bytes.Buffer{}, nil); err == nil || !strings.Contains(err.Error(), `tunnel "prod": empty`) {
+		t.Errorf("scanning a null: %v", err)
+	}
+	var out bytes.Buffer
+	check := &checkFlags{config: configFlags{file: null}}
+	if err := check.run(t.Context(), &out, nil); !errors.Is(err, errNotWell) || !strings.Contains(out.String(), `tunnel "prod": empty`) {
+		t.Errorf("checking a null: %v\n%s", err, out.String())
 	}
 	if err := (&checkFlags{targets: []string{"host"}}).run(t.Context(), &bytes.Buffer{}, nil); err == nil || !strings.Contains(err.Error(), "--target: ") {
 		t.Errorf("a target without a port: %v", err)

@@ -4,11 +4,11 @@ package sshtunnel
 // commands that look at its tunnels and start nothing of it.
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -29,11 +29,11 @@ func (f *configFlags) add(cmd *cobra.Command) {
 
 // commandConfig is a configuration, of which the tunnels are of interest.
 type commandConfig struct {
-	file   string
-	raw    []byte // all of it
-	app    json.RawMessage
-	ctx    caddy.Context // of no app, with the storage
-	tunnel []string      // the names, in order
+	file    string
+	raw     []byte // all of it
+	app     json.RawMessage
+	ctx     caddy.Context // of no app, with the storage
+	tunnels []string      // their names, in order
 }
 
 // load reads the configuration. Nothing is logged from here on, to stderr or to
@@ -59,22 +59,14 @@ func (f *configFlags) load() (*commandConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.tunnel = slices.Sorted(maps.Keys(app.Tunnels)); len(c.tunnel) == 0 {
-		return nil, fmt.Errorf("no tunnel is configured in %s; add one to the global option ssh_tunnel", cmpFile(file))
+	if c.tunnels = slices.Sorted(maps.Keys(app.Tunnels)); len(c.tunnels) == 0 {
+		return nil, fmt.Errorf("no tunnel is configured in %s; add one to the global option ssh_tunnel", cmp.Or(file, "the configuration"))
 	}
 	discard := &caddy.Logging{Logs: map[string]*caddy.CustomLog{
 		"default": {BaseLog: caddy.BaseLog{WriterRaw: caddyconfig.JSONModuleObject(caddy.DiscardWriter{}, "output", "discard", nil)}},
 	}}
 	c.ctx, err = caddy.ProvisionContext(&caddy.Config{Logging: discard, StorageRaw: whole.Storage})
 	return c, err
-}
-
-// cmpFile names a configuration that may have come without a file.
-func cmpFile(file string) string {
-	if file == "" {
-		return "the configuration"
-	}
-	return file
 }
 
 // decode returns the app as it is written.
@@ -100,9 +92,11 @@ func (c *commandConfig) provision(change func(*App), names ...string) (*App, err
 	if len(names) > 0 {
 		keep := map[string]bool{}
 		for _, name := range names {
-			for t := app.Tunnels[name]; t != nil && !keep[name]; t = app.Tunnels[name] {
+			for !keep[name] {
 				keep[name] = true
-				name = caddy.NewReplacer().ReplaceKnown(t.ProxyJump, "")
+				if t := app.Tunnels[name]; t != nil {
+					name = caddy.NewReplacer().ReplaceKnown(t.ProxyJump, "")
+				}
 			}
 		}
 		maps.DeleteFunc(app.Tunnels, func(name string, _ *Tunnel) bool { return !keep[name] })
@@ -120,11 +114,11 @@ func (c *commandConfig) provision(change func(*App), names ...string) (*App, err
 // names checks the names of tunnels that were typed. None is all.
 func (c *commandConfig) names(typed []string) ([]string, error) {
 	if len(typed) == 0 {
-		return c.tunnel, nil
+		return c.tunnels, nil
 	}
 	for _, name := range typed {
-		if !slices.Contains(c.tunnel, name) {
-			return nil, fmt.Errorf("unknown tunnel %q; configured: %s", name, strings.Join(c.tunnel, ", "))
+		if !slices.Contains(c.tunnels, name) {
+			return nil, unknownName(name, c.tunnels)
 		}
 	}
 	return slices.Compact(slices.Clone(typed)), nil
@@ -136,7 +130,7 @@ func (f *configFlags) complete(_ *cobra.Command, args []string, _ string) ([]str
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return slices.DeleteFunc(c.tunnel, func(name string) bool { return slices.Contains(args, name) }), cobra.ShellCompDirectiveNoFileComp
+	return slices.DeleteFunc(c.tunnels, func(name string) bool { return slices.Contains(args, name) }), cobra.ShellCompDirectiveNoFileComp
 }
 
 // chain returns the tunnels that lead to t, the first to dial first, and t.

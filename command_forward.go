@@ -4,12 +4,10 @@ package sshtunnel
 // one line.
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -100,10 +98,8 @@ func (flags *forwardFlags) run(args []string) error {
 		return errors.New("nothing to forward; write it before the destination, as in 8008:web:80 user@sshserver")
 	}
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := untilInterrupted()
 	defer stop()
-	// A second signal ends it at once.
-	context.AfterFunc(ctx, stop)
 
 	run := &forwardRun{output: newOutput(os.Stderr, flags), hops: hops}
 	defer run.close()

@@ -274,8 +274,9 @@ func (flags *keyscanFlags) ofTunnel(ctx context.Context) (scans []keyscan, end f
 		return nil, nil, err
 	}
 	app, err := config.provision(func(app *App) {
-		// It need not be known to be scanned.
-		app.Tunnels[flags.tunnel].StrictHostKeyChecking = "accept-new"
+		if t := app.Tunnels[flags.tunnel]; t != nil { // JSON may have a null
+			t.StrictHostKeyChecking = "accept-new" // it need not be known to be scanned
+		}
 	}, flags.tunnel)
 	if err != nil {
 		return nil, nil, err

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -208,7 +207,7 @@ func appendKnownHost(path, address string, key ssh.PublicKey) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	line := knownHostLine(address, key)
+	line := tunnel.KnownName(address, "") + " " + authorizedKey(key) + "\n"
 	// The last line may have been left without an end.
 	if info, err := f.Stat(); err != nil {
 		return err
@@ -223,18 +222,4 @@ func appendKnownHost(path, address string, key ssh.PublicKey) (err error) {
 	}
 	_, err = f.WriteString(line)
 	return err
-}
-
-// knownHostLine is the line of a known_hosts file (sshd(8)) about a server.
-func knownHostLine(address string, key ssh.PublicKey) string {
-	name, port, _ := net.SplitHostPort(strings.ToLower(address)) // which hop has joined
-	if port != "22" {
-		name = "[" + name + "]:" + port
-	}
-	return name + " " + authorizedKey(key) + "\n"
-}
-
-// authorizedKey is a key as "<type> <base64>".
-func authorizedKey(key ssh.PublicKey) string {
-	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 }

@@ -72,14 +72,15 @@ func (o *output) end() {
 	}
 }
 
-// line prints a line, unless told to be quiet.
+// line prints a line, unless told to be quiet. Clients and bastions have their
+// words in some, which do not drive the terminal.
 func (o *output) line(format string, args ...any) {
 	if o.quiet {
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	_, _ = fmt.Fprintf(o.w, format+"\n", args...)
+	_, _ = fmt.Fprintln(o.w, printableText(fmt.Sprintf(format, args...)))
 }
 
 func (o *output) opened(path string) { o.line("%s", path) }

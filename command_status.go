@@ -9,9 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,7 +50,7 @@ func newStatusCommand() *cobra.Command {
   caddy ssh-tunnel status --watch=5s prod
   caddy ssh-tunnel status --json | jq '.[] | {tunnel, state, rtt}'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+			ctx, stop := untilInterrupted()
 			defer stop()
 			return flags.run(ctx, cmd.OutOrStdout(), args)
 		},

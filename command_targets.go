@@ -21,8 +21,8 @@ type wantedTarget struct {
 
 // targets returns what a tunnel is to reach: the upstreams of reverse proxies,
 // the targets of listener wrappers, its own local forwards, and the bastions of
-// tunnels that jump through it. Upstreams with
-// placeholders, and those that are looked up, are known at each request only.
+// tunnels that jump through it. Upstreams with placeholders, and those that are
+// looked up, are known at each request only.
 func (c *commandConfig) targets(t *Tunnel) []wantedTarget {
 	var found []wantedTarget
 	add := func(by string, target tunnel.Target) {
@@ -56,7 +56,7 @@ func (c *commandConfig) targets(t *Tunnel) []wantedTarget {
 	}
 	// As they are written: those tunnels may not be in order.
 	app, _ := c.decode()
-	for _, name := range c.tunnel {
+	for _, name := range c.tunnels {
 		other := app.Tunnels[name]
 		if other == nil || other.ProxyJump != t.config.Name {
 			continue

@@ -121,6 +121,16 @@ func TestAppendKnownHost(t *testing.T) {
 	}
 }
 
+// TestCommandLines: a client of a SOCKS proxy names a host as it likes.
+func TestCommandLines(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	newOutput(&b, &forwardFlags{}).opened("127.0.0.1:1080 -> server -> a\u009b2Jb:80")
+	if got, want := b.String(), "127.0.0.1:1080 -> server -> a?2Jb:80\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestCommandLog: what the tunnel logs is for people, and comes only once the
 // command has started, unless it is verbose.
 func TestCommandLog(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -25,6 +26,9 @@ const (
 
 // defaultSocketMode is Caddy's own for sockets.
 const defaultSocketMode fs.FileMode = 0o200
+
+// errRefusedOnWindows is WSAECONNREFUSED, which Windows has for ECONNREFUSED.
+const errRefusedOnWindows = syscall.Errno(10061)
 
 // listenTimeout bounds the look-up of a name to listen on.
 const listenTimeout = 10 * time.Second
@@ -84,6 +88,7 @@ func parseListen(s string, at side) (listenAddress, error) {
 	case err != nil || number == 0:
 		return fail("port %q is not one from 1 to 65535", port)
 	}
+	host = strings.ToLower(host) // so that one address is not taken for two
 	switch {
 	case host == "*" && at == here:
 		host = ""
@@ -159,6 +164,12 @@ func (a listenAddress) isFile() bool {
 	return a.network == "unix" && !strings.HasPrefix(a.address, "@")
 }
 
+// isGone tells whether a socket's file is not there, or no more.
+func (a listenAddress) isGone() bool {
+	_, err := os.Lstat(a.address)
+	return a.isFile() && errors.Is(err, fs.ErrNotExist)
+}
+
 // setMode gives a socket its permissions.
 func (a listenAddress) setMode() error {
 	if !a.isFile() {
@@ -184,9 +195,15 @@ func (a listenAddress) removeStale() error {
 		return errors.New("there is a file, and it is no socket")
 	}
 	conn, err := net.DialTimeout("unix", a.address, time.Second)
-	if err == nil {
+	switch {
+	case err == nil:
 		_ = conn.Close()
 		return errors.New("another process listens on it")
+	case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, errRefusedOnWindows):
+		return os.Remove(a.address)
+	default:
+		// Somebody may listen who does not let us in, has no room just now, or
+		// has another kind of socket.
+		return fmt.Errorf("there is a socket, and nothing tells whether it is in use; remove it if it is not: %w", err)
 	}
-	return os.Remove(a.address)
 }

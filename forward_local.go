@@ -5,11 +5,13 @@ package sshtunnel
 // of the one before it, so that no client meets a closed port in between.
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"go.uber.org/zap"
 
@@ -32,7 +34,8 @@ var sockets socketRegistry
 // socketRegistry has one socket per address, whichever configurations listen
 // on it. Its zero value is empty.
 type socketRegistry struct {
-	mu      sync.Mutex
+	mu sync.Mutex
+	// sockets lacks one whose file was removed, once another took its place.
 	sockets map[string]*socket
 }
 
@@ -48,7 +51,13 @@ type socket struct {
 	// holds is how many have the socket open, and serving are those of them who
 	// serve, the newest last. They are guarded by the registry's mu.
 	holds   int
-	serving []*forward.Forwarder
+	serving []*tenant
+}
+
+// tenant is one of those who have a socket open.
+type tenant struct {
+	forwarder *forward.Forwarder
+	address   listenAddress // with the permissions that it wants
 }
 
 // open opens the socket of an address. Once it serves, connections are
@@ -58,25 +67,45 @@ func (r *socketRegistry) open(a listenAddress, f *forward.Forwarder) (openForwar
 	defer r.mu.Unlock()
 	key := a.String()
 	s, ok := r.sockets[key]
+	if ok && a.isGone() {
+		// Nobody can connect to it any more, and the file to come is not its.
+		s.ln.(*net.UnixListener).SetUnlinkOnClose(false)
+		ok = false
+	}
 	if !ok {
 		ln, err := a.listen()
 		if err != nil {
-			return openForward{}, err
+			return openForward{}, r.explain(a, err)
 		}
 		s = &socket{ln: ln}
 		if r.sockets == nil {
 			r.sockets = make(map[string]*socket)
 		}
 		r.sockets[key] = s
-	} else if err := a.setMode(); err != nil { // the new configuration's
-		return openForward{}, err
 	}
 	s.holds++
 	f.Count = &s.count
+	t := &tenant{f, a}
 	return openForward{
-		serve: func() { r.serve(s, f) },
-		stop:  sync.OnceFunc(func() { r.release(key, s, f) }),
+		serve: func() { r.serve(s, t) },
+		stop:  sync.OnceFunc(func() { r.release(s, t) }),
 	}, nil
+}
+
+// explain says why an address cannot be listened on, where it is one of ours that
+// has the port: at another address, which an earlier configuration has, or this
+// one as well. r.mu is held.
+func (r *socketRegistry) explain(a listenAddress, err error) error {
+	_, port, _ := net.SplitHostPort(a.address)
+	if !errors.Is(err, syscall.EADDRINUSE) || port == "" {
+		return err
+	}
+	for key, s := range r.sockets {
+		if _, taken, _ := net.SplitHostPort(s.ln.Addr().String()); taken == port {
+			return fmt.Errorf("%w, by a forward of this Caddy that listens on %q; load a configuration without that one first", err, key)
+		}
+	}
+	return err
 }
 
 // status tells whether there is a socket of an address, and how many of its
@@ -91,29 +120,47 @@ func (r *socketRegistry) status(a listenAddress) (listening bool, connections in
 	return true, s.count.Open()
 }
 
-// serve puts f in service.
-func (r *socketRegistry) serve(s *socket, f *forward.Forwarder) {
+// serve puts t in service.
+func (r *socketRegistry) serve(s *socket, t *tenant) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s.serving = append(s.serving, f)
-	if s.current.Swap(f) == nil {
+	first := s.current.Load() == nil
+	s.serving = append(s.serving, t)
+	r.give(s, t)
+	if first {
 		go s.serve()
 	}
 }
 
-// release takes f out of service, and closes the socket if nobody else has it
+// give has t forward the connections, and the socket have the permissions that t
+// wants: not before it serves, since a configuration may fail to start. r.mu is
+// held.
+func (r *socketRegistry) give(s *socket, t *tenant) {
+	s.current.Store(t.forwarder)
+	if r.sockets[t.address.String()] != s {
+		return // the file is another's
+	}
+	if err := t.address.setMode(); err != nil {
+		t.forwarder.Logger.Warn("setting the permissions of a socket failed", zap.Error(err))
+	}
+}
+
+// release takes t out of service, and closes the socket if nobody else has it
 // open.
-func (r *socketRegistry) release(key string, s *socket, f *forward.Forwarder) {
+func (r *socketRegistry) release(s *socket, t *tenant) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s.serving = slices.DeleteFunc(s.serving, func(o *forward.Forwarder) bool { return o == f })
+	s.serving = slices.DeleteFunc(s.serving, func(o *tenant) bool { return o == t })
 	if n := len(s.serving); n > 0 {
-		s.current.Store(s.serving[n-1])
+		r.give(s, s.serving[n-1])
 	}
-	if s.holds--; s.holds == 0 {
+	if s.holds--; s.holds > 0 {
+		return
+	}
+	if key := t.address.String(); r.sockets[key] == s {
 		delete(r.sockets, key)
-		_ = s.ln.Close() // nobody is left to tell
 	}
+	_ = s.ln.Close() // nobody is left to tell
 }
 
 // serve accepts connections. It returns when the socket is closed.

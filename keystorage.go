@@ -139,6 +139,11 @@ func (s keyStorage) load(ctx context.Context, name string) (stored storedKey, er
 	return stored, err
 }
 
+// authorizedKey is a key as "<type> <base64>".
+func authorizedKey(key ssh.PublicKey) string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+}
+
 func (k storedKey) route() tunnel.Route { return tunnel.Route{Name: k.Host, Via: k.Via} }
 
 // storageKey returns where a route's key is in the storage. Its name is a

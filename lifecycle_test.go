@@ -109,10 +109,10 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if before == after || before.handle() == after.handle() {
+	if before == after || before.h == after.h {
 		t.Error("two configurations share a tunnel's handle")
 	}
-	if before.handle().Key() != after.handle().Key() {
+	if before.h.Key() != after.h.Key() {
 		t.Error("reloading what has not changed made another tunnel of it")
 	}
 }

@@ -217,6 +217,9 @@ func (t *Tunnel) resolveIdentities(r *resolver, cfg *tunnel.Config) {
 // resolvePermission resolves what may be dialed.
 func (t *Tunnel) resolvePermission(r *resolver, name string) {
 	const option = "permit_open"
+	if t.PermitOpen != nil && len(t.PermitOpen) == 0 {
+		r.fail(option, errors.New("an empty list, which would permit every target; leave it out for that, or write the targets"))
+	}
 	patterns := r.values(option, t.PermitOpen)
 	if r.err != nil {
 		return

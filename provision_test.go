@@ -175,6 +175,7 @@ func TestProvisionErrors(t *testing.T) {
 		`{"hosts": ["a"], "connections": {"max": -1}}`:                              `connections: negative`,
 		`{"hosts": ["a"], "rekey_limit": {"size": 34359738369}}`:                    `rekey_limit: 34359738369 bytes; it is at most 32GiB`,
 		`{"hosts": ["a"], "reconnect_delay": {"min": "31s"}}`:                       `reconnect_delay: the first delay, 31s, is above the longest, 30s`,
+		`{"hosts": ["a"], "permit_open": []}`:                                       `permit_open: an empty list, which would permit every target; leave it out for that`,
 		`{"hosts": ["a"], "strict_host_key_checking": "ask"}`:                       `strict_host_key_checking: "ask" is none of yes, accept-new and no`,
 		`{"hosts": ["a"], "strict_host_key_checking": "{env.SSH_TUNNEL_TEST_NIL}"}`: `strict_host_key_checking: placeholder {env.SSH_TUNNEL_TEST_NIL} is empty`,
 	} {

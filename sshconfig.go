@@ -181,9 +181,9 @@ func (t *Tunnel) identifyLikeSSH(h *sshconfig.Host, cfg *tunnel.Config) {
 	}
 }
 
-// strictLikeSSH returns what the option is, that says what StrictHostKeyChecking
-// does. Nobody is there to be asked; and to trust whoever answers is to be
-// written in the tunnel's own block.
+// strictLikeSSH returns strict_host_key_checking as StrictHostKeyChecking has it.
+// Nobody is there to be asked; and to trust whoever answers is to be written in
+// the tunnel's own block.
 func strictLikeSSH(h *sshconfig.Host) string {
 	switch h.StrictHostKeyChecking {
 	case "ask":

@@ -34,10 +34,10 @@ func init() {
 // `direct-streamlocal@openssh.com` one for a socket. Upstreams with placeholders
 // need the tunnel's `permit_open`.
 //
-// If the tunnel is down, requests get status 503 at once, and
+// If the tunnel is down or full, requests get status 503 at once, and
 // `{http.reverse_proxy.ssh_tunnel.retry_after}` in `handle_errors` is the
-// number of seconds until the next attempt to connect. They get 504 if it does
-// not connect within `dial_timeout`, 502 if the bastion cannot reach the
+// number of seconds until the next attempt to connect, or 1. They get 504 if it
+// does not connect within `dial_timeout`, 502 if the bastion cannot reach the
 // upstream or may not, and 403 if the tunnel's `permit_open` does not permit it.
 // All these are retried as `lb_try_duration` says.
 //

@@ -19,14 +19,20 @@ import (
 // loaded; one that is unknown or empty is an error. Secrets are replaced each
 // time the tunnel connects. In paths, `~/` stands for $HOME, or else for the
 // home directory of the user Caddy runs as.
+//
+// A duration is a string such as `"15s"`, or a number of nanoseconds. One that is
+// negative, or below 1ms and not 0, is an error. 0 is the default, unless the
+// option says otherwise.
 type Tunnel struct {
 	// The bastion's address: `[user@]host[:port]`, an IPv6 address in brackets.
 	// The port is 22 if it is not written. Of several, each with its own host
 	// key, the first that answers and lets us in is used, and left for one before
-	// it once that is back. Required, unless `ssh_config` is set.
+	// it once that is back. The same one twice is an error. Required, unless
+	// `ssh_config` is set.
 	Hosts []string `json:"hosts,omitempty"`
 
-	// The user to log in as. Default: the user Caddy runs as, which is logged.
+	// The user to log in as. An error if one of the hosts has a user, too. Default:
+	// theirs, or else the user Caddy runs as, which is logged.
 	User string `json:"user,omitempty"`
 
 	// Where in ssh_config(5) files to look up what is not set here: address,
@@ -35,22 +41,25 @@ type Tunnel struct {
 	SSHConfig *SSHConfig `json:"ssh_config,omitempty"`
 
 	// Private keys to log in with, offered in this order. Once these, a
-	// certificate, an agent or a password are set, nothing else is offered.
+	// certificate, an agent or a password are set, nothing else is offered. One
+	// that does not exist is waited for; one that cannot be read is an error.
 	// Default: the standard `~/.ssh/id_*` files, and the agent's keys.
 	IdentityFiles []IdentityFile `json:"identity_files,omitempty"`
 
 	// Paths of OpenSSH certificates for these keys or the agent's. The one
-	// beside an identity file (`<path>-cert.pub`) need not be named.
+	// beside an identity file (`<path>-cert.pub`) need not be named. Default: none.
 	CertificateFiles []string `json:"certificate_files,omitempty"`
 
 	// The path of the agent's socket (on Windows, of its named pipe),
 	// `SSH_AUTH_SOCK` for the one that this environment variable names, or `none`.
-	// Default: `SSH_AUTH_SOCK`, unless an identity is set.
+	// Default: `SSH_AUTH_SOCK`; `none` if a password is set and no identity or
+	// certificate file.
 	IdentityAgent string `json:"identity_agent,omitempty"`
 
 	// The password, also for a keyboard-interactive dialogue with one hidden
 	// password prompt. A secret: write a placeholder such as `{env.PASSWORD}` or
 	// `{file./run/secrets/password}`, since anything else shows in `/config/`.
+	// Default: none.
 	Password string `json:"password,omitempty"`
 
 	// Whether to offer only the agent's keys that an identity or certificate
@@ -65,11 +74,12 @@ type Tunnel struct {
 	KnownHosts []string `json:"known_hosts,omitempty"`
 
 	// Keys that the bastion may have: `SHA256:<fingerprint>`, or
-	// `<type> <base64>`.
+	// `<type> <base64>`. Default: none; see `known_hosts`.
 	HostKeys []string `json:"host_keys,omitempty"`
 
 	// Keys that may have signed the bastion's host certificate:
-	// `<type> <base64>`, or the path of a .pub file.
+	// `<type> <base64>`, or the path of a file of such keys, one a line. Default:
+	// none; see `known_hosts`.
 	HostCertificateAuthorities []string `json:"host_certificate_authorities,omitempty"`
 
 	// The name to look for in known_hosts and among a host certificate's
@@ -88,13 +98,14 @@ type Tunnel struct {
 	// KRLs are refused. Default: none.
 	RevokedHostKeys []string `json:"revoked_host_keys,omitempty"`
 
-	// The name of the tunnel through which to reach this one's bastion. Default:
-	// none, the bastion is dialed directly.
+	// The name of the tunnel through which to reach this one's bastion. A circle
+	// is an error, and so is more than one of this, `proxy` and `proxy_command`.
+	// Default: none, the bastion is dialed directly.
 	ProxyJump string `json:"proxy_jump,omitempty"`
 
 	// A proxy to reach the bastion through: `socks5://[user:password@]host:port`,
-	// or `http://` likewise, which has to allow CONNECT. User and password are
-	// secrets: write placeholders. Default: none.
+	// or `http://` likewise, which has to allow CONNECT. The port has no default.
+	// User and password are secrets: write placeholders. Default: none.
 	Proxy string `json:"proxy,omitempty"`
 
 	// A command, with its arguments, whose standard input and output are the
@@ -104,23 +115,25 @@ type Tunnel struct {
 	// `CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND` is 1. Default: none.
 	ProxyCommand []string `json:"proxy_command,omitempty"`
 
-	// The local IP address to connect from. Default: the system's choice.
+	// The local IP address to connect from. An error together with
+	// `proxy_command`. Default: the system's choice.
 	BindAddress string `json:"bind_address,omitempty"`
 
 	// Which of the bastion's addresses to connect to: `any`, `inet` (IPv4) or
 	// `inet6`. Default: `any`.
 	AddressFamily string `json:"address_family,omitempty"`
 
-	// How long one connect may take: TCP, key exchange and authentication.
-	// Default: 10s.
+	// How long one connect to one hop may take: TCP, key exchange and
+	// authentication. Default: 10s.
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
 
 	// How long the bastion may be silent before it is probed. 0 is never.
 	// Default: 15s.
 	ServerAliveInterval *caddy.Duration `json:"server_alive_interval,omitempty"`
 
-	// How many probes in a row may stay unanswered before the connection counts
-	// as lost. Default: 3.
+	// How many probes in a row, each `server_alive_interval` after the one before,
+	// may stay unanswered before the connection counts as lost: with the defaults,
+	// that is after a minute of silence. Default: 3.
 	ServerAliveCountMax int `json:"server_alive_count_max,omitempty"`
 
 	// How long to wait before a reconnect. Default: from 250ms to 30s.
@@ -142,8 +155,9 @@ type Tunnel struct {
 	// use. Default: false.
 	Lazy bool `json:"lazy,omitempty"`
 
-	// Key exchange algorithms, in order of preference. Default: those that Go's
-	// SSH library considers secure.
+	// Key exchange algorithms, in order of preference. In this list and those
+	// below, one that is not known is an error, and one that is known to be broken
+	// a warning. Default: those that Go's SSH library considers secure.
 	KexAlgorithms []string `json:"kex_algorithms,omitempty"`
 
 	// Ciphers, in order of preference. Default: those that Go's SSH library
@@ -151,7 +165,7 @@ type Tunnel struct {
 	Ciphers []string `json:"ciphers,omitempty"`
 
 	// Message authentication codes, in order of preference. Default: those that
-	// Go's SSH library considers secure.
+	// Go's SSH library considers secure, without SHA-1.
 	MACs []string `json:"macs,omitempty"`
 
 	// Signature algorithms of the bastion's host key. Default: those that Go's
@@ -166,15 +180,16 @@ type Tunnel struct {
 	// Default: those that Go's SSH library considers secure.
 	CASignatureAlgorithms []string `json:"ca_signature_algorithms,omitempty"`
 
-	// The least size of an RSA key, the bastion's and our own, in bits.
-	// Default: 2048.
+	// The least size of an RSA key, the bastion's and our own, in bits: from 1024
+	// to 16384. Default: 2048.
 	RequiredRSASize int `json:"required_rsa_size,omitempty"`
 
 	// Which targets may be dialed through this tunnel, by whatever does that:
 	// `host:port` or `unix//path`. A host is a name, `*.<name>` for the names
 	// below it, an IP address, a network such as `10.0.0.0/8`, or `*`; a port is a
-	// number, a range such as `8000-8999`, or `*`; a path may end in `*`. Upstreams
-	// with placeholders need it. Default: every target.
+	// number, a range such as `8000-8999`, or `*`; a path may end in `*`. A target
+	// that is written in the configuration and not among these is an error, and so
+	// is an empty list. Upstreams with placeholders need it. Default: every target.
 	PermitOpen []string `json:"permit_open,omitempty"`
 
 	// Addresses here whose connections are forwarded to a target that the
@@ -206,8 +221,8 @@ type SSHConfig struct {
 	// The host to look for, as it would be written behind `ssh`. Required.
 	Alias string `json:"alias"`
 
-	// The path of the file to read, and no other. Default: `~/.ssh/config` and
-	// `/etc/ssh/ssh_config`.
+	// The path of the file to read, and no other. An error if it does not exist.
+	// Default: `~/.ssh/config` and `/etc/ssh/ssh_config`.
 	File string `json:"file,omitempty"`
 }
 
@@ -215,15 +230,16 @@ type SSHConfig struct {
 type IdentityFile struct {
 	// The path of a private key in OpenSSH or PEM form; of a public key (.pub)
 	// whose private half the agent has; or `none`, alone, to read no key file.
+	// Required.
 	Path string `json:"path"`
 
-	// The passphrase of an encrypted key. A secret: write a placeholder.
-	// Default: none.
+	// The passphrase of an encrypted key. A secret: write a placeholder. Default:
+	// none, the agent has to hold an encrypted key.
 	Passphrase string `json:"passphrase,omitempty"`
 }
 
 // ReconnectDelay bounds the wait before a reconnect, which grows with each
-// failure and is jittered.
+// failure and is jittered. A first delay above the longest is an error.
 type ReconnectDelay struct {
 	// The first delay. Default: 250ms.
 	Min caddy.Duration `json:"min,omitempty"`
@@ -240,23 +256,21 @@ type Connections struct {
 	// How many to keep at least. Default: 1.
 	Min int `json:"min,omitempty"`
 
-	// How many to keep at most. Default: `min`, so that 1 alone is exactly one.
+	// How many to keep at most. Less than `min` is an error. Default: `min`, so
+	// that 1 alone is exactly one.
 	Max int `json:"max,omitempty"`
 }
 
 // RekeyLimit says when a connection is replaced.
 type RekeyLimit struct {
-	// After how many bytes, both ways together. Default, and the most:
-	// 34359738368 (32 GiB).
+	// After how many bytes, both ways together. More than the default is an
+	// error. Default: 34359738368 (32 GiB).
 	Size int64 `json:"size,omitempty"`
 
 	// After how long. Default: never.
 	Interval caddy.Duration `json:"interval,omitempty"`
 }
 
-// handle returns the hold on the tunnel. It is valid once the app is
+// dialer returns what dials through the tunnel. It is valid once the app is
 // provisioned, as it is for any tunnel that lookupTunnel returned.
-func (t *Tunnel) handle() *tunnel.Handle { return t.h }
-
-// dialer returns what dials through the tunnel, when handle does.
 func (t *Tunnel) dialer() dialer { return handleDialer{t.h, t.permission} }

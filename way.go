@@ -179,8 +179,8 @@ func parseProxy(raw string, replace func(string) (string, error)) (*tunnel.Proxy
 	if !strings.Contains(address, ":") {
 		return nil, fmt.Errorf("%q is not <host>:<port>; a proxy has no default port", address)
 	}
-	_, host, port, err := splitAddress(address)
-	if err != nil {
+	user, host, port, err := splitAddress(address)
+	if err != nil || user != "" || !hasPort(address) {
 		return nil, errProxyAddress
 	}
 	p.Address = net.JoinHostPort(host, port)

@@ -12,6 +12,7 @@ import (
 
 func TestParseProxy(t *testing.T) {
 	t.Setenv("SSH_TUNNEL_TEST_PROXY", "proxy.example.com:1080")
+	t.Setenv("SSH_TUNNEL_TEST_USER_PROXY", "hunter2@proxy.example.com:1080")
 	for raw, want := range map[string]tunnel.Proxy{
 		"socks5://127.0.0.1:1080":                       {Scheme: "socks5", Address: "127.0.0.1:1080"},
 		"http://[::1]:3128/":                            {Scheme: "http", Address: "[::1]:3128"},
@@ -28,17 +29,20 @@ func TestParseProxy(t *testing.T) {
 		}
 	}
 	for raw, want := range map[string]string{
-		"proxy:1080":                "not a URL",
-		"{env.PROXY}":               "not a URL",
-		"{env.S}://proxy:1080":      "not a URL",
-		"ftp://hunter2:x@proxy:1":   `unknown scheme "ftp"`,
-		"http://hunter2@proxy":      "a proxy has no default port",
-		"http://hunter2@proxy:0":    "a port from 1 to 65535",
-		"http://hunter2%x@proxy:1":  "percent-encoded",
-		"http://:hunter2@proxy:1":   "an empty user or password",
-		"http://hunter2:@proxy:1":   "an empty user or password",
-		"http://proxy:1/hunter2":    "is not <host>:<port>",
-		"http://{env.NONE_OF_IT}:1": "placeholder {env.NONE_OF_IT} is empty",
+		"proxy:1080":              "not a URL",
+		"{env.PROXY}":             "not a URL",
+		"{env.S}://proxy:1080":    "not a URL",
+		"ftp://hunter2:x@proxy:1": `unknown scheme "ftp"`,
+		"http://hunter2@proxy":    "a proxy has no default port",
+		"http://hunter2@proxy:0":  "a port from 1 to 65535",
+		"http://[2001:db8::1]":    "a port from 1 to 65535", // and not SSH's
+
+		"socks5://{env.SSH_TUNNEL_TEST_USER_PROXY}": "write user info before an @",
+		"http://hunter2%x@proxy:1":                  "percent-encoded",
+		"http://:hunter2@proxy:1":                   "an empty user or password",
+		"http://hunter2:@proxy:1":                   "an empty user or password",
+		"http://proxy:1/hunter2":                    "is not <host>:<port>",
+		"http://{env.NONE_OF_IT}:1":                 "placeholder {env.NONE_OF_IT} is empty",
 	} {
 		_, err := parseProxy(raw, replacePlaceholders)
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	// handshakeTimeout bounds a client's TLS handshake.
-	handshakeTimeout = 10 * time.Second
+	// handshakeTimeout bounds a client's TLS handshake. It is what Caddy gives
+	// the clients of sites by default: the certificate may have to be obtained
+	// first.
+	handshakeTimeout = time.Minute
 
 	// defaultDialTimeout is longer than what a request is given: nothing
 	// retries a raw connection, and after a reload the tunnel may need a whole
@@ -145,9 +147,15 @@ func handshake(client net.Conn) error {
 	if !ok {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
-	defer cancel()
-	return conn.HandshakeContext(ctx)
+	if err := client.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+		return err
+	}
+	// It has no context's bound: obtaining a certificate goes on though its client
+	// is gone.
+	if err := conn.HandshakeContext(context.Background()); err != nil {
+		return err
+	}
+	return client.SetDeadline(time.Time{})
 }
 
 // connect dials the target and sends it the PROXY protocol's header. Its

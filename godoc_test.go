@@ -1,0 +1,69 @@
+package sshtunnel
+
+// godoc_test.go holds the godoc of what is configured to what Caddy's JSON
+// reference needs, which is made of it.
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// TestEveryFieldIsDocumented: each field says what it is where nothing is written,
+// or that something has to be.
+func TestEveryFieldIsDocumented(t *testing.T) {
+	configured := make(map[string]bool) // the types whose fields are to be documented
+	for _, module := range []any{App{}, Transport{}, ListenerWrapper{}} {
+		addConfigured(configured, reflect.TypeOf(module))
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok || !configured[spec.Name.Name] {
+				return true
+			}
+			delete(configured, spec.Name.Name)
+			for _, f := range spec.Type.(*ast.StructType).Fields.List {
+				doc := f.Doc.Text()
+				if f.Tag != nil && !strings.Contains(doc, "Default:") && !strings.Contains(doc, "Required") {
+					t.Errorf("%s.%s has no default, and is not required:\n%s", spec.Name, f.Names[0], doc)
+				}
+			}
+			return false
+		})
+	}
+	if len(configured) > 0 {
+		t.Errorf("not found: %v", configured)
+	}
+}
+
+// addConfigured adds this package's types that a configuration has, by name.
+func addConfigured(types map[string]bool, typ reflect.Type) {
+	switch typ.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map:
+		addConfigured(types, typ.Elem())
+	case reflect.Struct:
+		if typ.PkgPath() != reflect.TypeFor[App]().PkgPath() {
+			return
+		}
+		types[typ.Name()] = true
+		for f := range typ.Fields() {
+			if f.IsExported() {
+				addConfigured(types, f.Type)
+			}
+		}
+	default:
+	}
+}
