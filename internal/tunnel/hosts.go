@@ -143,15 +143,23 @@ func (e *entry) arrived() {
 	}
 }
 
-// stay gives up a return. The caller holds mu.
+// stay gives up a return, unless a part of the connections has returned: the
+// rest is to follow it, however often that fails. The caller holds mu.
 func (e *entry) stay() {
-	if e.returning == nil {
+	active := e.active()
+	hasReturned := func(l *link) bool { return l.host == e.returning }
+	if e.returning == nil || slices.ContainsFunc(active, hasReturned) {
 		return
 	}
 	e.returning = nil
-	for _, l := range e.links {
-		l.replacing = false // what is due for another reason asks again
+	if len(active) == 0 {
+		return
 	}
+	e.inUse = active[len(active)-1].host // those that had returned may have been lost
+	for _, l := range active {
+		l.replacing = l.host != e.inUse // what is due for another reason asks again
+	}
+	e.arrived()
 }
 
 // watchPreferred probes the hosts that come before the one in use, and has the

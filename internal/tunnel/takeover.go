@@ -27,6 +27,9 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 		return "", nil
 	}
 	active := e.active()
+	if len(active) > 0 && e.returning != nil && l.host != e.returning {
+		l.replacing, l.reason = true, reasonPreferred // it came too late to return
+	}
 	old := e.toReplace()
 	switch {
 	case old != nil:
