@@ -42,9 +42,11 @@ type link struct {
 
 	// role is what the link is for.
 	role role
-	// outlived tells that the link was the last, and that there is another one
-	// before the entry knows of its death.
+	// outlived tells that with the link the last connections were lost, and that
+	// there is another one before the entry knows of its death.
 	outlived bool
+	// told tells that the log and the observer have been told of its death.
+	told bool
 	// replacing tells that a new connection is to take over from the link, and
 	// reason why.
 	replacing bool
