@@ -19,8 +19,11 @@ type host struct {
 	rank int
 	gate *gate
 
-	// failures is maintain's, of which there is one at a time.
-	failures failureLog
+	// failures is maintain's, of which there is one at a time, and so is
+	// passedOver: that the host was not waited for the last time, since others had
+	// failed.
+	failures   failureLog
+	passedOver bool
 
 	// attempt is the last one to connect to it, or nil. It is guarded by
 	// entry.mu.
