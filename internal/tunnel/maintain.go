@@ -104,7 +104,7 @@ func (e *entry) awaitTurn() bool {
 func (e *entry) connected(l *link, took time.Duration) {
 	l.host.gate.succeeded(e.key)
 	l.host.failures.succeeded()
-	e.tally.shook(took)
+	e.tally.shook(l.attempt.login())
 	e.noteAttempt(l.host, l.attempt)
 	e.news.Lock()
 	defer e.news.Unlock()
