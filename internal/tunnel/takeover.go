@@ -156,7 +156,7 @@ func (e *entry) lost(l *link, cause error) {
 	e.logLost(l, cause) // before what follows from it
 	e.news.Unlock()
 	if e.takeOut(l, cause) {
-		e.log().Info("the bastion closes connections without channels; will reconnect on demand")
+		e.log().Info("the bastion closes connections without channels (UnusedConnectionTimeout); will reconnect on demand")
 	}
 }
 
