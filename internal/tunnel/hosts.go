@@ -67,19 +67,20 @@ func (e *entry) eligible() []*host {
 }
 
 // due returns when the next attempt may start, as gate.due does: when one of the
-// eligible hosts is due. The caller holds mu.
-func (e *entry) due(asked bool) (at time.Time, poll bool) {
+// eligible hosts is due. It tells whether one of them has refused us. The caller
+// holds mu.
+func (e *entry) due(asked bool) (at time.Time, refused bool) {
 	for i, h := range e.eligible() {
-		hostAt, hostPoll := h.gate.due(e.key, asked, e.demanded)
+		hostAt, hostRefused := h.gate.due(e.key, asked, e.demanded)
 		if i == 0 || hostAt.Before(at) {
 			at = hostAt
 		}
-		poll = poll || hostPoll
+		refused = refused || hostRefused
 	}
 	if !asked && at.Before(e.notBefore) {
 		at = e.notBefore
 	}
-	return at, poll
+	return at, refused
 }
 
 // hostsToTry returns which of the eligible hosts an attempt is for: not those
@@ -210,8 +211,8 @@ func (e *entry) preferredBefore() int {
 
 // mayReturn tells whether an attempt to connect to a host is due.
 func (e *entry) mayReturn(h *host) bool {
-	due, poll := h.gate.due(e.key, false, false)
-	return !time.Now().Before(due) || poll && h.gate.filesChanged(e.key, e.stamp())
+	due, refused := h.gate.due(e.key, false, false)
+	return !time.Now().Before(due) || refused && h.gate.filesChanged(e.key, e.stamp())
 }
 
 // answers tells whether a host can be connected to and sends an SSH banner. It
