@@ -98,9 +98,13 @@ const maxUnaskedLogged = 10
 // listener that asked for them, and refuses all others, each at once: one that
 // waits would hold up every channel. The first refused one is a warning, and a
 // few more are for debugging; a bastion that opens many is not to fill the log.
-// It returns when the transport has died, and sees to it that it does.
+// It returns when the transport has died, and sees to it that it does, and when no
+// open of ours waits on it any more.
 func (l *link) answerOpens(opens <-chan ssh.NewChannel) {
-	defer takeLeftover(l.conn) // which nobody takes once no more opens come
+	defer func() { // x/crypto has given up
+		takeLeftover(l.conn)
+		l.endLateOpens()
+	}()
 	level, refused := zap.WarnLevel, 0
 	for ch := range opens {
 		if l.takeForwarded(ch) {

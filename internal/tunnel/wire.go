@@ -16,6 +16,7 @@ const wireReadBuffer = 64 << 10
 // learning of it. A channel that is being opened in between would never hear
 // of the death: x/crypto forgets to end channels that are added after it has
 // ended all of them. Opens check dead first, and need microseconds after that.
+// Those that take longer are left to endLateOpens.
 const deathGrace = 5 * time.Millisecond
 
 // wire is the net.Conn under an SSH transport. It knows, before x/crypto does,
