@@ -44,10 +44,12 @@ func isPostQuantum(kex string) bool {
 	return strings.Contains(kex, "mlkem") || strings.Contains(kex, "sntrup")
 }
 
-// noteStrict finds out whether the key exchange that has just ended was strict.
-// x/crypto always asks for that, and does not tell whether the server does.
-func (w *wire) noteStrict() {
-	_, init, err := parseGreeting(w.preamble.end())
+// noteGreeting finds out, when the first key exchange has just ended, the server's
+// version and whether the exchange was strict. x/crypto always asks for that, and
+// does not tell whether the server does.
+func (w *wire) noteGreeting() {
+	version, init, err := parseGreeting(w.preamble.end())
+	w.version = printable(version)
 	w.strict.Store(err == nil && slices.Contains(init.KexAlgorithms, strictKex))
 }
 

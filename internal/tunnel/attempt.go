@@ -54,6 +54,17 @@ type Attempt struct {
 	Error string `json:"error,omitempty"`
 }
 
+// login returns how long the host took once it was reached: neither the way there
+// is in it nor the wait for a turn or for other hosts.
+func (a *Attempt) login() (took time.Duration) {
+	for _, s := range a.Steps {
+		if s.Name != StepReach {
+			took += s.Took.Duration()
+		}
+	}
+	return took
+}
+
 // Step is a step that has succeeded.
 type Step struct {
 	// Name is one of the Step constants.

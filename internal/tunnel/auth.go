@@ -22,11 +22,11 @@ type authenticator struct {
 	log  *zap.Logger
 	link *agentLink // nil for no agent
 
-	began    bool     // the bastion has said which methods it takes
-	allowed  []string // what it said last
-	partial  int      // methods that it accepted as a part of what it demands
-	current  *attempt // in flight
-	attempts []*attempt
+	began    bool         // the bastion has said which methods it takes
+	allowed  []string     // what it said last
+	partial  int          // methods that it accepted as a part of what it demands
+	current  *authAttempt // in flight
+	attempts []*authAttempt
 
 	keys     *collector // nil until the bastion takes public keys
 	nextKey  int
@@ -39,8 +39,8 @@ type authenticator struct {
 	exhausted bool // nothing is left to try
 }
 
-// attempt is one method tried with one key or password.
-type attempt struct {
+// authAttempt is one method tried with one key or password.
+type authAttempt struct {
 	what     string
 	doubt    string     // why the bastion may say no, or ""
 	cert     credential // zero for no certificate
@@ -51,7 +51,7 @@ type attempt struct {
 }
 
 // refused tells whether the bastion said no.
-func (t *attempt) refused() bool { return t.asked && !t.accepted && t.err == nil }
+func (t *authAttempt) refused() bool { return t.asked && !t.accepted && t.err == nil }
 
 // newAuthenticator returns what authenticates one connection. Its close must
 // be called.
@@ -127,7 +127,7 @@ func (a *authenticator) publicKey() ssh.AuthMethod {
 	}
 	offer := a.keys.offers[a.nextKey]
 	a.nextKey++
-	a.current = &attempt{what: offer.what, doubt: offer.doubt, cert: offer.cert, rsa: plainKey(offer.signer.PublicKey()).Type() == ssh.KeyAlgoRSA}
+	a.current = &authAttempt{what: offer.what, doubt: offer.doubt, cert: offer.cert, rsa: plainKey(offer.signer.PublicKey()).Type() == ssh.KeyAlgoRSA}
 	return ssh.PublicKeys(trackedSigner{offer.signer, a.current})
 }
 
@@ -167,7 +167,7 @@ func (a *authenticator) certificates() []credential {
 // trackedSigner tells an attempt what becomes of its key.
 type trackedSigner struct {
 	ssh.MultiAlgorithmSigner
-	attempt *attempt
+	attempt *authAttempt
 }
 
 // PublicKey implements ssh.Signer.
@@ -193,7 +193,7 @@ func (s trackedSigner) SignWithAlgorithm(rand io.Reader, data []byte, algorithm 
 // have no signature algorithm in common, it is not.
 type trackedKey struct {
 	ssh.PublicKey
-	attempt *attempt
+	attempt *authAttempt
 }
 
 // Marshal implements ssh.PublicKey.

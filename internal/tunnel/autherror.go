@@ -36,7 +36,7 @@ func (a *authenticator) explain(err error) error {
 	case isConnError(err), errors.Is(err, errTalkative):
 		return err
 	case strings.Contains(err.Error(), "ssh: disconnect, reason "): // its type is not exported
-		if !slices.ContainsFunc(a.attempts, (*attempt).refused) {
+		if !slices.ContainsFunc(a.attempts, (*authAttempt).refused) {
 			return err
 		}
 		return &AuthError{a.message("the bastion ended the connection", "name the right key with identity_file, so that no other is tried first"), CauseKeyRefused}
@@ -58,7 +58,7 @@ func (a *authenticator) mayPass() bool {
 		return true
 	}
 	// A placeholder that stands for nothing may stand for something later.
-	return (a.trouble != "" || a.keys != nil && a.keys.waits) && !slices.ContainsFunc(a.attempts, (*attempt).refused)
+	return (a.trouble != "" || a.keys != nil && a.keys.waits) && !slices.ContainsFunc(a.attempts, (*authAttempt).refused)
 }
 
 // isConnError tells whether an error is the connection's, not the protocol's.
@@ -117,23 +117,27 @@ func (a *authenticator) message(end, fix string) string {
 // SHA-1, as servers of before RFC 8332 do. It does not say so.
 func (a *authenticator) wantsSHA1() bool {
 	return !slices.Contains(a.cfg.pubkeyOption().names(), ssh.KeyAlgoRSA) &&
-		slices.ContainsFunc(a.attempts, func(t *attempt) bool { return t.rsa && !t.accepted && t.err == nil })
+		slices.ContainsFunc(a.attempts, func(t *authAttempt) bool { return t.rsa && !t.accepted && t.err == nil })
 }
 
 // shown returns what the bastion says as it may be shown.
 func (a *authenticator) shown(text string) string { return printable(conceal(text, a.secret)) }
 
-// cause says what, above all, has kept us out.
-func (a *authenticator) cause() Cause {
-	keysRefused := slices.ContainsFunc(a.attempts, func(t *attempt) bool {
+// keysRefused tells whether the bastion has refused a public key.
+func (a *authenticator) keysRefused() bool {
+	return slices.ContainsFunc(a.attempts, func(t *authAttempt) bool {
 		return strings.HasPrefix(t.what, "publickey") && t.refused()
 	})
+}
+
+// cause says what, above all, has kept us out.
+func (a *authenticator) cause() Cause {
 	switch {
 	case a.sent:
 		return CausePasswordRefused
 	case a.keys != nil && a.keys.expired:
 		return CauseCertificateExpired
-	case keysRefused:
+	case a.keysRefused():
 		return CauseKeyRefused
 	default:
 		return CauseNoCredentials
@@ -144,9 +148,6 @@ func (a *authenticator) cause() Cause {
 func (a *authenticator) fix() string {
 	takesKeys := slices.Contains(a.allowed, "publickey")
 	takesPassword := slices.Contains(a.allowed, "password") || slices.Contains(a.allowed, "keyboard-interactive")
-	keysRefused := slices.ContainsFunc(a.attempts, func(t *attempt) bool {
-		return strings.HasPrefix(t.what, "publickey") && t.refused()
-	})
 	switch {
 	case a.prompt != "":
 		return fmt.Sprintf("a password does not answer %q: let this user in without it", a.prompt)
@@ -158,9 +159,9 @@ func (a *authenticator) fix() string {
 		return "add password"
 	case takesPassword && !takesKeys:
 		return "the bastion never asked for the password: allow publickey or password there"
-	case keysRefused && a.keys != nil && a.keys.expired:
+	case a.keysRefused() && a.keys != nil && a.keys.expired:
 		return "renew the certificate"
-	case keysRefused:
+	case a.keysRefused():
 		return fmt.Sprintf("add the public key to the authorized_keys of %q on the bastion, or name another with identity_file", a.cfg.User)
 	case takesKeys && takesPassword:
 		return "add identity_file or password"

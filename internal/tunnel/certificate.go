@@ -98,13 +98,15 @@ func principalFlaw(cert *ssh.Certificate, user string) string {
 // maxQuoted is how many of a list's texts an error or warning shows.
 const maxQuoted = 5
 
+// quoted returns texts as an error or warning shows them, whoever has written
+// them.
 func quoted(texts []string) []string {
 	var q []string
 	for i, text := range texts {
 		if i == maxQuoted {
 			return append(q, fmt.Sprintf("%d more", len(texts)-i))
 		}
-		q = append(q, fmt.Sprintf("%q", text))
+		q = append(q, fmt.Sprintf("%q", printable(text)))
 	}
 	return q
 }

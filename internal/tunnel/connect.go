@@ -158,6 +158,9 @@ func noBanner(cfg *Config) string {
 	return "it accepted the connection, but sent no SSH banner"
 }
 
+// notSSH says that something else came.
+func notSSH(words string) string { return fmt.Sprintf("it sent %q instead of an SSH banner", words) }
+
 // logIn makes a connection of an approach, whose wire it takes.
 func (e *entry) logIn(a *approach) (*link, error) {
 	for {
@@ -304,10 +307,10 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 	verify := keys.verifier(a.ctx)
 	return func(name string, remote net.Addr, key ssh.PublicKey) error {
 		if w.stage.Load() == stageExchange { // not at a rekey
-			w.noteStrict()
+			w.noteGreeting()
 		}
 		w.advance(stagePaced)
-		steps.doneAt(w.start.Add(w.greeted), StepBanner, func(at *Attempt) { at.Server = w.version() })
+		steps.doneAt(w.start.Add(w.greeted), StepBanner, func(at *Attempt) { at.Server = w.version })
 		steps.done(StepKeyExchange, func(at *Attempt) { at.HostKey = ssh.FingerprintSHA256(plainKey(key)) })
 		err := verify(name, remote, key)
 		if err == nil {
@@ -344,6 +347,7 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 		return &connectError{class, refused.Cause, err}
 	}
 	class, cause, stage := classProtocol, CauseKeyExchange, "in the key exchange"
+	words, isSSH := firstWords(w.preamble.end())
 	switch {
 	case w.lastHeard() == 0:
 		class, cause, stage = classNetwork, CauseNoBanner, noBanner(&h.cfg)
@@ -351,9 +355,9 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 		cause, stage = CauseAuthentication, "in the authentication, "+strings.TrimSuffix(explained.Error(), ": "+err.Error())
 	case keys.accepted() != nil:
 		cause, stage = CauseAuthentication, "in the authentication"
-	case isConnError(err) && ctx.Err() == nil && !strings.Contains(w.greeting, "SSH-"):
+	case isConnError(err) && ctx.Err() == nil && w.stage.Load() == stageExchange && !isSSH:
 		// As sshd does past MaxStartups, and to a source that it penalises.
-		class, cause, stage = classNetwork, CauseNotSSH, fmt.Sprintf("it sent %q instead of an SSH banner", printable(w.greeting))
+		class, cause, stage = classNetwork, CauseNotSSH, notSSH(words)
 	}
 	return &connectError{class, cause, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, foreign(err, auth.secret), "no progress"))}
 }

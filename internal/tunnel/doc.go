@@ -5,6 +5,9 @@
 // which all handles with the same Key share and which owns the connections.
 // From the outside in:
 //
+//	config.go, defaults.go, check.go, algorithms.go
+//	              Config and Settings; what ssh would do where nothing is written;
+//	              what cannot work
 //	handle.go     Handle: Open, Start, Dial, Close; Listen is in remote_listener.go
 //	ready.go      Handle.Connect: waiting for a connection
 //	registry.go   the entries of this process, by key
@@ -23,6 +26,12 @@
 //	hostkeys.go   whether the bastion is the one that is meant; see also
 //	              knownhosts.go, hostcert.go, revoked.go and learned.go
 //	connect.go    one connect: handshake, authentication, watchdog
+//	auth.go, autherror.go, password.go
+//	              its authentication, and why that has failed
+//	offers.go, identity.go, certificate.go, agent.go
+//	              the keys that are offered, from files and from an agent
+//	agreed.go, negotiation.go
+//	              the algorithms that were agreed on, and what to do if none were
 //	dialtcp.go    its TCP connection
 //	proxy.go      a connection through a SOCKS5 or HTTP proxy
 //	proxycommand.go
@@ -30,13 +39,15 @@
 //	leftover.go   ending what x/crypto leaves behind of a connection
 //	link.go       link: one SSH connection
 //	keepalive.go  probing a link, and closing it when it is dead
-//	open.go       opening a channel on a link
+//	open.go, openlimit.go
+//	              opening a channel on a link, and how many at a time
 //	remote.go, remote_listener.go, remote_channel.go, remote_address.go,
 //	remote_status.go
 //	              Listener: addresses that the bastion listens on for us
 //	wire.go       the net.Conn under an SSH transport
 //	flusher.go    writing to its socket what has gathered
-//	conn.go       Conn: a channel as a net.Conn
+//	conn.go, deadline.go
+//	              Conn: a channel as a net.Conn
 //	sendqueue.go  what was written to it and has not gone out
 //	chunk.go      the buffers of all these
 //	pipe.go       copying between two connections
@@ -45,12 +56,14 @@
 //
 //	status.go     Status: all that there is to know at one moment
 //	attempt.go    Attempt: how far a connect got, step by step
+//	errors.go     what dials and connects return
 //	cause.go      Cause: why it failed, in a word of a fixed set
 //	event.go      Observer: what happens, when it does
 //	tally.go, metrics.go
 //	              counts, which outlive entries, and Metrics for Prometheus
 //	reconnect.go  Handle.Reconnect, for who has seen enough
-//	printable.go  what a bastion says, fit for a log
+//	printable.go, conceal.go
+//	              what a bastion says, fit for a log
 //	scan.go, kexinit.go
 //	              a server's host keys, without logging in
 //

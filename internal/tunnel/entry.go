@@ -38,6 +38,10 @@ type entry struct {
 	// refs is guarded by registry.mu.
 	refs int
 
+	// news is held while the log and the observer are told that a connection was
+	// made or lost, so that they hear of it in order. It is taken before mu.
+	news sync.Mutex
+
 	// mu guards the rest. It is never held across I/O.
 	mu sync.Mutex
 	// handles are those that are started and not closed, oldest first.

@@ -128,7 +128,7 @@ type AuthError struct {
 	// Message says what was offered and what the bastion would take.
 	Message string
 	// Cause is one of CauseNoCredentials, CauseKeyRefused,
-	// CauseCertificateExpired, CausePasswordRefused and CauseAuthentication.
+	// CauseCertificateExpired and CausePasswordRefused.
 	Cause Cause
 }
 

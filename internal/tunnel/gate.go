@@ -171,8 +171,8 @@ func (g *gate) lastError(key string) error {
 }
 
 // due returns when the next attempt may start, given whether dials ask for it,
-// or a person does, and whether a change of files makes it due at once, the last
-// having been refused.
+// or a person demands it, and whether the last was refused: then a change of files
+// makes the next due at once.
 func (g *gate) due(key string, asked, demanded bool) (at time.Time, refused bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -14,6 +14,13 @@ func (e *entry) active() []*link {
 	return links
 }
 
+// activeLinks is active for callers that do not hold mu.
+func (e *entry) activeLinks() []*link {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.active()
+}
+
 // withRole returns those of the links that have a role.
 func withRole(links []*link, r role) []*link {
 	return slices.DeleteFunc(slices.Clone(links), func(l *link) bool { return l.role != r })

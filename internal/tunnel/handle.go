@@ -117,7 +117,8 @@ func (h *Handle) Close() {
 // Dial opens a channel to the target. Before Start it waits for that. It
 // waits for a connect, or for the first reconnect after a loss, to end, and
 // fails at once with a *DownError after a failed one. Errors are *DownError,
-// *TimeoutError, *OpenError or ErrClosed.
+// *TimeoutError, *OpenError, *FullError or ErrClosed, unless the target is no
+// address.
 func (h *Handle) Dial(ctx context.Context, t Target) (*Conn, error) {
 	return h.dial(ctx, t, false)
 }

@@ -14,7 +14,8 @@ import (
 )
 
 // checkCertificate refuses a certificate that does not prove the bastion's
-// name. That neither key is revoked was checked before.
+// name. That neither key is revoked was checked before. Until its signature is
+// verified, which comes last, anybody may have written it, and what errors quote.
 func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
 	if cert.CertType != ssh.HostCert {
 		return errors.New("is not a host certificate")
@@ -27,7 +28,7 @@ func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
 		return fmt.Errorf("is signed with a weak key: %w", err)
 	}
 	if algo := cert.Signature.Format; !slices.Contains(h.cfg.caSignatureOption().names(), algo) {
-		return fmt.Errorf("is signed with %q, which is not among ca_signature_algorithms; have it signed anew with ssh-keygen -t rsa-sha2-512 -s, or add it there", algo)
+		return fmt.Errorf("is signed with %q, which is not among ca_signature_algorithms; have it signed anew with ssh-keygen -t rsa-sha2-512 -s, or add it there", printable(algo))
 	}
 	if err := checkValidity(cert); err != nil {
 		return err
@@ -40,7 +41,7 @@ func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
 	// What is left: critical options, of which host certificates have none, and
 	// the signature.
 	if err := new(ssh.CertChecker).CheckCert(principal, cert); err != nil {
-		return fmt.Errorf("is not valid: %s", strings.TrimPrefix(err.Error(), "ssh: "))
+		return fmt.Errorf("is not valid: %s", printable(strings.TrimPrefix(err.Error(), "ssh: ")))
 	}
 	return nil
 }
@@ -60,11 +61,7 @@ func principalNames(principals []string) string {
 	if len(principals) == 0 {
 		return "no name at all"
 	}
-	var names []string
-	for _, p := range principals {
-		names = append(names, fmt.Sprintf("%q", p))
-	}
-	return strings.Join(names, ", ")
+	return strings.Join(quoted(principals), ", ")
 }
 
 func authorityNames(keys []knownKey) string {

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,23 @@ func TestVerifyCertificate(t *testing.T) {
 	t.Run("bare key where a certificate is expected", func(t *testing.T) {
 		_, err := verifyOnce(t, hostConfig(t, trust("*", ca)), host)
 		wantError(t, err, `host key of "b.example:22" has no certificate: offered ssh-ed25519 `+fp+", but expected one signed by "+fpCA+" (kh:1); set HostCertificate in its sshd_config")
+	})
+	t.Run("written by anybody in an authority's name", func(t *testing.T) {
+		long := strings.Repeat("\u2028x\n", 1000)
+		for name, forge := range map[string]func(*ssh.Certificate){
+			"principals": func(c *ssh.Certificate) { c.ValidPrincipals = slices.Repeat([]string{long}, 1000) },
+			"option":     func(c *ssh.Certificate) { c.CriticalOptions = map[string]string{long: ""} },
+			"signature":  func(c *ssh.Certificate) { c.Signature.Format = long },
+		} {
+			cert := certify(t, ssh.HostCert, host, ca, nil)
+			forge(cert)
+			_, err := verifyOnce(t, hostConfig(t, trust("*", ca)), cert)
+			if err == nil {
+				t.Errorf("%s: accepted", name)
+			} else if n := len(err.Error()); n > 2000 {
+				t.Errorf("%s: an error of %d bytes", name, n)
+			}
+		}
 	})
 	t.Run("expires while connected", func(t *testing.T) {
 		cert := certify(t, ssh.HostCert, host, ca, func(c *ssh.Certificate) { c.ValidBefore = uint64(time.Now().Unix()) + 2 })

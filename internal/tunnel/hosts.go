@@ -19,8 +19,11 @@ type host struct {
 	rank int
 	gate *gate
 
-	// failures is maintain's, of which there is one at a time.
-	failures failureLog
+	// failures is maintain's, of which there is one at a time, and so is
+	// passedOver: that the host was not waited for the last time, since others had
+	// failed.
+	failures   failureLog
+	passedOver bool
 
 	// attempt is the last one to connect to it, or nil. It is guarded by
 	// entry.mu.
@@ -64,19 +67,20 @@ func (e *entry) eligible() []*host {
 }
 
 // due returns when the next attempt may start, as gate.due does: when one of the
-// eligible hosts is due. The caller holds mu.
-func (e *entry) due(asked bool) (at time.Time, poll bool) {
+// eligible hosts is due. It tells whether one of them has refused us. The caller
+// holds mu.
+func (e *entry) due(asked bool) (at time.Time, refused bool) {
 	for i, h := range e.eligible() {
-		hostAt, hostPoll := h.gate.due(e.key, asked, e.demanded)
+		hostAt, hostRefused := h.gate.due(e.key, asked, e.demanded)
 		if i == 0 || hostAt.Before(at) {
 			at = hostAt
 		}
-		poll = poll || hostPoll
+		refused = refused || hostRefused
 	}
 	if !asked && at.Before(e.notBefore) {
 		at = e.notBefore
 	}
-	return at, poll
+	return at, refused
 }
 
 // hostsToTry returns which of the eligible hosts an attempt is for: not those
@@ -143,15 +147,23 @@ func (e *entry) arrived() {
 	}
 }
 
-// stay gives up a return. The caller holds mu.
+// stay gives up a return, unless a part of the connections has returned: the
+// rest is to follow it, however often that fails. The caller holds mu.
 func (e *entry) stay() {
-	if e.returning == nil {
+	active := e.active()
+	hasReturned := func(l *link) bool { return l.host == e.returning }
+	if e.returning == nil || slices.ContainsFunc(active, hasReturned) {
 		return
 	}
 	e.returning = nil
-	for _, l := range e.links {
-		l.replacing = false // what is due for another reason asks again
+	if len(active) == 0 {
+		return
 	}
+	e.inUse = active[len(active)-1].host // those that had returned may have been lost
+	for _, l := range active {
+		l.replacing = l.host != e.inUse // what is due for another reason asks again
+	}
+	e.arrived()
 }
 
 // watchPreferred probes the hosts that come before the one in use, and has the
@@ -199,8 +211,8 @@ func (e *entry) preferredBefore() int {
 
 // mayReturn tells whether an attempt to connect to a host is due.
 func (e *entry) mayReturn(h *host) bool {
-	due, poll := h.gate.due(e.key, false, false)
-	return !time.Now().Before(due) || poll && h.gate.filesChanged(e.key, e.stamp())
+	due, refused := h.gate.due(e.key, false, false)
+	return !time.Now().Before(due) || refused && h.gate.filesChanged(e.key, e.stamp())
 }
 
 // answers tells whether a host can be connected to and sends an SSH banner. It

@@ -21,7 +21,8 @@ const (
 	keepAliveTick = time.Second
 )
 
-// errDoubt and errSilent are why a link was closed that nothing came in on.
+// errDoubt is why a link was closed on which nothing came in though something
+// waited for it, and silentError the same where only probes did.
 var errDoubt = errors.New("the bastion does not respond")
 
 type silentError struct{ after time.Duration }

@@ -64,6 +64,17 @@ func (o *preamble) end() []byte {
 	return data
 }
 
+// maxWords is how much of a server's first words an error shows, in bytes.
+const maxWords = 100
+
+// firstWords returns the beginning of what a server has sent, as it may be shown,
+// and tells whether there is an SSH banner in what it has sent: other lines may
+// come before that (RFC 4253 section 4.2).
+func firstWords(data []byte) (words string, isSSH bool) {
+	isSSH = bytes.HasPrefix(data, []byte("SSH-")) || bytes.Contains(data, []byte("\nSSH-"))
+	return printable(string(data[:min(len(data), maxWords)])), isSSH
+}
+
 // errCutShort says that a greeting is not whole.
 var errCutShort = errors.New("the key exchange was cut short")
 

@@ -42,9 +42,11 @@ type link struct {
 
 	// role is what the link is for.
 	role role
-	// outlived tells that the link was the last, and that there is another one
-	// before the entry knows of its death.
+	// outlived tells that with the link the last connections were lost, and that
+	// there is another one before the entry knows of its death.
 	outlived bool
+	// told tells that the log and the observer have been told of its death.
+	told bool
 	// replacing tells that a new connection is to take over from the link, and
 	// reason why.
 	replacing bool
@@ -96,9 +98,13 @@ const maxUnaskedLogged = 10
 // listener that asked for them, and refuses all others, each at once: one that
 // waits would hold up every channel. The first refused one is a warning, and a
 // few more are for debugging; a bastion that opens many is not to fill the log.
-// It returns when the transport has died, and sees to it that it does.
+// It returns when the transport has died, and sees to it that it does, and when no
+// open of ours waits on it any more.
 func (l *link) answerOpens(opens <-chan ssh.NewChannel) {
-	defer takeLeftover(l.conn) // which nobody takes once no more opens come
+	defer func() { // x/crypto has given up
+		takeLeftover(l.conn)
+		l.endLateOpens()
+	}()
 	level, refused := zap.WarnLevel, 0
 	for ch := range opens {
 		if l.takeForwarded(ch) {

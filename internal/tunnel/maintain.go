@@ -104,15 +104,20 @@ func (e *entry) awaitTurn() bool {
 func (e *entry) connected(l *link, took time.Duration) {
 	l.host.gate.succeeded(e.key)
 	l.host.failures.succeeded()
-	e.tally.shook(took)
+	e.tally.shook(l.attempt.login())
 	e.noteAttempt(l.host, l.attempt)
-	msg, news := e.takeOver(l)
+	e.news.Lock()
+	defer e.news.Unlock()
+	msg, more := e.takeOver(l)
 	l.watchCertificates()
 	go l.watch() // not before: the link may have died already
 	if msg == "" {
 		return
 	}
-	fields := slices.Concat([]zap.Field{zap.Duration("duration", took)}, l.about, news)
+	for _, o := range e.outlived() {
+		e.logLost(o, foreign(o.wire.err()))
+	}
+	fields := slices.Concat([]zap.Field{zap.Duration("duration", took)}, l.about, more)
 	e.log().Info(msg, fields...)
 	e.remark(l)
 	if msg == "connected" || msg == "reconnected" {

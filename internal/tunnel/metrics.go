@@ -41,7 +41,7 @@ var (
 
 	handshakeSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    metricPrefix + "handshake_duration_seconds",
-		Help:    "How long logins took that succeeded, from the first packet to the end of the authentication.",
+		Help:    "How long logins took that succeeded, from the moment that the bastion was reached to the end of the authentication.",
 		Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 	}, []string{"tunnel"})
 	roundTripSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{

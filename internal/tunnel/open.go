@@ -227,8 +227,8 @@ func (l *link) debugChannel(msg string, c *Conn, fields ...zap.Field) {
 
 // openError puts the bastion's refusal into plain words.
 func (l *link) openError(r *openRequest, err error) error {
-	var refused *ssh.OpenChannelError
-	if !errors.As(err, &refused) {
+	refused, ok := errors.AsType[*ssh.OpenChannelError](err)
+	if !ok {
 		return errLinkLost
 	}
 	e := &OpenError{Tunnel: l.entry.cfg.Name, Target: r.target.Address, Detail: printable(refused.Message)}

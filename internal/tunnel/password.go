@@ -32,11 +32,11 @@ func (a *authenticator) password() ssh.AuthMethod {
 	a.secret = secret
 	if method {
 		a.sent = true
-		a.current = &attempt{what: "password", asked: true}
+		a.current = &authAttempt{what: "password", asked: true}
 		return ssh.Password(secret)
 	}
 	a.dialogue = true
-	a.current = &attempt{what: "keyboard-interactive password", asked: true}
+	a.current = &authAttempt{what: "keyboard-interactive password", asked: true}
 	current, rounds := a.current, 0
 	return ssh.KeyboardInteractive(func(_, _ string, questions []string, echos []bool) ([]string, error) {
 		if rounds++; rounds > maxRounds {

@@ -13,8 +13,9 @@ const (
 	// the next one is connected to beside it.
 	staggerAfter = time.Second
 	// silence is how long the last host may do so where others have failed:
-	// these are asked again rather than that one waited for. It is also how long
-	// a host has to answer a probe.
+	// these are asked again rather than that one waited for, but not twice in a
+	// row, or one that is slow would never be connected to. It is also how long a
+	// host has to answer a probe.
 	silence = 3 * time.Second
 )
 
@@ -79,10 +80,15 @@ func (r *race) run() *link {
 			timer.Reset(staggerAfter - waited)
 		case len(r.racing) == 0:
 			return nil
-		case len(r.failed) > 0 && waited >= silence:
+		case len(r.failed) == 0 || slices.ContainsFunc(r.racing, func(h *host) bool { return h.passedOver }):
+			// They end by themselves, within connect_timeout.
+		case waited >= silence:
+			for _, h := range r.racing {
+				h.passedOver = true
+			}
 			r.passOver(r.racing)
 			return nil
-		case len(r.failed) > 0:
+		default:
 			timer.Reset(silence - waited)
 		}
 		select {
@@ -120,6 +126,7 @@ func (r *race) collect() {
 
 func (r *race) arrive(a *approach) {
 	r.racing = slices.DeleteFunc(r.racing, func(h *host) bool { return h == a.host })
+	a.host.passedOver = false
 	if a.err != nil {
 		r.fail(a, a.err)
 		return

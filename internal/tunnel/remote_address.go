@@ -128,9 +128,11 @@ func (a remoteAddress) refusedHint() string {
 	return "port still held by an older connection? set ClientAliveInterval on the bastion; or AllowTcpForwarding/PermitListen/GatewayPorts forbid it"
 }
 
-// hostAddr is the address of a host, a *net.TCPAddr if that is an IP address.
+// hostAddr is the address of a host, a *net.TCPAddr if that is an IP address. A
+// bastion may have made it up, and an IPv6 zone may have any characters.
 func hostAddr(host string, port uint32) net.Addr {
 	if addr, err := netip.ParseAddr(host); err == nil && port <= 65535 {
+		addr = addr.WithZone(printable(addr.Zone()))
 		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, uint16(port)))
 	}
 	return nameAddr(net.JoinHostPort(printable(host), strconv.FormatUint(uint64(port), 10)))

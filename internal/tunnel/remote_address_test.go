@@ -29,6 +29,23 @@ func TestAddressFor(t *testing.T) {
 	}
 }
 
+// TestHostAddr: what a bastion says of a peer is an address and no more.
+func TestHostAddr(t *testing.T) {
+	long := strings.Repeat("x", 10_000)
+	for host, want := range map[string]string{
+		"192.0.2.1":                     "192.0.2.1:7",
+		"fe80::1%eth0":                  "[fe80::1%eth0]:7",
+		"fe80::1%\x1b[2J\nx":            "[fe80::1%[2J x]:7",
+		"fe80::1%" + long:               "[fe80::1%" + long[:maxForeign] + "…]:7",
+		"\x1b[2J":                       "[2J:7",
+		"UNKNOWN" + long[:2*maxForeign]: "UNKNOWN" + long[:maxForeign-7] + "…:7",
+	} {
+		if got := hostAddr(host, 7).String(); got != want {
+			t.Errorf("%q: got %q, want %q", host, got, want)
+		}
+	}
+}
+
 func TestRefusedHint(t *testing.T) {
 	for port, want := range map[uint16]string{80: "ports below 1024 are root's", 8080: "set ClientAliveInterval on the bastion"} {
 		if hint := (remoteAddress{port: port}).refusedHint(); !strings.Contains(hint, want) {

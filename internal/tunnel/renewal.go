@@ -70,13 +70,6 @@ func (k *certKeeper) look(now time.Time) (next time.Time) {
 	return next
 }
 
-// activeLinks is active for callers that do not hold mu.
-func (e *entry) activeLinks() []*link {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.active()
-}
-
 // tell logs what there is to say of a certificate and was not said before.
 func (k *certKeeper) tell(cert credential, told certNews, opened, now time.Time, soonest func(time.Time)) certNews {
 	about := []zap.Field{zap.String("certificate", cert.KeyId), zap.String("path", cert.path), zap.String("expires", certTime(cert.ValidBefore))}

@@ -169,12 +169,12 @@ func (s *scan) take(ctx context.Context, algos []string) (*kexInit, error) {
 	select {
 	case key = <-shown:
 	default:
-		greeting := string(record[:min(len(record), maxGreeting)])
+		words, isSSH := firstWords(record)
 		switch {
 		case len(record) == 0:
 			return nil, s.fail(ctx, CauseNoBanner, noBanner(s.cfg), err)
-		case !strings.Contains(greeting, "SSH-"):
-			return nil, s.fail(ctx, CauseNotSSH, fmt.Sprintf("it sent %q instead of an SSH banner", printable(greeting)), err)
+		case !isSSH:
+			return nil, s.fail(ctx, CauseNotSSH, notSSH(words), err)
 		}
 		return nil, s.fail(ctx, CauseKeyExchange, "in the key exchange", err)
 	}

@@ -69,7 +69,7 @@ type Status struct {
 	LastError *ErrorStatus `json:"last_error,omitempty"`
 	// NextRetry is when the next attempt is, if one is wanted and not due.
 	NextRetry *time.Time `json:"next_retry,omitempty"`
-	// Attempts are the last attempts at each of the hosts that there were any.
+	// Attempts are the last attempts, one for each host that there was one at.
 	Attempts []*Attempt `json:"attempts,omitempty"`
 }
 
@@ -234,8 +234,8 @@ func (l *link) certificateExpiry() (first time.Time) {
 
 // gauges are the numbers of the entries of a name, for metrics.
 type gauges struct {
-	// configured tells that a configuration has the tunnel; state is then that of
-	// the newest.
+	// configured tells that a configuration has the tunnel. During a reload two
+	// may, each with its own entry: state is then up if one of them is.
 	configured bool
 	state      State
 

@@ -183,6 +183,28 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// TestLoginDuration: a login's duration is not that of the way there, of the wait
+// for a turn, or of other hosts.
+func TestLoginDuration(t *testing.T) {
+	t.Parallel()
+	l := mortal(t, member(undecided, 0, 0))
+	l.attempt = &Attempt{Steps: []Step{{StepReach, 30}, {StepBanner, .25}, {StepKeyExchange, .5}, {StepHostKey, 0}, {StepAuthentication, 1}}}
+	e := crew(1, 8)
+	e.set.Lazy = true
+	l.entry, l.host = e, e.inUse
+	var logins observations
+	e.tally.handshakes = &logins
+	e.connected(l, time.Minute)
+	if !slices.Equal(logins, observations{1.75}) {
+		t.Errorf("observed %v", logins)
+	}
+}
+
+// observations implements prometheus.Observer.
+type observations []float64
+
+func (o *observations) Observe(seconds float64) { *o = append(*o, seconds) }
+
 type eventLog chan Event
 
 func (o eventLog) Observe(e Event) { o <- e }

@@ -27,6 +27,9 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 		return "", nil
 	}
 	active := e.active()
+	if len(active) > 0 && e.returning != nil && l.host != e.returning {
+		l.replacing, l.reason = true, reasonPreferred // it came too late to return
+	}
 	old := e.toReplace()
 	switch {
 	case old != nil:
@@ -36,23 +39,24 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 	case len(active) > 0:
 		msg = "connection added"
 		fields = append(fields, zap.String("reason", e.assign(l)), zap.Int("connections", len(active)+1))
-	case !e.lostAt.IsZero():
-		msg = "reconnected"
-		fields = append(fields, zap.Duration("downtime", time.Since(e.lostAt)))
 	default:
 		msg = "connected"
+		var downtime time.Duration
 		for _, o := range e.links {
 			if o.isDraining() {
 				continue
 			}
 			// Lost as well, which its watch has yet to say.
 			o.outlived = true
-			msg = "reconnected"
-			fields = []zap.Field{zap.Duration("downtime", o.wire.now()-o.wire.lastHeard())}
+			msg, downtime = "reconnected", o.wire.now()-o.wire.lastHeard()
 		}
-	}
-	if msg == "reconnected" {
-		e.tally.reconnected(reasonLost)
+		if !e.lostAt.IsZero() {
+			msg, downtime = "reconnected", time.Since(e.lostAt)
+		}
+		if msg == "reconnected" {
+			fields = append(fields, zap.Duration("downtime", downtime))
+			e.tally.reconnected(reasonLost)
+		}
 	}
 	if len(active) == 0 {
 		e.since = time.Now()
@@ -71,6 +75,14 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 	e.broadcast()
 	e.nudge()
 	return msg, fields
+}
+
+// outlived returns the connections whose death the entry has yet to hear of,
+// while there is another one already.
+func (e *entry) outlived() []*link {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(e.links), func(l *link) bool { return !l.outlived })
 }
 
 // toReplace returns a connection that a new one is to take over from, or nil.
@@ -140,20 +152,26 @@ func (e *entry) closeIfDrained(l *link) {
 
 // lost takes a dead link out. The link calls it, once.
 func (e *entry) lost(l *link, cause error) {
+	e.news.Lock()
 	e.logLost(l, cause) // before what follows from it
+	e.news.Unlock()
 	if e.takeOut(l, cause) {
-		e.log().Info("the bastion closes connections without channels; will reconnect on demand")
+		e.log().Info("the bastion closes connections without channels (UnusedConnectionTimeout); will reconnect on demand")
 	}
 }
 
+// logLost tells the log and, of the last connection, the observer of a link's
+// death, once. The caller holds news.
 func (e *entry) logLost(l *link, cause error) {
 	e.mu.Lock()
-	others := len(e.active())
+	if l.told {
+		e.mu.Unlock()
+		return
+	}
+	l.told = true
+	others, last := len(e.active()), e.isLast(l)
 	about := []zap.Field{zap.Duration("duration", l.wire.now()), zap.Int("channels", l.channels)}
 	log := e.logger().With(about...)
-	if l.outlived {
-		others = 0 // there were none
-	}
 	retired, draining, unused := l.retired, l.isDraining(), l.unused(cause)
 	e.mu.Unlock()
 	switch {
@@ -161,14 +179,22 @@ func (e *entry) logLost(l *link, cause error) {
 		log.Debug("connection closed")
 	case draining:
 		log.Warn("draining connection lost", zap.Error(cause))
-	case others > 0 && unused:
+	case !last && unused:
 		log.Debug("the bastion has closed a connection without channels", zap.Error(cause))
-	case others > 0:
+	case !last:
 		log.Warn("connection lost", zap.Error(cause), zap.Int("connections", others))
 	default:
 		log.Warn("lost", zap.Error(cause))
 		e.emit(EventLost, l.host.cfg.Address, append(about, zap.Error(cause))...)
 	}
+}
+
+// isLast tells whether with a dead link the tunnel has lost its last connection:
+// of those that die together, that is the last to be told of. The caller holds mu.
+func (e *entry) isLast(l *link) bool {
+	return !slices.ContainsFunc(e.links, func(o *link) bool {
+		return o != l && !o.told && !o.isDraining() && (o.outlived || !l.outlived)
+	})
 }
 
 // takeOut is the part of lost that is done under mu. It tells whether, from now

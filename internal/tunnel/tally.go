@@ -42,8 +42,8 @@ type tally struct {
 	opens      map[openResult]*atomic.Int64
 	failures   map[Cause]*atomic.Int64
 	reconnects map[reason]*atomic.Int64
-	// handshakes is how long logins took that succeeded, from the TCP connection
-	// on; roundTrips is how long the answers to keepalives did.
+	// handshakes is how long logins took that succeeded (see Attempt.login),
+	// roundTrips how long the answers to keepalives did.
 	handshakes, roundTrips prometheus.Observer
 }
 

@@ -3,7 +3,6 @@ package tunnel
 import (
 	"bufio"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,13 +12,11 @@ import (
 // most. x/crypto's own buffer is 4 KiB.
 const wireReadBuffer = 64 << 10
 
-// maxGreeting is how much of the bastion's first words is kept for an error.
-const maxGreeting = 100
-
 // deathGrace is the time between a wire's death becoming known and x/crypto
 // learning of it. A channel that is being opened in between would never hear
 // of the death: x/crypto forgets to end channels that are added after it has
 // ended all of them. Opens check dead first, and need microseconds after that.
+// Those that take longer are left to endLateOpens.
 const deathGrace = 5 * time.Millisecond
 
 // wire is the net.Conn under an SSH transport. It knows, before x/crypto does,
@@ -34,13 +31,12 @@ type wire struct {
 	start time.Time
 	// heard is when the last byte arrived.
 	heard atomic.Int64
-	// greeting is the beginning of what arrived first, and greeted when that was.
-	// They are set before heard.
-	greeting string
-	greeted  time.Duration
-	// preamble is what arrives until the end of the first key exchange, and strict
-	// what noteStrict finds in it.
+	// greeted is when the first byte arrived. It is set before heard.
+	greeted time.Duration
+	// preamble is what arrives until the end of the first key exchange. version and
+	// strict are what noteGreeting finds in it; version is for its caller only.
 	preamble preamble
+	version  string
 	strict   atomic.Bool
 	// bytes counts both directions.
 	bytes atomic.Int64
@@ -94,7 +90,7 @@ func (r socketReader) Read(p []byte) (int, error) {
 	n, err := r.w.Conn.Read(p)
 	if n > 0 {
 		if r.w.heard.Load() == 0 {
-			r.w.greeting, r.w.greeted = string(p[:min(n, maxGreeting)]), r.w.now()
+			r.w.greeted = r.w.now()
 		}
 		r.w.preamble.add(p[:n])
 		r.w.heard.Store(int64(r.w.now()))
@@ -105,16 +101,6 @@ func (r socketReader) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
-}
-
-// version is the bastion's, as far as its first words show it. It may be called
-// once something was heard.
-func (w *wire) version() string {
-	line, _, _ := strings.Cut(w.greeting, "\n")
-	if !strings.HasPrefix(line, "SSH-") {
-		return ""
-	}
-	return printable(line)
 }
 
 // Write implements net.Conn. What it took is on its way, no more. If it cannot

@@ -1,0 +1,70 @@
+package tunnel
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// slowToClose is a connection whose Close waits, once it has begun, until it may
+// end.
+type slowToClose struct {
+	net.Conn
+	once       sync.Once
+	begun, end chan struct{}
+}
+
+func (c *slowToClose) Close() error {
+	c.once.Do(func() { close(c.begun) })
+	<-c.end
+	return c.Conn.Close()
+}
+
+// TestLateOpen: a channel that is opened when x/crypto has given a connection up,
+// over a breach of the protocol, and not closed it yet, is not waited for for ever.
+func TestLateOpen(t *testing.T) {
+	t.Parallel()
+	key := sshtest.NewKey()
+	m := sshtest.NewMalice(t, key, "", loggedIn(func(c *sshtest.MaliceConn) {
+		_ = c.Send(sshtest.ChannelData{Theirs: 4242, Data: "of no channel"})
+		c.Await(time.Minute)
+	}))
+	conn, err := net.Dial("tcp", m.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWire(conn)
+	slow := &slowToClose{Conn: w, begun: make(chan struct{}), end: make(chan struct{})}
+	w.advance(stageOpen)
+	sc, channels, requests, err := ssh.NewClientConn(slow, m.Addr(), &ssh.ClientConfig{HostKeyCallback: ssh.FixedHostKey(key.PublicKey())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := crew(1, 8)
+	l := newLink(e, e.inUse, w, sc, channels, requests, nil)
+	<-slow.begun
+
+	r, err := newOpenRequest(Target{Network: "tcp", Address: "web:80"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.bytes.Load()
+	l.channels++
+	opened := make(chan error, 1)
+	go func() {
+		_, err := l.open(t.Context(), r)
+		opened <- err
+	}()
+	sshtest.Eventually(t, 10*time.Second, "an open on its way", func() bool { return w.bytes.Load() > before })
+	close(slow.end)
+	if err := <-opened; !errors.Is(err, errLinkLost) {
+		t.Errorf("got %v", err)
+	}
+	sshtest.Eventually(t, 10*time.Second, "the end of the open", func() bool { return l.opens.pending() == 0 })
+}

@@ -1,0 +1,109 @@
+package tunnel
+
+import (
+	"io"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// closer is an SSH connection that can be closed, and no more.
+type closer struct{ ssh.Conn }
+
+func (closer) Close() error { return nil }
+
+// mortal gives a member a wire that can die.
+func mortal(t *testing.T, l *link) *link {
+	ours, theirs := net.Pipe()
+	l.wire, l.conn, l.attempt = newWire(ours), closer{}, &Attempt{}
+	t.Cleanup(func() {
+		_ = theirs.Close()
+		l.wire.die(io.EOF)
+	})
+	return l
+}
+
+// wantNames waits for as many events as are wanted and checks their names.
+func (o eventLog) wantNames(t *testing.T, want ...string) {
+	t.Helper()
+	var got []string
+	for range want {
+		got = append(got, o.next(t).Name)
+	}
+	for len(o) > 0 {
+		got = append(got, (<-o).Name)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("events %q, want %q", got, want)
+	}
+}
+
+// TestLostOnce: connections that die together are lost once. A connection that
+// comes before the death of all of them has got about does not come before the
+// news of it.
+func TestLostOnce(t *testing.T) {
+	t.Parallel()
+	for _, heard := range []int{0, 1, 2, 3} { // how many deaths the entry hears of before
+		var links []*link
+		for range 3 {
+			links = append(links, mortal(t, member(forRequests, 1, 0)))
+		}
+		e := crew(1, 8, slices.Clone(links)...)
+		e.set.Lazy = true // it need not connect
+		seen := make(eventLog, 10)
+		e.set.Observer = seen
+		logs := observed(&e.set)
+		for _, l := range links {
+			l.wire.die(io.EOF)
+		}
+		for _, l := range links[:heard] {
+			e.lost(l, io.EOF)
+		}
+		fresh := mortal(t, member(undecided, 0, 0))
+		fresh.entry, fresh.host = e, e.inUse
+		e.connected(fresh, 0)
+		for _, l := range links[heard:] {
+			e.lost(l, io.EOF)
+		}
+		seen.wantNames(t, EventLost, EventConnected)
+		if n := logs.FilterMessage("lost").Len(); n != 1 {
+			t.Errorf("%d of 3 deaths known: the log tells %d times", heard, n)
+		}
+		if logs.FilterMessage("reconnected").Len() != 1 {
+			t.Errorf("%d of 3 deaths known: no reconnect is told of", heard)
+		}
+	}
+}
+
+// TestLostAtOnce: a connection that dies while it is told of is lost after that.
+func TestLostAtOnce(t *testing.T) {
+	t.Parallel()
+	fresh := mortal(t, member(undecided, 0, 0))
+	e := crew(1, 8)
+	e.set.Lazy = true
+	fresh.entry, fresh.host = e, e.inUse
+	seen := make(eventLog, 10)
+	e.set.Observer = seen
+	core, logs := observer.New(zapcore.InfoLevel)
+	lost := func() bool { return logs.FilterMessage("lost").Len() > 0 }
+	e.set.Logger = zap.New(core, zap.Hooks(func(entry zapcore.Entry) error {
+		if entry.Message == "connected" {
+			fresh.wire.die(io.EOF)
+			for until := time.Now().Add(100 * time.Millisecond); !lost() && time.Now().Before(until); {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		return nil
+	}))
+	e.connected(fresh, 0)
+	sshtest.Eventually(t, 10*time.Second, "the loss", lost)
+	seen.wantNames(t, EventConnected, EventLost)
+}

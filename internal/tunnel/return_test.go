@@ -1,0 +1,89 @@
+package tunnel
+
+import (
+	"io"
+	"testing"
+)
+
+// returning is a tunnel with connections to the second of its two hosts, that is
+// about to return to the first. The test plays the part of maintain.
+func returning(links ...*link) (e *entry, first, second *host) {
+	e = crew(1, 8, links...)
+	first, second = e.hosts[0], &host{rank: 1, gate: &gate{records: map[string]*failures{}}}
+	e.hosts = append(e.hosts, second)
+	e.inUse = second
+	for _, l := range links {
+		l.host = second
+	}
+	e.running, e.probing = true, true
+	e.returnTo(first)
+	return e, first, second
+}
+
+// arrive has a new connection to a host put into service.
+func arrive(e *entry, h *host) *link {
+	l := member(undecided, 1, 0)
+	l.entry, l.host = e, h
+	e.takeOver(l)
+	return l
+}
+
+// staying are the connections that are to go on.
+func staying(e *entry) []*link {
+	var links []*link
+	for _, l := range e.active() {
+		if !l.replacing {
+			links = append(links, l)
+		}
+	}
+	return links
+}
+
+// TestReturnHalfway: once a connection has returned to the preferred host, the
+// others follow, though an attempt fails in between: there are none to two hosts
+// that stay.
+func TestReturnHalfway(t *testing.T) {
+	t.Parallel()
+	e, first, second := returning(member(forRequests, 1, 0), member(forStreams, 1, 0))
+	back := arrive(e, first)
+	e.connectFailed()
+	if got := staying(e); len(got) != 1 || got[0] != back {
+		t.Errorf("%d connections stay, want the one that has returned", len(got))
+	}
+	if got := e.eligible(); len(got) != 1 || got[0] != first {
+		t.Errorf("the next attempt is for %d hosts, the first of rank %d", len(got), got[0].rank)
+	}
+
+	// It is lost, and there is no other to be had: what is left is the tunnel.
+	close(back.wire.dead)
+	e.takeOut(back, io.EOF)
+	e.connectFailed()
+	if got := staying(e); len(got) != 1 || got[0].host != second || e.inUse != second {
+		t.Errorf("%d connections stay; the host of rank %d is in use", len(got), e.inUse.rank)
+	}
+	if got := e.eligible(); len(got) != 1 || got[0] != second {
+		t.Errorf("the next attempt is for %d hosts, the first of rank %d", len(got), got[0].rank)
+	}
+}
+
+// TestReturnOvertaken: a connection that was under way to the other host when the
+// return was decided on returns as well.
+func TestReturnOvertaken(t *testing.T) {
+	t.Parallel()
+	e, first, second := returning(member(forRequests, 1, 0), member(forStreams, 1, 0))
+	arrive(e, second)
+	for range 2 {
+		if e.toReplace() == nil {
+			t.Fatal("nothing is to be replaced any more")
+		}
+		arrive(e, first)
+	}
+	if len(e.active()) != 2 {
+		t.Errorf("%d connections, want 2", len(e.active()))
+	}
+	for _, l := range e.active() {
+		if l.host != first {
+			t.Error("a connection to the other host stays")
+		}
+	}
+}
