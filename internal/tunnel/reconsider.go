@@ -40,10 +40,12 @@ func (r *reconsidering) due(l *link) time.Time {
 	return last.Add(delay)
 }
 
-// question is something that a bastion has prohibited: permitted asks whether it
-// still does, on a connection of which one channel is taken for that.
+// question is something that a bastion has prohibited.
 type question interface {
+	// permitted asks on a connection, of which one channel is taken for that.
 	permitted(ctx context.Context, l *link) bool
+	// asksAnywhere tells whether it may be asked on a connection in service.
+	asksAnywhere() bool
 }
 
 // reconsider has the bastion asked on a new connection what it has prohibited on
@@ -55,15 +57,18 @@ func (e *entry) reconsider(l *link, q question) {
 		return
 	}
 	e.reconsidering.running = true
-	go e.askAgain(e.inUse, q)
+	go e.askAgain(l, q)
 }
 
 // askAgain asks, and has the connections replaced that are older than another
-// answer. It returns when there is an answer, or ConnectTimeout is over for the
-// connect and once more for the answer.
-func (e *entry) askAgain(h *host, q question) {
+// answer. It returns when there are answers, or ConnectTimeout is over for the
+// connect and once more for each answer.
+func (e *entry) askAgain(old *link, q question) {
 	start := time.Now()
-	permitted := e.permittedAnew(h, q)
+	permitted := e.permittedAnew(old.host, q)
+	if permitted && q.asksAnywhere() && e.permittedOn(old, q) {
+		permitted = false // on the old one as well: it was the target
+	}
 	e.mu.Lock()
 	r := &e.reconsidering
 	r.running, r.asked = false, time.Now()
@@ -99,6 +104,11 @@ func (e *entry) permittedAnew(h *host, q question) bool {
 		l.wire.die(ErrClosed)
 		_ = l.conn.Close()
 	}()
+	return e.permittedOn(l, q)
+}
+
+// permittedOn asks on a connection.
+func (e *entry) permittedOn(l *link, q question) bool {
 	ctx, cancel := context.WithTimeoutCause(e.ctx, e.settings().ConnectTimeout, errConnectTimeout)
 	defer cancel()
 	e.mu.Lock()
@@ -136,6 +146,9 @@ func (r *openRequest) permitted(ctx context.Context, l *link) bool {
 	return answered && !r.prohibits(err)
 }
 
+// asksAnywhere implements question.
+func (*openRequest) asksAnywhere() bool { return true }
+
 // permitted implements question. The bastion listens for a moment.
 func (a remoteAddress) permitted(ctx context.Context, l *link) bool {
 	defer l.entry.channelEnded(l)
@@ -147,3 +160,6 @@ func (a remoteAddress) permitted(ctx context.Context, l *link) bool {
 	_, _ = l.request(ctx.Done(), name, payload) // or else with the connection
 	return true
 }
+
+// asksAnywhere implements question. A forward is asked for where it belongs.
+func (remoteAddress) asksAnywhere() bool { return false }

@@ -113,6 +113,35 @@ func TestReconsiderSocket(t *testing.T) {
 	sshtest.Eventually(t, 20*time.Second, "the socket is permitted", func() bool { return dial() == nil })
 }
 
+// TestReconsiderAbsent: a socket that is not there for a while is no reason to
+// replace a connection.
+func TestReconsiderAbsent(t *testing.T) {
+	t.Parallel()
+	s, h := sshdTunnel(t, quick(), "")
+	path := filepath.Join(t.TempDir(), "s")
+	r, err := newOpenRequest(Target{Network: "unix", Address: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := connections(t, h, 1)[0]
+	if h.entry.permittedAnew(old.host, r) || h.entry.permittedOn(old, r) {
+		t.Fatal("the socket is there")
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	// It came after the old connection had been asked, and before the new one is.
+	h.entry.askAgain(old, r)
+	if n := s.Logins(); n != 3 {
+		t.Errorf("%d logins, want 3", n)
+	}
+	if links := connections(t, h, 1); links[0] != old || old.replacing {
+		t.Error("the connection is replaced")
+	}
+}
+
 // TestReconsiderListen: the same for what the bastion is to listen on.
 func TestReconsiderListen(t *testing.T) {
 	t.Parallel()
