@@ -82,8 +82,8 @@ type entry struct {
 	// moved is closed, and replaced, when generation changes.
 	moved chan struct{}
 
-	// reconsidering is how asking again for what the bastion prohibits has gone.
-	reconsidering reconsidering
+	// reconsidering tells that askAgain runs.
+	reconsidering bool
 
 	// forwards are what the bastion is to listen on, while it is or shall be.
 	forwards map[remoteAddress]*forward

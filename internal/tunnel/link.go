@@ -67,6 +67,8 @@ type link struct {
 	// to do so.
 	shedAt time.Time
 	shed   bool
+	// reconsidered is how asking elsewhere for what is prohibited on it has gone.
+	reconsidered reconsidered
 	// used is when a channel last ended or was opened.
 	used time.Time
 	// retired tells that the link was closed by us.

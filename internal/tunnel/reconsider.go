@@ -18,26 +18,25 @@ import (
 // asked doubles, up to refusedCap.
 const reconsiderMin = 2 * time.Second
 
-// reconsidering is how asking again has gone. It is guarded by entry.mu.
-type reconsidering struct {
-	running bool
-	// confirmed counts the answers in a row that were the same as before, asked
+// reconsidered is how asking again has gone for a connection.
+type reconsidered struct {
+	// confirmed counts the answers that were the same as the connection's, asked
 	// is when the last was got.
 	confirmed int
 	asked     time.Time
 }
 
-// due returns when to ask again what is prohibited on a connection.
-func (r *reconsidering) due(l *link) time.Time {
-	last := l.wire.start
-	if r.asked.After(last) {
-		last = r.asked
+// due returns when to ask again what is prohibited on a connection that began at
+// a time.
+func (r reconsidered) due(start time.Time) time.Time {
+	if r.confirmed == 0 {
+		return start.Add(reconsiderMin)
 	}
 	delay := reconsiderMin
 	for range r.confirmed {
 		delay = min(2*delay, refusedCap)
 	}
-	return last.Add(delay)
+	return r.asked.Add(delay)
 }
 
 // question is something that a bastion has prohibited.
@@ -53,10 +52,10 @@ type question interface {
 func (e *entry) reconsider(l *link, q question) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.held || e.reconsidering.running || time.Now().Before(e.reconsidering.due(l)) {
+	if !e.held || e.reconsidering || time.Now().Before(l.reconsidered.due(l.wire.start)) {
 		return
 	}
-	e.reconsidering.running = true
+	e.reconsidering = true
 	go e.askAgain(l, q)
 }
 
@@ -70,12 +69,9 @@ func (e *entry) askAgain(old *link, q question) {
 		permitted = false // on the old one as well: it was the target
 	}
 	e.mu.Lock()
-	r := &e.reconsidering
-	r.running, r.asked = false, time.Now()
-	r.confirmed++
-	if permitted {
-		r.confirmed = 0
-	}
+	e.reconsidering = false
+	old.reconsidered.confirmed++
+	old.reconsidered.asked = time.Now()
 	e.mu.Unlock()
 	if !permitted {
 		return

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -74,15 +75,13 @@ func TestReconsiderSeldom(t *testing.T) {
 // TestReconsiderDue: the time doubles with each answer that is the same.
 func TestReconsiderDue(t *testing.T) {
 	start := time.Now()
-	l := &link{wire: &wire{start: start}}
-	for confirmed, want := range map[int]time.Duration{0: reconsiderMin, 1: 2 * reconsiderMin, 5: 32 * reconsiderMin, 20: refusedCap, 1e6: refusedCap} {
-		r := reconsidering{confirmed: confirmed}
-		if got := r.due(l).Sub(start); got != want {
+	if got := (reconsidered{}).due(start).Sub(start); got != reconsiderMin {
+		t.Errorf("first after %v, want %v", got, reconsiderMin)
+	}
+	for confirmed, want := range map[int]time.Duration{1: 2 * reconsiderMin, 5: 32 * reconsiderMin, 20: refusedCap, 1e6: refusedCap} {
+		r := reconsidered{confirmed: confirmed, asked: start.Add(time.Hour)}
+		if got := r.due(start).Sub(r.asked); got != want {
 			t.Errorf("after %d answers: %v, want %v", confirmed, got, want)
-		}
-		r.asked = start.Add(time.Hour)
-		if got := r.due(l).Sub(r.asked); got != want {
-			t.Errorf("after %d answers, the last an hour later: %v, want %v", confirmed, got, want)
 		}
 	}
 }
@@ -153,7 +152,7 @@ func TestReconsiderListen(t *testing.T) {
 	sshtest.Eventually(t, 10*time.Second, "the refusal", func() bool {
 		h.entry.mu.Lock()
 		defer h.entry.mu.Unlock()
-		return h.entry.reconsidering.confirmed > 0
+		return slices.ContainsFunc(h.entry.links, func(l *link) bool { return l.reconsidered.confirmed > 0 })
 	})
 	s.Reconfigure("")
 	serving(t, "tcp", addr)
