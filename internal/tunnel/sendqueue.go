@@ -6,12 +6,17 @@ import (
 	"time"
 )
 
+// fillUp is how far several writes fill a buffer: no further than what goes out in
+// one packet, so that there is room for more meanwhile.
+const fillUp = 32 << 10
+
 // sendQueue is what has been written to a Conn and not yet gone out. It plays
 // the part of a socket's send buffer: writers need not wait for the channel,
 // which can neither be interrupted nor closed while a write on it waits.
 type sendQueue struct {
 	// mu guards the fields below. It is never held across a write.
-	mu     sync.Mutex
+	mu sync.Mutex
+	// chunks are what waits.
 	chunks []chunk
 	// size is the bytes in chunks and in the write that is under way.
 	size int
@@ -36,18 +41,34 @@ func (q *sendQueue) put(c *Conn, p []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	n := 0
-	for len(p) > 0 && q.size < sendLimit {
-		k := bufferFor(min(len(p), sendLimit-q.size))
-		k.data = k.data[:copy(k.data, p)]
-		p = p[len(k.data):]
-		n += len(k.data)
-		q.size += len(k.data)
-		q.chunks = append(q.chunks, k)
+	for n < len(p) && q.size < sendLimit {
+		taken := q.take(p[n:])
+		n += taken
+		q.size += taken
 	}
 	if n > 0 {
 		q.kick(c)
 	}
 	return n, nil
+}
+
+// take queues what there is room for, in one buffer, of p. The last one is filled
+// up first: a writer of single bytes must not have a buffer for each. The caller
+// holds mu.
+func (q *sendQueue) take(p []byte) int {
+	p = p[:min(len(p), sendLimit-q.size)]
+	if last := len(q.chunks) - 1; last >= 0 {
+		data := q.chunks[last].data
+		if room := min(cap(data), fillUp) - len(data); room > 0 {
+			n := min(len(p), room)
+			q.chunks[last].data = append(data, p[:n]...)
+			return n
+		}
+	}
+	k := bufferFor(len(p))
+	n := copy(k.data, p)
+	q.chunks = append(q.chunks, k)
+	return n
 }
 
 // finish has an EOF, or a CLOSE, sent after the last chunk.
