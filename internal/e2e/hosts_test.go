@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -16,8 +15,7 @@ import (
 // hosts_test.go has several bastions, and ways to one.
 
 // TestHosts: whatever is wrong with the first bastion, the first request that
-// comes is served by the second: within 2 s where it is refused, and within the
-// transport's dial_timeout where nothing answers.
+// comes is served by the second, within the transport's dial_timeout.
 func TestHosts(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]func(t *testing.T, b *bastion) string{
@@ -41,14 +39,8 @@ func TestHosts(t *testing.T) {
 			b := newBastion(t, "")
 			c := newCaddy(t)
 			c.start(c.caddyfile(b.tunnelTo("prod", "", "host "+first(t, b)+" "+b.Addr(), "user deploy", "identity_file "+b.key, "lazy"), "", proxied))
-			start := time.Now()
-			a := c.get("/hello")
-			took, limit := time.Since(start), 2*time.Second
-			if name == "blackhole" {
-				limit = 3 * time.Second
-			}
-			if a.status != http.StatusOK || took > limit {
-				t.Errorf("after %s: %v", took, a)
+			if a := c.get("/hello"); a.status != http.StatusOK { // 504 if it takes longer
+				t.Error(a)
 			}
 			if !c.logged("ssh_tunnel", "msg:connected", "address:"+b.Addr()) {
 				t.Error("the log does not name the host in use")

@@ -71,7 +71,7 @@ func TestSecrets(t *testing.T) {
 		if !strings.Contains(strings.Join(options, "\n"), "host_key") {
 			options = append(options, "host_key "+to.HostKeyFingerprint())
 		}
-		tunnels += fmt.Sprintf("tunnel %s u@%s {\n%s\nreconnect_delay 50ms 200ms\n}\n", name, to.Addr(), strings.Join(options, "\n"))
+		tunnels += fmt.Sprintf("tunnel %s u@%s {\n%s\nreconnect_delay 50ms 200ms\nconnect_timeout 30s\n}\n", name, to.Addr(), strings.Join(options, "\n"))
 		names = append(names, name)
 	}
 	good := func(name string, to *sshtest.Bastion, options ...string) { add("good-"+name, to, options...) }
@@ -112,7 +112,8 @@ func TestSecrets(t *testing.T) {
 		if !strings.HasPrefix(name, "good-") {
 			want = http.StatusServiceUnavailable
 		}
-		sshtest.Eventually(t, patience, name+" has come up, or not", func() bool {
+		// The race detector makes decrypting a key slow.
+		sshtest.Eventually(t, 3*patience, name+" has come up, or not", func() bool {
 			a := c.get("/" + name)
 			h.seen["an answer"] += fmt.Sprintf("%v%v%s", a.err, a.header, a.body)
 			if name == "network_proxy" {
