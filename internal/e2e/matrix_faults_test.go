@@ -58,12 +58,15 @@ type fault struct {
 	back time.Duration
 	// without has the kinds that it is nothing to.
 	without string
+	// severs has the kinds whose clients it cuts off: there is nothing to be
+	// learned from them.
+	severs string
 	// only is the kind that it is something to. Default: all.
 	only string
 }
 
 func (f *fault) concerns(k *traffic) bool {
-	return !strings.Contains(f.without, k.name) && (f.only == "" || f.only == k.name)
+	return !strings.Contains(f.without+f.severs, k.name) && (f.only == "" || f.only == k.name)
 }
 
 // onLink is a fault of the link.

@@ -29,7 +29,7 @@ var halfFaults = []*fault{
 			r.b.KillSessions(syscall.SIGKILL)
 		}
 	})},
-	{name: "bastion unplugged", down: true, without: "bind", start: func(r *rig) func() {
+	{name: "bastion unplugged", down: true, severs: "bind", start: func(r *rig) func() {
 		r.b.netns.Unplug()
 		return r.b.netns.Plug
 	}},

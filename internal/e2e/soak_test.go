@@ -210,7 +210,7 @@ func (s *soak) strike(f *fault, hold time.Duration) {
 	var concerned []*traffic
 	for _, k := range trafficKinds {
 		switch {
-		case !f.concerns(k):
+		case !f.concerns(k) && !strings.Contains(f.severs, k.name):
 		case strings.HasPrefix(f.name, "caddy reload") && k.name != "bind":
 			// Nobody may notice. But a site moves from one user's connection to
 			// another's.
