@@ -127,7 +127,7 @@ var faultKinds = slices.Concat([]*fault{
 		return r.link.Accept
 	}},
 	{name: "link frozen", down: true, start: freeze(sshtest.Both)},
-	{name: "link frozen towards the bastion", down: true, waits: "bind", start: freeze(sshtest.Up)},
+	{name: "link frozen towards the bastion", down: true, waits: fromThere, start: freeze(sshtest.Up)},
 	{name: "link frozen from the bastion", down: true, start: freeze(sshtest.Down)},
 	{name: "link frozen for 2s", harmless: true, holds: 2 * time.Second, start: freeze(sshtest.Both)},
 	{name: "bytes delayed by 200ms", harmless: true, start: onLink(
@@ -139,9 +139,9 @@ var faultKinds = slices.Concat([]*fault{
 	{name: "link cut again and again", back: lateBack, start: cutAgain},
 	{name: "bastion has another host key, then the old one", down: true, atMost: refusedFor, back: lateBack, start: otherHostKey},
 	{name: "bastion has another host key, then known_hosts too", down: true, atMost: refusedFor, back: lateBack, start: newHostKey},
-	{name: "target closed", byTarget: true, down: true, without: "bind", start: onTargets((*target).close, (*target).open)},
-	{name: "target never reads", byTarget: true, without: "bind", start: onTargets((*target).stall, (*target).flow)},
-	{name: "target resets", byTarget: true, down: true, without: "bind", start: onTargets(
+	{name: "target closed", byTarget: true, down: true, without: fromThere, start: onTargets((*target).close, (*target).open)},
+	{name: "target never reads", byTarget: true, without: fromThere, start: onTargets((*target).stall, (*target).flow)},
+	{name: "target resets", byTarget: true, down: true, without: fromThere, start: onTargets(
 		func(t *target) { t.setReset(true) }, func(t *target) { t.setReset(false) })},
 	{name: "known_hosts gone, link cut", down: true, back: lateBack, start: thenCut(func(r *rig) func() {
 		away := r.hosts + ".away"

@@ -29,14 +29,14 @@ var halfFaults = []*fault{
 			r.b.KillSessions(syscall.SIGKILL)
 		}
 	})},
-	{name: "bastion unplugged", down: true, severs: "bind", start: func(r *rig) func() {
+	{name: "bastion unplugged", down: true, severs: fromThere, start: func(r *rig) func() {
 		r.b.netns.Unplug()
 		return r.b.netns.Plug
 	}},
 	{name: "bytes three by three", harmless: true, start: onLink(
 		func(l *sshtest.Link) { l.SetSegment(3) }, func(l *sshtest.Link) { l.SetSegment(0) })},
-	{name: "target ends what it sends", byTarget: true, without: "bind", start: onTargets((*target).closeWrite, func(*target) {})},
-	{name: "target accepts nobody", holds: 6 * time.Second, without: "bind", start: onTargets((*target).fill, (*target).drain)},
+	{name: "target ends what it sends", byTarget: true, without: fromThere, start: onTargets((*target).closeWrite, func(*target) {})},
+	{name: "target accepts nobody", holds: 6 * time.Second, without: fromThere, start: onTargets((*target).fill, (*target).drain)},
 	// The configuration that failed may have accepted connections, which Caddy drops.
 	{name: "failing caddy reload", harmless: true, start: func(r *rig) func() {
 		if err := r.load(r.config() + r.site(r.taken(), "respond never\n")); err == nil {

@@ -55,10 +55,11 @@ type rig struct {
 	targets  []*target
 	agent    *testAgent
 	ca       *sshtest.CA
-	here     *sshtest.Web // what a bound site leads to
+	here     *sshtest.Web // what a bound site and the remote_forward lead to
 	hosts    string       // the path of known_hosts
 	siteCert string       // the directive tls of its site
 	rawPort  int          // of the local_forward
+	socks    int          // of the dynamic_forward
 	sniPort  int          // of the listener wrapper
 	jumpPort int          // of the site behind the jump
 
@@ -71,7 +72,7 @@ type rig struct {
 func newRig(t *testing.T, kinds ...*traffic) *rig {
 	t.Helper()
 	b := newEmptyBastion(t, "GatewayPorts clientspecified\nMaxStartups 3\nMaxAuthTries 2\nClientAliveInterval 2\nClientAliveCountMax 3\n")
-	r := &rig{caddy: newCaddy(t), b: b, link: b.link(), kinds: kinds, ca: sshtest.NewCA(), user: users[0], rawPort: sshtest.NewPort(t), sniPort: sshtest.NewPort(t), jumpPort: sshtest.NewPort(t)}
+	r := &rig{caddy: newCaddy(t), b: b, link: b.link(), kinds: kinds, ca: sshtest.NewCA(), user: users[0], rawPort: sshtest.NewPort(t), socks: sshtest.NewPort(t), sniPort: sshtest.NewPort(t), jumpPort: sshtest.NewPort(t)}
 	r.port = sshtest.NewPort(t)
 	known := sshtest.KnownHostsLine(r.link.Addr(), b.HostKey.PublicKey()) + "\n"
 	if r.has("proxy_jump") {
@@ -115,6 +116,12 @@ func (r *rig) config() string {
 	forward := ""
 	if r.has("local_forward") {
 		forward = fmt.Sprintf("local_forward %d echo.internal:7 {\nidle_timeout %v\n}\n", r.rawPort, quietTimeout)
+	}
+	if r.has("dynamic_forward") {
+		forward += fmt.Sprintf("dynamic_forward %d {\nidle_timeout %v\n}\n", r.socks, quietTimeout)
+	}
+	if r.has("remote_forward") {
+		forward += fmt.Sprintf("remote_forward *:%d %s {\nidle_timeout %v\n}\n", visitorPort, r.here.Addr(), quietTimeout)
 	}
 	direct := len(r.kinds) > 1 || !r.has("proxy_jump")
 	if direct {

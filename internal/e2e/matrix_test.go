@@ -310,13 +310,13 @@ func (m *matrix) judge(f *fault, meanwhile int, inFlight, fresh []*operation, fa
 				// read when it is reloaded; that is so without this module, too. An
 				// upload moves before that.
 				if reloads := meanwhile == aReload || strings.Contains(f.name, "caddy reload"); reloads && name == "new" && (!o.moved.Load() || m.k.name == "upload") &&
-					(text == "reset" || text == "cut off") && m.k.name != "local_forward" && seen["dropped by the reload"] == 0 {
+					(text == "reset" || text == "cut off") && !strings.HasSuffix(m.k.name, "_forward") && seen["dropped by the reload"] == 0 {
 					text = "dropped by the reload"
 					break
 				}
 				// A stop cuts what its grace period is too short for; a site that
 				// moves from one user's connection to another's is away between.
-				if f.harmless && meanwhile != aStop && (m.k.name != "bind" || name != "new" || !strings.Contains(f.name, "another user")) {
+				if f.harmless && meanwhile != aStop && (!strings.Contains(fromThere, m.k.name) || name != "new" || !strings.Contains(f.name, "another user")) {
 					fail("%s: disturbed: %v", name, o.err)
 				}
 			case cut:

@@ -55,6 +55,8 @@ var trafficKinds = []*traffic{
 	{name: "gRPC stream", do: (*rig).grpcStream},
 	{name: "local_forward", do: (*rig).localForward, raw: true},
 	{name: "SNI passthrough", do: (*rig).passthrough, raw: true}, // Go takes a FIN for the end of TLS, too
+	{name: "dynamic_forward", do: (*rig).dynamicForward, raw: true},
+	{name: "remote_forward", do: (*rig).remoteForward},
 	{name: "bind", do: (*rig).bind},
 	{name: "proxy_jump", do: (*rig).jump},
 }
@@ -433,6 +435,11 @@ func (r *rig) localForward(o *operation) error {
 	if err != nil {
 		return err
 	}
+	return o.exchangeRaw(conn)
+}
+
+// exchangeRaw exchanges bytes on a connection that has no framing, and closes it.
+func (o *operation) exchangeRaw(conn *net.TCPConn) error {
 	defer func() { _ = conn.Close() }()
 	if err := o.exchange(conn); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {

@@ -211,7 +211,7 @@ func (s *soak) strike(f *fault, hold time.Duration) {
 	for _, k := range trafficKinds {
 		switch {
 		case !f.concerns(k) && !strings.Contains(f.severs, k.name):
-		case strings.HasPrefix(f.name, "caddy reload") && k.name != "bind":
+		case strings.HasPrefix(f.name, "caddy reload") && !strings.Contains(fromThere, k.name):
 			// Nobody may notice. But a site moves from one user's connection to
 			// another's.
 		default:

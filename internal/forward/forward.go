@@ -206,6 +206,8 @@ func (f *Forwarder) join(client, target net.Conn, logger *zap.Logger) {
 func pipe(a, b net.Conn, idleTimeout time.Duration) (aToB, bToA int64, err error) {
 	cutAtExit(a)
 	cutAtExit(b)
+	defer endIfLost(a, b)()
+	defer endIfLost(b, a)()
 	if idleTimeout <= 0 {
 		return tunnel.Pipe(layered{a}, layered{b})
 	}

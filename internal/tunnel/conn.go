@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"context"
 	"io"
 	"net"
 	"os"
@@ -267,6 +268,21 @@ func (c *Conn) setDeadline(d *deadline, t time.Time) error {
 		d.set(t)
 		return nil
 	}
+}
+
+// AfterLost has f run, in a goroutine of its own, once the connection to the
+// bastion is lost, as context.AfterFunc does: whoever neither reads nor writes
+// learns of it by nothing else. ended tells that the peer had ended the stream
+// before, all of which has arrived.
+func (c *Conn) AfterLost(f func(ended bool)) (stop func() bool) {
+	return context.AfterFunc(c.link.wire.lost, func() {
+		select {
+		case <-c.ended:
+			f(c.readErr == io.EOF)
+		default:
+			f(false)
+		}
+	})
 }
 
 // Stats returns the bytes that were read from and written to the channel.

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"bufio"
+	"context"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -50,10 +51,14 @@ type wire struct {
 	// cause is why the wire died; it is set before dead is closed.
 	cause error
 	dead  chan struct{}
+	// lost is done, by end, once dead is closed: for what is to follow from it.
+	lost context.Context
+	end  context.CancelFunc
 }
 
 func newWire(conn net.Conn) *wire {
 	w := &wire{Conn: conn, start: time.Now(), dead: make(chan struct{})}
+	w.lost, w.end = context.WithCancel(context.Background())
 	w.in = bufio.NewReaderSize(socketReader{w}, wireReadBuffer)
 	w.socket = socketOptionsOf(conn)
 	w.out = newFlusher(conn, w.socket, w.die)
@@ -133,6 +138,7 @@ func (w *wire) die(cause error) {
 	if first {
 		w.out.end()
 		_ = w.Conn.Close()
+		w.end()
 	}
 }
 
