@@ -41,6 +41,8 @@ type entry struct {
 	// news is held while the log and the observer are told that a connection was
 	// made or lost, so that they hear of it in order. It is taken before mu.
 	news sync.Mutex
+	// flaps are the losses that it has been told of.
+	flaps flaps
 
 	// mu guards the rest. It is never held across I/O.
 	mu sync.Mutex

@@ -113,7 +113,7 @@ func (l *link) answerOpens(opens <-chan ssh.NewChannel) {
 			continue
 		}
 		if refused++; refused <= maxUnaskedLogged {
-			l.entry.log().Log(level, "refused a channel that the bastion opened unasked", zap.String("type", printable(ch.ChannelType())))
+			l.entry.log().Log(l.entry.flaps.level(l, level), "refused a channel that the bastion opened unasked", zap.String("type", printable(ch.ChannelType())))
 		}
 		level = zap.DebugLevel
 		_ = ch.Reject(ssh.Prohibited, "not asked for") // fails only if the link is dead

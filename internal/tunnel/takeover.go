@@ -184,7 +184,11 @@ func (e *entry) logLost(l *link, cause error) {
 	case !last:
 		log.Warn("connection lost", zap.Error(cause), zap.Int("connections", others))
 	default:
-		log.Warn("lost", zap.Error(cause))
+		level, unlogged := e.flaps.lost(l.wire.now())
+		if unlogged > 0 {
+			log = log.With(zap.Int("unlogged", unlogged))
+		}
+		log.Log(level, "lost", zap.Error(cause))
 		e.emit(EventLost, l.host.cfg.Address, append(about, zap.Error(cause))...)
 	}
 }
