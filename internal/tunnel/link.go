@@ -62,6 +62,8 @@ type link struct {
 	// keeps it.
 	conns map[*Conn]*activity
 	quiet int
+	// stuck counts those that the bastion does not close: see isStuck.
+	stuck int
 	// shedAt is when pools were told to let go of idle channels because of too
 	// many quiet ones; zero if there are not. shed tells that they have had time
 	// to do so.

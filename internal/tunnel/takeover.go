@@ -140,10 +140,10 @@ func (l *link) isDraining() bool {
 // server may answer the CLOSE of a channel before it has delivered its data.
 const drainLinger = time.Second
 
-// closeIfDrained closes a draining connection without channels. The caller
+// closeIfDrained closes a draining connection without live channels. The caller
 // holds mu.
 func (e *entry) closeIfDrained(l *link) {
-	if l.drainTimer != nil && l.channels == 0 && !l.retired {
+	if l.drainTimer != nil && l.live() == 0 && !l.retired {
 		l.retired = true
 		l.drainTimer.Stop()
 		l.drainTimer = time.AfterFunc(drainLinger, func() { l.wire.die(ErrClosed) })
