@@ -45,7 +45,7 @@ func (e *fileError) Unwrap() error { return e.err }
 
 // readFile reads a file that an option names.
 func readFile(option, path string) ([]byte, error) {
-	data, err := os.ReadFile(path)
+	data, err := readAll(path)
 	if err == nil {
 		return data, nil
 	}
@@ -204,7 +204,7 @@ func embeddedPublicKey(data []byte) ssh.PublicKey {
 
 // publicBeside returns the key in the .pub file beside a private key, or nil.
 func publicBeside(path string) ssh.PublicKey {
-	data, err := os.ReadFile(path + ".pub")
+	data, err := readAll(path + ".pub")
 	if err != nil {
 		return nil
 	}
