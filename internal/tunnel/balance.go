@@ -26,6 +26,8 @@ type activity struct {
 	// bytes had gone through when it was last looked at, and had at since.
 	bytes int64
 	since time.Time
+	// stuck tells that the channel counts among the link's stuck ones.
+	stuck bool
 }
 
 // tend counts a link's quiet channels, and sees what follows from it.
@@ -42,7 +44,13 @@ func (e *entry) tend(l *link) {
 		if now.Sub(a.since) >= quietAfter {
 			l.quiet++
 		}
+		if !a.stuck && c.isStuck() {
+			a.stuck = true
+			l.stuck++
+		}
 	}
+	e.closeIfDrained(l)
+	e.lingerIfIdle()
 	if l.limit < maxChannels && now.Sub(l.filled) >= filledFor {
 		e.forgetLimit(l)
 	}

@@ -37,6 +37,8 @@ type Conn struct {
 	// closed is closed by Close.
 	closed    chan struct{}
 	closeOnce sync.Once
+	// closeSent is when, on the wire's clock, the CLOSE was sent; 0 if it was not.
+	closeSent atomic.Int64
 
 	readDeadline, writeDeadline *deadline
 	read, written               atomic.Int64

@@ -41,6 +41,8 @@ type entry struct {
 	// news is held while the log and the observer are told that a connection was
 	// made or lost, so that they hear of it in order. It is taken before mu.
 	news sync.Mutex
+	// flaps are the losses that it has been told of.
+	flaps flaps
 
 	// mu guards the rest. It is never held across I/O.
 	mu sync.Mutex
@@ -179,7 +181,7 @@ func (e *entry) retire() {
 	e.lingerIfIdle()
 }
 
-// lingerIfIdle ends an entry that nobody holds and that has no channel, in a
+// lingerIfIdle ends an entry that nobody holds and that has no live channel, in a
 // while. The caller holds mu.
 func (e *entry) lingerIfIdle() {
 	if e.held || e.idle != nil {
@@ -190,7 +192,7 @@ func (e *entry) lingerIfIdle() {
 		wait = 0
 	}
 	for _, l := range e.links {
-		if l.channels > 0 {
+		if l.live() > 0 {
 			return
 		}
 	}
@@ -201,12 +203,12 @@ func (e *entry) lingerIfIdle() {
 	})
 }
 
-// stillIdle tells whether the entry has no channel, when idle has fired.
+// stillIdle tells whether the entry has no live channel, when idle has fired.
 func (e *entry) stillIdle() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.idle = nil
-	return !slices.ContainsFunc(e.links, func(l *link) bool { return l.channels > 0 })
+	return !slices.ContainsFunc(e.links, func(l *link) bool { return l.live() > 0 })
 }
 
 // finish ends an entry for good, channels or not, unless somebody has taken a

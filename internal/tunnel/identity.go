@@ -43,13 +43,10 @@ func (e *fileError) Error() string {
 
 func (e *fileError) Unwrap() error { return e.err }
 
-// readFile reads a file that an option names. A named pipe is refused: reading
-// one waits for somebody to write it, for ever, with the turn at the bastion.
+// readFile reads a file that an option names. It does not wait for ever, since it
+// may do so with a turn at the bastion.
 func readFile(option, path string) ([]byte, error) {
-	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
-		return nil, &fileError{option, path, errors.New("is a named pipe; write the path of a file")}
-	}
-	data, err := os.ReadFile(path)
+	data, err := readAll(path)
 	if err == nil {
 		return data, nil
 	}
@@ -208,7 +205,7 @@ func embeddedPublicKey(data []byte) ssh.PublicKey {
 
 // publicBeside returns the key in the .pub file beside a private key, or nil.
 func publicBeside(path string) ssh.PublicKey {
-	data, err := readFile("identity_file", path+".pub")
+	data, err := readAll(path + ".pub")
 	if err != nil {
 		return nil
 	}

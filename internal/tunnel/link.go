@@ -62,6 +62,8 @@ type link struct {
 	// keeps it.
 	conns map[*Conn]*activity
 	quiet int
+	// stuck counts those that the bastion does not close: see isStuck.
+	stuck int
 	// shedAt is when pools were told to let go of idle channels because of too
 	// many quiet ones; zero if there are not. shed tells that they have had time
 	// to do so.
@@ -113,7 +115,7 @@ func (l *link) answerOpens(opens <-chan ssh.NewChannel) {
 			continue
 		}
 		if refused++; refused <= maxUnaskedLogged {
-			l.entry.log().Log(level, "refused a channel that the bastion opened unasked", zap.String("type", printable(ch.ChannelType())))
+			l.entry.log().Log(l.entry.flaps.level(l, level), "refused a channel that the bastion opened unasked", zap.String("type", printable(ch.ChannelType())))
 		}
 		level = zap.DebugLevel
 		_ = ch.Reject(ssh.Prohibited, "not asked for") // fails only if the link is dead

@@ -118,7 +118,7 @@ func (e *entry) connected(l *link, took time.Duration) {
 		e.logLost(o, foreign(o.wire.err()))
 	}
 	fields := slices.Concat([]zap.Field{zap.Duration("duration", took)}, l.about, more)
-	e.log().Info(msg, fields...)
+	e.log().Log(e.flaps.level(l, zap.InfoLevel), msg, fields...)
 	e.remark(l)
 	if msg == "connected" || msg == "reconnected" {
 		e.emit(EventConnected, l.host.cfg.Address, append(fields, zap.Bool("reconnected", msg == "reconnected"))...)
@@ -156,6 +156,9 @@ func (e *entry) recordFailures(failed []hostFailure, stamp string, l *link) {
 		e.tally.connectFailed(f.err)
 		e.noteAttempt(f.host, f.attempt)
 		told := f.host.failures.write(log, f.err, n, delay) // before the requests that fail for it
+		if told {
+			e.flaps.hushed.Store(false) // it is to be said that it is over
+		}
 		if told && classOf(f.err) == classRefused {
 			e.emit(EventRefused, f.host.cfg.Address, zap.Error(f.err), zap.String("cause", string(CauseOf(f.err))),
 				zap.Int("attempt", n), zap.Duration("retry_in", delay))

@@ -17,8 +17,8 @@ import (
 
 const (
 	// maxPendingOpens and maxPendingOpensPerTarget bound the opens that a
-	// bastion has not answered yet: each one holds a file descriptor of sshd's
-	// and cannot be cancelled.
+	// bastion has not answered yet, or has answered too late and not closed:
+	// each one holds a file descriptor of sshd's and cannot be cancelled.
 	maxPendingOpens          = 256
 	maxPendingOpensPerTarget = 64
 )
@@ -158,7 +158,7 @@ func (o *opening) abandon() bool {
 
 // runChannel opens a channel and serves it. An open that succeeds after it was
 // given up is closed: SSH has no message to take an open back. It returns when
-// the channel was refused, or as serve does.
+// the channel was refused, or has ended, or as serve does.
 func (l *link) runChannel(o *opening, r *openRequest) {
 	if l.wire.isDead() {
 		l.opens.release(r.target.Address)
@@ -168,18 +168,23 @@ func (l *link) runChannel(o *opening, r *openRequest) {
 	l.beginWrite()
 	ch, requests, err := l.conn.OpenChannel(r.chanType, r.payload)
 	l.endWrite()
-	l.opens.release(r.target.Address)
 	if err != nil {
+		l.opens.release(r.target.Address)
 		l.finish(o, l.openError(r, err))
 		return
 	}
 	c := newConn(l, ch, r.local, r.remote)
 	if o.deliver(openAnswer{conn: c}) {
+		l.opens.release(r.target.Address)
 		l.serve(c, requests)
 		return
 	}
+	// It is none of the link's channels, and counts as an unanswered open until
+	// the bastion has closed it as well: one that closes none would have us keep
+	// what it has sent on each.
 	_ = c.Close()
 	answerRequests(requests)
+	l.opens.release(r.target.Address)
 }
 
 // finish ends an open that has failed.

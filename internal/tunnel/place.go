@@ -315,6 +315,9 @@ func (e *entry) channelOpened(l *link, c *Conn) {
 
 func (e *entry) channelClosed(l *link, c *Conn) {
 	e.mu.Lock()
+	if l.conns[c].stuck {
+		l.stuck--
+	}
 	delete(l.conns, c)
 	e.mu.Unlock()
 	e.channelEnded(l)

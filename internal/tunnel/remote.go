@@ -210,7 +210,7 @@ func (f *forward) ask(l *link) {
 	case ok:
 		f.asking.warnedAt = time.Time{}
 		f.listensOn(l)
-		e.log().Info("remote forward established", zap.Stringer("listen", f.address))
+		e.log().Log(e.flaps.level(l, zap.InfoLevel), "remote forward established", zap.Stringer("listen", f.address))
 	default:
 		e.mu.Lock()
 		f.on = nil

@@ -81,7 +81,7 @@ func (q *sendQueue) finish(c *Conn, closing bool) {
 		if q.sending {
 			// A target that does not read keeps the write from ending; a CLOSE
 			// sent past it ends the channel, and with it the write.
-			q.flush = time.AfterFunc(flushTimeout, func() { _ = c.ch.Close() })
+			q.flush = time.AfterFunc(flushTimeout, c.sendClose)
 		}
 	}
 	q.kick(c)
@@ -132,13 +132,19 @@ func (c *Conn) send() {
 	}
 	if q.close {
 		q.mu.Unlock()
-		_ = c.ch.Close() // as above
+		c.sendClose()
 		q.mu.Lock()
 	}
 	if q.flush != nil {
 		q.flush.Stop()
 	}
 	q.sending = false
+}
+
+// sendClose sends the CLOSE, past anything that is still to be sent.
+func (c *Conn) sendClose() {
+	_ = c.ch.Close() // fails only if the channel has ended
+	c.closeSent.CompareAndSwap(0, int64(c.link.wire.now()))
 }
 
 // fail drops what cannot be sent any more. The caller holds mu.

@@ -140,10 +140,10 @@ func (l *link) isDraining() bool {
 // server may answer the CLOSE of a channel before it has delivered its data.
 const drainLinger = time.Second
 
-// closeIfDrained closes a draining connection without channels. The caller
+// closeIfDrained closes a draining connection without live channels. The caller
 // holds mu.
 func (e *entry) closeIfDrained(l *link) {
-	if l.drainTimer != nil && l.channels == 0 && !l.retired {
+	if l.drainTimer != nil && l.live() == 0 && !l.retired {
 		l.retired = true
 		l.drainTimer.Stop()
 		l.drainTimer = time.AfterFunc(drainLinger, func() { l.wire.die(ErrClosed) })
@@ -184,7 +184,11 @@ func (e *entry) logLost(l *link, cause error) {
 	case !last:
 		log.Warn("connection lost", zap.Error(cause), zap.Int("connections", others))
 	default:
-		log.Warn("lost", zap.Error(cause))
+		level, unlogged := e.flaps.lost(l.wire.now())
+		if unlogged > 0 {
+			log = log.With(zap.Int("unlogged", unlogged))
+		}
+		log.Log(level, "lost", zap.Error(cause))
 		e.emit(EventLost, l.host.cfg.Address, append(about, zap.Error(cause))...)
 	}
 }

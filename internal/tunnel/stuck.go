@@ -1,0 +1,31 @@
+package tunnel
+
+// stuck.go is about channels that we have closed and the bastion has not. sshd closes
+// a channel once the target has all that was sent to it: one that has stopped
+// reading keeps it, and a place and a file of sshd's, for as long as it is there. SSH
+// has nothing that would end such a channel but the end of its connection.
+
+// stuckLimit is how many stuck channels a connection is replaced for, lest targets
+// that have stopped reading take the room of those that have not.
+const stuckLimit = easyChannels / 2
+
+// isStuck tells whether the bastion has had as long to close a channel as data has
+// to go out.
+func (c *Conn) isStuck() bool {
+	sent := c.closeSent.Load()
+	return sent != 0 && int64(c.link.wire.now())-sent >= int64(flushTimeout)
+}
+
+// live counts the channels that are not stuck: what a draining connection is kept
+// for. The caller holds entry.mu.
+func (l *link) live() int { return l.channels - l.stuck }
+
+// tooStuck returns how many channels are stuck if they are too many, or 0.
+func (l *link) tooStuck() int {
+	l.entry.mu.Lock()
+	defer l.entry.mu.Unlock()
+	if l.stuck < stuckLimit {
+		return 0
+	}
+	return l.stuck
+}

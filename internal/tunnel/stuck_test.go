@@ -1,0 +1,115 @@
+package tunnel
+
+import (
+	"errors"
+	"net"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// closedOn returns a channel of a link that we have closed just now, and the bastion
+// has not.
+func closedOn(l *link) *Conn {
+	c := &Conn{link: l}
+	c.closeSent.Store(int64(l.wire.now()))
+	l.channels++
+	l.entry.channelOpened(l, c)
+	return c
+}
+
+// stuckCrew is a tunnel with one connection, on which n channels get stuck.
+func stuckCrew(n int) (e *entry, l *link, closed []*Conn) {
+	ours, theirs := net.Pipe()
+	_ = theirs.Close()
+	l = member(forRequests, 0, 0)
+	l.wire = newWire(ours)
+	l.opens = newOpenLimiter()
+	e = crew(1, 8, l)
+	l.conns = map[*Conn]*activity{}
+	for range n {
+		closed = append(closed, closedOn(l))
+	}
+	return e, l, closed
+}
+
+// TestStuck: channels that the bastion does not close have the connection
+// replaced when they are many, and count no more when it drains. One that is in
+// use does.
+func TestStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, l, closed := stuckCrew(stuckLimit)
+		defer e.end()
+		e.tend(l)
+		if why, _ := l.dueForReplacement(e.set); why != "" {
+			t.Fatal("replaced for channels that have only just been closed")
+		}
+		time.Sleep(flushTimeout)
+		e.tend(l)
+		if why, _ := l.dueForReplacement(e.set); why != reasonLost {
+			t.Fatal("not replaced")
+		}
+
+		used := &Conn{link: l}
+		l.channels++
+		e.channelOpened(l, used)
+		e.mu.Lock()
+		e.startDrain(l)
+		e.mu.Unlock()
+		e.channelClosed(l, closed[0]) // the bastion has closed it after all
+		e.tend(l)
+		time.Sleep(2 * drainLinger)
+		synctest.Wait()
+		if l.wire.isDead() {
+			t.Fatal("cut off a channel that is in use")
+		}
+		e.channelClosed(l, used)
+		time.Sleep(2 * drainLinger)
+		synctest.Wait()
+		if !errors.Is(l.wire.err(), ErrClosed) {
+			t.Error("stuck channels keep a connection that drains")
+		}
+	})
+}
+
+// TestStuckOnServers: sshd keeps a channel whose target has stopped reading, and we
+// know of it.
+func TestStuckOnServers(t *testing.T) {
+	for _, s := range servers {
+		if s.name == "embedded" { // closes it
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			stop := make(chan struct{})
+			defer close(stop)
+			addr := listen(t, func(net.Conn) { <-stop })
+			h := open(t, s.start(t), quick())
+			c := dial(t, h, addr)
+			_ = c.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+			for err := error(nil); err == nil; {
+				_, err = c.Write(make([]byte, 64<<10))
+			}
+			_ = c.Close()
+			c.sendClose() // a minute early
+			e, l := h.entry, c.link
+			e.mu.Lock()
+			c.closeSent.Add(-int64(flushTimeout))
+			e.mu.Unlock()
+			sshtest.Eventually(t, 10*time.Second, "a stuck channel", func() bool {
+				e.mu.Lock()
+				defer e.mu.Unlock()
+				return l.stuck == 1 && l.live() == 0
+			})
+			e.replace(l, reasonRequested, "the test wants it")
+			sshtest.Eventually(t, 10*time.Second, "the end of the connection", func() bool {
+				e.mu.Lock()
+				defer e.mu.Unlock()
+				return !slices.Contains(e.links, l)
+			})
+			roundTrip(t, dial(t, h, listen(t, echo)))
+		})
+	}
+}
