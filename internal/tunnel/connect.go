@@ -332,8 +332,8 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 	if none := h.cfg.explainNegotiation(err); none != nil {
 		return &connectError{classProtocol, CauseKeyExchange, fmt.Errorf("connecting to %q: %w", h.cfg.Address, none)}
 	}
-	if errors.Is(w.err(), errTalkative) {
-		err = w.err()
+	if cause := w.err(); errors.Is(cause, errTalkative) || errors.Is(err, net.ErrClosed) {
+		err = cause // what x/crypto has heard of is only that the wire is closed
 	}
 	explained := auth.explain(err)
 	if refused, ok := errors.AsType[*AuthError](explained); ok {

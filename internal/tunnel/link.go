@@ -126,6 +126,14 @@ func (l *link) answerOpens(opens <-chan ssh.NewChannel) {
 // link, and returns when the transport has died.
 func (l *link) watch() {
 	<-l.wire.dead
+	if !errors.Is(l.wire.err(), net.ErrClosed) {
+		_ = l.conn.Close()
+	}
+	l.entry.lost(l, l.lossCause())
+}
+
+// lossCause returns why the link has died.
+func (l *link) lossCause() error {
 	cause := l.wire.err()
 	if errors.Is(cause, net.ErrClosed) {
 		// x/crypto closed the wire, and knows why. Do not depend on it: its
@@ -137,10 +145,8 @@ func (l *link) watch() {
 			cause = err
 		case <-time.After(time.Second):
 		}
-	} else {
-		_ = l.conn.Close()
 	}
-	l.entry.lost(l, foreign(cause))
+	return foreign(cause)
 }
 
 // lostError is what reads and writes of a channel get once its link is dead.

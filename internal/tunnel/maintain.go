@@ -115,7 +115,7 @@ func (e *entry) connected(l *link, took time.Duration) {
 		return
 	}
 	for _, o := range e.outlived() {
-		e.logLost(o, foreign(o.wire.err()))
+		e.logLost(o, o.lossCause())
 	}
 	fields := slices.Concat([]zap.Field{zap.Duration("duration", took)}, l.about, more)
 	e.log().Log(e.flaps.level(l, zap.InfoLevel), msg, fields...)

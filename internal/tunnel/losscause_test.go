@@ -1,0 +1,85 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// closedConn is an SSH connection that has ended for a reason.
+type closedConn struct {
+	ssh.Conn
+	why error
+}
+
+func (c closedConn) Wait() error { return c.why }
+func (closedConn) Close() error  { return nil }
+
+// TestLossBeforeItsWatch: the log says why a connection was lost, also if another
+// one is there before its watch has had time to.
+func TestLossBeforeItsWatch(t *testing.T) {
+	t.Parallel()
+	connect := func() (*link, net.Conn) {
+		ours, theirs := net.Pipe()
+		l := member(undecided, 0, 0)
+		l.wire, l.attempt = newWire(ours), &Attempt{}
+		return l, theirs
+	}
+	old, other := connect()
+	defer other.Close()
+	old.conn = closedConn{why: errors.New("wrote too much")}
+	e := crew(1, 1, old)
+	defer e.end()
+	logs := observed(&e.set)
+	_ = old.wire.Close()
+	next, another := connect()
+	defer another.Close()
+	defer next.wire.die(ErrClosed)
+	next.entry, next.host, next.conn = e, e.inUse, closedConn{why: ErrClosed}
+	e.connected(next, 0)
+	if lost := logs.FilterMessage("lost").FilterField(zapcore.Field{Key: "error", Type: zapcore.ErrorType, Interface: foreign(errors.New("wrote too much"))}); lost.Len() != 1 {
+		t.Errorf("logged %v", logs.All())
+	}
+}
+
+// deafConn fails to write from some byte on.
+type deafConn struct {
+	net.Conn
+	left int
+}
+
+func (c *deafConn) Write(p []byte) (int, error) {
+	if c.left -= len(p); c.left < 0 {
+		return 0, syscall.EPIPE
+	}
+	return c.Conn.Write(p)
+}
+
+// TestWriteFailsInLogin: the error of a login says what has ended it, and not what
+// came of that.
+func TestWriteFailsInLogin(t *testing.T) {
+	key := sshtest.NewKey()
+	b := bastionFor(t, key, nil)
+	cfg, set := configFor(t, key, b.HostKeyFingerprint(), b.Addr()), quick()
+	cfg.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, address)
+		return &deafConn{c, 100}, err
+	}
+	logs := observed(&set)
+	open(t, cfg, set)
+	sshtest.Eventually(t, 10*time.Second, "a failure", func() bool { return says(logs, "connecting failed") })
+	for _, e := range logs.FilterMessageSnippet("connecting failed").All() {
+		if text := textOf(e); !strings.Contains(text, "broken pipe") || strings.Contains(text, "use of closed") {
+			t.Errorf("logged %s", text)
+		}
+	}
+}
