@@ -278,7 +278,7 @@ func (c *Conn) AfterLost(f func(ended bool)) (stop func() bool) {
 	return context.AfterFunc(c.link.wire.lost, func() {
 		select {
 		case <-c.ended:
-			f(c.readErr == io.EOF) //nolint:errorlint // identity, as for readers
+			f(c.readErr == io.EOF)
 		default:
 			f(false)
 		}

@@ -2,6 +2,8 @@ package tunnel
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"testing"
 	"time"
 
@@ -35,4 +37,32 @@ func TestConnectsAtATime(t *testing.T) {
 	for _, h := range handles {
 		roundTrip(t, dial(t, h, addr))
 	}
+}
+
+// TestConnectsApart: a proxy that hangs holds up nobody who takes another way to
+// what has the same address, and is another machine for all that is known.
+func TestConnectsApart(t *testing.T) {
+	b := newBench(t, quick(), nil)
+	addr := listen(t, echo)
+	hung := make(chan struct{}, maxConnects)
+	proxy := listen(t, func(c net.Conn) {
+		hung <- struct{}{}
+		_, _ = io.Copy(io.Discard, c)
+	})
+	for i := range maxConnects {
+		cfg := b.cfg
+		cfg.Name, cfg.Proxy = fmt.Sprintf("t%d", i), &Proxy{Scheme: "http", Address: proxy}
+		open(t, cfg, quick())
+	}
+	for range maxConnects {
+		<-hung
+	}
+	cfg := b.cfg
+	cfg.Name = "direct"
+	c, err := dialFor(t, open(t, cfg, quick()), addr, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	roundTrip(t, c)
 }

@@ -38,8 +38,13 @@ func newHosts(cfg Config, jump *Handle) []*host {
 	hosts := make([]*host, len(addresses))
 	for i, address := range addresses {
 		where := strings.ToLower(address)
-		if jump != nil {
+		switch { // by another way it may be another machine
+		case jump != nil:
 			where += " via " + jump.key
+		case cfg.Proxy != nil:
+			where += " via " + cfg.Proxy.String()
+		case len(cfg.ProxyCommand) > 0:
+			where += fmt.Sprintf(" via %q", cfg.ProxyCommand)
 		}
 		hosts[i] = &host{cfg: cfg, rank: i, gate: gates.get(where), failures: failureLog{}}
 		hosts[i].cfg.Address = address
