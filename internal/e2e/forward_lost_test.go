@@ -74,7 +74,7 @@ func isReset(conn *net.TCPConn) (reset bool) {
 		return false
 	}
 	_ = raw.Control(func(fd uintptr) {
-		poll := []unix.PollFd{{Fd: int32(fd)}} //nolint:gosec // it is a small number
+		poll := []unix.PollFd{{Fd: int32(fd)}}
 		n, err := unix.Poll(poll, 0)
 		reset = err == nil && n > 0 && poll[0].Revents&unix.POLLERR != 0
 	})
