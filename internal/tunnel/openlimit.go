@@ -11,7 +11,7 @@ import (
 // whole and for each target: to a share of the room that is left, so that
 // however many targets do not answer, there is room for one that does. An open
 // above the bound waits its turn, unless the target has not answered anything
-// for a while: then it fails at once.
+// for a while in which the bastion was not silent itself: then it fails at once.
 type openLimiter struct {
 	// mu guards the fields below.
 	mu      sync.Mutex
@@ -47,10 +47,14 @@ func (p *openLimiter) acquire(ctx context.Context, l *link, target string) error
 			p.mu.Unlock()
 			return nil
 		}
-		n, total, stuck := t.n, p.total, time.Since(t.answered) >= doubtAfter
+		n, total, answered := t.n, p.total, t.answered
 		freed := p.freed
 		p.mu.Unlock()
-		if n > 0 && stuck {
+		switch {
+		case n == 0 || time.Since(answered) < doubtAfter:
+		case l.heardAt().Sub(answered) < doubtAfter:
+			l.probe() // it may be the bastion: those who come after the answer know better
+		default:
 			return &OpenError{
 				Tunnel: l.entry.cfg.Name, Target: target, Reason: OpenPending,
 				Detail: fmt.Sprintf("the bastion has answered none of %d", n),
@@ -65,6 +69,9 @@ func (p *openLimiter) acquire(ctx context.Context, l *link, target string) error
 		}
 	}
 }
+
+// heardAt is when the last byte came from the bastion.
+func (l *link) heardAt() time.Time { return l.wire.start.Add(l.wire.lastHeard()) }
 
 // pending returns how many opens are unanswered.
 func (p *openLimiter) pending() int {
