@@ -52,7 +52,7 @@ func (p *openLimiter) acquire(ctx context.Context, l *link, target string) error
 		p.mu.Unlock()
 		switch {
 		case n == 0 || time.Since(answered) < doubtAfter:
-		case l.heardAt().Sub(answered) < doubtAfter:
+		case l.wire.heardSince(answered) < doubtAfter:
 			l.probe() // it may be the bastion: those who come after the answer know better
 		default:
 			return &OpenError{
@@ -70,8 +70,11 @@ func (p *openLimiter) acquire(ctx context.Context, l *link, target string) error
 	}
 }
 
-// heardAt is when the last byte came from the bastion.
-func (l *link) heardAt() time.Time { return l.wire.start.Add(l.wire.lastHeard()) }
+// heardSince is for how long the bastion was heard after a time: up to the last
+// byte, from the end of the last silence on.
+func (w *wire) heardSince(t time.Time) time.Duration {
+	return w.lastHeard() - max(t.Sub(w.start), time.Duration(w.resumed.Load()))
+}
 
 // pending returns how many opens are unanswered.
 func (p *openLimiter) pending() int {

@@ -16,9 +16,10 @@ func TestManyOpensThroughSilence(t *testing.T) {
 	b := newBench(t, quick(), nil)
 	addr := listen(t, echo)
 	roundTrip(t, dial(t, b.Handle, addr))
+	l := b.entry.activeLinks()[0]
 	b.link.Freeze(sshtest.Both)
 	var opens sync.WaitGroup
-	open := func() {
+	open := func(addr string) {
 		opens.Go(func() {
 			c, err := dialFor(t, b.Handle, addr, 20*time.Second)
 			if err != nil {
@@ -28,11 +29,18 @@ func TestManyOpensThroughSilence(t *testing.T) {
 			_ = c.Close()
 		})
 	}
+	other := listen(t, echo) // is answered first
+	for range 10 {
+		open(other)
+	}
+	sshtest.Eventually(t, 10*time.Second, "they are sent", func() bool { return l.opens.pending() == 10 })
 	for range maxPendingOpensPerTarget {
-		open()
+		open(addr)
 	}
 	time.Sleep(doubtAfter + time.Second) // the silence
-	open()
+	for range 20 {
+		open(addr)
+	}
 	time.Sleep(time.Second / 2)
 	b.link.Thaw(sshtest.Both)
 	opens.Wait()
