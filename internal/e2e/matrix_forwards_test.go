@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 
 	"golang.org/x/net/proxy"
@@ -45,4 +47,16 @@ func (d dialed) DialContext(context.Context, string, string) (net.Conn, error) {
 // remoteForward is a visitor's download through the bastion's port.
 func (r *rig) remoteForward(o *operation) error {
 	return r.fetch(o, "http://"+r.b.outside(visitorPort), "")
+}
+
+// exchangeRaw exchanges bytes on a connection that has no framing, and closes it.
+func (o *operation) exchangeRaw(conn *net.TCPConn) error {
+	defer func() { _ = conn.Close() }()
+	if err := o.exchange(conn); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return short("a proper end before all had come back")
+		}
+		return err
+	}
+	return endsWell(conn)
 }

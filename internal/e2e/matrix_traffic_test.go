@@ -438,18 +438,6 @@ func (r *rig) localForward(o *operation) error {
 	return o.exchangeRaw(conn)
 }
 
-// exchangeRaw exchanges bytes on a connection that has no framing, and closes it.
-func (o *operation) exchangeRaw(conn *net.TCPConn) error {
-	defer func() { _ = conn.Close() }()
-	if err := o.exchange(conn); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return short("a proper end before all had come back")
-		}
-		return err
-	}
-	return endsWell(conn)
-}
-
 // endsWell ends one direction, and wants the other to end so as well.
 func endsWell(conn interface {
 	io.Reader

@@ -11,7 +11,7 @@ import (
 // whole and for each target: to a share of the room that is left, so that
 // however many targets do not answer, there is room for one that does. An open
 // above the bound waits its turn, unless the target has not answered anything
-// for a while: then it fails at once.
+// for a while in which the bastion was not silent itself: then it fails at once.
 type openLimiter struct {
 	// mu guards the fields below.
 	mu      sync.Mutex
@@ -47,10 +47,14 @@ func (p *openLimiter) acquire(ctx context.Context, l *link, target string) error
 			p.mu.Unlock()
 			return nil
 		}
-		n, total, stuck := t.n, p.total, time.Since(t.answered) >= doubtAfter
+		n, total, answered := t.n, p.total, t.answered
 		freed := p.freed
 		p.mu.Unlock()
-		if n > 0 && stuck {
+		switch {
+		case n == 0 || time.Since(answered) < doubtAfter:
+		case l.wire.heardSince(answered) < doubtAfter:
+			l.probe() // it may be the bastion: those who come after the answer know better
+		default:
 			return &OpenError{
 				Tunnel: l.entry.cfg.Name, Target: target, Reason: OpenPending,
 				Detail: fmt.Sprintf("the bastion has answered none of %d", n),
@@ -64,6 +68,12 @@ func (p *openLimiter) acquire(ctx context.Context, l *link, target string) error
 			return &TimeoutError{Tunnel: l.entry.cfg.Name, Doing: fmt.Sprintf("opening channel to %q: waiting for one of %d unanswered opens", target, total), Cause: context.Cause(ctx)}
 		}
 	}
+}
+
+// heardSince is for how long the bastion was heard after a time: up to the last
+// byte, from the end of the last silence on.
+func (w *wire) heardSince(t time.Time) time.Duration {
+	return w.lastHeard() - max(t.Sub(w.start), time.Duration(w.resumed.Load()))
 }
 
 // pending returns how many opens are unanswered.

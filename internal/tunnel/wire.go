@@ -32,6 +32,9 @@ type wire struct {
 	start time.Time
 	// heard is when the last byte arrived.
 	heard atomic.Int64
+	// resumed is when a byte last arrived after doubtAfter without one. It is set
+	// before heard.
+	resumed atomic.Int64
 	// greeted is when the first byte arrived. It is set before heard.
 	greeted time.Duration
 	// preamble is what arrives until the end of the first key exchange. version and
@@ -98,7 +101,11 @@ func (r socketReader) Read(p []byte) (int, error) {
 			r.w.greeted = r.w.now()
 		}
 		r.w.preamble.add(p[:n])
-		r.w.heard.Store(int64(r.w.now()))
+		now := r.w.now()
+		if now-r.w.lastHeard() >= doubtAfter {
+			r.w.resumed.Store(int64(now))
+		}
+		r.w.heard.Store(int64(now))
 		r.w.bytes.Add(int64(n))
 		if n < len(p) {
 			// All is read, and the bastion may wait.
