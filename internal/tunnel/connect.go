@@ -332,8 +332,8 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 	if none := h.cfg.explainNegotiation(err); none != nil {
 		return &connectError{classProtocol, CauseKeyExchange, fmt.Errorf("connecting to %q: %w", h.cfg.Address, none)}
 	}
-	if cause := w.err(); errors.Is(cause, errTalkative) || errors.Is(err, net.ErrClosed) {
-		err = cause // what x/crypto has heard of is only that the wire is closed
+	if errors.Is(w.err(), errTalkative) {
+		err = w.err()
 	}
 	explained := auth.explain(err)
 	if refused, ok := errors.AsType[*AuthError](explained); ok {
@@ -358,6 +358,9 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 	case isConnError(err) && ctx.Err() == nil && w.stage.Load() == stageExchange && !isSSH:
 		// As sshd does past MaxStartups, and to a source that it penalises.
 		class, cause, stage = classNetwork, CauseNotSSH, notSSH(words)
+	}
+	if errors.Is(err, net.ErrClosed) {
+		err = w.err() // x/crypto has heard of no more than that the wire is closed
 	}
 	return &connectError{class, cause, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, foreign(err, auth.secret), "no progress"))}
 }
