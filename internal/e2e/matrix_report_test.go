@@ -47,6 +47,7 @@ func surroundings(took time.Duration) string {
 	}
 	var uname unix.Utsname
 	_ = unix.Uname(&uname)
+	release, _, _ := strings.Cut(unix.ByteSliceToString(uname.Release[:]), "-")
 	caddy := "?"
 	if mod, err := os.ReadFile("../../go.mod"); err == nil {
 		if found := caddyVersion.FindSubmatch(mod); found != nil {
@@ -56,7 +57,7 @@ func surroundings(took time.Duration) string {
 	openssh, _, _ := strings.Cut(first("ssh", "-V"), ",")
 	return fmt.Sprintf("%s, commit %s, in %v. %d cores, Linux %s, %s, Caddy %s, %s.\n",
 		time.Now().UTC().Format(time.DateOnly), first("git", "rev-parse", "--short", "HEAD"), took.Round(time.Second),
-		runtime.NumCPU(), unix.ByteSliceToString(uname.Release[:]), runtime.Version(), caddy, openssh)
+		runtime.NumCPU(), release, runtime.Version(), caddy, openssh)
 }
 
 // millis writes a duration as people read it.
