@@ -28,7 +28,7 @@
 //	connect.go    one connect: handshake, authentication, watchdog
 //	auth.go, autherror.go, password.go
 //	              its authentication, and why that has failed
-//	offers.go, identity.go, certificate.go, agent.go
+//	offers.go, identity.go, readfile.go, certificate.go, agent.go
 //	              the keys that are offered, from files and from an agent
 //	agreed.go, negotiation.go
 //	              the algorithms that were agreed on, and what to do if none were
@@ -41,6 +41,8 @@
 //	keepalive.go  probing a link, and closing it when it is dead
 //	open.go, openlimit.go
 //	              opening a channel on a link, and how many at a time
+//	reconsider.go asking a bastion again that prohibits one
+//	stuck.go      channels that it does not close
 //	remote.go, remote_listener.go, remote_channel.go, remote_address.go,
 //	remote_status.go
 //	              Listener: addresses that the bastion listens on for us
@@ -62,6 +64,7 @@
 //	tally.go, metrics.go
 //	              counts, which outlive entries, and Metrics for Prometheus
 //	reconnect.go  Handle.Reconnect, for who has seen enough
+//	flaps.go      what is not told of a bastion that comes and goes
 //	printable.go, conceal.go
 //	              what a bastion says, fit for a log
 //	scan.go, kexinit.go

@@ -152,7 +152,7 @@ func (l *link) dueForReplacement(set Settings) (why reason, text string) {
 		return reasonRekey, "rekey_limit reached: time"
 	}
 	if n := l.tooStuck(); n > 0 {
-		return reasonLost, fmt.Sprintf("the bastion does not close %d channels, whose targets may have stopped reading", n)
+		return reasonStuck, fmt.Sprintf("the bastion does not close %d channels, whose targets may have stopped reading", n)
 	}
 	if jump, ok := l.wire.Conn.(*Conn); ok {
 		select {

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,8 +26,11 @@ func readAll(path string) ([]byte, error) {
 	defer f.Close()                                    //nolint:errcheck // it was only read
 	_ = f.SetReadDeadline(time.Now().Add(fileTimeout)) // which only a pipe has
 	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
-	if err == nil && len(data) > maxKeyFile {
-		err = fmt.Errorf("it is longer than %d MiB", maxKeyFile>>20)
+	switch {
+	case err == nil && len(data) > maxKeyFile:
+		err = fmt.Errorf("it is longer than %d MiB; write the path of a file of keys", maxKeyFile>>20)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("nothing came through the named pipe for %s; write the path of a file", fileTimeout)
 	}
 	return data, err
 }

@@ -39,8 +39,8 @@ func TestOddFiles(t *testing.T) {
 	}
 	for _, c := range []struct{ name, path, text string }{
 		{"a pipe without another end", pipe("", ""), "no key found"},
-		{"a pipe through which nothing comes", pipe("held", "half a key"), "i/o timeout"},
-		{"a device without end", "/dev/zero", "longer than 64 MiB"},
+		{"a pipe through which nothing comes", pipe("held", "half a key"), "nothing came through the named pipe for 5s; write the path of a file"},
+		{"a device without end", "/dev/zero", "longer than 64 MiB; write the path of a file of keys"},
 		{"a device without anything", os.DevNull, "no key found"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

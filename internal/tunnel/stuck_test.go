@@ -49,7 +49,7 @@ func TestStuck(t *testing.T) {
 		}
 		time.Sleep(flushTimeout)
 		e.tend(l)
-		if why, _ := l.dueForReplacement(e.set); why != reasonLost {
+		if why, _ := l.dueForReplacement(e.set); why != reasonStuck {
 			t.Fatal("not replaced")
 		}
 

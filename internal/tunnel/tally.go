@@ -104,10 +104,11 @@ const (
 	reasonJump      reason = "proxy_jump"
 	reasonForward   reason = "remote_forward"
 	reasonSettings  reason = "settings"
+	reasonStuck     reason = "stuck_channels"
 	reasonRequested reason = "requested"
 )
 
-var reasons = []reason{reasonLost, reasonRekey, reasonCert, reasonPreferred, reasonJump, reasonForward, reasonSettings, reasonRequested}
+var reasons = []reason{reasonLost, reasonRekey, reasonCert, reasonPreferred, reasonJump, reasonForward, reasonSettings, reasonStuck, reasonRequested}
 
 // openResult is how a dial has ended.
 type openResult string
