@@ -100,6 +100,9 @@ func statusRemarks(s *tunnelStatus, now time.Time) (remarks []string) {
 			remarks = append(remarks, remark)
 		}
 	}
+	if p := s.Prohibited; p != nil {
+		remarks = append(remarks, fmt.Sprintf("%s %s ago: %s", p.Cause, briefDuration(now.Sub(p.Time)), p.Error))
+	}
 	if t := s.CertificateExpires; t != nil {
 		switch left := t.Sub(now); {
 		case left <= 0:

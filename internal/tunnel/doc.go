@@ -41,7 +41,6 @@
 //	keepalive.go  probing a link, and closing it when it is dead
 //	open.go, openlimit.go
 //	              opening a channel on a link, and how many at a time
-//	reconsider.go asking a bastion again that prohibits one
 //	stuck.go      channels that it does not close
 //	remote.go, remote_listener.go, remote_channel.go, remote_address.go,
 //	remote_status.go

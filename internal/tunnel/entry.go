@@ -84,9 +84,6 @@ type entry struct {
 	// moved is closed, and replaced, when generation changes.
 	moved chan struct{}
 
-	// reconsidering tells that askAgain runs.
-	reconsidering bool
-
 	// forwards are what the bastion is to listen on, while it is or shall be.
 	forwards map[remoteAddress]*forward
 
@@ -296,8 +293,8 @@ func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, 
 			return nil, err
 		}
 		c, err := l.open(ctx, r)
-		if r.prohibits(err) {
-			e.reconsider(l, r)
+		if isProhibited(err) {
+			e.noteProhibited(l, err)
 		}
 		if refused, ok := errors.AsType[*OpenError](err); ok && refused.crowded {
 			return e.dialElsewhere(ctx, r, l, refused)

@@ -73,7 +73,7 @@ func closeAndWait(t testing.TB, h *Handle) {
 	sshtest.Eventually(t, 10*time.Second, "the tunnel's end", func() bool {
 		h.entry.mu.Lock()
 		defer h.entry.mu.Unlock()
-		return h.entry.held || len(h.entry.links) == 0 && !h.entry.running && !h.entry.reconsidering
+		return h.entry.held || len(h.entry.links) == 0 && !h.entry.running
 	})
 }
 

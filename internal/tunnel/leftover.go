@@ -3,7 +3,6 @@ package tunnel
 import (
 	"fmt"
 	"reflect"
-	"sync"
 	"time"
 	"unsafe"
 )
@@ -42,49 +41,6 @@ func unreadOf(conn any) <-chan []byte {
 	}
 	p := incoming.UnsafePointer()
 	return *(*chan []byte)(unsafe.Pointer(&p)) //nolint:gosec // a channel is a pointer, and its type is what was just checked
-}
-
-// lateTick is how often opens that come late are looked for, while there are any.
-const lateTick = 10 * time.Millisecond
-
-// endLateOpens ends the opens that x/crypto would have wait for ever. When it gives
-// a connection up it ends the channels that there are; one that is added in the
-// moment before the wire dies is not among them. It is to be called when x/crypto
-// has given up, and returns when no open is left.
-func (l *link) endLateOpens() {
-	for l.opens.pending() > 0 && endChannels(l.conn) {
-		time.Sleep(lateTick)
-	}
-}
-
-// endChannels has no channel wait for the answer to its open, of those that
-// x/crypto has added to conn.mux.chanList since it has emptied that. It is false if
-// that is not there, in a version of x/crypto that differs. TestLateOpen tells of
-// that.
-func endChannels(conn any) bool {
-	mux, _ := fieldOf(reflect.ValueOf(conn), "mux")
-	list, _ := fieldOf(mux, "chanList")
-	lock, hasLock := fieldOf(list, "Mutex")
-	channels, hasChannels := fieldOf(list, "chans")
-	if !hasLock || lock.Type() != reflect.TypeFor[sync.Mutex]() || !hasChannels || channels.Kind() != reflect.Slice {
-		return false
-	}
-	mu := (*sync.Mutex)(unsafe.Pointer(lock.UnsafeAddr())) //nolint:gosec // its type is what was just checked
-	mu.Lock()
-	defer mu.Unlock()
-	for i := range channels.Len() {
-		answer, ok := fieldOf(channels.Index(i), "msg")
-		if !ok { // a gap
-			continue
-		}
-		if answer.Type() != reflect.TypeFor[chan any]() {
-			return false
-		}
-		p := answer.UnsafePointer()
-		close(*(*chan any)(unsafe.Pointer(&p))) //nolint:gosec // as in unreadOf
-	}
-	*(*[]unsafe.Pointer)(unsafe.Pointer(channels.UnsafeAddr())) = nil //nolint:gosec // slices of pointers are alike
-	return true
 }
 
 // fieldOf returns a field of a struct that v points to, directly or as what an

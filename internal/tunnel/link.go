@@ -69,8 +69,8 @@ type link struct {
 	// to do so.
 	shedAt time.Time
 	shed   bool
-	// reconsidered is how asking elsewhere for what is prohibited on it has gone.
-	reconsidered reconsidered
+	// prohibited is what the bastion prohibited on it last, or nil.
+	prohibited *ErrorStatus
 	// used is when a channel last ended or was opened.
 	used time.Time
 	// retired tells that the link was closed by us.
@@ -102,13 +102,9 @@ const maxUnaskedLogged = 10
 // listener that asked for them, and refuses all others, each at once: one that
 // waits would hold up every channel. The first refused one is a warning, and a
 // few more are for debugging; a bastion that opens many is not to fill the log.
-// It returns when the transport has died, and sees to it that it does, and when no
-// open of ours waits on it any more.
+// It returns when the transport has died, and sees to it that it does.
 func (l *link) answerOpens(opens <-chan ssh.NewChannel) {
-	defer func() { // x/crypto has given up
-		takeLeftover(l.conn)
-		l.endLateOpens()
-	}()
+	defer takeLeftover(l.conn) // x/crypto has given up
 	level, refused := zap.WarnLevel, 0
 	for ch := range opens {
 		if l.takeForwarded(ch) {

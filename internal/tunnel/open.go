@@ -244,6 +244,7 @@ func (l *link) openError(r *openRequest, err error) error {
 		if r.target.Network == "unix" {
 			e.Detail = "AllowStreamLocalForwarding on the bastion, or a certificate or key without permit-port-forwarding"
 		}
+		e.Detail += "; " + newConnectionHint(e.Tunnel)
 	case ssh.UnknownChannelType:
 		e.Reason = OpenUnsupported
 		e.Detail = fmt.Sprintf("the bastion does not know %q", r.chanType)

@@ -236,10 +236,8 @@ func (f *forward) refused() {
 		level, a.warnedAt = zap.WarnLevel, now
 	}
 	if elapsed >= forwardRefusedFor {
-		if f.address.path == "" { // sshd would leave a socket behind
-			f.entry.reconsider(a.link, f.address)
-		}
-		f.answered(fmt.Errorf("the bastion refuses to listen on %q: %s", f.address, f.address.refusedHint()))
+		err := fmt.Errorf("the bastion refuses to listen on %q: %s; %s", f.address, f.address.refusedHint(), newConnectionHint(f.entry.cfg.Name))
+		f.answered(err)
 	}
 	f.entry.log().Log(level, "the bastion refuses a remote forward; will retry",
 		zap.Stringer("listen", f.address), zap.String("hint", f.address.refusedHint()), zap.Duration("retry_in", delay.Round(time.Millisecond)))

@@ -67,6 +67,10 @@ type Status struct {
 	// LastError is the last failed attempt to connect, or the last loss of a
 	// connection. It is kept when all is well again.
 	LastError *ErrorStatus `json:"last_error,omitempty"`
+	// Prohibited is what the bastion prohibited last on one of the connections that
+	// take channels: a target, or a port to listen on. sshd keeps the settings that a
+	// connection started with.
+	Prohibited *ErrorStatus `json:"prohibited,omitempty"`
 	// NextRetry is when the next attempt is, if one is wanted and not due.
 	NextRetry *time.Time `json:"next_retry,omitempty"`
 	// Attempts are the last attempts, one for each host that there was one at.
@@ -151,6 +155,9 @@ func (e *entry) status() Status {
 		}
 		if c.RTT > 0 {
 			s.RTT = c.RTT
+		}
+		if p := l.prohibited; p != nil && (s.Prohibited == nil || p.Time.After(s.Prohibited.Time)) {
+			s.Prohibited = p
 		}
 	}
 	if s.State == StateDown || s.State == StateReconnecting {

@@ -103,12 +103,11 @@ const (
 	reasonPreferred reason = "preferred_host"
 	reasonJump      reason = "proxy_jump"
 	reasonForward   reason = "remote_forward"
-	reasonSettings  reason = "settings"
 	reasonStuck     reason = "stuck_channels"
 	reasonRequested reason = "requested"
 )
 
-var reasons = []reason{reasonLost, reasonRekey, reasonCert, reasonPreferred, reasonJump, reasonForward, reasonSettings, reasonStuck, reasonRequested}
+var reasons = []reason{reasonLost, reasonRekey, reasonCert, reasonPreferred, reasonJump, reasonForward, reasonStuck, reasonRequested}
 
 // openResult is how a dial has ended.
 type openResult string

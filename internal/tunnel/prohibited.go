@@ -1,0 +1,35 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// prohibited.go is about what the bastion prohibits. sshd reads its configuration,
+// the options of a key and the groups of the user as a connection begins. After a
+// change there a connection goes on being refused, which may be months old. So the
+// error says how to make a new one, and the status shows it for as long as the
+// connection lasts.
+
+// CauseProhibited is the cause, in a status, of a channel or a forward that the
+// bastion prohibited.
+const CauseProhibited Cause = "prohibited"
+
+// newConnectionHint says how to apply a change on the bastion.
+func newConnectionHint(tunnel string) string {
+	return fmt.Sprintf("sshd keeps the settings that a connection started with: after a change there, run 'caddy ssh-tunnel reconnect %s'", tunnel)
+}
+
+// noteProhibited records on a connection that the bastion prohibited something.
+func (e *entry) noteProhibited(l *link, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l.prohibited = &ErrorStatus{time.Now(), l.host.cfg.Address, CauseProhibited, err.Error()}
+}
+
+// isProhibited tells whether an open was refused for a setting of the bastion.
+func isProhibited(err error) bool {
+	refused, ok := errors.AsType[*OpenError](err)
+	return ok && refused.Reason == OpenProhibited
+}
