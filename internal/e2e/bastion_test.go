@@ -45,7 +45,13 @@ func newBastion(t *testing.T, config string) *bastion {
 // newEmptyBastion starts a bastion without a web server.
 func newEmptyBastion(t *testing.T, config string) *bastion {
 	t.Helper()
-	b := &bastion{t: t, netns: sshtest.NewNetns(t), identity: sshtest.NewKey()}
+	return newBastionIn(t, sshtest.NewNetns(t), config)
+}
+
+// newBastionIn starts a bastion without a web server in a network.
+func newBastionIn(t *testing.T, netns *sshtest.Netns, config string) *bastion {
+	t.Helper()
+	b := &bastion{t: t, netns: netns, identity: sshtest.NewKey()}
 	b.netns.SetHosts("127.0.0.1 web.internal echo.internal")
 	b.addUsers()
 	b.key = sshtest.WriteFile(t, "id_ed25519", b.identity.PEM(""))

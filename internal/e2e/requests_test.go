@@ -18,6 +18,18 @@ import (
 // url returns the address of a path of the site at c.port.
 func (c *caddy) url(path string) string { return fmt.Sprintf("http://127.0.0.1:%d%s", c.port, path) }
 
+// download begins to read a body, however long that takes. The returned function
+// returns how many bytes it had.
+func (c *caddy) download(path string) (end func() (int64, error)) {
+	c.t.Helper()
+	response, err := (&http.Client{Transport: c.client.Transport}).Get(c.url(path))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { _ = response.Body.Close() })
+	return func() (int64, error) { return io.Copy(io.Discard, response.Body) }
+}
+
 // answer is a response that was read to its end.
 type answer struct {
 	status  int

@@ -70,6 +70,9 @@ func joinHostPort(host string, port uint32) string {
 func (b *Bastion) serveOpen(ctx context.Context, conn *ssh.ServerConn, request ssh.NewChannel) {
 	open, err := parseOpen(conn.User(), request)
 	if err != nil {
+		if b.hold(ctx, func(f Faults) bool { return f.HoldRequests }) != nil {
+			return
+		}
 		refuse(request, "", err)
 		return
 	}

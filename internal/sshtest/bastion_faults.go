@@ -48,8 +48,8 @@ type Faults struct {
 	// it is unset.
 	HoldOpens bool
 
-	// HoldRequests leaves global requests, such as keepalives, unanswered.
-	// They are answered when it is unset.
+	// HoldRequests leaves keepalives unanswered: global requests, and opens of channels
+	// of an unknown type. They are answered when it is unset.
 	HoldRequests bool
 
 	// RefuseForwards refuses to listen for clients, as if the address was still

@@ -84,12 +84,15 @@ func AuthorizedKey(key ssh.PublicKey) string {
 }
 
 // Certify returns the certificate for key that the authority ca signed. What
-// cert leaves at zero is filled in so that the certificate is valid for ever;
-// set its CertType and ValidPrincipals.
+// cert leaves at zero is filled in so that the certificate is valid for ever, for
+// "nobody"; set its CertType and ValidPrincipals.
 func Certify(ca, key *Key, cert ssh.Certificate) *ssh.Certificate {
 	cert.Key = key.PublicKey()
 	if cert.ValidBefore == 0 {
 		cert.ValidBefore = ssh.CertTimeInfinity
+	}
+	if len(cert.ValidPrincipals) == 0 {
+		cert.ValidPrincipals = []string{"nobody"} // x/crypto signs for no empty list
 	}
 	if err := cert.SignCert(rand.Reader, ca); err != nil {
 		panic(err) // crypto/rand cannot fail

@@ -109,6 +109,34 @@ func (ns *Netns) SetHosts(lines ...string) {
 	}
 }
 
+// SetResolver makes the resolver at an IP address the only one that is asked inside, for
+// commands that are started from now on.
+func (ns *Netns) SetResolver(addr string) {
+	ns.t.Helper()
+	if err := os.MkdirAll(ns.etc(), 0o755); err != nil {
+		ns.t.Fatal(err)
+	}
+	// Readable by all, as hosts are.
+	if err := os.WriteFile(filepath.Join(ns.etc(), "resolv.conf"), []byte("nameserver "+addr+"\n"), 0o644); err != nil { //nolint:gosec // see above
+		ns.t.Fatal(err)
+	}
+}
+
+// ListenPacket is Listen for packets.
+func (ns *Netns) ListenPacket(network, address string) net.PacketConn {
+	ns.t.Helper()
+	var conn net.PacketConn
+	var err error
+	if inside := ns.inside(func() { conn, err = net.ListenPacket(network, address) }); inside != nil {
+		err = inside
+	}
+	if err != nil {
+		ns.t.Fatalf("listening on %s inside %s: %v", address, ns.name, err)
+	}
+	ns.t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
 // Command returns a command that runs inside, and that becomes the program
 // named: its process is the program's.
 func (ns *Netns) Command(name string, args ...string) *exec.Cmd {

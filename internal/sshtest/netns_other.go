@@ -28,6 +28,12 @@ func (ns *Netns) HostAddr() string { return "" }
 // SetHosts is for Linux only.
 func (ns *Netns) SetHosts(...string) {}
 
+// SetResolver is for Linux only.
+func (ns *Netns) SetResolver(string) {}
+
+// ListenPacket is for Linux only.
+func (ns *Netns) ListenPacket(string, string) net.PacketConn { return nil }
+
 // Command is for Linux only.
 func (ns *Netns) Command(name string, args ...string) *exec.Cmd { return exec.Command(name, args...) }
 

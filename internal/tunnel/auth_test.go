@@ -124,7 +124,7 @@ func TestAuthenticate(t *testing.T) {
 				`the bastion takes keyboard-interactive; a password does not answer "One-time password:": let this user in without it`,
 		},
 		{
-			name: "too many keys", cfg: Config{IdentityFiles: many}, guard: guard{keys: []ssh.PublicKey{one}, maxTries: 2},
+			name: "too many keys", cfg: Config{IdentityFiles: many}, guard: guard{keys: []ssh.PublicKey{one}, maxTries: 1}, // x/crypto lets that many queries pass beside
 			err: `authentication as "deploy" failed; refused: publickey ` + ssh.FingerprintSHA256(publicOf(t, edKey(10))) + ` (many0), publickey ` + ssh.FingerprintSHA256(publicOf(t, edKey(11))) +
 				` (many1); the bastion ended the connection; the bastion takes publickey; name the right key with identity_file, so that no other is tried first`,
 		},

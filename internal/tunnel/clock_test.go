@@ -43,7 +43,9 @@ func pipedTunnel(t *testing.T, set Settings, f func(t *testing.T, h *Handle, log
 				logins.Add(1)
 				go func() {
 					for c := range channels {
-						_ = c.Reject(ssh.Prohibited, "no")
+						if !frozen.Load() {
+							_ = c.Reject(ssh.Prohibited, "no")
+						}
 					}
 				}()
 				for r := range requests {

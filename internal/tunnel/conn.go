@@ -34,6 +34,12 @@ type Conn struct {
 	dialed        time.Duration
 	forward       *forward // that it came in by, or nil
 
+	// requests are what the bastion asks on the channel. x/crypto closes them when the
+	// bastion has closed the channel, and as it gives the connection up.
+	requests <-chan *ssh.Request
+	// closedByPeer is closed after requests.
+	closedByPeer chan struct{}
+
 	// closed is closed by Close.
 	closed    chan struct{}
 	closeOnce sync.Once
@@ -60,9 +66,10 @@ type Conn struct {
 	out  sendQueue
 }
 
-func newConn(l *link, ch ssh.Channel, local, remote net.Addr) *Conn {
+func newConn(l *link, ch ssh.Channel, requests <-chan *ssh.Request, local, remote net.Addr) *Conn {
 	c := &Conn{
 		link: l, ch: ch, local: local, remote: remote,
+		requests: requests, closedByPeer: make(chan struct{}),
 		closed:       make(chan struct{}),
 		readDeadline: newDeadline(), writeDeadline: newDeadline(),
 		chunks: make(chan chunk),
@@ -102,13 +109,32 @@ func (c *Conn) pump() {
 
 // endOfStream tells a channel's end from its link's. x/crypto reports both as
 // io.EOF, and a response that ends with the connection would be cut short
-// without an error. An end that comes while the link is not known to be dead
-// is believed once the bastion has answered a request made after it.
+// without an error. A link that has died is known to be dead by then. On one that
+// lives, SSH_MSG_CHANNEL_EOF leaves the channel's requests open, and is the peer's. An
+// end that closes them as well may be x/crypto giving the link up: it is believed
+// once the bastion has answered a probe sent after it.
 func (c *Conn) endOfStream(err error) error {
-	if err == io.EOF && c.link.proveAlive(c.closed) {
+	if err != io.EOF || c.link.wire.isDead() {
+		return c.link.lostError("read", c)
+	}
+	if !c.isClosedByPeer() || c.link.proveAlive(c.closed) {
 		return io.EOF
 	}
 	return c.link.lostError("read", c)
+}
+
+// isClosedByPeer tells whether x/crypto has closed the channel's requests, which
+// serve may not have seen yet.
+func (c *Conn) isClosedByPeer() bool {
+	select {
+	case req, ok := <-c.requests:
+		if ok {
+			answerRequest(req)
+		}
+		return !ok
+	default:
+		return false
+	}
 }
 
 // Read implements net.Conn. At the peer's end of stream it returns io.EOF; if
@@ -196,6 +222,11 @@ func (c *Conn) Write(p []byte) (int, error) {
 		if c.link.wire.isDead() {
 			return n, c.link.lostError("write", c)
 		}
+		select {
+		case <-c.closedByPeer:
+			return n, c.opError("write", errBroken)
+		default:
+		}
 		taken, err := c.out.put(c, p[n:])
 		n += taken
 		c.count(&c.written, &c.link.sent, &c.link.entry.tally.sent, taken)
@@ -208,6 +239,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		select {
 		case <-c.room:
 		case <-c.closed:
+		case <-c.closedByPeer:
 		case <-c.writeDeadline.wait():
 		case <-c.link.wire.dead:
 		}

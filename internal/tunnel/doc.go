@@ -38,7 +38,11 @@
 //	              a connection that is a command's input and output
 //	leftover.go   ending what x/crypto leaves behind of a connection
 //	link.go       link: one SSH connection
-//	keepalive.go  probing a link, and closing it when it is dead
+//	keepalive.go, probe.go
+//	              probing a link, and closing it when it is dead
+//	stall.go, lookup.go
+//	              a link that does not respond for a while, and why
+//	prohibited.go what the bastion prohibits, and how to apply a change there
 //	open.go, openlimit.go
 //	              opening a channel on a link, and how many at a time
 //	stuck.go      channels that it does not close

@@ -79,6 +79,8 @@ type entry struct {
 	// spareSince is since when there have been more connections for requests
 	// than are needed.
 	spareSince time.Time
+	// stallLogged is when a stalled connection was last logged above debug.
+	stallLogged time.Time
 	// generation is that of the last takeover.
 	generation uint64
 	// moved is closed, and replaced, when generation changes.
@@ -231,7 +233,7 @@ func (e *entry) shutDown() {
 	if e.drain != nil {
 		e.drain.Stop()
 	}
-	connected := len(e.active()) > 0
+	connected := len(e.present()) > 0
 	e.broadcast()
 	log := e.logger()
 	e.mu.Unlock()
@@ -286,26 +288,24 @@ func (e *entry) broadcast() {
 // dial opens a channel.
 func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, error) {
 	// An open that was lost with its link never reached the target, but may
-	// have been what ended the link: two more chances, no more.
+	// have been what ended the link: two more chances, no more. Nor is one that waits
+	// on a stalled link moved more often: then it stays.
 	for chances := 2; ; chances-- {
 		l, err := e.pick(ctx, r.target.Class, patient)
 		if err != nil {
 			return nil, err
 		}
-		c, err := l.open(ctx, r)
+		c, err := l.open(ctx, r, chances > 0)
 		if isProhibited(err) {
 			e.noteProhibited(l, err)
 		}
 		if refused, ok := errors.AsType[*OpenError](err); ok && refused.crowded {
 			return e.dialElsewhere(ctx, r, l, refused)
 		}
-		if !errors.Is(err, errLinkLost) {
+		if !errors.Is(err, errLinkLost) && !errors.Is(err, errStalled) {
 			return c, err
 		}
-		// One that nothing answers may be what keeps sshd: it resolves names, for
-		// all of a connection, one after the other.
-		stuck := errors.Is(l.wire.err(), errDoubt)
-		if chances == 0 || stuck || ctx.Err() != nil {
+		if errors.Is(err, errLinkLost) && (chances == 0 || ctx.Err() != nil) {
 			return nil, &DownError{Tunnel: e.cfg.Name, Cause: &lostError{cause: l.wire.err()}, RetryAfter: time.Second}
 		}
 	}
@@ -323,7 +323,7 @@ func (e *entry) dialElsewhere(ctx context.Context, r *openRequest, crowded *link
 		e.unfill(crowded)
 		return nil, refused
 	}
-	c, err := l.open(ctx, r)
+	c, err := l.open(ctx, r, false)
 	if err != nil {
 		e.unfill(crowded) // it was the target
 		if errors.Is(err, errLinkLost) {

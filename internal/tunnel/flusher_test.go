@@ -240,32 +240,6 @@ func TestFailedWriteEndsTheWire(t *testing.T) {
 	}
 }
 
-// TestFullLinkIsGivenUp: with keepalives off, a link that has stopped to take
-// anything is found out though what was written last waits in a buffer.
-func TestFullLinkIsGivenUp(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 9 s")
-	}
-	set := quick()
-	set.ServerAliveInterval = 0
-	b := newBench(t, set, nil)
-	small := dial(t, b.Handle, listen(t, echo))
-	bulk := dial(t, b.Handle, listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }))
-	roundTrip(t, small)
-	b.link.Freeze(sshtest.Up | sshtest.Down)
-	_ = bulk.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
-	for err := error(nil); err == nil; {
-		_, err = bulk.Write(make([]byte, 32<<10))
-	}
-	start := time.Now()
-	_ = small.SetReadDeadline(start.Add(20 * time.Second))
-	_, err := small.Read(make([]byte, 1))
-	wantLost(t, err)
-	if took := time.Since(start); took > doubtAfter+doubtFor+3*time.Second {
-		t.Errorf("given up after %s", took)
-	}
-}
-
 // TestUnsentWaits: a packet that the socket does not take counts as one that
 // waits for the bastion, though its writer has gone on and the bastion has
 // been heard of since.

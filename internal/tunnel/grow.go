@@ -2,9 +2,9 @@ package tunnel
 
 import "slices"
 
-// active returns the connections that take new channels, oldest first. The
-// caller holds mu.
-func (e *entry) active() []*link {
+// present returns the connections that take new channels, or will once they are no
+// longer stalled, oldest first. The caller holds mu.
+func (e *entry) present() []*link {
 	links := make([]*link, 0, len(e.links))
 	for _, l := range e.links {
 		if !l.isDraining() && !l.wire.isDead() {
@@ -13,6 +13,17 @@ func (e *entry) active() []*link {
 	}
 	return links
 }
+
+// active returns the connections that take new channels, oldest first. The caller
+// holds mu.
+func (e *entry) active() []*link {
+	return slices.DeleteFunc(e.present(), (*link).isStalledNow)
+}
+
+// mayAdd tells whether there may be one more connection. Stalled ones are not among
+// those that option connections counts, but there are no more than twice as many. The
+// caller holds mu.
+func (e *entry) mayAdd() bool { return len(e.present()) < 2*e.set.MaxConnections }
 
 // activeLinks is active for callers that do not hold mu.
 func (e *entry) activeLinks() []*link {
@@ -40,7 +51,7 @@ func (e *entry) growth() (r role, why string) {
 			return forRequests, "connections: the least number"
 		}
 		return forStreams, "connections: the least number"
-	case n >= e.set.MaxConnections:
+	case n >= e.set.MaxConnections || !e.mayAdd():
 		return undecided, ""
 	case e.lacks[forRequests]:
 		return forRequests, "requests beside streams"
@@ -66,7 +77,10 @@ func (e *entry) growth() (r role, why string) {
 func (e *entry) assign(l *link) (why string) {
 	active := e.active()
 	if len(active) == 0 {
-		return ""
+		if present := e.present(); len(present) > 0 {
+			l.role, why = present[len(present)-1].role, "the others are stalled"
+		}
+		return why
 	}
 	l.role, why = e.growth()
 	if l.role == undecided { // what it was wanted for is over

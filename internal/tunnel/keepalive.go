@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -9,91 +8,74 @@ import (
 )
 
 const (
-	// doubtAfter is how long an open or a write may wait with no byte from the
-	// bastion before the bastion is probed.
-	doubtAfter = 3 * time.Second
-	// doubtFor is how long it then has to send one.
-	doubtFor = 5 * time.Second
-	// deafAfter is how long a probe may go unanswered beside an open, whatever
-	// else comes in, before another connection takes over.
+	// stallAfter is how long something that was sent waits, with no byte from the
+	// bastion, before the connection counts as stalled.
+	stallAfter = 3 * time.Second
+	// doubtAfter is how long it waits before the bastion is probed: a target that
+	// does not answer is no stall.
+	doubtAfter = time.Second
+	// deafAfter is how long a probe may be unanswered beside an open, whatever else
+	// comes in, before the connection counts as stalled.
 	deafAfter = 10 * time.Second
 	// keepAliveTick is how often a link is looked at.
 	keepAliveTick = time.Second
 )
 
-// errDoubt is why a link was closed on which nothing came in though something
-// waited for it, and silentError the same where only probes did.
-var errDoubt = errors.New("the bastion does not respond")
-
+// silentError is why a link was closed whose probes were not answered.
 type silentError struct{ after time.Duration }
 
 func (e *silentError) Error() string {
 	return fmt.Sprintf("the bastion has not responded for %s", e.after.Round(time.Millisecond))
 }
 
-// keepAlive probes the bastion when it has been silent, and closes the link
-// when it stays silent: ssh_config's ServerAliveInterval and
-// ServerAliveCountMax, and besides these at once when something waits for an
-// answer. Any byte that comes in is life: a bastion that is busy sending
-// need not answer. But one that answers no open and no probe does not hear us,
-// and what it still brings is left to drain. keepAlive also finds out when the
-// link is due for replacement otherwise, and sees to its channels. It returns
-// when the link has died.
+// keepAlive probes the bastion when it has been silent, and closes the link when it
+// stays silent: ServerAliveInterval and ServerAliveCountMax of ssh_config(5). Any byte
+// that comes in is life: a bastion that is busy sending need not answer. It also finds
+// out when the link is stalled, and when it is due for replacement, and looks after its
+// channels. It returns when the link has died.
 func (l *link) keepAlive() {
-	tick := keepAliveTickFor(l.entry.settings().ServerAliveInterval)
+	set := l.entry.settings()
+	tick := keepAliveTickFor(set.ServerAliveInterval)
+	l.wire.socket.setUserTimeout(set.patience())
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	// How long a round trip takes is to be known soon, and not only after a
-	// silence. What waits for the new connection goes first.
-	measured := false
-	// What is counted are probes, not the time alone: after a pause of this
+	// What is counted are intervals, not the time alone: after a pause of this
 	// process an answer may be waiting to be read.
-	probes, doubted, tended := 0, time.Duration(0), time.Duration(0)
-	var hears hearing
+	measured, missed, tended := false, 0, time.Duration(0)
 	for {
 		select {
 		case <-l.wire.dead:
 			return
 		case <-ticker.C:
 		}
-		set := l.entry.settings()
-		if t := keepAliveTickFor(set.ServerAliveInterval); t != tick {
-			tick = t
+		if now := l.entry.settings(); now.patience() != set.patience() {
+			tick = keepAliveTickFor(now.ServerAliveInterval)
 			ticker.Reset(tick)
+			l.wire.socket.setUserTimeout(now.patience())
 		}
+		set = l.entry.settings()
 		if !measured && set.ServerAliveInterval > 0 {
 			measured = true
-			l.probe()
-		}
-
-		switch {
-		case l.waitingFor() < doubtAfter:
-			doubted = 0
-		case doubted == 0:
-			doubted = l.wire.now()
-			l.probe()
-		case l.wire.now()-doubted >= doubtFor:
-			l.wire.die(errDoubt)
-			return
+			l.probe() // how long a round trip takes, and whether there is an answer
 		}
 
 		silent := l.wire.now() - l.wire.lastHeard()
 		switch {
 		case set.ServerAliveInterval <= 0 || silent < set.ServerAliveInterval:
-			probes = 0
-		case silent < time.Duration(probes+1)*set.ServerAliveInterval:
-		case probes >= set.ServerAliveCountMax:
+			missed = 0
+		case silent < time.Duration(missed+1)*set.ServerAliveInterval:
+		case missed >= set.ServerAliveCountMax && l.answersProbes():
 			l.wire.die(&silentError{silent})
 			return
 		default:
-			probes++
-			l.entry.log().Debug("probing the bastion", zap.Duration("silent", silent))
-			l.probe()
+			missed++
+			if l.unanswered() == 0 {
+				l.entry.log().Debug("probing the bastion", zap.Duration("silent", silent))
+				l.probe()
+			}
 		}
 
-		if hears.fails(l) {
-			l.entry.replace(l, reasonLost, fmt.Sprintf("the bastion sends, but has answered nothing for %s", deafAfter))
-		}
+		l.entry.noteStall(l, l.isStalled())
 		if reason, text := l.dueForReplacement(set); reason != "" {
 			l.entry.replace(l, reason, text)
 		}
@@ -104,33 +86,31 @@ func (l *link) keepAlive() {
 	}
 }
 
-// hearing asks a bastion that owes answers to opens whether it hears us: the
-// kernel knows (see userTimeout), but not of what lies behind a proxy.
-type hearing struct {
-	answered <-chan struct{} // a probe's. nil if none is asked about
-	asked    time.Duration   // when, on the wire's clock
+// patience is how long the bastion may be silent before its connection is lost; 0
+// is for ever. As with ssh, that is when ServerAliveCountMax probes, the first after
+// ServerAliveInterval, have each been unanswered for ServerAliveInterval.
+func (s *Settings) patience() time.Duration {
+	return max(0, s.ServerAliveInterval) * time.Duration(s.ServerAliveCountMax+1)
 }
 
-// fails tells whether the bastion does not hear us. It must have answered a
-// probe before: not every server does.
-func (h *hearing) fails(l *link) bool {
-	if l.opens.pending() == 0 || l.roundTrip.Load() == 0 {
-		h.answered = nil
-		return false
-	}
-	if h.answered == nil {
-		h.answered, h.asked = l.probe(), l.wire.now()
-		return false
-	}
-	select {
-	case <-h.answered:
-		if l.wire.now()-h.asked >= doubtAfter { // and then anew
-			h.answered = nil
+// isStalled tells whether the bastion has left unanswered for stallAfter what was
+// sent to it, and a probe. sshd does while it looks a name up, for all channels of a
+// connection. One that sends, but has not answered a probe for long, does not hear
+// us, as behind a proxy that is stuck in one direction.
+func (l *link) isStalled() bool {
+	waits, pending := l.waitingFor(), l.opens.pending() > 0
+	if l.unanswered() == 0 {
+		since := l.sinceProbe()
+		if waits >= doubtAfter && since >= waits || pending && since >= stallAfter {
+			l.probe()
 		}
 		return false
-	default:
-		return l.wire.now()-h.asked >= deafAfter
 	}
+	if l.ignoresProbes() {
+		return false
+	}
+	limit := stallAfter + time.Duration(l.roundTrip.Load())
+	return waits >= limit || pending && l.answersProbes() && l.unanswered() >= deafAfter
 }
 
 // keepAliveTickFor is how often to look at a link that is to be probed after

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +27,7 @@ type link struct {
 	attempt *Attempt
 
 	opens   *openLimiter
+	lookups lookups
 	prober  prober
 	waiting waiting
 	// received and sent are bytes that went through its channels.
@@ -69,6 +69,8 @@ type link struct {
 	// to do so.
 	shedAt time.Time
 	shed   bool
+	// stall is whether it takes no channels since the bastion does not respond.
+	stall stall
 	// prohibited is what the bastion prohibited on it last, or nil.
 	prohibited *ErrorStatus
 	// used is when a channel last ended or was opened.
@@ -87,6 +89,7 @@ func newLink(e *entry, h *host, w *wire, conn ssh.Conn, opens <-chan ssh.NewChan
 		entry: e, host: h, wire: w, conn: conn, about: about,
 		opens: newOpenLimiter(), draining: make(chan struct{}), used: time.Now(),
 		limit: maxChannels, conns: map[*Conn]*activity{},
+		stall: stall{begun: make(chan struct{})},
 	}
 	go answerRequests(requests)
 	go l.answerOpens(opens)
@@ -192,89 +195,5 @@ func (l *link) waitingFor() time.Duration {
 		return l.wire.now() - heard
 	default:
 		return 0
-	}
-}
-
-// prober sends keepalives, each on behalf of everybody who asked before it.
-type prober struct {
-	// mu guards the fields below.
-	mu sync.Mutex
-	// next is closed when the probe that has yet to be sent is answered.
-	next chan struct{}
-	// running tells that sendProbes runs.
-	running bool
-}
-
-// probe has a keepalive sent and returns a channel that is closed when it has
-// been answered. It never is if the link dies.
-func (l *link) probe() <-chan struct{} {
-	p := &l.prober
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.next == nil {
-		p.next = make(chan struct{})
-	}
-	if !p.running {
-		p.running = true
-		go l.sendProbes()
-	}
-	return p.next
-}
-
-// sendProbes sends the probes that are asked for, one at a time. It returns
-// when there are none, or when the link has died.
-func (l *link) sendProbes() {
-	p := &l.prober
-	for {
-		p.mu.Lock()
-		answered := p.next
-		p.next = nil
-		p.running = answered != nil
-		p.mu.Unlock()
-		if answered == nil {
-			return
-		}
-		sent := time.Now()
-		// OpenSSH's keepalive. Any answer will do, the refusal included.
-		if _, _, err := l.conn.SendRequest("keepalive@openssh.com", true, nil); err != nil {
-			l.wire.die(err)
-			return
-		}
-		took := time.Since(sent)
-		l.roundTrip.Store(int64(max(took, 1)))
-		l.entry.tally.roundTrips.Observe(took.Seconds())
-		close(answered)
-	}
-}
-
-// proveTimeout is how long proveAlive waits for the answer of a bastion that
-// is alive: one that says other things and answers no requests is believed.
-const proveTimeout = 5 * time.Second
-
-// proveAlive tells whether the link still works, by one round trip if it is
-// not known to be dead. It returns early when stop is closed.
-func (l *link) proveAlive(stop <-chan struct{}) bool {
-	if l.wire.isDead() {
-		return false
-	}
-	l.beginWrite()
-	defer l.endWrite()
-	asked := l.wire.now()
-	timer := time.NewTimer(proveTimeout)
-	defer timer.Stop()
-	for {
-		select {
-		case <-l.probe():
-			return !l.wire.isDead()
-		case <-l.wire.dead:
-			return false
-		case <-stop:
-			return true
-		case <-timer.C:
-			if l.wire.lastHeard() > asked {
-				return true
-			}
-			timer.Reset(proveTimeout)
-		}
 	}
 }

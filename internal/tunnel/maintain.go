@@ -24,6 +24,8 @@ func (e *entry) wanted() bool {
 	case len(e.active()) > 0:
 		r, _ := e.growth()
 		return r != undecided || e.toReplace() != nil
+	case !e.mayAdd():
+		return false
 	default:
 		return e.asked || e.forwarding() || len(e.handles) > 0 && !e.set.Lazy && e.unused < unusedLimit
 	}

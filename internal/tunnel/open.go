@@ -49,7 +49,9 @@ type directStreamLocal struct {
 
 // openRequest is an open on its way.
 type openRequest struct {
-	target        Target
+	target Target
+	// lookup is the name that the bastion has to look up, or "".
+	lookup        string
 	chanType      string
 	payload       []byte
 	local, remote net.Addr
@@ -79,8 +81,9 @@ func newOpenRequest(t Target) (*openRequest, error) {
 		}
 		r.chanType = "direct-tcpip"
 		r.payload = ssh.Marshal(directTCPIP{host, uint32(port), from.Addr().WithZone("").String(), uint32(from.Port())})
-		r.remote = nameAddr(t.Address)
+		r.remote, r.lookup = nameAddr(t.Address), strings.ToLower(host)
 		if addr, err := netip.ParseAddr(host); err == nil {
+			r.lookup = ""
 			r.remote = net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, uint16(port)))
 		}
 	default:
@@ -95,22 +98,35 @@ type nameAddr string
 func (nameAddr) Network() string  { return "tcp" }
 func (a nameAddr) String() string { return string(a) }
 
-// open opens a channel. It counts as one of the link's channels already.
-func (l *link) open(ctx context.Context, r *openRequest) (*Conn, error) {
+// open opens a channel. It counts as one of the link's channels already. If the link
+// stalls, an open that may move fails with errStalled, unless it is the one whose lookup
+// is the reason.
+func (l *link) open(ctx context.Context, r *openRequest, mayMove bool) (*Conn, error) {
 	if err := l.opens.acquire(ctx, l, r.target.Address); err != nil {
 		l.entry.channelEnded(l)
 		return nil, err
 	}
 	o := &opening{answer: make(chan openAnswer, 1)}
+	var stalled <-chan struct{}
+	if mayMove {
+		stalled = l.stallBegun()
+	}
 	go l.runChannel(o, r)
 	var gaveUp error
-	select {
-	case a := <-o.answer:
-		return a.conn, a.err
-	case <-l.wire.dead:
-		gaveUp = errLinkLost
-	case <-ctx.Done():
-		gaveUp = &TimeoutError{Tunnel: l.entry.cfg.Name, Doing: fmt.Sprintf("opening channel to %q", r.target.Address), Cause: context.Cause(ctx)}
+	for gaveUp == nil {
+		select {
+		case a := <-o.answer:
+			return a.conn, a.err
+		case <-l.wire.dead:
+			gaveUp = errLinkLost
+		case <-stalled:
+			stalled = nil
+			if !l.lookups.isCulprit(o) {
+				gaveUp = errStalled
+			}
+		case <-ctx.Done():
+			gaveUp = &TimeoutError{Tunnel: l.entry.cfg.Name, Doing: fmt.Sprintf("opening channel to %q", r.target.Address), Cause: context.Cause(ctx)}
+		}
 	}
 	if o.abandon() {
 		l.entry.channelEnded(l) // one that nobody waits for holds up no drain
@@ -165,18 +181,20 @@ func (l *link) runChannel(o *opening, r *openRequest) {
 		l.finish(o, errLinkLost)
 		return
 	}
+	l.lookups.begin(o, r.lookup, l.wire.now())
 	l.beginWrite()
 	ch, requests, err := l.conn.OpenChannel(r.chanType, r.payload)
 	l.endWrite()
+	l.lookups.end(o)
 	if err != nil {
 		l.opens.release(r.target.Address)
 		l.finish(o, l.openError(r, err))
 		return
 	}
-	c := newConn(l, ch, r.local, r.remote)
+	c := newConn(l, ch, requests, r.local, r.remote)
 	if o.deliver(openAnswer{conn: c}) {
 		l.opens.release(r.target.Address)
-		l.serve(c, requests)
+		l.serve(c)
 		return
 	}
 	// It is none of the link's channels, and counts as an unanswered open until
@@ -197,11 +215,12 @@ func (l *link) finish(o *opening, err error) {
 // serve looks after an open channel. It returns when the channel has ended and
 // been read to its end or closed: until then the channel counts, so that no
 // drain cuts off what has arrived.
-func (l *link) serve(c *Conn, requests <-chan *ssh.Request) {
+func (l *link) serve(c *Conn) {
 	start := time.Now()
 	l.entry.channelOpened(l, c)
 	l.debugChannel("channel opened", c)
-	answerRequests(requests)
+	answerRequests(c.requests)
+	close(c.closedByPeer)
 	select {
 	case <-c.ended:
 	case <-c.closed:
@@ -217,9 +236,14 @@ func (l *link) serve(c *Conn, requests <-chan *ssh.Request) {
 // channel. It returns when that has ended, or the transport has died.
 func answerRequests(requests <-chan *ssh.Request) {
 	for req := range requests {
-		if req.WantReply {
-			_ = req.Reply(false, nil) // fails only if the link is dead
-		}
+		answerRequest(req)
+	}
+}
+
+// answerRequest refuses what the bastion asks.
+func answerRequest(req *ssh.Request) {
+	if req.WantReply {
+		_ = req.Reply(false, nil) // fails only if the link is dead
 	}
 }
 

@@ -51,8 +51,8 @@ func (p *openLimiter) acquire(ctx context.Context, l *link, target string) error
 		freed := p.freed
 		p.mu.Unlock()
 		switch {
-		case n == 0 || time.Since(answered) < doubtAfter:
-		case l.wire.heardSince(answered) < doubtAfter:
+		case n == 0 || time.Since(answered) < stallAfter:
+		case l.wire.heardSince(answered) < stallAfter:
 			l.probe() // it may be the bastion: those who come after the answer know better
 		default:
 			return &OpenError{

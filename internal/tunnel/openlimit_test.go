@@ -44,7 +44,7 @@ func TestManyOpensThroughSilence(t *testing.T) {
 		open(slow)
 	}
 	sshtest.Eventually(t, 10*time.Second, "they are sent", func() bool { return l.opens.pending() == maxPendingOpensPerTarget+1 })
-	time.Sleep(doubtAfter + time.Second) // the silence
+	time.Sleep(stallAfter + time.Second) // the silence
 	for range 10 {
 		open(slow)
 	}

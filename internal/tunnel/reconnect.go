@@ -13,11 +13,13 @@ func (h *Handle) Reconnect() error {
 		return err
 	}
 	defer release()
-	links := e.activeLinks()
+	e.mu.Lock()
+	links, active := e.present(), len(e.active())
+	e.mu.Unlock()
 	for _, l := range links {
 		e.replace(l, reasonRequested, "requested")
 	}
-	if len(links) == 0 {
+	if active == 0 {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.asked, e.demanded = true, true

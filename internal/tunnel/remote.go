@@ -290,10 +290,10 @@ func (f *forward) wasGranted(l *link) bool {
 func (f *forward) wantedOn() *link {
 	active := f.entry.active()
 	switch {
+	case slices.Contains(f.entry.present(), f.on):
+		return f.on
 	case len(active) == 0:
 		return nil
-	case slices.Contains(active, f.on):
-		return f.on
 	default:
 		return best(active, Stream)
 	}

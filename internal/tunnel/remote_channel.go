@@ -21,6 +21,11 @@ const forwardBacklog = 128
 // end. sshd under systemd's default limit of files has room for as many.
 const maxInbound = 1024
 
+// maxOpenPayload is how much a channel open of the bastion's may bring, in bytes:
+// x/crypto keeps it for as long as the channel lives. The longest that makes sense has
+// the path of a socket, or two addresses.
+const maxOpenPayload = 4 << 10
+
 // forwardedTCPIP is the payload of a "forwarded-tcpip" open (RFC 4254 section
 // 7.2).
 type forwardedTCPIP struct {
@@ -50,6 +55,9 @@ type inbound struct {
 // takeForwarded takes a channel that a forward is to get, or that it is to
 // refuse. It is false if nobody has asked for the channel.
 func (l *link) takeForwarded(open ssh.NewChannel) bool {
+	if len(open.ExtraData()) > maxOpenPayload {
+		return false
+	}
 	in := &inbound{link: l, open: open}
 	var a remoteAddress
 	switch open.ChannelType() {
@@ -165,11 +173,11 @@ func (in *inbound) accept() *Conn {
 		return nil
 	}
 	l.entry.tally.accepts.Add(1)
-	c := newConn(l, ch, in.local, in.remote)
+	c := newConn(l, ch, requests, in.local, in.remote)
 	c.forward = in.forward
 	go func() {
 		defer l.inboundEnded()
-		l.serve(c, requests)
+		l.serve(c)
 	}()
 	return c
 }

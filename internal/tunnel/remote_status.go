@@ -36,7 +36,7 @@ func (f *forward) status() ForwardStatus {
 	switch {
 	case f.isListening():
 		s.State = ForwardListening
-	case len(f.entry.active()) == 0:
+	case len(f.entry.present()) == 0:
 		// What an earlier connection was told is not what the next will be.
 	case f.outcome != nil && f.outcome.err != nil:
 		s.State, s.Err = ForwardRefused, f.outcome.err

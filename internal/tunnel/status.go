@@ -182,7 +182,7 @@ func (e *entry) state() State {
 		return StateDown
 	case !e.wanted():
 		return StateIdle
-	case !e.lostAt.IsZero():
+	case !e.lostAt.IsZero() || len(e.present()) > 0:
 		return StateReconnecting
 	default:
 		return StateConnecting

@@ -26,7 +26,7 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 		go l.wire.die(ErrClosed) // not under mu: it closes a socket
 		return "", nil
 	}
-	active := e.active()
+	active, present := e.active(), e.present()
 	if len(active) > 0 && e.returning != nil && l.host != e.returning {
 		l.replacing, l.reason = true, reasonPreferred // it came too late to return
 	}
@@ -36,9 +36,9 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 		msg = "connection replaced"
 		e.tally.reconnected(old.reason)
 		l.role = old.role
-	case len(active) > 0:
+	case len(present) > 0:
 		msg = "connection added"
-		fields = append(fields, zap.String("reason", e.assign(l)), zap.Int("connections", len(active)+1))
+		fields = append(fields, zap.String("reason", e.assign(l)), zap.Int("connections", len(present)+1))
 	default:
 		msg = "connected"
 		var downtime time.Duration
@@ -58,7 +58,7 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 			e.tally.reconnected(reasonLost)
 		}
 	}
-	if len(active) == 0 {
+	if len(present) == 0 {
 		e.since = time.Now()
 	}
 	e.lostAt, e.notBefore = time.Time{}, time.Time{}
@@ -169,7 +169,7 @@ func (e *entry) logLost(l *link, cause error) {
 		return
 	}
 	l.told = true
-	others, last := len(e.active()), e.isLast(l)
+	others, last := len(e.present()), e.isLast(l)
 	about := []zap.Field{zap.Duration("duration", l.wire.now()), zap.Int("channels", l.channels)}
 	log := e.logger().With(about...)
 	retired, draining, unused := l.retired, l.isDraining(), l.unused(cause)
@@ -211,7 +211,7 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 		l.drainTimer.Stop()
 	}
 	if !l.isDraining() {
-		unused, last := l.unused(cause), len(e.active()) == 0
+		unused, last := l.unused(cause), len(e.present()) == 0
 		switch {
 		case unused && l.wire.start.Before(e.unusedAt):
 			// Several at once count as one: it may be that the bastion has ended.

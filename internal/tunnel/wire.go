@@ -13,13 +13,6 @@ import (
 // most. x/crypto's own buffer is 4 KiB.
 const wireReadBuffer = 64 << 10
 
-// deathGrace is the time between a wire's death becoming known and x/crypto
-// learning of it. A channel that is being opened in between would never hear
-// of the death: x/crypto forgets to end channels that are added after it has
-// ended all of them. Opens check dead first, and need microseconds after that.
-// Those that take longer are left to endLateOpens.
-const deathGrace = 5 * time.Millisecond
-
 // wire is the net.Conn under an SSH transport. It knows, before x/crypto does,
 // when the connection has died, and when the peer was last heard of.
 type wire struct {
@@ -32,7 +25,7 @@ type wire struct {
 	start time.Time
 	// heard is when the last byte arrived.
 	heard atomic.Int64
-	// resumed is when a byte last arrived after doubtAfter without one. It is set
+	// resumed is when a byte last arrived after stallAfter without one. It is set
 	// before heard.
 	resumed atomic.Int64
 	// greeted is when the first byte arrived. It is set before heard.
@@ -86,7 +79,6 @@ func (w *wire) Read(p []byte) (int, error) {
 	}
 	if err != nil {
 		w.die(err)
-		time.Sleep(deathGrace)
 	}
 	return n, err
 }
@@ -102,7 +94,7 @@ func (r socketReader) Read(p []byte) (int, error) {
 		}
 		r.w.preamble.add(p[:n])
 		now := r.w.now()
-		if now-r.w.lastHeard() >= doubtAfter {
+		if now-r.w.lastHeard() >= stallAfter {
 			r.w.resumed.Store(int64(now))
 		}
 		r.w.heard.Store(int64(now))

@@ -8,11 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// userTimeout is how long sent data may stay unacknowledged (tcp(7),
-// TCP_USER_TIMEOUT). It finds a link that is dead in our direction only, where
-// the bastion's own probes still arrive and look like life.
-const userTimeout = 10 * time.Second
-
 // socketOptions are those of a TCP socket that an SSH transport wants, as far
 // as this system has them. Their errors are not worth losing a connection for:
 // without the options it is slower, no more.
@@ -30,9 +25,15 @@ func socketOptionsOf(conn net.Conn) socketOptions {
 		return socketOptions{}
 	}
 	o := socketOptions{raw}
-	o.set(unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
 	o.acknowledge()
 	return o
+}
+
+// setUserTimeout sets how long sent data may stay unacknowledged (tcp(7),
+// TCP_USER_TIMEOUT); 0 is the system's default. It finds a link that is dead in our
+// direction only, where the bastion's own probes still arrive and look like life.
+func (o socketOptions) setUserTimeout(d time.Duration) {
+	o.set(unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
 }
 
 // acknowledge makes the kernel acknowledge at once what has been read. sshd

@@ -2,7 +2,10 @@
 
 package tunnel
 
-import "net"
+import (
+	"net"
+	"time"
+)
 
 // socketOptions sets nothing: the options are Linux's. See wire_linux.go.
 type socketOptions struct{}
@@ -12,3 +15,5 @@ func socketOptionsOf(net.Conn) socketOptions { return socketOptions{} }
 func (socketOptions) acknowledge() {}
 
 func (socketOptions) limitUnsent(int) {}
+
+func (socketOptions) setUserTimeout(time.Duration) {}

@@ -1,0 +1,110 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// resolver_test.go has clients ask for names that the bastion's resolver never answers
+// for. sshd serves nothing else on a connection while it looks one up: ten seconds.
+
+// newUnresolvingBastion starts a bastion whose resolver answers nothing. It knows
+// web.internal and echo.internal without that.
+func newUnresolvingBastion(t *testing.T) *bastion {
+	t.Helper()
+	netns := sshtest.NewNetns(t)
+	netns.SetResolver("127.0.0.53")
+	netns.ListenPacket("udp", "127.0.0.53:53") // and nobody reads
+	b := newBastionIn(t, netns, "")
+	b.web = sshtest.NewWeb(t, sshtest.WebOptions{Listener: netns.Listen("tcp", "127.0.0.1:80")})
+	b.serveTCP("127.0.0.1:7", echo)
+	return b
+}
+
+// askForDeadNames has clients of the SOCKS port and of the site /to ask for names, each
+// for another one, until the returned function is called.
+func (c *caddy) askForDeadNames(socks int) (stop func()) {
+	done := make(chan struct{})
+	var asking sync.WaitGroup
+	ask := func(every time.Duration, one func(n int)) {
+		asking.Go(func() {
+			for n := 0; ; n++ {
+				asking.Go(func() { one(n) })
+				select {
+				case <-done:
+					return
+				case <-time.After(every):
+				}
+			}
+		})
+	}
+	ask(time.Second, func(n int) {
+		_ = exec.Command("curl", "-s", "--max-time", "5", "--socks5-hostname", local(socks), fmt.Sprintf("http://socks%d.dead.example/", n)).Run() //nolint:gosec // the test's own
+	})
+	ask(time.Second, func(n int) {
+		c.do(http.MethodGet, "/to", nil, func(r *http.Request) { r.Header.Set("To", fmt.Sprintf("request%d.dead.example", n)) })
+	})
+	return func() {
+		close(done)
+		asking.Wait()
+	}
+}
+
+// TestDeadResolver: clients that ask for names which the bastion looks up for ten
+// seconds cut nothing off that others have open, and other sites are answered.
+func TestDeadResolver(t *testing.T) {
+	for _, connections := range []string{"1 8", "2", "1"} {
+		t.Run("connections "+connections, func(t *testing.T) {
+			t.Parallel()
+			b := newUnresolvingBastion(t)
+			socks, raw := sshtest.NewPort(t), sshtest.NewPort(t)
+			c := startCaddy(t, func(c *caddy) string {
+				tunnel := b.tunnel("prod", "connections "+connections,
+					"permit_open *.dead.example:80 web.internal:80 echo.internal:7",
+					fmt.Sprintf("dynamic_forward %d", socks), fmt.Sprintf("local_forward %d echo.internal:7", raw))
+				return c.caddyfile(tunnel, "", "handle /to {\nreverse_proxy {header.To}:80 {\ntransport ssh_tunnel prod\n}\n}\nhandle {\n"+proxied+"\n}\n")
+			})
+			c.wantServed()
+			ws, tcp := c.websocket(), dialRaw(t, raw)
+			ws.exchange("hello")
+			tcp.exchange("hello")
+			download := c.download("/size/500000?chunk=5000&every=200ms") // 20 s
+
+			stop := c.askForDeadNames(socks)
+			exclusive := connections != "1" // with one connection all share what there is
+			for start := time.Now(); time.Since(start) < 16*time.Second; time.Sleep(250 * time.Millisecond) {
+				a := c.get("/hello")
+				if exclusive && (a.status != http.StatusOK || a.took > 6*time.Second) {
+					t.Errorf("another site, %s after the first dead name: %v, after %s", time.Since(start).Round(time.Millisecond), a, a.took)
+				}
+				if exclusive {
+					tcp.exchange("still there")
+				}
+			}
+			stop()
+			if n, err := download(); n != 500000 || err != nil {
+				t.Errorf("the download: %d bytes, %v", n, err)
+			}
+			ws.Conn.(net.Conn).SetDeadline(time.Time{}) //nolint:errcheck // it has one
+			for _, open := range []*conn{ws, tcp} {
+				open.exchange("goodbye")
+			}
+			for _, lost := range []string{"connection lost", "lost"} {
+				if strings.Contains(c.log(), `"msg":"`+lost+`"`) {
+					t.Errorf("the log has %q", lost)
+				}
+			}
+			c.wantServed()
+		})
+	}
+}
