@@ -14,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 func init() {
@@ -79,7 +81,7 @@ func (a *App) unmarshalTunnel(d *caddyfile.Dispenser) error {
 	seen := make(map[string]int) // the line of each option that may stand once
 	if len(args) == 2 {
 		if err := t.addHost(args[1]); err != nil {
-			return d.Errf("tunnel %q: %w", name, err)
+			return d.Errf("tunnel %q: %w", name, misplaced(args, err))
 		}
 		seen["host"] = d.Line()
 		if t.User != "" {
@@ -121,7 +123,7 @@ func (t *Tunnel) unmarshalOption(d *caddyfile.Dispenser, options map[string]tunn
 		return fmt.Errorf("usage: %s", strings.TrimSpace(name+" "+opt.usage))
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", name, misplaced(args, err))
 	}
 	seenWithin := make(map[string]int)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -135,6 +137,20 @@ func (t *Tunnel) unmarshalOption(d *caddyfile.Dispenser, options map[string]tunn
 	return nil
 }
 
+// maxOptionName is longer than the name of any option.
+const maxOptionName = 40
+
+// misplaced returns err, the error for an option with these arguments, unless one
+// of them may be a secret in the wrong place, which err may show.
+func misplaced(args []string, err error) error {
+	for _, arg := range args {
+		if err := redact.CheckPublicKey(arg); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
 // unknownOption is the error for a name that is no option's. It points to the
 // one that was meant where that is written as in ssh_config(5), or as in JSON.
 func unknownOption(name string, options []string) error {
@@ -146,7 +162,7 @@ func unknownOption(name string, options []string) error {
 			return fmt.Errorf("unknown option %q; did you mean %s", name, known)
 		}
 	}
-	if strings.Trim(plain(name), "abcdefghijklmnopqrstuvwxyz") != "" {
+	if strings.Trim(plain(name), "abcdefghijklmnopqrstuvwxyz") != "" || len(name) > maxOptionName {
 		// A value that stands on a line of its own, perhaps.
 		return errors.New("what stands there is no option; it is not shown, since it may be a secret")
 	}

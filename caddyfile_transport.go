@@ -4,6 +4,8 @@ package sshtunnel
 
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // UnmarshalCaddyfile sets up the transport from Caddyfile tokens. Syntax:
@@ -24,13 +26,13 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	if d.NextArg() {
-		return d.Errf("unexpected %q after the tunnel's name; usage: transport ssh_tunnel <tunnel>", d.Val())
+		return d.Errf("unexpected %s after the tunnel's name; usage: transport ssh_tunnel <tunnel>", redact.Quote(d.Val()))
 	}
 	// The http transport would let the last of two win.
 	given := make(map[string]bool)
 	for d.NextBlock(0) {
 		if given[d.Val()] {
-			return d.Errf("option %q is given twice", d.Val())
+			return d.Errf("option %s is given twice", redact.Quote(d.Val()))
 		}
 		given[d.Val()] = true
 		d.NextSegment()
@@ -43,7 +45,7 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Delete()
 	d.Reset()
 	if err := t.HTTPTransport.UnmarshalCaddyfile(d); err != nil {
-		return err
+		return redact.Error(err)
 	}
 	if err := checkOptions(t.HTTPTransport); err != nil {
 		return d.WrapErr(err)

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -81,6 +82,9 @@ func (f *DynamicForward) provision(logger *zap.Logger) error {
 func (f *DynamicForward) provisionUser(u ProxyUser, logger *zap.Logger) error {
 	const most = 255 // bytes; the protocol has room for no more
 	name, err := replacePlaceholders(u.Name)
+	if err == nil {
+		err = redact.Check(name)
+	}
 	switch {
 	case err != nil:
 		return fmt.Errorf("user: %w", err)

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // side is an end of a tunnel.
@@ -75,8 +77,10 @@ func parseListen(s string, at side) (listenAddress, error) {
 		if host, port, err = net.SplitHostPort(rest); err != nil {
 			return fail("write [host:]port, with an IPv6 address in brackets")
 		}
-		if strings.Contains(host, "/") {
-			return fail("host %q has a slash; write [host:]port or unix//path", host)
+	}
+	if host != "" && host != "*" {
+		if err := tunnel.CheckHost(host); err != nil {
+			return fail("%w", err)
 		}
 	}
 	number, err := strconv.ParseUint(port, 10, 16)

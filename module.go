@@ -35,6 +35,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -246,11 +247,14 @@ func checkTunnelName(name string) error {
 		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
 		digit := '0' <= r && r <= '9'
 		if !letter && !digit && !strings.ContainsRune("._-", r) {
-			return fmt.Errorf("tunnel name %q has a %q; use letters, digits, dots, underscores and hyphens", name, r)
+			return fmt.Errorf("tunnel name %s has a %q; use letters, digits, dots, underscores and hyphens", redact.Quote(name), r)
 		}
 	}
 	if strings.Trim(name, ".") == "" {
 		return fmt.Errorf("tunnel name %q has no letter or digit", name)
+	}
+	if err := redact.Check(name); err != nil {
+		return fmt.Errorf("tunnel name: %w", err)
 	}
 	return nil
 }

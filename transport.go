@@ -17,6 +17,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 func init() {
@@ -90,6 +92,8 @@ func checkStaticName(name string) error {
 	switch {
 	case name == "":
 		return errors.New("no tunnel given; name one of the global option ssh_tunnel")
+	case redact.Path(name) != nil:
+		return fmt.Errorf("tunnel's name: %w", redact.Check(name))
 	case strings.Contains(name, "{"):
 		return fmt.Errorf("tunnel %q: a tunnel's name cannot have placeholders", name)
 	}
@@ -123,11 +127,14 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer) error {
 	if err := checkProxy(t.HTTPTransport, tun); err != nil {
 		return err
 	}
+	if err := checkValues(t.HTTPTransport); err != nil {
+		return err
+	}
 	idleWritten := t.KeepAlive != nil && t.KeepAlive.MaxIdleConnsPerHost != 0
 	// Provisioning clears the raw field.
 	proxied := len(t.NetworkProxyRaw) > 0 || t.ForwardProxyURL != ""
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
-		return err
+		return redact.Error(err)
 	}
 
 	// Every way on which http.Transport could open a socket by itself leads

@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -96,7 +97,7 @@ func (e *errand) targetAt(network, address string) (tunnel.Target, error) {
 		address = net.JoinHostPort(cmp.Or(host, "localhost"), port)
 		return tunnel.Target{Network: "tcp", Address: address, Class: e.class}, nil
 	}
-	return tunnel.Target{}, fmt.Errorf("upstream %q: network %q does not go through a tunnel; use host:port or unix//path", address, network)
+	return tunnel.Target{}, fmt.Errorf("upstream %s: network %s does not go through a tunnel; use host:port or unix//path", redact.Quote(address), redact.Quote(network))
 }
 
 // checkUpstream refuses a request for an upstream that is not permitted.

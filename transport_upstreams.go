@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -24,6 +25,9 @@ const upstreamNetwork = "ssh_tunnel"
 // not be dialed through this one.
 func checkUpstreams(h *reverseproxy.Handler, tun permitter) error {
 	for _, u := range h.Upstreams {
+		if err := redact.Check(caddy.NewReplacer().ReplaceKnown(u.Dial, "")); err != nil {
+			return fmt.Errorf("upstream: %w", err)
+		}
 		if err := checkUpstream(u.Dial, tun); err != nil {
 			return fmt.Errorf("upstream %q: %w", u.Dial, err)
 		}

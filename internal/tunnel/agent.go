@@ -15,6 +15,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // agentPath returns the socket, or on Windows the named pipe, of the agent in
@@ -100,7 +102,7 @@ func (l *agentLink) keys() ([]agentKey, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("agent at %q: %w", l.path, err)
+		return nil, fmt.Errorf("agent at %s: %w", redact.Quote(l.path), err)
 	}
 	return keys, nil
 }

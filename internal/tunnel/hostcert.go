@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // checkCertificate refuses a certificate that does not prove the bastion's
@@ -82,7 +84,7 @@ func loadAuthorities(s string) ([]knownKey, error) {
 	if !isAuthorityPath(s) {
 		key, err := parseAuthority(s)
 		if err != nil {
-			return nil, fmt.Errorf("%s %q %w", option, s, err)
+			return nil, fmt.Errorf("%s %s %w", option, redact.Quote(s), err)
 		}
 		return []knownKey{{key, option}}, nil
 	}

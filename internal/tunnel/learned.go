@@ -97,6 +97,9 @@ func (e *entry) hostKeys(cfg *Config, log *zap.Logger) (*hostKeys, error) {
 		}
 		return nil, &connectError{class, CauseConfiguration, err}
 	}
+	if err := h.noAlgorithms(); err != nil {
+		return nil, &connectError{classRefused, CauseConfiguration, err}
+	}
 	if memory := e.memory(); memory != nil {
 		ctx, cancel := context.WithTimeout(e.ctx, e.settings().ConnectTimeout)
 		defer cancel()
