@@ -50,11 +50,11 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the option's name
 	if d.NextArg() {
-		return d.Errf("ssh_tunnel takes no argument; got %q: write ssh_tunnel { tunnel <name> [<user>@]<host>[:<port>] }", d.Val())
+		return d.Errf("ssh_tunnel takes no argument; got %s: write ssh_tunnel { tunnel <name> [<user>@]<host>[:<port>] }", redact.Quote(d.Val()))
 	}
 	for d.NextBlock(0) {
 		if d.Val() != "tunnel" {
-			return d.Errf("unknown option %q of ssh_tunnel; it takes tunnel <name> [[<user>@]<host>[:<port>]] { ... }", d.Val())
+			return d.Errf("unknown option %s of ssh_tunnel; it takes tunnel <name> [[<user>@]<host>[:<port>]] { ... }", redact.Quote(d.Val()))
 		}
 		if err := a.unmarshalTunnel(d); err != nil {
 			return err
@@ -140,13 +140,15 @@ func (t *Tunnel) unmarshalOption(d *caddyfile.Dispenser, options map[string]tunn
 // maxOptionName is longer than the name of any option.
 const maxOptionName = 40
 
-// misplaced returns err, the error for an option with these arguments, unless one
-// of them may be a secret in the wrong place, which err may show.
+// misplaced returns err, the error for an option with these arguments, unless it may
+// show one of them that is a secret in the wrong place.
 func misplaced(args []string, err error) error {
 	for _, arg := range args {
-		if err := redact.CheckPublicKey(arg); err != nil {
-			return err
+		bad := redact.Path(arg)
+		if bad == nil || bad.Public && !strings.Contains(err.Error(), arg) {
+			continue
 		}
+		return redact.Check(arg)
 	}
 	return err
 }

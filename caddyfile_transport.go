@@ -30,12 +30,15 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	// The http transport would let the last of two win.
 	given := make(map[string]bool)
+	var words []string
 	for d.NextBlock(0) {
 		if given[d.Val()] {
 			return d.Errf("option %s is given twice", redact.Quote(d.Val()))
 		}
 		given[d.Val()] = true
-		d.NextSegment()
+		for _, token := range d.NextSegment() {
+			words = append(words, token.Text)
+		}
 	}
 
 	// Without the tunnel's name it is the http transport's own syntax.
@@ -45,7 +48,7 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Delete()
 	d.Reset()
 	if err := t.HTTPTransport.UnmarshalCaddyfile(d); err != nil {
-		return redact.Error(err)
+		return misplaced(words, err)
 	}
 	if err := checkOptions(t.HTTPTransport); err != nil {
 		return d.WrapErr(err)

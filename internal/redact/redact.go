@@ -11,8 +11,8 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"iter"
 	"regexp"
 	"strconv"
 	"strings"
@@ -179,25 +179,49 @@ func key(s string) *Text {
 			return &Text{Is: b.is}
 		}
 	}
-	if isDER(s) {
+	if hasDER(s) {
 		return &Text{Is: "a key or certificate in base64"}
 	}
 	return publicKey(s)
 }
 
-// isDER tells whether s is the base64 of a key or certificate in DER: what stands
-// between the lines of a PEM file, joined.
+// hasDER tells whether s has the base64 of a key or certificate in DER in it: what
+// stands between the first and last line of a PEM file.
+func hasDER(s string) bool {
+	if isDER(strings.Join(strings.Fields(s), "")) {
+		return true
+	}
+	for run := range base64Runs(s) {
+		// It may be behind a slash, which is of the alphabet.
+		for ok := true; ok; _, run, ok = strings.Cut(run, "/") {
+			if isDER(run) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isDER tells whether s is that.
 func isDER(s string) bool {
 	if !strings.HasPrefix(s, "M") { // 0x30, which begins an ASN.1 SEQUENCE
 		return false
 	}
-	data, err := decode(strings.Join(strings.Fields(s), ""))
+	data, err := decode(s)
 	if err != nil || len(data) < minDER {
 		return false
 	}
 	var sequence asn1.RawValue
 	rest, err := asn1.Unmarshal(data, &sequence)
 	return err == nil && len(rest) == 0 && sequence.Tag == asn1.TagSequence && sequence.IsCompound
+}
+
+// base64Runs returns the runs of letters of the base64 alphabets in s.
+func base64Runs(s string) iter.Seq[string] {
+	return strings.FieldsFuncSeq(s, func(r rune) bool {
+		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+		return !letter && !strings.ContainsRune("+/-_=", r)
+	})
 }
 
 // decode decodes base64 of either alphabet, padded or not.
@@ -211,39 +235,37 @@ func decode(s string) ([]byte, error) {
 func publicKey(s string) *Text {
 	words := strings.Fields(s)
 	for i, word := range words {
-		name, err := blobType(word)
-		if err != nil {
-			continue
-		}
-		switch {
-		case i > 1 || i == 1 && !keyType.MatchString(words[0]):
-			return &Text{Is: "the text of a known_hosts file"}
-		case strings.Contains(name, "-cert-v01@"):
-			return &Text{Is: "the text of a certificate", Public: true}
-		default:
-			return &Text{Is: "the text of a public key", Public: true}
+		for run := range base64Runs(word) {
+			name := blobType(run)
+			switch {
+			case name == "":
+				continue
+			case i > 1 || i == 1 && !keyType.MatchString(words[0]):
+				return &Text{Is: "the text of a known_hosts file"}
+			case strings.Contains(name, "-cert-v01@"):
+				return &Text{Is: "the text of a certificate", Public: run == word}
+			default:
+				return &Text{Is: "the text of a public key", Public: run == word}
+			}
 		}
 	}
 	return nil
 }
 
-// errNoKey is returned for what is no public key.
-var errNoKey = errors.New("not a public key")
-
-// blobType returns the type of the key that a word is the base64 of.
-func blobType(word string) (string, error) {
+// blobType returns the type of the key that a word is the base64 of, or "".
+func blobType(word string) string {
 	if !strings.HasPrefix(word, "AAAA") || len(word) < minDER {
-		return "", errNoKey
+		return ""
 	}
 	data, err := decode(word)
 	if err != nil {
-		return "", errNoKey
+		return ""
 	}
 	n := binary.BigEndian.Uint32(data)
 	if int64(n) > int64(len(data)-4) || !keyType.Match(data[4:4+n]) {
-		return "", errNoKey
+		return ""
 	}
-	return string(data[4 : 4+n]), nil
+	return string(data[4 : 4+n])
 }
 
 // longestComponent returns the length of the longest name in a path.
