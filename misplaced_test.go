@@ -109,7 +109,8 @@ func TestMisplacedTexts(t *testing.T) {
 				case err == nil && l.allowed:
 				case err == nil:
 					t.Errorf("%s as the %s in %q is taken", what, form, l.text)
-				case sshtest.Shows(err.Error(), text) && !(isKey && (what == "certificate" || strings.Contains(what, "known_hosts"))):
+				case isKey && (what == "certificate" || strings.Contains(what, "known_hosts")): // public keys, as the option takes
+				case sshtest.Shows(err.Error(), text):
 					t.Errorf("%s as the %s in %q: the error shows it: %v", what, form, l.text, err)
 				}
 			}
@@ -231,7 +232,7 @@ func TestMisplacedArguments(t *testing.T) {
 // flagNames returns the names of a command's flags.
 func flagNames(cmd *cobra.Command) map[string]bool {
 	names := make(map[string]bool)
-	for _, line := range strings.Split(cmd.Flags().FlagUsages()+cmd.InheritedFlags().FlagUsages(), "\n") {
+	for line := range strings.SplitSeq(cmd.Flags().FlagUsages()+cmd.InheritedFlags().FlagUsages(), "\n") {
 		if _, rest, ok := strings.Cut(line, "--"); ok {
 			name, _, _ := strings.Cut(rest, " ")
 			name, _, _ = strings.Cut(name, "[")

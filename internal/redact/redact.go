@@ -108,10 +108,11 @@ func CheckContent(s string) error {
 
 // CheckPublicKey is Check for a value that may be a public key or certificate.
 func CheckPublicKey(s string) error {
-	if t := Path(s); t != nil && !(t.Public && !strings.ContainsFunc(s, unicode.IsControl)) {
-		return wrongPlace(t)
+	t := Path(s)
+	if t == nil || t.Public && !strings.ContainsFunc(s, unicode.IsControl) {
+		return nil
 	}
-	return nil
+	return wrongPlace(t)
 }
 
 func wrongPlace(t *Text) error {
@@ -119,12 +120,13 @@ func wrongPlace(t *Text) error {
 }
 
 // Quote returns s as an error or a log shows it: quoted, or described if it cannot
-// be a path or a name.
+// be a path or a name. A public key of ordinary length is quoted.
 func Quote(s string) string {
-	if t := Path(s); t != nil && !(t.Public && len(s) <= maxComponent) {
-		return "<" + t.String() + ">"
+	t := Path(s)
+	if t == nil || t.Public && len(s) <= maxComponent {
+		return strconv.Quote(s)
 	}
-	return strconv.Quote(s)
+	return "<" + t.String() + ">"
 }
 
 // Error returns err, unless its text has a key in it: then it returns an error that

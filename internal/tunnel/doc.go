@@ -8,6 +8,7 @@
 //	config.go, defaults.go, check.go, algorithms.go
 //	              Config and Settings; what ssh would do where nothing is written;
 //	              what cannot work
+//	hostname.go   what can be the name of a host or a user
 //	handle.go     Handle: Open, Start, Dial, Close; Listen is in remote_listener.go
 //	ready.go      Handle.Connect: waiting for a connection
 //	registry.go   the entries of this process, by key
@@ -16,6 +17,7 @@
 //	place.go      which connection a new channel opens on
 //	grow.go       when there is need for one more, and for which channels
 //	watch.go      the goroutine that looks after the files that it depends on
+//	keymode.go    private keys that others can read
 //	renewal.go    connections whose certificate was renewed, or was not
 //	balance.go    which channels the connections are for later on, and their end
 //	takeover.go   putting a connection into service; replacing, draining and losing one

@@ -49,7 +49,9 @@ func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
 }
 
 // principal returns the certificate's principal that is, or as a pattern
-// matches, the bastion's name.
+// matches, the bastion's name. It decides as ssh since OpenSSH 10.3: each principal
+// of a host certificate is one pattern, with * and ?, and neither a list nor a
+// negation. Those of a user's certificate are no patterns.
 func (h *hostKeys) principal(cert *ssh.Certificate) (string, bool) {
 	for _, p := range cert.ValidPrincipals {
 		if matchPattern(p, h.names.host) {
