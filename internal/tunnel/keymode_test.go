@@ -3,96 +3,121 @@
 package tunnel
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
-// TestKeyMode: a private key that others can read is warned of once, and again when
-// its mode or its content changes; not at a reconnect, nor when it is written again
-// as it is.
+const keyModeWarning = "private key can be read by others than its owner; run chmod 600 on it"
+
+// TestKeyModes: a private key that others can read is warned of once, and again
+// when its mode or its content changes; not when it is written again as it is.
+func TestKeyModes(t *testing.T) {
+	dir := t.TempDir()
+	path, public := filepath.Join(dir, "key"), filepath.Join(dir, "public.pub")
+	key := edKey(1)
+	put := func(path string, mode os.FileMode, content []byte, modified int) {
+		t.Helper()
+		write(t, path, string(content))
+		at := time.Unix(int64(modified), 0)
+		if err := errors.Join(os.Chmod(path, mode), os.Chtimes(path, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(public, 0o644, []byte(authorized(publicOf(t, key))), 1)
+	one, two := sshtest.NewKey().PEM(""), sshtest.NewKey().PEM("")
+
+	set := quick()
+	logs := observed(&set)
+	cfg := Config{
+		Name: "test", Address: "127.0.0.1:1", User: "u", IdentityAgent: "none", IdentitiesOnly: true, HostKeys: []string{authorized(publicOf(t, key))},
+		IdentityFiles: []IdentityFile{{Path: path}, {Path: public}, {Path: filepath.Join(dir, "absent")}, {Path: dir}},
+	}
+	h := Open(cfg, set, nil) // which does not watch the files: it is not started
+	t.Cleanup(h.Close)
+	k := newKeyModes(h.entry)
+	var want []string
+	for i, step := range []struct {
+		name    string
+		mode    os.FileMode
+		content []byte
+		warned  string
+	}{
+		{"its owner's", 0o600, one, ""},
+		{"its group's", 0o640, one, "0640"},
+		{"as it is", 0o640, one, ""},
+		{"everybody's", 0o604, one, "0604"},
+		{"another key", 0o604, two, "0604"},
+		{"as it is again", 0o604, two, ""},
+		{"writable alone", 0o622, two, ""},
+		{"its owner's again", 0o600, two, ""},
+		{"everybody's again", 0o604, two, "0604"},
+		{"being written", 0o604, bytes.Repeat([]byte{0}, 10), ""},
+	} {
+		put(path, step.mode, step.content, i)
+		for range 2 {
+			k.look()
+		}
+		if step.warned != "" {
+			want = append(want, step.warned)
+		}
+		var got []string
+		for _, e := range logs.FilterMessage(keyModeWarning).All() {
+			if e.ContextMap()["path"] != path {
+				t.Errorf("warned of %v", e.ContextMap()["path"])
+			}
+			got = append(got, fmt.Sprint(e.ContextMap()["mode"]))
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("%s: warned of %v, want %v", step.name, got, want)
+		}
+	}
+}
+
+// TestKeyMode: a tunnel warns of its key once, however often it connects, and again
+// when the mode changes meanwhile.
 func TestKeyMode(t *testing.T) {
-	const message = "private key can be read by others than its owner; run chmod 600 on it"
 	sshd := sshtest.StartSSHD(t, sshtest.SSHDOptions{})
 	key, err := os.ReadFile(sshd.ClientKeyFile())
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	path := filepath.Join(dir, "key")
-	put := func(mode os.FileMode, content []byte) {
+	path := sshtest.WriteFile(t, "key", key)
+	chmod := func(mode os.FileMode) {
 		t.Helper()
-		fresh := filepath.Join(dir, "fresh")
-		write(t, fresh, string(content))
-		if err := os.Chmod(fresh, mode); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(fresh, path); err != nil {
+		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
 	}
-	public := filepath.Join(dir, "public.pub")
-	write(t, public, authorized(publicOf(t, edKey(1))))
-	for _, file := range []string{public} {
-		if err := os.Chmod(file, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	put(0o640, key)
-
+	chmod(0o640)
 	set := quick()
 	logs := observed(&set)
-	cfg := Config{
+	h := open(t, Config{
 		Name: "test", Address: sshd.Addr(), User: sshd.User, IdentityAgent: "none", IdentitiesOnly: true,
-		IdentityFiles: []IdentityFile{{Path: path}, {Path: public}}, KnownHosts: []string{sshd.KnownHostsFile()},
-	}
-	h := open(t, cfg, set)
-	if err := h.Connect(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	var modes []string
-	seen := func(what string, mode string) {
-		t.Helper()
-		modes = append(modes, mode)
-		var got []string
-		sshtest.Eventually(t, 3*fileRecheck, what, func() bool {
-			got = nil
-			for _, e := range logs.FilterMessage(message).All() {
-				if e.ContextMap()["path"] == path {
-					got = append(got, fmt.Sprint(e.ContextMap()["mode"]))
-				}
-			}
-			return len(got) >= len(modes)
-		})
-		if fmt.Sprint(got) != fmt.Sprint(modes) {
-			t.Errorf("%s: warned of %v, want %v", what, got, modes)
-		}
-	}
-	seen("at first", "0640")
-
-	// None of these is news; the next one is, and comes after them.
-	replaced := func() {
-		t.Helper()
-		before := sshd.Log()
+		IdentityFiles: []IdentityFile{{Path: path}}, KnownHosts: []string{sshd.KnownHostsFile()},
+	}, set)
+	warnings := func() int { return logs.FilterMessage(keyModeWarning).Len() }
+	sshtest.Eventually(t, 10*time.Second, "a warning", func() bool { return warnings() > 0 })
+	for range 3 {
+		before := h.entry.activeLinks()
 		if err := h.Reconnect(); err != nil {
 			t.Fatal(err)
 		}
-		sshtest.Eventually(t, 20*time.Second, "another login", func() bool { return len(sshd.Log()) > len(before) })
+		sshtest.Eventually(t, 20*time.Second, "another connection", func() bool {
+			now := h.entry.activeLinks()
+			return len(now) == 1 && !slices.Equal(now, before)
+		})
 	}
-	replaced()
-	put(0o640, key)
-	replaced()
-	put(0o604, key)
-	seen("another mode", "0604")
-	put(0o604, append(key, '\n'))
-	seen("another content", "0604")
-	put(0o600, key)
-	sshtest.Eventually(t, 3*fileRecheck, "a reconnect", func() bool { return h.Connect(t.Context()) == nil })
-	if all := logs.FilterMessage(message).Len(); all != len(modes) {
-		t.Errorf("%d warnings, want %d", all, len(modes))
+	if n := warnings(); n != 1 {
+		t.Errorf("%d warnings", n)
 	}
+	chmod(0o644)
+	sshtest.Eventually(t, 3*fileRecheck, "another warning", func() bool { return warnings() > 1 })
 }
