@@ -16,9 +16,9 @@ import (
 )
 
 // eventPrefix begins the names of events, as the events app knows them:
-// `ssh_tunnel.connected`, `ssh_tunnel.lost`, `ssh_tunnel.refused` and
-// `ssh_tunnel.certificate_expiring`.
-const eventPrefix = "ssh_tunnel."
+// `ssh_tunnel_connected`, `ssh_tunnel_lost`, `ssh_tunnel_refused` and
+// `ssh_tunnel_certificate_expiring`.
+const eventPrefix = "ssh_tunnel_"
 
 // maxWaitingEvents bounds the events that wait for a handler. A tunnel that comes
 // and goes has a few a second at most.

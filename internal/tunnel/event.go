@@ -1,6 +1,8 @@
 package tunnel
 
 import (
+	"time"
+
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -17,7 +19,7 @@ type Event struct {
 	// Name is one of the Event constants.
 	Name string
 	// Data has the fields that the log's line about it has, "tunnel" and
-	// "address" included: strings, numbers, and a time.Duration for a duration.
+	// "address" included. A duration is a number of seconds, as in the log.
 	Data map[string]any
 }
 
@@ -45,6 +47,11 @@ func (e *entry) emit(name, address string, fields ...zap.Field) {
 	data := zapcore.NewMapObjectEncoder()
 	for _, f := range fields {
 		f.AddTo(data)
+	}
+	for name, value := range data.Fields {
+		if d, ok := value.(time.Duration); ok {
+			data.Fields[name] = d.Seconds()
+		}
 	}
 	data.Fields["tunnel"], data.Fields["address"] = e.cfg.Name, address
 	observer.Observe(Event{Name: name, Data: data.Fields})
