@@ -139,5 +139,5 @@ func tryTransport(t *testing.T, tun dialer, config string) (*Transport, error) {
 			}
 		}
 	})
-	return tr, tr.provision(ctx, tun)
+	return tr, tr.provision(ctx, tun, nil)
 }
