@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -309,7 +310,11 @@ func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, 
 		// all of a connection, one after the other.
 		stuck := errors.Is(l.wire.err(), errDoubt)
 		if chances == 0 || stuck || ctx.Err() != nil {
-			return nil, &DownError{Tunnel: e.cfg.Name, Cause: &lostError{cause: l.wire.err()}, RetryAfter: time.Second}
+			lost := &lostError{cause: l.wire.err()}
+			if len(e.activeLinks()) > 0 { // the tunnel is not down
+				return nil, &TimeoutError{Tunnel: e.cfg.Name, Doing: fmt.Sprintf("opening channel to %q", r.target.Address), Cause: lost}
+			}
+			return nil, &DownError{Tunnel: e.cfg.Name, Cause: lost, RetryAfter: time.Second}
 		}
 	}
 }
