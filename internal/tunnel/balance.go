@@ -49,6 +49,9 @@ func (e *entry) tend(l *link) {
 			l.stuck++
 		}
 	}
+	if l.channels == 0 {
+		e.unused.lives(now.Sub(l.used))
+	}
 	e.closeIfDrained(l)
 	e.lingerIfIdle()
 	if l.limit < maxChannels && now.Sub(l.filled) >= filledFor {

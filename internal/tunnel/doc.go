@@ -19,9 +19,11 @@
 //	renewal.go    connections whose certificate was renewed, or was not
 //	balance.go    which channels the connections are for later on, and their end
 //	takeover.go   putting a connection into service; replacing, draining and losing one
+//	unused.go     a bastion that ends connections that nothing uses
 //	hosts.go      its bastions: which to connect to, and returning to a preferred one
 //	race.go       connecting to the first of several that answers
 //	gate.go       a few connects at a time per bastion, and its failures
+//	login.go      which attempts to log in share their failures
 //	backoff.go    when to try again, by class of failure
 //	hostkeys.go   whether the bastion is the one that is meant; see also
 //	              knownhosts.go, hostcert.go, revoked.go and learned.go

@@ -102,10 +102,8 @@ type entry struct {
 	attempts uint64
 	// retryAt is when maintain tries again.
 	retryAt time.Time
-	// unused counts connections that the bastion closed for want of channels.
-	unused int
-	// unusedAt is when the last of them was.
-	unusedAt time.Time
+	// unused is what is known of a bastion that ends connections without channels.
+	unused unusedEnds
 	// lostAt is when the last connection was lost, until there is another.
 	lostAt time.Time
 	// since is when there last was a first connection, or none any more, or else
@@ -127,11 +125,8 @@ func newEntry(h, jump *Handle) *entry {
 		since:     time.Now(),
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
-	e.hosts = newHosts(h.cfg, jump)
+	e.hosts = newHosts(h.cfg, jump, e.wake)
 	e.inUse = e.hosts[0]
-	if !slices.ContainsFunc(e.hosts, func(h *host) bool { return h.gate.lastError(e.key) == nil }) {
-		e.failed = e.lastError()
-	}
 	return e
 }
 
@@ -250,7 +245,7 @@ func (e *entry) shutDown() {
 		e.jump.Close()
 	}
 	for _, h := range e.hosts {
-		h.gate.put()
+		h.gate.put(e.wake)
 	}
 	tallies.put(e.tally)
 }

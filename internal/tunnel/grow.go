@@ -35,7 +35,7 @@ func (e *entry) growth() (r role, why string) {
 	switch {
 	case n == 0 || !e.held:
 		return undecided, ""
-	case n < e.set.MinConnections && e.unused < unusedLimit:
+	case n < e.set.MinConnections && !e.unused.onDemand:
 		if len(streams) > 0 {
 			return forRequests, "connections: the least number"
 		}

@@ -21,7 +21,7 @@ func postpone(h *Handle) {
 	g := h.entry.hosts[0].gate
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.record(h.key).next = time.Now().Add(time.Hour)
+	g.record(h.entry.hosts[0].login.hostKeys).next = time.Now().Add(time.Hour)
 }
 
 // TestAcceptNew connects to sshd: each way to it has a memory of its own, and a

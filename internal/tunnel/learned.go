@@ -12,8 +12,6 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
-
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/filewatch"
 )
 
 // KeyMemory remembers the host keys that were accepted because they were the
@@ -149,28 +147,4 @@ func (h *hostKeys) learn(ctx context.Context, key ssh.PublicKey) error {
 	h.log.Warn("learned the host key of a bastion that nothing was known about; no other is accepted from now on",
 		zap.String("host_key", describeHostKey(key)), zap.Strings("via", h.route.Via))
 	return nil
-}
-
-// recallTimeout bounds a look at what may have been forgotten.
-const recallTimeout = 2 * time.Second
-
-// stamp returns a text that changes when something does that the outcome of a
-// connect depends on: one of its files, or the learned host key.
-func (e *entry) stamp() string {
-	stamp := filewatch.Stamp(e.cfg.files())
-	memory := e.memory()
-	if memory == nil {
-		return stamp
-	}
-	ctx, cancel := context.WithTimeout(e.ctx, recallTimeout)
-	defer cancel()
-	for _, h := range e.hosts {
-		switch learned, err := memory.Recall(ctx, e.route(&h.cfg)); {
-		case err != nil:
-			stamp += "learned: unknown\n"
-		case learned != nil:
-			stamp += "learned: " + ssh.FingerprintSHA256(learned.Key) + "\n"
-		}
-	}
-	return stamp
 }

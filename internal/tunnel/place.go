@@ -269,7 +269,7 @@ func (e *entry) channelEnded(l *link) {
 func (e *entry) full(connections int) error {
 	err := &FullError{Tunnel: e.cfg.Name, Connections: connections, Max: e.set.MaxConnections}
 	if connections < e.set.MaxConnections {
-		err.Cause = e.inUse.gate.lastError(e.key)
+		err.Cause = e.inUse.gate.lastError(e.inUse.login.with(e.set))
 	}
 	return err
 }

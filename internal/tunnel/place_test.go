@@ -14,7 +14,7 @@ func crew(lo, hi int, links ...*link) *entry {
 		key: "crew", cfg: Config{Name: "test"}, held: true, tally: newTally("test"),
 		watching: true, // nothing ends it
 		set:      Settings{MinConnections: lo, MaxConnections: hi}.withDefaults(),
-		hosts:    []*host{{gate: &gate{records: map[string]*failures{}}}},
+		hosts:    []*host{{gate: newGate(), login: (&Config{Name: "test"}).login("")}},
 		changed:  make(chan struct{}), moved: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
@@ -120,7 +120,7 @@ func TestPlace(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			e := crew(1, c.max, c.links...)
 			if c.failed {
-				e.hosts[0].gate.failed(e.key, errors.New("no route to host"), time.Now(), "", e.set, true)
+				e.failure(e.unreached(e.hosts[0], time.Now()), errors.New("no route to host"))
 			}
 			l, err := e.place(&wish{class: c.class})
 			switch _, isFull := errors.AsType[*FullError](err); {

@@ -213,25 +213,26 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 	if !l.isDraining() {
 		unused, last := l.unused(cause), len(e.active()) == 0
 		switch {
-		case unused && l.wire.start.Before(e.unusedAt):
-			// Several at once count as one: it may be that the bastion has ended.
 		case unused:
-			e.unused++
-			e.unusedAt = time.Now()
-			onDemand = e.unused == unusedLimit
+			onDemand = e.unused.ended(time.Now(), l.wire.now(), time.Since(l.used))
 		case last:
-			e.unused = 0
+			e.unused.failed()
 		}
 		if last {
 			e.lostAt = time.Now()
 			e.since = e.lostAt
 			e.lastErr = &ErrorStatus{e.lostAt, l.host.cfg.Address, CauseLost, cause.Error()}
 		}
-		if !l.retired && (!unused || last) { // one that was not needed is no loss
-			l.host.gate.lost(e.key, l.wire.now(), e.set, !last)
+		login := l.host.login.with(e.set)
+		switch {
+		case l.retired, unused && !last: // one that was not needed is no loss
+		case unused:
+			l.host.gate.ended(login)
+		default:
+			l.host.gate.lost(login, l.wire.now(), e.set, !last)
 		}
 		if last {
-			due, _ := l.host.gate.due(e.key, false, false)
+			due, _ := l.host.gate.nextDue(login, false, false)
 			e.notBefore = earlier(due, time.Now().Add(e.set.ReconnectMin))
 		}
 		e.broadcast()
@@ -241,13 +242,8 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 	return onDemand
 }
 
-// unusedLimit is after how many connections that the bastion closed for want of
-// channels (sshd_config's UnusedConnectionTimeout) the next one waits for a dial,
-// or for more channels where there are others.
-const unusedLimit = 2
-
-// unused tells whether the bastion has ended the link for want of channels. The
-// caller holds entry.mu.
+// unused tells whether the bastion may have ended the link for want of channels.
+// The caller holds entry.mu.
 func (l *link) unused(cause error) bool {
 	// x/crypto's type for SSH_MSG_DISCONNECT is not exported.
 	byPeer := errors.Is(cause, io.EOF) || strings.Contains(cause.Error(), "ssh: disconnect")
