@@ -69,19 +69,27 @@ func newEmitter(ctx caddy.Context, a *App) (*emitter, error) {
 
 // Observe implements tunnel.Observer.
 func (em *emitter) Observe(e tunnel.Event) {
+	if !em.queue(e) {
+		em.logger.Warn("event dropped: its handlers are too slow", zap.String("event", eventPrefix+e.Name))
+	}
+}
+
+// queue has run emit an event. It is false if too many wait.
+func (em *emitter) queue(e tunnel.Event) bool {
 	em.mu.Lock()
 	defer em.mu.Unlock()
 	switch {
 	case em.closed:
+		return true // nobody waits for it
 	case len(em.waiting) >= maxWaitingEvents:
-		em.logger.Warn("event dropped: its handlers are too slow", zap.String("event", eventPrefix+e.Name))
-	default:
-		em.waiting = append(em.waiting, e)
-		if !em.running {
-			em.running = true
-			go em.run()
-		}
+		return false
 	}
+	em.waiting = append(em.waiting, e)
+	if !em.running {
+		em.running = true
+		go em.run()
+	}
+	return true
 }
 
 // startPoll is how often to look whether the configuration has started.

@@ -143,26 +143,31 @@ func (l *agentLink) call(f func() error) error {
 // the link was closed already.
 func (l *agentLink) keep(conn net.Conn) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		_ = conn.Close()
-		return false
+	kept := !l.closed
+	if kept {
+		l.conn = conn
 	}
-	l.conn = conn
-	return true
+	l.mu.Unlock()
+	if !kept {
+		_ = conn.Close()
+	}
+	return kept
 }
 
 // close ends the connection and every call that waits for the agent.
 func (l *agentLink) close() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+	first, conn := !l.closed, l.conn
+	if first {
+		l.closed, l.hung = true, l.calls > 0
+	}
+	l.mu.Unlock()
+	if !first {
 		return
 	}
-	l.closed, l.hung = true, l.calls > 0
 	l.cancel()
-	if l.conn != nil {
-		_ = l.conn.Close()
+	if conn != nil {
+		_ = conn.Close()
 	}
 }
 

@@ -38,9 +38,9 @@ type entry struct {
 	// refs is guarded by registry.mu.
 	refs int
 
-	// news is held while the log and the observer are told that a connection was
-	// made or lost, so that they hear of it in order. It is taken before mu.
-	news sync.Mutex
+	// news are the connections that were made and lost, for the log and the
+	// observer. Its lock is taken within mu.
+	news news
 	// flaps are the losses that it has been told of.
 	flaps flaps
 
@@ -236,11 +236,10 @@ func (e *entry) shutDown() {
 	}
 	connected := len(e.active()) > 0
 	e.broadcast()
-	log := e.logger()
 	e.mu.Unlock()
 
 	if connected {
-		log.Info("closed")
+		e.log().Info("closed")
 	}
 	for _, l := range links {
 		l.wire.die(ErrClosed)
@@ -261,11 +260,12 @@ func (e *entry) settings() Settings {
 	return e.set
 }
 
-// log returns the logger in force.
+// log returns the logger in force. The caller does not hold mu.
 func (e *entry) log() *zap.Logger {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.logger()
+	logger, address := e.set.Logger, e.inUse.cfg.Address
+	e.mu.Unlock()
+	return logger.With(zap.String("tunnel", e.cfg.Name), zap.String("address", address))
 }
 
 // addressInUse is the address of the host in use.
@@ -273,11 +273,6 @@ func (e *entry) addressInUse() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.inUse.cfg.Address
-}
-
-// logger is log for callers that hold mu.
-func (e *entry) logger() *zap.Logger {
-	return e.set.Logger.With(zap.String("tunnel", e.cfg.Name), zap.String("address", e.inUse.cfg.Address))
 }
 
 // broadcast wakes everybody who waits for a change. The caller holds mu.

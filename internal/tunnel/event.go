@@ -8,7 +8,8 @@ import (
 // Observer is told of events.
 type Observer interface {
 	// Observe is called by goroutines that serve the tunnel, with what happens to
-	// its connection in the order in which that does. It must not block.
+	// its connection in the order in which that does. No lock is held meanwhile. It
+	// should not block: the goroutine would wait.
 	Observe(e Event)
 }
 

@@ -198,6 +198,15 @@ func (h *hostKeys) verifier(ctx context.Context) ssh.HostKeyCallback {
 // streams of a connection must not die of a certificate that has expired or a
 // file that is gone: the identical key is accepted, any other is not.
 func (h *hostKeys) verify(ctx context.Context, key ssh.PublicKey) error {
+	err := h.judge(key)
+	if errors.Is(err, errNotLearned) {
+		return h.learn(ctx, key)
+	}
+	return err
+}
+
+// judge is verify without what has to be asked of the memory.
+func (h *hostKeys) judge(key ssh.PublicKey) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.pinned != nil {
@@ -207,7 +216,7 @@ func (h *hostKeys) verify(ctx context.Context, key ssh.PublicKey) error {
 		return h.refuse(key, CauseHostKeyMismatch, "host key of %q has changed within the connection: first %s, now %s",
 			h.cfg.Address, describeHostKey(h.pinned), describeHostKey(key))
 	}
-	if err := h.check(ctx, key); err != nil {
+	if err := h.check(key); err != nil {
 		return err
 	}
 	h.pinned = key
@@ -258,8 +267,8 @@ func (h *hostKeys) another() bool {
 	})
 }
 
-// check verifies the key of the first key exchange.
-func (h *hostKeys) check(ctx context.Context, key ssh.PublicKey) error {
+// check verifies the key of the first key exchange. The caller holds mu.
+func (h *hostKeys) check(key ssh.PublicKey) error {
 	cert, isCert := key.(*ssh.Certificate)
 	if err := h.checkRevoked(key); err != nil {
 		return err
@@ -288,7 +297,7 @@ func (h *hostKeys) check(ctx context.Context, key ssh.PublicKey) error {
 		return h.refuse(key, CauseHostKeyRefused, "host certificate of %q is refused: %s %v", h.cfg.Address, describeHostKey(key), certErr)
 	}
 	if h.memory != nil && h.learned == nil {
-		return h.learn(ctx, key)
+		return errNotLearned
 	}
 	return h.mismatch(key)
 }

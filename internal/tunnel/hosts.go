@@ -136,8 +136,11 @@ func (e hostErrors) Error() string {
 func (e hostErrors) Unwrap() []error { return e }
 
 // hostLog is log with another host's address.
-func (e *entry) hostLog(h *host) *zap.Logger {
-	return e.settings().Logger.With(zap.String("tunnel", e.cfg.Name), zap.String("address", h.cfg.Address))
+func (e *entry) hostLog(h *host) *zap.Logger { return e.logAbout(h.cfg.Address) }
+
+// logAbout is log with another address.
+func (e *entry) logAbout(address string) *zap.Logger {
+	return e.settings().Logger.With(zap.String("tunnel", e.cfg.Name), zap.String("address", address))
 }
 
 // arrived sees to it, after a takeover, that the tunnel returns to a host that

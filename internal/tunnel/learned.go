@@ -5,6 +5,7 @@ package tunnel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -130,6 +131,9 @@ func (h *hostKeys) remember(learned *LearnedKey) {
 	h.known.keys = []knownKey{{learned.Key, learned.source()}}
 }
 
+// errNotLearned is that a key is the first of a bastion that nothing is known about.
+var errNotLearned = errors.New("no host key is known")
+
 // learn accepts a key that is the first, of a bastion that nothing else is
 // known about. The bastion has proved by now that the key is its own, but we
 // have not sent anything to it yet that is secret.
@@ -142,12 +146,24 @@ func (h *hostKeys) learn(ctx context.Context, key ssh.PublicKey) error {
 	if err != nil {
 		return &connectError{classProtocol, CauseConfiguration, fmt.Errorf("remembering the host key of %q: %w", h.cfg.Address, err)}
 	}
+	if err := h.accept(learned, key); err != nil {
+		return err
+	}
+	h.log.Warn("learned the host key of a bastion that nothing was known about; no other is accepted from now on",
+		zap.String("host_key", describeHostKey(key)), zap.Strings("via", h.route.Via))
+	return nil
+}
+
+// accept makes a learned key the only one that is known, and accepts a key if it is
+// that.
+func (h *hostKeys) accept(learned *LearnedKey, key ssh.PublicKey) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.remember(learned)
 	if !sameKey(learned.Key, key) {
 		return h.mismatch(key) // somebody else has just learned another one
 	}
-	h.log.Warn("learned the host key of a bastion that nothing was known about; no other is accepted from now on",
-		zap.String("host_key", describeHostKey(key)), zap.Strings("via", h.route.Via))
+	h.pinned = key
 	return nil
 }
 

@@ -106,23 +106,23 @@ func (e *entry) connected(l *link, took time.Duration) {
 	l.host.failures.succeeded()
 	e.tally.shook(l.attempt.login())
 	e.noteAttempt(l.host, l.attempt)
-	e.news.Lock()
-	defer e.news.Unlock()
 	msg, more := e.takeOver(l)
+	if msg != "" {
+		for _, o := range e.outlived() {
+			e.reportLost(o, o.lossCause())
+		}
+		e.news.add(func() {
+			fields := slices.Concat([]zap.Field{zap.Duration("duration", took)}, l.about, more)
+			e.log().Log(e.flaps.level(l, zap.InfoLevel), msg, fields...)
+			e.remark(l)
+			if msg == "connected" || msg == "reconnected" {
+				e.emit(EventConnected, l.host.cfg.Address, append(fields, zap.Bool("reconnected", msg == "reconnected"))...)
+			}
+		})
+	}
 	l.watchCertificates()
-	go l.watch() // not before: the link may have died already
-	if msg == "" {
-		return
-	}
-	for _, o := range e.outlived() {
-		e.logLost(o, o.lossCause())
-	}
-	fields := slices.Concat([]zap.Field{zap.Duration("duration", took)}, l.about, more)
-	e.log().Log(e.flaps.level(l, zap.InfoLevel), msg, fields...)
-	e.remark(l)
-	if msg == "connected" || msg == "reconnected" {
-		e.emit(EventConnected, l.host.cfg.Address, append(fields, zap.Bool("reconnected", msg == "reconnected"))...)
-	}
+	go l.watch() // not before: the link may have died already, which is told after it
+	e.news.deliver()
 }
 
 // noteAttempt records an attempt to connect to a host, if it was made.

@@ -116,10 +116,9 @@ func (e *entry) startDrain(l *link) {
 		e.mu.Lock()
 		l.retired = true
 		channels := l.channels
-		log := e.logger()
 		e.mu.Unlock()
 		if channels > 0 {
-			log.Warn("drain_timeout reached: closing a replaced connection", zap.Int("channels", channels))
+			e.log().Warn("drain_timeout reached: closing a replaced connection", zap.Int("channels", channels))
 		}
 		l.wire.die(ErrClosed)
 	})
@@ -152,45 +151,46 @@ func (e *entry) closeIfDrained(l *link) {
 
 // lost takes a dead link out. The link calls it, once.
 func (e *entry) lost(l *link, cause error) {
-	e.news.Lock()
-	e.logLost(l, cause) // before what follows from it
-	e.news.Unlock()
+	e.reportLost(l, cause)
+	e.news.deliver() // before what follows from it
 	if e.takeOut(l, cause) {
 		e.log().Info("the bastion closes connections without channels (UnusedConnectionTimeout); will reconnect on demand")
 	}
 }
 
-// logLost tells the log and, of the last connection, the observer of a link's
-// death, once. The caller holds news.
-func (e *entry) logLost(l *link, cause error) {
+// reportLost adds a link's death to the news, once: for the log and, if it is
+// the last connection, for the observer.
+func (e *entry) reportLost(l *link, cause error) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	if l.told {
-		e.mu.Unlock()
 		return
 	}
 	l.told = true
 	others, last := len(e.active()), e.isLast(l)
-	about := []zap.Field{zap.Duration("duration", l.wire.now()), zap.Int("channels", l.channels)}
-	log := e.logger().With(about...)
+	lasted, address := l.wire.now(), e.inUse.cfg.Address
+	about := []zap.Field{zap.Duration("duration", lasted), zap.Int("channels", l.channels)}
 	retired, draining, unused := l.retired, l.isDraining(), l.unused(cause)
-	e.mu.Unlock()
-	switch {
-	case retired:
-		log.Debug("connection closed")
-	case draining:
-		log.Warn("draining connection lost", zap.Error(cause))
-	case !last && unused:
-		log.Debug("the bastion has closed a connection without channels", zap.Error(cause))
-	case !last:
-		log.Warn("connection lost", zap.Error(cause), zap.Int("connections", others))
-	default:
-		level, unlogged := e.flaps.lost(l.wire.now())
-		if unlogged > 0 {
-			log = log.With(zap.Int("unlogged", unlogged))
+	e.news.add(func() {
+		log := e.logAbout(address).With(about...)
+		switch {
+		case retired:
+			log.Debug("connection closed")
+		case draining:
+			log.Warn("draining connection lost", zap.Error(cause))
+		case !last && unused:
+			log.Debug("the bastion has closed a connection without channels", zap.Error(cause))
+		case !last:
+			log.Warn("connection lost", zap.Error(cause), zap.Int("connections", others))
+		default:
+			level, unlogged := e.flaps.lost(lasted)
+			if unlogged > 0 {
+				log = log.With(zap.Int("unlogged", unlogged))
+			}
+			log.Log(level, "lost", zap.Error(cause))
+			e.emit(EventLost, l.host.cfg.Address, append(about, zap.Error(cause))...)
 		}
-		log.Log(level, "lost", zap.Error(cause))
-		e.emit(EventLost, l.host.cfg.Address, append(about, zap.Error(cause))...)
-	}
+	})
 }
 
 // isLast tells whether with a dead link the tunnel has lost its last connection:

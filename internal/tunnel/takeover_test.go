@@ -31,7 +31,8 @@ func TestOutlived(t *testing.T) {
 	if msg != "reconnected" || len(fields) != 1 || fields[0].Key != "downtime" || fields[0].Type != zapcore.DurationType || time.Duration(fields[0].Integer) <= 0 {
 		t.Errorf("%q, %v", msg, fields)
 	}
-	e.logLost(dead, io.EOF)
+	e.reportLost(dead, io.EOF)
+	e.news.deliver()
 	if n := logs.FilterMessage("lost").Len(); n != 1 {
 		t.Errorf("it says %v", logs.All())
 	}
