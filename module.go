@@ -157,10 +157,8 @@ func (a *App) Start() error {
 	}
 	for _, t := range a.opened {
 		t.h.Start()
-		t.started = true
 	}
 	a.serveForwards()
-	handOver(a.bindings()...)
 	return nil
 }
 

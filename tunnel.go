@@ -211,7 +211,6 @@ type Tunnel struct {
 	jump       string    // the tunnel to jump through, or ""
 	hops       []*Tunnel // those of ssh_config to jump through, the first to dial first
 	h          *tunnel.Handle
-	started    bool // the handle has been
 }
 
 // SSHConfig says where to look up what a tunnel does not say itself. The files

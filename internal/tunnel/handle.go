@@ -72,6 +72,13 @@ func newHandle(cfg Config, set Settings, jump *Handle) *Handle {
 	return h
 }
 
+// Another returns another handle on the same tunnel, with the same settings. Like
+// that of Open it is neither started nor closed.
+func (h *Handle) Another() *Handle { return Open(h.cfg, h.set, h.jump) }
+
+// DrainTimeout is how long the tunnel goes on after its last handle is closed.
+func (h *Handle) DrainTimeout() time.Duration { return h.set.DrainTimeout }
+
 // forJump returns a handle of the kind that an entry has on the tunnel it
 // jumps through: a hold on it, without a say in its settings. The caller gives
 // it its entry.
