@@ -38,6 +38,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 // UnmarshalCaddyfile adds the tunnels of a block to the app. Syntax:
 //
 //	ssh_tunnel {
+//		grace_period <duration>
 //		tunnel <name> [[<user>@]<host>[:<port>]] {
 //			<options of the tunnel>
 //		}
@@ -51,12 +52,33 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Errf("ssh_tunnel takes no argument; got %q: write ssh_tunnel { tunnel <name> [<user>@]<host>[:<port>] }", d.Val())
 	}
 	for d.NextBlock(0) {
-		if d.Val() != "tunnel" {
-			return d.Errf("unknown option %q of ssh_tunnel; it takes tunnel <name> [[<user>@]<host>[:<port>]] { ... }", d.Val())
+		var err error
+		switch d.Val() {
+		case "tunnel":
+			err = a.unmarshalTunnel(d)
+		case "grace_period":
+			err = a.unmarshalGracePeriod(d)
+		default:
+			err = d.Errf("unknown option %q of ssh_tunnel; it takes tunnel <name> [[<user>@]<host>[:<port>]] { ... } and grace_period <duration>", d.Val())
 		}
-		if err := a.unmarshalTunnel(d); err != nil {
+		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// unmarshalGracePeriod reads the option that d stands at.
+func (a *App) unmarshalGracePeriod(d *caddyfile.Dispenser) (err error) {
+	args := d.RemainingArgs()
+	if len(args) != 1 {
+		return d.Err("usage: grace_period <duration>")
+	}
+	if a.GracePeriod != nil {
+		return d.Err("grace_period is written twice; keep one")
+	}
+	if a.GracePeriod, err = durationOrZero(args[0]); err != nil {
+		return d.Errf("grace_period: %w", err)
 	}
 	return nil
 }
