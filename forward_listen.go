@@ -164,7 +164,7 @@ func (a listenAddress) open() (net.Listener, error) {
 // withoutPath returns what an error says beside the address, or a path that was
 // made of it.
 func withoutPath(err error) error {
-	switch e := err.(type) { //nolint:errorlint // what wraps one has more to say
+	switch e := err.(type) { // what wraps one of these has more to say
 	case *net.OpError:
 		return e.Err
 	case *fs.PathError:
