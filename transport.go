@@ -34,11 +34,12 @@ func init() {
 // `direct-streamlocal@openssh.com` one for a socket. Upstreams with placeholders
 // need the tunnel's `permit_open`.
 //
-// If the tunnel is down or full, requests get status 503 at once, and
+// If the tunnel is down, requests get status 503 at once, and
 // `{http.reverse_proxy.ssh_tunnel.retry_after}` in `handle_errors` is the
-// number of seconds until the next attempt to connect, or 1. They get 504 if it
-// does not connect within `dial_timeout`, 502 if the bastion cannot reach the
-// upstream or may not, and 403 if the tunnel's `permit_open` does not permit it.
+// number of seconds until the next attempt to connect. If it is full they wait
+// for their turn; they get 503, and 1 as that number, when nobody has had his for
+// `dial_timeout`. They get 504 if it does not connect within `dial_timeout`, 502
+// if the bastion cannot reach the upstream or may not, and 403 if the tunnel's `permit_open` does not permit it.
 // All these are retried as `lb_try_duration` says.
 //
 // `{http.reverse_proxy.ssh_tunnel.name}` is the tunnel of a request, `.host` the
@@ -191,7 +192,9 @@ func markProxied(proxy func(*http.Request) (*url.URL, error), tun permitter) fun
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	t.SetScheme(req)
-	ctx, taken := watchPassage(context.WithValue(req.Context(), errandKey{}, t.newErrand(req)))
+	e := t.newErrand(req)
+	defer close(e.answered)
+	ctx, taken := watchPassage(context.WithValue(req.Context(), errandKey{}, e))
 	res, err := t.pools.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		setRetryAfter(req, err)

@@ -24,15 +24,18 @@ import (
 )
 
 // dial opens a channel to the upstream, or to its proxy. It is bounded by
-// dial_timeout: the context that http.Transport gives has no deadline.
+// dial_timeout: the context that http.Transport gives has no deadline. It ends if
+// its request has got another channel before it is its turn: what waits are dials
+// that a request waits for, and no more than there are requests.
 func (t *Transport) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	e := errandFrom(ctx)
 	target, err := e.target(network, address)
 	if err != nil {
 		return nil, newDialError(err)
 	}
+	target.Unwanted = e.answered
 	timeout := time.Duration(t.DialTimeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within dial_timeout (%s)", timeout))
+	ctx, cancel := tunnel.WithDialTimeout(ctx, timeout, fmt.Errorf("no answer within dial_timeout (%s)", timeout))
 	defer cancel()
 
 	conn, err := t.tunnel.Dial(ctx, target)

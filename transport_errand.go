@@ -41,6 +41,9 @@ type errand struct {
 	// network_proxy. It is atomic because an earlier dial for the same request
 	// may still be reading it.
 	proxied atomic.Bool
+
+	// answered is closed when the request has its response, or has failed.
+	answered chan struct{}
 }
 
 type errandKey struct{}
@@ -55,7 +58,7 @@ func errandFrom(ctx context.Context) *errand {
 
 func (t *Transport) newErrand(req *http.Request) *errand {
 	ctx := req.Context()
-	e := &errand{class: classOf(req)}
+	e := &errand{class: classOf(req), answered: make(chan struct{})}
 	if info, ok := reverseproxy.GetDialInfo(ctx); ok {
 		e.upstream = &info
 	}

@@ -165,7 +165,7 @@ func (f *Forwarder) connect(client net.Conn) (net.Conn, error) {
 	if timeout <= 0 {
 		timeout = defaultDialTimeout
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, fmt.Errorf("no answer within %s", timeout))
+	ctx, cancel := tunnel.WithDialTimeout(context.Background(), timeout, fmt.Errorf("no answer within %s", timeout))
 	defer cancel()
 	target, err := f.Dial(ctx, client)
 	if err != nil {

@@ -55,6 +55,7 @@ func (e *entry) tend(l *link) {
 		e.forgetLimit(l)
 	}
 	e.shedIdle(l, now)
+	e.shedForQueue(now)
 	e.rebalance()
 	e.drainSurplus()
 	e.closeSpare(now)

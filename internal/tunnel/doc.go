@@ -14,6 +14,9 @@
 //	entry.go      entry: one tunnel's life, from the first handle to the last channel
 //	maintain.go   the goroutine that keeps an entry connected
 //	place.go      which connection a new channel opens on
+//	queue.go, dialtimeout.go
+//	              dials that wait for their turn, and for how long
+//	crowded.go    opens that fail for want of files, or not
 //	grow.go       when there is need for one more, and for which channels
 //	watch.go      the goroutine that looks after the files that it depends on
 //	renewal.go    connections whose certificate was renewed, or was not

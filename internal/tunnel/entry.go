@@ -90,6 +90,9 @@ type entry struct {
 	// forwards are what the bastion is to listen on, while it is or shall be.
 	forwards map[remoteAddress]*forward
 
+	// queue are the dials that wait.
+	queue dialQueue
+
 	// changed is closed, and replaced, when one of the fields below or the
 	// connections change.
 	changed chan struct{}
@@ -280,10 +283,12 @@ func (e *entry) logger() *zap.Logger {
 	return e.set.Logger.With(zap.String("tunnel", e.cfg.Name), zap.String("address", e.inUse.cfg.Address))
 }
 
-// broadcast wakes everybody who waits for a change. The caller holds mu.
+// broadcast wakes everybody who waits for a change, and serves the dials that do.
+// The caller holds mu.
 func (e *entry) broadcast() {
 	close(e.changed)
 	e.changed = make(chan struct{})
+	e.serveQueue()
 }
 
 // dial opens a channel.
@@ -291,7 +296,7 @@ func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, 
 	// An open that was lost with its link never reached the target, but may
 	// have been what ended the link: two more chances, no more.
 	for chances := 2; ; chances-- {
-		l, err := e.pick(ctx, r.target.Class, patient)
+		l, err := e.pick(ctx, r.wish(patient))
 		if err != nil {
 			return nil, err
 		}
@@ -314,24 +319,7 @@ func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, 
 	}
 }
 
-// dialElsewhere opens a channel on another connection than the one that has
-// just refused it for a reason that may be its own: sshd has no more files for
-// it, say. If that was so, the connection takes no more than it has.
-func (e *entry) dialElsewhere(ctx context.Context, r *openRequest, crowded *link, refused error) (*Conn, error) {
-	if !e.fill(crowded) {
-		return nil, refused
-	}
-	l := e.pickOther(ctx, r.target.Class, crowded)
-	if l == nil {
-		e.unfill(crowded)
-		return nil, refused
-	}
-	c, err := l.open(ctx, r)
-	if err != nil {
-		e.unfill(crowded) // it was the target
-		if errors.Is(err, errLinkLost) {
-			err = refused
-		}
-	}
-	return c, err
+// wish returns what a dial for the request wants.
+func (r *openRequest) wish(patient bool) *wish {
+	return &wish{line: lineKey{class: r.target.Class, target: r.target.Address}, patient: patient, unwanted: r.target.Unwanted}
 }

@@ -161,7 +161,7 @@ func TestGrowthKeepsFailing(t *testing.T) {
 		t.Errorf("the next attempt is in %s", d)
 	}
 	e.hosts[0].gate.succeeded(e.key) // in place of waiting: the next one is due
-	l, err := e.place(&wish{class: Stream})
+	l, err := e.place(wishOf(Stream))
 	if l == nil || err != nil || !e.lacks[forStreams] {
 		t.Errorf("a stream got %v, %v; it lacks %v", l, err, e.lacks)
 	}
@@ -190,7 +190,7 @@ func TestSpareGoesBesideWaiter(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_, _ = e.pick(t.Context(), Stream, false)
+		_, _ = e.pick(t.Context(), wishOf(Stream))
 	}()
 	lacking := func() bool {
 		e.mu.Lock()

@@ -55,7 +55,7 @@ func TestLateOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := w.bytes.Load()
-	l.channels++
+	l.take(r.wish(false).line)
 	opened := make(chan error, 1)
 	go func() {
 		_, err := l.open(t.Context(), r)

@@ -58,6 +58,10 @@ type link struct {
 	// limit is how many channels it takes; if less than any, since filled.
 	limit  int
 	filled time.Time
+	// opened is when a channel last opened. excused are targets that it did not
+	// open a channel to, nor another connection, and when: see dialElsewhere.
+	opened  time.Time
+	excused map[string]time.Time
 	// conns are the open channels. quiet counts those without traffic; tend
 	// keeps it.
 	conns map[*Conn]*activity

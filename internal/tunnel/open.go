@@ -95,12 +95,9 @@ type nameAddr string
 func (nameAddr) Network() string  { return "tcp" }
 func (a nameAddr) String() string { return string(a) }
 
-// open opens a channel. It counts as one of the link's channels already.
+// open opens a channel. It counts as one of the link's channels already, and as an
+// unanswered open.
 func (l *link) open(ctx context.Context, r *openRequest) (*Conn, error) {
-	if err := l.opens.acquire(ctx, l, r.target.Address); err != nil {
-		l.entry.channelEnded(l)
-		return nil, err
-	}
 	o := &opening{answer: make(chan openAnswer, 1)}
 	go l.runChannel(o, r)
 	var gaveUp error
@@ -161,7 +158,7 @@ func (o *opening) abandon() bool {
 // the channel was refused, or has ended, or as serve does.
 func (l *link) runChannel(o *opening, r *openRequest) {
 	if l.wire.isDead() {
-		l.opens.release(r.target.Address)
+		l.entry.answered(l, r.target.Address)
 		l.finish(o, errLinkLost)
 		return
 	}
@@ -169,22 +166,25 @@ func (l *link) runChannel(o *opening, r *openRequest) {
 	ch, requests, err := l.conn.OpenChannel(r.chanType, r.payload)
 	l.endWrite()
 	if err != nil {
-		l.opens.release(r.target.Address)
+		l.entry.answered(l, r.target.Address)
 		l.finish(o, l.openError(r, err))
 		return
 	}
 	c := newConn(l, ch, r.local, r.remote)
 	if o.deliver(openAnswer{conn: c}) {
-		l.opens.release(r.target.Address)
+		l.entry.answered(l, r.target.Address)
 		l.serve(c, requests)
 		return
 	}
 	// It is none of the link's channels, and counts as an unanswered open until
 	// the bastion has closed it as well: one that closes none would have us keep
 	// what it has sent on each.
+	l.entry.mu.Lock()
+	l.opens.answeredLate(r.target.Address)
+	l.entry.mu.Unlock()
 	_ = c.Close()
 	answerRequests(requests)
-	l.opens.release(r.target.Address)
+	l.entry.answered(l, r.target.Address)
 }
 
 // finish ends an open that has failed.

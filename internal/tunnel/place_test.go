@@ -30,7 +30,13 @@ func member(r role, channels, quiet int) *link {
 	return &link{
 		wire: &wire{dead: make(chan struct{})}, draining: make(chan struct{}),
 		role: r, channels: channels, quiet: quiet, shed: quiet > quietLimit, limit: maxChannels, used: time.Now(),
+		opens: newOpenLimiter(),
 	}
+}
+
+// wishOf is what a dial of a class wants, now.
+func wishOf(class Class) *wish {
+	return &wish{line: lineKey{class: class, target: "web:80"}, arrived: time.Now()}
 }
 
 func TestPlace(t *testing.T) {
@@ -122,7 +128,7 @@ func TestPlace(t *testing.T) {
 			if c.failed {
 				e.hosts[0].gate.failed(e.key, errors.New("no route to host"), time.Now(), "", e.set, true)
 			}
-			l, err := e.place(&wish{class: c.class})
+			l, err := e.place(wishOf(c.class))
 			switch _, isFull := errors.AsType[*FullError](err); {
 			case c.want >= 0 && (l != c.links[c.want] || err != nil):
 				t.Errorf("placed on %+v, %v", l, err)
@@ -146,7 +152,7 @@ func TestPlaceDecides(t *testing.T) {
 	t.Parallel()
 	for class, want := range map[Class]role{Request: forRequests, Stream: forStreams, anyClass: undecided} {
 		e := crew(1, 8, member(undecided, 0, 0))
-		l, err := e.pick(t.Context(), class, false)
+		l, err := e.pick(t.Context(), wishOf(class))
 		if err != nil || l.role != want || l.channels != 1 {
 			t.Errorf("class %d: %+v, %v", class, l, err)
 		}
@@ -296,7 +302,7 @@ func TestPlaceFreed(t *testing.T) {
 	}
 	done := make(chan placed, 1)
 	go func() {
-		got, err := e.pick(ctx, Request, false)
+		got, err := e.pick(ctx, wishOf(Request))
 		done <- placed{got, err}
 	}()
 	select {
@@ -310,28 +316,27 @@ func TestPlaceFreed(t *testing.T) {
 	}
 }
 
-// TestFillEnds: how many channels a connection takes is learned anew, for what
+// TestLimitEnds: how many channels a connection takes is learned anew, for what
 // it was learned from may have been something else.
-func TestFillEnds(t *testing.T) {
+func TestLimitEnds(t *testing.T) {
 	t.Parallel()
 	l := member(forRequests, fewChannels, 0)
 	e := crew(1, 8, l)
-	if !e.fill(l) {
-		t.Fatal("not filled")
-	}
+	e.limit([]suspect{{l, fewChannels, time.Now()}})
 	e.tend(l)
 	if l.limit != fewChannels {
 		t.Fatalf("it takes %d channels", l.limit)
 	}
-	changed := e.changed
 	l.filled = l.filled.Add(-filledFor)
 	e.tend(l)
 	if l.limit != maxChannels {
 		t.Errorf("it takes %d channels", l.limit)
 	}
-	select {
-	case <-changed:
-	default:
-		t.Error("nobody was told")
+
+	// One that has opened a channel since is not full.
+	l.opened = time.Now()
+	e.limit([]suspect{{l, fewChannels, l.opened.Add(-time.Second)}})
+	if l.limit != maxChannels {
+		t.Errorf("it takes %d channels, though it has opened one", l.limit)
 	}
 }

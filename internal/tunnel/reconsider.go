@@ -108,7 +108,7 @@ func (e *entry) permittedOn(l *link, q question) bool {
 	ctx, cancel := context.WithTimeoutCause(e.ctx, e.settings().ConnectTimeout, errConnectTimeout)
 	defer cancel()
 	e.mu.Lock()
-	l.take(anyClass)
+	l.take(lineKey{class: anyClass})
 	e.mu.Unlock()
 	return q.permitted(ctx, l)
 }
@@ -132,6 +132,9 @@ func (r *openRequest) prohibits(err error) bool {
 
 // permitted implements question.
 func (r *openRequest) permitted(ctx context.Context, l *link) bool {
+	l.entry.mu.Lock()
+	l.opens.take(r.target.Address)
+	l.entry.mu.Unlock()
 	c, err := l.open(ctx, r)
 	if err == nil {
 		_ = c.Close()

@@ -297,6 +297,6 @@ func (f *forward) wantedOn() *link {
 	case slices.Contains(active, f.on):
 		return f.on
 	default:
-		return best(active, Stream)
+		return best(active, Stream)[0]
 	}
 }
