@@ -31,8 +31,9 @@ const (
 	// KeepaliveIgnore answers nothing, and serves everything else.
 	KeepaliveIgnore KeepaliveReply = "ignore"
 	// KeepaliveOnce answers SSH_MSG_REQUEST_FAILURE to the first one. From the
-	// second on it answers nothing whatsoever, and reads nothing, but keeps the
-	// TCP connection open: it is dead.
+	// second on, or the second time that it is asked anything else that it does
+	// not know, it answers nothing whatsoever, and reads nothing, but keeps the TCP
+	// connection open: it is dead.
 	KeepaliveOnce KeepaliveReply = "once"
 	// KeepaliveLate answers SSH_MSG_REQUEST_FAILURE two seconds late, and serves
 	// everything else in time.
@@ -71,6 +72,9 @@ func StartParamiko(t testing.TB, opts ParamikoOptions) *Paramiko {
 	d.run()
 	return &Paramiko{d}
 }
+
+// Dead reports whether one of its connections has died; see KeepaliveOnce.
+func (p *Paramiko) Dead() bool { return strings.Contains(p.Log(), "answering nothing from now on\n") }
 
 // Keepalives returns how many keepalives have come in, over restarts.
 func (p *Paramiko) Keepalives() int { return strings.Count(p.Log(), "received keepalive\n") }

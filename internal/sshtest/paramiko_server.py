@@ -77,6 +77,11 @@ class Server(paramiko.ServerInterface):
         self.targets[chanid].settimeout(None)
         return paramiko.OPEN_SUCCEEDED
 
+    def check_channel_request(self, kind, chanid):
+        log(f"refused a channel of type {kind}")
+        self.transport.probed()
+        return paramiko.OPEN_FAILED_UNKNOWN_CHANNEL_TYPE
+
     def check_port_forward_request(self, address, port):
         try:
             listener = socket.create_server((address or "127.0.0.1", port))
@@ -115,7 +120,7 @@ class Server(paramiko.ServerInterface):
 class Transport(paramiko.Transport):
     """A transport that treats keepalives as reply says."""
 
-    keepalives = 0
+    probes = 0
     dead = False
 
     def global_request(self, m):
@@ -124,7 +129,6 @@ class Transport(paramiko.Transport):
         if kind != KEEPALIVE:
             paramiko.Transport._handler_table[MSG_GLOBAL_REQUEST](self, m)
             return
-        self.keepalives += 1
         log("received keepalive")
         if reply == "ignore":
             return
@@ -137,11 +141,16 @@ class Transport(paramiko.Transport):
         if reply == "late":
             threading.Timer(LATE, self.fail, (m,)).start()
             return
-        if reply == "once" and self.keepalives > 1:
+        self.probed()
+        self.fail(m)
+
+    def probed(self):
+        """Dies at the second probe, if that is what reply says."""
+        self.probes += 1
+        if reply == "once" and self.probes > 1:
             log("answering nothing from now on")
             self.dead = True
             select.select([], [], [])
-        self.fail(m)
 
     def fail(self, m):
         try:
