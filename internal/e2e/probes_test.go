@@ -29,7 +29,7 @@ func TestServersThatDoNotAnswerProbes(t *testing.T) {
 			p := sshtest.StartParamiko(t, sshtest.ParamikoOptions{Reply: reply})
 			web := sshtest.NewWeb(t, sshtest.WebOptions{})
 			c := startCaddy(t, func(c *caddy) string {
-				tunnel := fmt.Sprintf("tunnel prod deploy@%s {\nhost_key %s\nidentity_file %s\nserver_alive_interval %s\n}\n",
+				tunnel := fmt.Sprintf("tunnel prod deploy@%s {\nhost_key %s\nidentity_file %s\nserver_alive_interval %s\nconnections 1\n}\n",
 					p.Addr(), p.HostKey.Fingerprint(), p.ClientKeyFile(), interval)
 				return c.caddyfile(tunnel, "", "reverse_proxy "+web.Addr()+" {\ntransport ssh_tunnel prod\n}")
 			})
