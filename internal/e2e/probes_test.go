@@ -23,7 +23,7 @@ func TestServersThatDoNotAnswerProbes(t *testing.T) {
 		stay     = 6 * interval
 		size     = 300_000
 	)
-	for _, reply := range []sshtest.KeepaliveReply{sshtest.KeepaliveUnimplemented, sshtest.KeepaliveIgnore, sshtest.KeepaliveLate} {
+	for _, reply := range []sshtest.KeepaliveReply{sshtest.KeepaliveUnimplemented, sshtest.KeepaliveIgnoreAll, sshtest.KeepaliveLate} {
 		t.Run(string(reply), func(t *testing.T) {
 			t.Parallel()
 			p := sshtest.StartParamiko(t, sshtest.ParamikoOptions{Reply: reply})

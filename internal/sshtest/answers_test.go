@@ -30,6 +30,8 @@ func TestParamikoReplies(t *testing.T) {
 		{KeepaliveFailure, true, true, false},
 		{KeepaliveUnimplemented, false, false, false},
 		{KeepaliveIgnore, false, false, false},
+		{KeepaliveIgnoreAll, false, false, false},
+		{KeepaliveAccept, true, true, false},
 		{KeepaliveOnce, true, false, false},
 		{KeepaliveLate, true, true, true},
 	} {
@@ -45,7 +47,7 @@ func TestParamikoReplies(t *testing.T) {
 					answered <- err
 				}()
 				Eventually(t, 5*time.Second, "it takes the keepalive", func() bool { return p.Keepalives() > i })
-				got, patience := false, 3*time.Second
+				got, patience := false, 10*time.Second
 				if !want {
 					patience = 200 * time.Millisecond
 				}
@@ -61,8 +63,8 @@ func TestParamikoReplies(t *testing.T) {
 					break // x/crypto waits for the answer or has given up
 				}
 			}
-			if slow := time.Since(began) > 2*time.Second; slow != c.slow {
-				t.Errorf("it took %v", time.Since(began))
+			if took := time.Since(began); c.slow && took < 2*time.Second {
+				t.Errorf("it took %v", took)
 			}
 			if c.reply == KeepaliveUnimplemented {
 				if err := client.Wait(); err == nil || !strings.Contains(err.Error(), "unexpected message type 3") {
@@ -78,15 +80,55 @@ func TestParamikoReplies(t *testing.T) {
 				}
 				opened <- err
 			}()
+			patience := 10 * time.Second
+			if c.reply == KeepaliveOnce {
+				patience = 200 * time.Millisecond
+			}
 			select {
 			case err := <-opened:
 				if err != nil || c.reply == KeepaliveOnce {
 					t.Errorf("it opened a channel: %v", err)
 				}
-			case <-time.After(500 * time.Millisecond):
+			case <-time.After(patience):
 				if c.reply != KeepaliveOnce {
 					t.Error("it opens no channel")
 				}
+			}
+		})
+	}
+}
+
+// TestParamikoChannels: what each says to a channel of a type that it does not know.
+func TestParamikoChannels(t *testing.T) {
+	for _, reply := range []KeepaliveReply{KeepaliveFailure, KeepaliveIgnoreAll, KeepaliveAccept, KeepaliveLate, KeepaliveOnce} {
+		t.Run(string(reply), func(t *testing.T) {
+			t.Parallel()
+			client := mustLogin(t, StartParamiko(t, ParamikoOptions{Reply: reply}).daemon)
+			began := time.Now()
+			for first := range 2 {
+				answered := make(chan error, 1)
+				go func() {
+					_, _, err := client.OpenChannel("unknown@example.com", nil)
+					answered <- err
+				}()
+				silent := reply == KeepaliveIgnoreAll || reply == KeepaliveOnce && first > 0
+				patience := 10 * time.Second
+				if silent {
+					patience = 200 * time.Millisecond
+				}
+				select {
+				case err := <-answered:
+					if _, refused := errors.AsType[*ssh.OpenChannelError](err); silent || refused == (reply == KeepaliveAccept) {
+						t.Errorf("it answered: %v", err)
+					}
+				case <-time.After(patience):
+					if !silent {
+						t.Error("it does not answer")
+					}
+				}
+			}
+			if took := time.Since(began); reply == KeepaliveLate && took < 2*time.Second {
+				t.Errorf("it took %v", took)
 			}
 		})
 	}

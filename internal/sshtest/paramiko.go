@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -18,35 +19,40 @@ import (
 //go:embed paramiko_server.py
 var paramikoScript string
 
-// KeepaliveReply is how a Paramiko treats the global requests
-// keepalive@openssh.com.
+// KeepaliveReply is how a Paramiko treats what a client may ask for to learn
+// whether the server lives: the global request keepalive@openssh.com, and a channel
+// of a type that no server knows.
 type KeepaliveReply string
 
 const (
-	// KeepaliveFailure answers SSH_MSG_REQUEST_FAILURE, as OpenSSH does too.
+	// KeepaliveFailure answers SSH_MSG_REQUEST_FAILURE, as OpenSSH does too. Here and
+	// below, channels are refused at once unless there is word of them.
 	KeepaliveFailure KeepaliveReply = "failure"
 	// KeepaliveUnimplemented answers SSH_MSG_UNIMPLEMENTED, as servers do that
 	// know no global requests.
 	KeepaliveUnimplemented KeepaliveReply = "unimplemented"
 	// KeepaliveIgnore answers nothing, and serves everything else.
 	KeepaliveIgnore KeepaliveReply = "ignore"
-	// KeepaliveOnce answers SSH_MSG_REQUEST_FAILURE to the first one. From the
-	// second on, or the second time that it is asked anything else that it does
-	// not know, it answers nothing whatsoever, and reads nothing, but keeps the TCP
-	// connection open: it is dead.
-	KeepaliveOnce KeepaliveReply = "once"
-	// KeepaliveLate answers SSH_MSG_REQUEST_FAILURE two seconds late, and serves
-	// everything else in time.
+	// KeepaliveIgnoreAll answers nothing to the channels, either.
+	KeepaliveIgnoreAll KeepaliveReply = "ignore-all"
+	// KeepaliveAccept answers SSH_MSG_REQUEST_FAILURE, but opens channels of any type.
+	KeepaliveAccept KeepaliveReply = "accept"
+	// KeepaliveLate answers SSH_MSG_REQUEST_FAILURE two seconds late, refuses the
+	// channels as late, and serves everything else in time.
 	KeepaliveLate KeepaliveReply = "late"
+	// KeepaliveOnce answers the first keepalive or channel. From the second on it
+	// answers nothing whatsoever, and reads nothing, but keeps the TCP connection
+	// open: it is dead.
+	KeepaliveOnce KeepaliveReply = "once"
 )
 
 // ParamikoOptions say what a Paramiko is like.
 type ParamikoOptions struct {
-	// Reply is what keepalives get. Default: KeepaliveFailure.
+	// Reply is what such questions get. Default: KeepaliveFailure.
 	Reply KeepaliveReply
 }
 
-var paramikoAccepted = regexp.MustCompile(`(?m)^Accepted publickey for `)
+var paramikoAccepted = regexp.MustCompile(`(?m)^Accepted publickey$`)
 
 // Paramiko is a running server made of paramiko. It forwards to TCP targets and
 // listens for remote forwards, and has no sessions. It takes any user name.
@@ -57,7 +63,10 @@ type Paramiko struct{ *daemon }
 // is not installed the test is skipped.
 func StartParamiko(t testing.TB, opts ParamikoOptions) *Paramiko {
 	t.Helper()
-	python := findPython(t, "paramiko")
+	python := pythonWithParamiko()
+	if python == "" {
+		Missing(t, "python3 with paramiko is not installed")
+	}
 	if opts.Reply == "" {
 		opts.Reply = KeepaliveFailure
 	}
@@ -79,16 +88,14 @@ func (p *Paramiko) Dead() bool { return strings.Contains(p.Log(), "answering not
 // Keepalives returns how many keepalives have come in, over restarts.
 func (p *Paramiko) Keepalives() int { return strings.Count(p.Log(), "received keepalive\n") }
 
-// findPython returns the path of a python3 that has a module, or skips the test.
-// The first in a user's PATH need not be the one that the system has packages for.
-func findPython(t testing.TB, module string) string {
-	t.Helper()
+// pythonWithParamiko is the path of a python3 that has paramiko, or "". The first
+// in a user's PATH need not be the one that the system has packages for.
+var pythonWithParamiko = sync.OnceValue(func() string {
 	for _, candidate := range []string{"/usr/bin/python3", "python3"} {
 		path, err := exec.LookPath(candidate)
-		if err == nil && exec.Command(path, "-I", "-W", "ignore", "-c", "import "+module).Run() == nil {
+		if err == nil && exec.Command(path, "-I", "-W", "ignore", "-c", "import paramiko").Run() == nil {
 			return path
 		}
 	}
-	Missing(t, "python3 with its module "+module+" is not installed")
 	return ""
-}
+})

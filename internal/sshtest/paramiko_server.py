@@ -3,7 +3,8 @@
     paramiko_server.py PORT HOST_KEY_FILE AUTHORIZED_KEYS_FILE REPLY
 
 It lets in whoever has one of the keys, connects what is opened to TCP targets,
-listens for remote forwards, and treats keepalives as REPLY says.
+listens for remote forwards, and treats keepalives, and
+channels of types that it does not know, as REPLY says.
 """
 
 import os
@@ -12,10 +13,9 @@ import signal
 import socket
 import sys
 import threading
-import time
 
 import paramiko
-from paramiko.common import MSG_GLOBAL_REQUEST, cMSG_UNIMPLEMENTED
+from paramiko.common import MSG_CHANNEL_OPEN, MSG_GLOBAL_REQUEST, cMSG_UNIMPLEMENTED, cMSG_USERAUTH_SUCCESS
 
 KEEPALIVE = "keepalive@openssh.com"
 LATE = 2  # seconds
@@ -78,8 +78,10 @@ class Server(paramiko.ServerInterface):
         return paramiko.OPEN_SUCCEEDED
 
     def check_channel_request(self, kind, chanid):
-        log(f"refused a channel of type {kind}")
+        log(f"asked for a channel of type {kind}")
         self.transport.probed()
+        if reply == "accept":
+            return paramiko.OPEN_SUCCEEDED
         return paramiko.OPEN_FAILED_UNKNOWN_CHANNEL_TYPE
 
     def check_port_forward_request(self, address, port):
@@ -127,10 +129,10 @@ class Transport(paramiko.Transport):
         kind = m.get_text()
         m.rewind()
         if kind != KEEPALIVE:
-            paramiko.Transport._handler_table[MSG_GLOBAL_REQUEST](self, m)
+            self.handle(MSG_GLOBAL_REQUEST, m)
             return
         log("received keepalive")
-        if reply == "ignore":
+        if reply in ("ignore", "ignore-all"):
             return
         if reply == "unimplemented":
             answer = paramiko.Message()
@@ -139,10 +141,20 @@ class Transport(paramiko.Transport):
             self._send_message(answer)
             return
         if reply == "late":
-            threading.Timer(LATE, self.fail, (m,)).start()
+            self.later(MSG_GLOBAL_REQUEST, m)
             return
         self.probed()
-        self.fail(m)
+        self.handle(MSG_GLOBAL_REQUEST, m)
+
+    def channel_open(self, m):
+        kind = m.get_text()
+        m.rewind()
+        if kind != "direct-tcpip" and reply == "ignore-all":
+            log(f"ignored a channel of type {kind}")
+        elif kind != "direct-tcpip" and reply == "late":
+            self.later(MSG_CHANNEL_OPEN, m)
+        else:
+            self.handle(MSG_CHANNEL_OPEN, m)
 
     def probed(self):
         """Dies at the second probe, if that is what reply says."""
@@ -152,17 +164,29 @@ class Transport(paramiko.Transport):
             self.dead = True
             select.select([], [], [])
 
-    def fail(self, m):
-        try:
-            paramiko.Transport._handler_table[MSG_GLOBAL_REQUEST](self, m)
-        except (OSError, EOFError):
-            pass  # the connection has ended
+    def handle(self, message, m):
+        paramiko.Transport._handler_table[message](self, m)
+
+    def later(self, message, m):
+        def handle():
+            try:
+                self.handle(message, m)
+            except (OSError, EOFError):
+                pass  # the connection has ended
+
+        threading.Timer(LATE, handle).start()
 
     def _send_message(self, data):
+        if data.asbytes()[:1] == cMSG_USERAUTH_SUCCESS:
+            log("Accepted publickey")  # before the client knows
         if not self.dead:
             super()._send_message(data)
 
-    _handler_table = {**paramiko.Transport._handler_table, MSG_GLOBAL_REQUEST: global_request}
+    _handler_table = {
+        **paramiko.Transport._handler_table,
+        MSG_GLOBAL_REQUEST: global_request,
+        MSG_CHANNEL_OPEN: channel_open,
+    }
 
 
 def serve(sock):
@@ -174,14 +198,10 @@ def serve(sock):
     except (OSError, EOFError, paramiko.SSHException) as e:
         log(f"key exchange: {e}")
         return
-    while transport.is_active() and not transport.is_authenticated():
-        time.sleep(0.005)
-    if transport.is_authenticated():
-        log(f"Accepted publickey for {transport.get_username()}")
     while transport.is_active():
         channel = transport.accept(1)
-        if channel is not None:
-            target = server.targets.pop(channel.get_id())
+        target = channel and server.targets.pop(channel.get_id(), None)
+        if target:
             threading.Thread(target=forward, args=(channel, target), daemon=True).start()
 
 

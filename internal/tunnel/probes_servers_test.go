@@ -27,7 +27,10 @@ const (
 // Wherever ssh stays connected and serves, so do we; and where a keepalive gets no
 // answer at all.
 func TestProbesThatAreAnsweredOtherwise(t *testing.T) {
-	for _, reply := range []sshtest.KeepaliveReply{sshtest.KeepaliveFailure, sshtest.KeepaliveUnimplemented, sshtest.KeepaliveIgnore, sshtest.KeepaliveLate} {
+	for _, reply := range []sshtest.KeepaliveReply{
+		sshtest.KeepaliveFailure, sshtest.KeepaliveUnimplemented, sshtest.KeepaliveIgnore,
+		sshtest.KeepaliveIgnoreAll, sshtest.KeepaliveAccept, sshtest.KeepaliveLate,
+	} {
 		for _, interval := range []time.Duration{probeInterval, 0} {
 			t.Run(fmt.Sprintf("%s, interval %v", reply, interval), func(t *testing.T) {
 				t.Parallel()
@@ -41,7 +44,7 @@ func TestProbesThatAreAnsweredOtherwise(t *testing.T) {
 				serves(t, h)
 
 				var client *sshClient
-				if reply != sshtest.KeepaliveIgnore { // ssh gives that one up
+				if reply != sshtest.KeepaliveIgnore && reply != sshtest.KeepaliveIgnoreAll { // ssh gives that one up
 					client = startClient(t, p)
 				}
 				staysUp(t, h, since)
@@ -117,7 +120,7 @@ func TestProbesThatStopBeingAnswered(t *testing.T) {
 // TestForwardWithoutAnswers: a server that does not answer keepalives listens for
 // remote forwards all the same.
 func TestForwardWithoutAnswers(t *testing.T) {
-	for _, reply := range []sshtest.KeepaliveReply{sshtest.KeepaliveIgnore, sshtest.KeepaliveLate, sshtest.KeepaliveUnimplemented} {
+	for _, reply := range []sshtest.KeepaliveReply{sshtest.KeepaliveIgnore, sshtest.KeepaliveIgnoreAll, sshtest.KeepaliveLate, sshtest.KeepaliveUnimplemented} {
 		t.Run(string(reply), func(t *testing.T) {
 			t.Parallel()
 			p := sshtest.StartParamiko(t, sshtest.ParamikoOptions{Reply: reply})
