@@ -63,10 +63,7 @@ type Paramiko struct{ *daemon }
 // is not installed the test is skipped.
 func StartParamiko(t testing.TB, opts ParamikoOptions) *Paramiko {
 	t.Helper()
-	python := pythonWithParamiko()
-	if python == "" {
-		Missing(t, "python3 with paramiko is not installed")
-	}
+	python := findPython(t)
 	if opts.Reply == "" {
 		opts.Reply = KeepaliveFailure
 	}
@@ -99,3 +96,13 @@ var pythonWithParamiko = sync.OnceValue(func() string {
 	}
 	return ""
 })
+
+// findPython returns that path, or skips the test.
+func findPython(t testing.TB) string {
+	t.Helper()
+	python := pythonWithParamiko()
+	if python == "" {
+		Missing(t, "python3 with paramiko is not installed")
+	}
+	return python
+}

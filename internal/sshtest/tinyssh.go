@@ -39,11 +39,11 @@ while True:
 type TinySSH struct{ *daemon }
 
 // StartTinySSH starts tinysshd. It is stopped when the test ends, and its log
-// printed if the test has failed. Where it or python3 is not installed, or we are
+// printed if the test has failed. Where it, or python3 with paramiko, is not installed, or we are
 // not root, the test is skipped.
 func StartTinySSH(t testing.TB) *TinySSH {
 	t.Helper()
-	path, python := find(t, "tinysshd"), find(t, "python3")
+	path, python := find(t, "tinysshd"), findPython(t)
 	d := newDaemon(t, "127.0.0.1")
 
 	keys := filepath.Join(d.Dir, "keys")
