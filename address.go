@@ -8,7 +8,9 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"unicode"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // splitAddress splits "[user@]host[:port]". The user is "" and the port "22" if
@@ -16,7 +18,7 @@ import (
 // addresses stand in brackets, and are returned without.
 func splitAddress(s string) (user, host, port string, err error) {
 	fail := func(problem string) (string, string, string, error) {
-		return "", "", "", fmt.Errorf("%q: %s", s, problem)
+		return "", "", "", fmt.Errorf("%s: %s", redact.Quote(s), problem)
 	}
 	_, bare, isURL := strings.Cut(s, "://")
 	if !isURL {
@@ -33,7 +35,7 @@ func splitAddress(s string) (user, host, port string, err error) {
 	rest := s
 	if i := strings.LastIndexByte(s, '@'); i >= 0 {
 		user, rest = s[:i], s[i+1:]
-		if err := checkUser(user); err != nil {
+		if err := tunnel.CheckUser(user); err != nil {
 			return fail(err.Error())
 		}
 	}
@@ -43,6 +45,9 @@ func splitAddress(s string) (user, host, port string, err error) {
 		host, rest, ok = strings.Cut(inner, "]")
 		if ip, err := netip.ParseAddr(host); !ok || err != nil || !ip.Is6() {
 			return fail("brackets are for an IPv6 address, as in [2001:db8::1]:22")
+		}
+		if err := tunnel.CheckHost(host); err != nil {
+			return fail(err.Error())
 		}
 		if rest != "" {
 			if port, ok = strings.CutPrefix(rest, ":"); !ok {
@@ -58,7 +63,7 @@ func splitAddress(s string) (user, host, port string, err error) {
 		if strings.Contains(port, ":") {
 			return fail("put an IPv6 address in brackets, as in [2001:db8::1]:22")
 		}
-		if err := checkHost(host); err != nil {
+		if err := tunnel.CheckHost(host); err != nil {
 			return fail(err.Error())
 		}
 	}
@@ -68,32 +73,4 @@ func splitAddress(s string) (user, host, port string, err error) {
 		return fail(fmt.Sprintf("port %q is not a number from 1 to 65535", port))
 	}
 	return user, host, strconv.FormatUint(n, 10), nil
-}
-
-// checkHost refuses what can be no name of a host. What can is for the
-// resolver to say.
-func checkHost(host string) error {
-	switch {
-	case host == "":
-		return errors.New("no host; write [user@]host[:port]")
-	case host[0] == '-':
-		return errors.New("a host does not begin with a hyphen")
-	}
-	for _, r := range host {
-		if strings.ContainsRune(`/\[]{}<>()"'%,;*?!|`+"`", r) || unicode.IsSpace(r) || unicode.IsControl(r) || r == unicode.ReplacementChar {
-			return fmt.Errorf("a host has no %q in it", r)
-		}
-	}
-	return nil
-}
-
-// checkUser refuses what would confuse a log more than it could name a user.
-func checkUser(user string) error {
-	if user == "" {
-		return errors.New("no user before the @")
-	}
-	if strings.ContainsFunc(user, unicode.IsControl) {
-		return errors.New("a user has no control characters")
-	}
-	return nil
 }

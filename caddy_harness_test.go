@@ -99,6 +99,11 @@ func fetch(t *testing.T, method, url, body string) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return readAnswer(t, res)
+}
+
+func readAnswer(t *testing.T, res *http.Response) answer {
+	t.Helper()
 	defer res.Body.Close()
 	got, err := io.ReadAll(res.Body)
 	if err != nil {

@@ -14,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 func init() {
@@ -38,6 +40,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 // UnmarshalCaddyfile adds the tunnels of a block to the app. Syntax:
 //
 //	ssh_tunnel {
+//		grace_period <duration>
 //		tunnel <name> [[<user>@]<host>[:<port>]] {
 //			<options of the tunnel>
 //		}
@@ -48,15 +51,36 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the option's name
 	if d.NextArg() {
-		return d.Errf("ssh_tunnel takes no argument; got %q: write ssh_tunnel { tunnel <name> [<user>@]<host>[:<port>] }", d.Val())
+		return d.Errf("ssh_tunnel takes no argument; got %s: write ssh_tunnel { tunnel <name> [<user>@]<host>[:<port>] }", redact.Quote(d.Val()))
 	}
 	for d.NextBlock(0) {
-		if d.Val() != "tunnel" {
-			return d.Errf("unknown option %q of ssh_tunnel; it takes tunnel <name> [[<user>@]<host>[:<port>]] { ... }", d.Val())
+		var err error
+		switch d.Val() {
+		case "tunnel":
+			err = a.unmarshalTunnel(d)
+		case "grace_period":
+			err = a.unmarshalGracePeriod(d)
+		default:
+			err = d.Errf("unknown option %s of ssh_tunnel; it takes tunnel <name> [[<user>@]<host>[:<port>]] { ... } and grace_period <duration>", redact.Quote(d.Val()))
 		}
-		if err := a.unmarshalTunnel(d); err != nil {
+		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// unmarshalGracePeriod reads the option that d stands at.
+func (a *App) unmarshalGracePeriod(d *caddyfile.Dispenser) (err error) {
+	args := d.RemainingArgs()
+	if len(args) != 1 {
+		return d.Err("usage: grace_period <duration>")
+	}
+	if a.GracePeriod != nil {
+		return d.Err("grace_period is written twice; keep one")
+	}
+	if a.GracePeriod, err = durationOrZero(args[0]); err != nil {
+		return d.Errf("grace_period: %w", err)
 	}
 	return nil
 }
@@ -79,7 +103,7 @@ func (a *App) unmarshalTunnel(d *caddyfile.Dispenser) error {
 	seen := make(map[string]int) // the line of each option that may stand once
 	if len(args) == 2 {
 		if err := t.addHost(args[1]); err != nil {
-			return d.Errf("tunnel %q: %w", name, err)
+			return d.Errf("tunnel %q: %w", name, misplaced(args, err))
 		}
 		seen["host"] = d.Line()
 		if t.User != "" {
@@ -121,7 +145,7 @@ func (t *Tunnel) unmarshalOption(d *caddyfile.Dispenser, options map[string]tunn
 		return fmt.Errorf("usage: %s", strings.TrimSpace(name+" "+opt.usage))
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", name, misplaced(args, err))
 	}
 	seenWithin := make(map[string]int)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -135,6 +159,22 @@ func (t *Tunnel) unmarshalOption(d *caddyfile.Dispenser, options map[string]tunn
 	return nil
 }
 
+// maxOptionName is longer than the name of any option.
+const maxOptionName = 40
+
+// misplaced returns err, the error for an option with these arguments, unless it may
+// show one of them that is a secret in the wrong place.
+func misplaced(args []string, err error) error {
+	for _, arg := range args {
+		bad := redact.Path(arg)
+		if bad == nil || bad.Public && !strings.Contains(err.Error(), arg) {
+			continue
+		}
+		return redact.Check(arg)
+	}
+	return err
+}
+
 // unknownOption is the error for a name that is no option's. It points to the
 // one that was meant where that is written as in ssh_config(5), or as in JSON.
 func unknownOption(name string, options []string) error {
@@ -146,7 +186,7 @@ func unknownOption(name string, options []string) error {
 			return fmt.Errorf("unknown option %q; did you mean %s", name, known)
 		}
 	}
-	if strings.Trim(plain(name), "abcdefghijklmnopqrstuvwxyz") != "" {
+	if strings.Trim(plain(name), "abcdefghijklmnopqrstuvwxyz") != "" || len(name) > maxOptionName {
 		// A value that stands on a line of its own, perhaps.
 		return errors.New("what stands there is no option; it is not shown, since it may be a secret")
 	}

@@ -66,7 +66,7 @@ func (w *ListenerWrapper) unmarshalOption(d *caddyfile.Dispenser, seen map[strin
 		return fmt.Errorf("usage: %s %s", name, opt.usage)
 	}
 	if err := opt.set(&w.ForwardOptions, args[0]); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", name, misplaced(args, err))
 	}
 	if d.NextBlock(d.Nesting()) {
 		return fmt.Errorf("%s takes no block", name)

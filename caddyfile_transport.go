@@ -4,6 +4,8 @@ package sshtunnel
 
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // UnmarshalCaddyfile sets up the transport from Caddyfile tokens. Syntax:
@@ -24,16 +26,19 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	if d.NextArg() {
-		return d.Errf("unexpected %q after the tunnel's name; usage: transport ssh_tunnel <tunnel>", d.Val())
+		return d.Errf("unexpected %s after the tunnel's name; usage: transport ssh_tunnel <tunnel>", redact.Quote(d.Val()))
 	}
 	// The http transport would let the last of two win.
 	given := make(map[string]bool)
+	var words []string
 	for d.NextBlock(0) {
 		if given[d.Val()] {
-			return d.Errf("option %q is given twice", d.Val())
+			return d.Errf("option %s is given twice", redact.Quote(d.Val()))
 		}
 		given[d.Val()] = true
-		d.NextSegment()
+		for _, token := range d.NextSegment() {
+			words = append(words, token.Text)
+		}
 	}
 
 	// Without the tunnel's name it is the http transport's own syntax.
@@ -43,7 +48,7 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Delete()
 	d.Reset()
 	if err := t.HTTPTransport.UnmarshalCaddyfile(d); err != nil {
-		return err
+		return misplaced(words, err)
 	}
 	if err := checkOptions(t.HTTPTransport); err != nil {
 		return d.WrapErr(err)

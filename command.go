@@ -4,6 +4,7 @@ package sshtunnel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -11,6 +12,9 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 func init() {
@@ -30,8 +34,50 @@ neither.`,
 				}
 				return cmd.Help()
 			}
+			refuseMisplaced(cmd)
 		},
 	})
+}
+
+// refuseMisplaced has a command, and those below it, refuse what may be a secret in
+// the place of a name or a path, before anything prints it.
+func refuseMisplaced(cmd *cobra.Command) {
+	check := cmd.Args
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		var err error
+		cmd.Flags().Visit(func(f *pflag.Flag) {
+			values := []string{f.Value.String()}
+			if list, ok := f.Value.(pflag.SliceValue); ok {
+				values = list.GetSlice()
+			}
+			for _, value := range values {
+				if bad := redact.Check(value); bad != nil && err == nil {
+					err = fmt.Errorf("--%s: %w", f.Name, bad)
+				}
+			}
+		})
+		for _, arg := range args {
+			if err == nil {
+				err = redact.Check(arg)
+			}
+		}
+		if err != nil || check == nil {
+			return err
+		}
+		return check(cmd, args)
+	}
+	// What pflag says of a value that it cannot parse has that value in it.
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+			if bad := redact.Check(invalid.GetValue()); bad != nil {
+				return fmt.Errorf("--%s: %w", invalid.GetFlag().Name, bad)
+			}
+		}
+		return redact.Error(err)
+	})
+	for _, below := range cmd.Commands() {
+		refuseMisplaced(below)
+	}
 }
 
 // untilInterrupted returns a context that Ctrl-C ends, or another signal to end.

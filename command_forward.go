@@ -150,13 +150,9 @@ func listenLocal(spec forwardSpec) ([]net.Listener, error) {
 	var hosts []string
 	switch {
 	case spec.listen.path != "":
-		ln, err := net.Listen("unix", spec.listen.path)
-		if err != nil {
-			return nil, listenError(spec, err)
-		}
 		// As sshd and ssh do: what a socket leads to is for its owner.
-		if err := os.Chmod(spec.listen.path, 0o600); err != nil {
-			_ = ln.Close()
+		ln, err := listenSocket(spec.listen.path, 0o600)
+		if err != nil {
 			return nil, listenError(spec, err)
 		}
 		return []net.Listener{ln}, nil

@@ -33,18 +33,25 @@ type trackedConn struct{ io.Closer }
 
 func (r *connRegistry) track(conn io.Closer) (done func()) {
 	c := &trackedConn{conn}
+	if !r.add(c) {
+		_ = conn.Close() // the process exits: nobody is left to tell
+		return func() {}
+	}
+	return func() { r.done(c) }
+}
 
+// add is false if no connection may go on.
+func (r *connRegistry) add(c *trackedConn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
-		_ = conn.Close() // the process exits: nobody is left to tell
-		return func() {}
+		return false
 	}
 	if r.conns == nil {
 		r.conns = make(map[*trackedConn]struct{})
 	}
 	r.conns[c] = struct{}{}
-	return func() { r.done(c) }
+	return true
 }
 
 func (r *connRegistry) done(c *trackedConn) {
@@ -73,8 +80,7 @@ func (r *connRegistry) end(grace time.Duration) {
 	r.conns = nil
 	r.mu.Unlock()
 
-	// A TLS connection's Close may wait seconds for a peer that does not read:
-	// they are closed side by side.
+	// A Close may take its time: they are closed side by side.
 	var closing sync.WaitGroup
 	for c := range conns {
 		closing.Go(func() { _ = c.Close() })

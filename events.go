@@ -16,9 +16,9 @@ import (
 )
 
 // eventPrefix begins the names of events, as the events app knows them:
-// `ssh_tunnel.connected`, `ssh_tunnel.lost`, `ssh_tunnel.refused` and
-// `ssh_tunnel.certificate_expiring`.
-const eventPrefix = "ssh_tunnel."
+// `ssh_tunnel_connected`, `ssh_tunnel_lost`, `ssh_tunnel_refused` and
+// `ssh_tunnel_certificate_expiring`.
+const eventPrefix = "ssh_tunnel_"
 
 // maxWaitingEvents bounds the events that wait for a handler. A tunnel that comes
 // and goes has a few a second at most.
@@ -69,19 +69,27 @@ func newEmitter(ctx caddy.Context, a *App) (*emitter, error) {
 
 // Observe implements tunnel.Observer.
 func (em *emitter) Observe(e tunnel.Event) {
+	if !em.queue(e) {
+		em.logger.Warn("event dropped: its handlers are too slow", zap.String("event", eventPrefix+e.Name))
+	}
+}
+
+// queue has run emit an event. It is false if too many wait.
+func (em *emitter) queue(e tunnel.Event) bool {
 	em.mu.Lock()
 	defer em.mu.Unlock()
 	switch {
 	case em.closed:
+		return true // nobody waits for it
 	case len(em.waiting) >= maxWaitingEvents:
-		em.logger.Warn("event dropped: its handlers are too slow", zap.String("event", eventPrefix+e.Name))
-	default:
-		em.waiting = append(em.waiting, e)
-		if !em.running {
-			em.running = true
-			go em.run()
-		}
+		return false
 	}
+	em.waiting = append(em.waiting, e)
+	if !em.running {
+		em.running = true
+		go em.run()
+	}
+	return true
 }
 
 // startPoll is how often to look whether the configuration has started.

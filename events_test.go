@@ -37,7 +37,7 @@ func (*eventCatcher) Handle(_ context.Context, e caddy.Event) error {
 // also after a reload, and by the module's name.
 func TestCaddyEvents(t *testing.T) {
 	b, tun := newTunnel(t, "prod", nil)
-	const on = "events {\non ssh_tunnel.connected catch\non ssh_tunnel.lost catch\non ssh_tunnel.refused catch\n}"
+	const on = "events {\non ssh_tunnel_connected catch\non ssh_tunnel_lost catch\non ssh_tunnel_refused catch\n}"
 	address := serve(t, tun(b.Addr()), on, "respond ok")
 	next := func(name string) caddy.Event {
 		t.Helper()
@@ -52,21 +52,21 @@ func TestCaddyEvents(t *testing.T) {
 			return caddy.Event{}
 		}
 	}
-	if e := next("ssh_tunnel.connected"); e.Data["reconnected"] != false {
+	if e := next("ssh_tunnel_connected"); e.Data["reconnected"] != false {
 		t.Errorf("got %v", e.Data)
 	}
 	if err := reload(address, tun(b.Addr()), on, "respond again"); err != nil {
 		t.Fatal(err)
 	}
 	b.Kick()
-	next("ssh_tunnel.lost")
-	if e := next("ssh_tunnel.connected"); e.Data["reconnected"] != true {
+	next("ssh_tunnel_lost")
+	if e := next("ssh_tunnel_connected"); e.Data["reconnected"] != true {
 		t.Errorf("got %v", e.Data)
 	}
 	b.SetHostKeys(sshtest.NewKey())
 	b.Kick()
-	next("ssh_tunnel.lost")
-	if e := next("ssh_tunnel.refused"); e.Data["cause"] != string(tunnel.CauseHostKeyMismatch) {
+	next("ssh_tunnel_lost")
+	if e := next("ssh_tunnel_refused"); e.Data["cause"] != string(tunnel.CauseHostKeyMismatch) {
 		t.Errorf("got %v", e.Data)
 	}
 }

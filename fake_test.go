@@ -39,6 +39,7 @@ func (f *fakeTunnel) Dial(ctx context.Context, target tunnel.Target) (channel, e
 	if err != nil {
 		return nil, err
 	}
+	target.Unwanted = nil // which differs from dial to dial
 	f.mu.Lock()
 	f.targets = append(f.targets, target)
 	err, address := f.err, target.Address
@@ -139,5 +140,5 @@ func tryTransport(t *testing.T, tun dialer, config string) (*Transport, error) {
 			}
 		}
 	})
-	return tr, tr.provision(ctx, tun)
+	return tr, tr.provision(ctx, tun, nil)
 }

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -81,6 +82,9 @@ func (f *DynamicForward) provision(logger *zap.Logger) error {
 func (f *DynamicForward) provisionUser(u ProxyUser, logger *zap.Logger) error {
 	const most = 255 // bytes; the protocol has room for no more
 	name, err := replacePlaceholders(u.Name)
+	if err == nil {
+		err = redact.Check(name)
+	}
 	switch {
 	case err != nil:
 		return fmt.Errorf("user: %w", err)
@@ -108,7 +112,7 @@ func (f *DynamicForward) open(tun dialer, logger *zap.Logger) (openForward, erro
 	socks := &forward.SOCKS5{
 		Users: f.users,
 		Dial: func(ctx context.Context, client net.Conn, address string) (net.Conn, error) {
-			return dialFor(tun, tunnel.Target{Network: "tcp", Address: address})(ctx, client)
+			return dialFor(tun, tunnel.Target{Network: "tcp", Address: address, ByClient: true})(ctx, client)
 		},
 	}
 	fwd := &forward.Forwarder{

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // side is an end of a tunnel.
@@ -75,8 +77,10 @@ func parseListen(s string, at side) (listenAddress, error) {
 		if host, port, err = net.SplitHostPort(rest); err != nil {
 			return fail("write [host:]port, with an IPv6 address in brackets")
 		}
-		if strings.Contains(host, "/") {
-			return fail("host %q has a slash; write [host:]port or unix//path", host)
+	}
+	if host != "" && host != "*" {
+		if err := tunnel.CheckHost(host); err != nil {
+			return fail("%w", err)
 		}
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
@@ -136,27 +140,44 @@ func (a listenAddress) isLoopback() bool {
 	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
-// listen opens the socket.
+// listen opens the socket. A socket's file has its permissions from the beginning.
 func (a listenAddress) listen() (net.Listener, error) {
-	if a.network == "unix" {
+	ln, err := a.open()
+	if err != nil {
+		return nil, fmt.Errorf("listening on %q: %w", a, withoutPath(err))
+	}
+	return ln, nil
+}
+
+func (a listenAddress) open() (net.Listener, error) {
+	if a.isFile() {
 		if err := a.removeStale(); err != nil {
-			return nil, fmt.Errorf("listening on %q: %w", a, err)
+			return nil, err
 		}
+		ln, err := listenSocket(a.address, a.mode)
+		if err != nil {
+			return nil, err // and no nil *socketListener in the interface
+		}
+		return ln, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), listenTimeout)
 	defer cancel()
-	ln, err := new(net.ListenConfig).Listen(ctx, a.network, a.address)
-	if err != nil {
-		if op, ok := errors.AsType[*net.OpError](err); ok {
-			err = op.Err // the rest of it is the address once more
-		}
-		return nil, fmt.Errorf("listening on %q: %w", a, err)
+	return new(net.ListenConfig).Listen(ctx, a.network, a.address)
+}
+
+// withoutPath returns what an error says beside the address, or a path that was
+// made of it.
+func withoutPath(err error) error {
+	switch e := err.(type) { // what wraps one of these has more to say
+	case *net.OpError:
+		return e.Err
+	case *fs.PathError:
+		return e.Err
+	case *os.LinkError:
+		return e.Err
+	default:
+		return err
 	}
-	if err := a.setMode(); err != nil {
-		_ = ln.Close()
-		return nil, err
-	}
-	return ln, nil
 }
 
 // isFile tells whether the address is a file: not of TCP, nor abstract.
@@ -164,28 +185,11 @@ func (a listenAddress) isFile() bool {
 	return a.network == "unix" && !strings.HasPrefix(a.address, "@")
 }
 
-// isGone tells whether a socket's file is not there, or no more.
-func (a listenAddress) isGone() bool {
-	_, err := os.Lstat(a.address)
-	return a.isFile() && errors.Is(err, fs.ErrNotExist)
-}
-
-// setMode gives a socket its permissions.
-func (a listenAddress) setMode() error {
-	if !a.isFile() {
-		return nil
-	}
-	if err := os.Chmod(a.address, a.mode); err != nil {
-		return fmt.Errorf("listening on %q: %w", a, err)
-	}
-	return nil
-}
-
 // removeStale removes a socket that nobody listens on any more, such as one
 // that a killed process has left.
 func (a listenAddress) removeStale() error {
 	info, err := os.Lstat(a.address)
-	if !a.isFile() || errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {

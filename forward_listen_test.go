@@ -1,6 +1,7 @@
 package sshtunnel
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,8 +9,11 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
 )
 
 func TestParseListen(t *testing.T) {
@@ -214,4 +218,44 @@ func TestForwardSocketMode(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(0o660)
+}
+
+// TestStatusWhileListening: while the name of an address is looked up, or a socket
+// tried, the status of others does not wait, nor that of this one.
+func TestStatusWhileListening(t *testing.T) {
+	resolver, asked, answer := net.DefaultResolver, make(chan struct{}, 10), make(chan struct{})
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		asked <- struct{}{}
+		<-answer
+		return nil, errors.New("no name server")
+	}}
+	t.Cleanup(func() { net.DefaultResolver = resolver })
+	var r socketRegistry
+	a, err := parseListen("name.example.com:80", here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan error, 1)
+	go func() {
+		_, err := r.open(a, new(forward.Forwarder))
+		opened <- err
+	}()
+	<-asked
+	told := make(chan bool)
+	go func() {
+		listening, _ := r.status(a)
+		told <- listening
+	}()
+	select {
+	case listening := <-told:
+		if listening {
+			t.Error("it listens already")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the status waits")
+	}
+	close(answer)
+	if err := <-opened; err == nil {
+		t.Error("it listens")
+	}
 }

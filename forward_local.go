@@ -34,6 +34,10 @@ var sockets socketRegistry
 // socketRegistry has one socket per address, whichever configurations listen
 // on it. Its zero value is empty.
 type socketRegistry struct {
+	// mu guards sockets, and the holds and serving of each. It is not held while
+	// anything is done to a socket or its file, such as the lookup of a name to
+	// listen on: who asks for the status does not wait for that. Caddy starts and
+	// stops one configuration at a time, so nobody else does the same meanwhile.
 	mu sync.Mutex
 	// sockets lacks one whose file was removed, once another took its place.
 	sockets map[string]*socket
@@ -49,7 +53,7 @@ type socket struct {
 	current atomic.Pointer[forward.Forwarder]
 
 	// holds is how many have the socket open, and serving are those of them who
-	// serve, the newest last. They are guarded by the registry's mu.
+	// serve, the newest last.
 	holds   int
 	serving []*tenant
 }
@@ -63,27 +67,15 @@ type tenant struct {
 // open opens the socket of an address. Once it serves, connections are
 // forwarded by f, until somebody serves after it.
 func (r *socketRegistry) open(a listenAddress, f *forward.Forwarder) (openForward, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	key := a.String()
-	s, ok := r.sockets[key]
-	if ok && a.isGone() {
-		// Nobody can connect to it any more, and the file to come is not its.
-		s.ln.(*net.UnixListener).SetUnlinkOnClose(false)
-		ok = false
-	}
-	if !ok {
+	s := r.at(a)
+	if s == nil || !s.isInPlace() {
 		ln, err := a.listen()
 		if err != nil {
 			return openForward{}, r.explain(a, err)
 		}
 		s = &socket{ln: ln}
-		if r.sockets == nil {
-			r.sockets = make(map[string]*socket)
-		}
-		r.sockets[key] = s
 	}
-	s.holds++
+	r.hold(a, s)
 	f.Count = &s.count
 	t := &tenant{f, a}
 	return openForward{
@@ -92,14 +84,42 @@ func (r *socketRegistry) open(a listenAddress, f *forward.Forwarder) (openForwar
 	}, nil
 }
 
+// at returns the socket of an address, or nil.
+func (r *socketRegistry) at(a listenAddress) *socket {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sockets[a.String()]
+}
+
+// hold counts one more who has a socket open, which is that of the address from
+// now on.
+func (r *socketRegistry) hold(a listenAddress, s *socket) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sockets == nil {
+		r.sockets = make(map[string]*socket)
+	}
+	r.sockets[a.String()] = s
+	s.holds++
+}
+
+// isInPlace tells whether clients can come by the socket: if it has a file, that
+// may have been removed, or another put in its place.
+func (s *socket) isInPlace() bool {
+	file, ok := s.ln.(*socketListener)
+	return !ok || file.isInPlace()
+}
+
 // explain says why an address cannot be listened on, where it is one of ours that
 // has the port: at another address, which an earlier configuration has, or this
-// one as well. r.mu is held.
+// one as well.
 func (r *socketRegistry) explain(a listenAddress, err error) error {
 	_, port, _ := net.SplitHostPort(a.address)
 	if !errors.Is(err, syscall.EADDRINUSE) || port == "" {
 		return err
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for key, s := range r.sockets {
 		if _, taken, _ := net.SplitHostPort(s.ln.Addr().String()); taken == port {
 			return fmt.Errorf("%w, by a forward of this Caddy that listens on %q; load a configuration without that one first", err, key)
@@ -111,10 +131,8 @@ func (r *socketRegistry) explain(a listenAddress, err error) error {
 // status tells whether there is a socket of an address, and how many of its
 // connections are open.
 func (r *socketRegistry) status(a listenAddress) (listening bool, connections int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s, ok := r.sockets[a.String()]
-	if !ok {
+	s := r.at(a)
+	if s == nil {
 		return false, 0
 	}
 	return true, s.count.Open()
@@ -123,44 +141,55 @@ func (r *socketRegistry) status(a listenAddress) (listening bool, connections in
 // serve puts t in service.
 func (r *socketRegistry) serve(s *socket, t *tenant) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	first := s.current.Load() == nil
 	s.serving = append(s.serving, t)
-	r.give(s, t)
+	s.current.Store(t.forwarder)
+	r.mu.Unlock()
+	s.setMode(t)
 	if first {
 		go s.serve()
 	}
 }
 
-// give has t forward the connections, and the socket have the permissions that t
-// wants: not before it serves, since a configuration may fail to start. r.mu is
-// held.
-func (r *socketRegistry) give(s *socket, t *tenant) {
-	s.current.Store(t.forwarder)
-	if r.sockets[t.address.String()] != s {
-		return // the file is another's
+// setMode gives the socket the permissions that t wants: not before t serves,
+// since a configuration may fail to start.
+func (s *socket) setMode(t *tenant) {
+	file, ok := s.ln.(*socketListener)
+	if !ok {
+		return
 	}
-	if err := t.address.setMode(); err != nil {
-		t.forwarder.Logger.Warn("setting the permissions of a socket failed", zap.Error(err))
+	if err := file.setMode(t.address.mode); err != nil {
+		t.forwarder.Logger.Warn("setting the permissions of a socket failed", zap.Stringer("listen", t.address), zap.Error(withoutPath(err)))
 	}
 }
 
 // release takes t out of service, and closes the socket if nobody else has it
 // open.
 func (r *socketRegistry) release(s *socket, t *tenant) {
+	newest, open := r.remove(s, t)
+	switch {
+	case newest != nil:
+		s.setMode(newest)
+	case !open:
+		_ = s.ln.Close() // nobody is left to tell
+	}
+}
+
+// remove is the part of release that is done under mu. It returns who is the
+// newest in service, nil if nobody is, and whether somebody has the socket open.
+func (r *socketRegistry) remove(s *socket, t *tenant) (newest *tenant, open bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.serving = slices.DeleteFunc(s.serving, func(o *tenant) bool { return o == t })
 	if n := len(s.serving); n > 0 {
-		r.give(s, s.serving[n-1])
+		newest = s.serving[n-1]
+		s.current.Store(newest.forwarder)
 	}
-	if s.holds--; s.holds > 0 {
-		return
-	}
-	if key := t.address.String(); r.sockets[key] == s {
+	s.holds--
+	if key := t.address.String(); s.holds == 0 && r.sockets[key] == s {
 		delete(r.sockets, key)
 	}
-	_ = s.ln.Close() // nobody is left to tell
+	return newest, s.holds > 0
 }
 
 // serve accepts connections. It returns when the socket is closed.

@@ -117,6 +117,16 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// newContext returns a context of an empty configuration.
+func newContext(t *testing.T) (caddy.Context, context.CancelFunc) {
+	t.Helper()
+	ctx, err := caddy.ProvisionContext(new(caddy.Config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return caddy.NewContext(ctx)
+}
+
 // TestProvisionPartly cleans up an app whose second tunnel, or whose jump, is
 // refused: what was opened by then is closed, and doing so again is no harm.
 func TestProvisionPartly(t *testing.T) {
@@ -135,7 +145,7 @@ func TestProvisionPartly(t *testing.T) {
 		`tunnel name ".." has no letter`:       {"..": good()},
 		`tunnel name "a/b" has a '/'`:          {"a/b": good()},
 	} {
-		ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+		ctx, cancel := newContext(t)
 		app := &App{Tunnels: tunnels}
 		err := app.Provision(ctx)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {

@@ -28,7 +28,7 @@ func init() {
 // listener wrappers.
 //
 // Connections live on when the configuration is reloaded. When the process
-// exits they have the grace period of the `http` app to end.
+// exits they have the `grace_period` of the `ssh_tunnel` app to end.
 type ListenerWrapper struct {
 	// The name of the tunnel, as configured in the `ssh_tunnel` app.
 	// Placeholders are not allowed. Required.

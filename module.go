@@ -29,12 +29,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -56,12 +55,20 @@ type App struct {
 	// and hyphens. Default: none.
 	Tunnels map[string]*Tunnel `json:"tunnels,omitempty"`
 
+	// How long raw connections, of forwards and the listener wrapper, may go on
+	// when the process exits. Those that have not ended by then are reset. 0 resets
+	// them at once. The time runs from the beginning of the exit, as that of the
+	// `http` app does, and after its `shutdown_delay`. Default: the `grace_period`
+	// of the `http` app, or `3s` if it has none, as where there are no sites.
+	GracePeriod *caddy.Duration `json:"grace_period,omitempty"`
+
 	ctx    caddy.Context
 	logger *zap.Logger
 	events *emitter
 	opened []*Tunnel // those that have a handle; each after the tunnel it jumps through
 
 	forwards []openForward // those of all tunnels, between Start and Stop
+	exit     *exit
 }
 
 // CaddyModule returns the Caddy module information.
@@ -87,6 +94,15 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.events = events
+	if a.GracePeriod != nil {
+		r := new(resolver)
+		if r.duration("grace_period", *a.GracePeriod); r.err != nil {
+			return r.err
+		}
+	}
+	if err := a.watchExit(ctx); err != nil {
+		return err
+	}
 
 	files := newSSHConfigReader(a.logger)
 	claimed := make(map[string]string) // who listens, by address
@@ -157,47 +173,30 @@ func (a *App) Start() error {
 	}
 	for _, t := range a.opened {
 		t.h.Start()
-		t.started = true
 	}
 	a.serveForwards()
-	handOver(a.bindings()...)
 	return nil
 }
 
 // Stop has the forwards listen no longer, unless the next configuration does.
 // It closes no tunnel: requests of this configuration may still go on, or
-// start, while the HTTP app drains. Only when the process exits does it end
-// what nothing else would: the raw connections, of forwards and the listener
-// wrapper. They have the HTTP app's grace period to end by themselves; without
-// one they are ended at once.
+// start, while the HTTP app drains. It does not wait for raw connections when the
+// process exits: other apps have yet to stop, and their time would begin when
+// that of these is over. Cleanup does.
 func (a *App) Stop() error {
+	a.beginExit()
 	a.stopForwards()
-	if caddy.Exiting() {
-		rawConns.end(a.gracePeriod())
-	}
 	return nil
-}
-
-// gracePeriod returns the HTTP app's grace period. That app may be looked up
-// only once all apps are provisioned: its own modules look up this one.
-func (a *App) gracePeriod() time.Duration {
-	app, err := a.ctx.AppIfConfigured("http")
-	if err != nil {
-		return 0
-	}
-	http, ok := app.(*caddyhttp.App)
-	if !ok {
-		return 0
-	}
-	return time.Duration(http.GracePeriod)
 }
 
 // Cleanup lets the tunnels go. One that the next configuration has as well
 // stays connected; any other ends once its channels have, or at its
 // drain_timeout. Cleanup does not wait for that, and also follows a Provision
-// that failed half-way.
+// that failed half-way. When the process exits it waits for the raw connections,
+// which may need the tunnels.
 func (a *App) Cleanup() error {
 	a.stopForwards()
+	a.awaitConns()
 	for _, t := range slices.Backward(a.opened) {
 		t.h.Close()
 	}
@@ -246,11 +245,14 @@ func checkTunnelName(name string) error {
 		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
 		digit := '0' <= r && r <= '9'
 		if !letter && !digit && !strings.ContainsRune("._-", r) {
-			return fmt.Errorf("tunnel name %q has a %q; use letters, digits, dots, underscores and hyphens", name, r)
+			return fmt.Errorf("tunnel name %s has a %q; use letters, digits, dots, underscores and hyphens", redact.Quote(name), r)
 		}
 	}
 	if strings.Trim(name, ".") == "" {
 		return fmt.Errorf("tunnel name %q has no letter or digit", name)
+	}
+	if err := redact.Check(name); err != nil {
+		return fmt.Errorf("tunnel name: %w", err)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -124,13 +125,13 @@ type binding struct {
 	address listenAddress
 }
 
-// bindings are those that are open: each binding's *tunnel.Listener, which is nil
+// bindings are those that are open: each binding's *boundListener, which is nil
 // while that is made. Of two listeners of a configuration the newer would get all
 // connections.
 var bindings sync.Map
 
-// bind has the bastion listen on an address. If the configuration before has
-// that, it waits for the hand-over.
+// bind has the bastion listen on an address, in the place of the configuration
+// before if that has it.
 func (t *Tunnel) bind(address listenAddress) (net.Listener, error) {
 	for _, f := range t.RemoteForwards {
 		if f.listen == address {
@@ -138,7 +139,8 @@ func (t *Tunnel) bind(address listenAddress) (net.Listener, error) {
 		}
 	}
 	b := binding{t, address}
-	if _, taken := bindings.LoadOrStore(b, (*tunnel.Listener)(nil)); taken {
+	before := b.other()
+	if _, taken := bindings.LoadOrStore(b, (*boundListener)(nil)); taken {
 		return nil, fmt.Errorf("%q is listened on already, by another site of tunnel %q", address, t.config.Name)
 	}
 	ln, err := t.h.Listen(address.network, address.address)
@@ -146,25 +148,142 @@ func (t *Tunnel) bind(address listenAddress) (net.Listener, error) {
 		bindings.Delete(b)
 		return nil, err
 	}
-	bindings.Store(b, ln)
-	if t.started {
-		handOver(b)
+	l := newBoundListener(b, ln)
+	bindings.Store(b, l)
+	if err := l.succeed(before); err != nil {
+		_ = l.Close()
+		return nil, err
 	}
-	return &boundListener{Listener: ln, free: sync.OnceFunc(func() { bindings.Delete(b) })}, nil
+	return l, nil
 }
 
-// boundListener is a listener on the bastion.
+// boundListener is a listener on the bastion, which survives the reloads of its
+// configuration's successors without losing a connection.
 type boundListener struct {
 	*tunnel.Listener
-	free func() // frees the address for others of the configuration
+	binding binding
+	// conns are to be accepted.
+	conns chan net.Conn
+	// ctx ends, by end, when the listener is closed.
+	ctx context.Context
+	end context.CancelFunc
+
+	// mu guards unread: what was accepted and can be taken back. It is nil once the
+	// listener is closed.
+	mu     sync.Mutex
+	unread map[*unreadConn]bool
 }
 
-// Close implements net.Listener.
+func newBoundListener(b binding, ln *tunnel.Listener) *boundListener {
+	l := &boundListener{Listener: ln, binding: b, conns: make(chan net.Conn), unread: map[*unreadConn]bool{}}
+	l.ctx, l.end = context.WithCancel(context.Background())
+	go l.pump(ln)
+	return l
+}
+
+// pump takes what a listener accepts. It returns when that is closed.
+func (l *boundListener) pump(ln *tunnel.Listener) {
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		l.offer(conn)
+	}
+}
+
+// offer waits until a connection is accepted. If the listener is closed it passes
+// it on.
+func (l *boundListener) offer(conn net.Conn) {
+	select {
+	case l.conns <- conn:
+	case <-l.ctx.Done():
+		l.pass(conn)
+	}
+}
+
+// pass gives a connection to another configuration's listener for the address. It
+// does not wait.
+func (l *boundListener) pass(conn net.Conn) {
+	other := l.binding.other()
+	if other == nil {
+		_ = conn.Close() // nobody is left to take it
+		return
+	}
+	_ = conn.SetDeadline(time.Time{})
+	go other.offer(conn)
+}
+
+// Accept implements net.Listener.
+func (l *boundListener) Accept() (net.Conn, error) {
+	for {
+		select {
+		case conn := <-l.conns:
+			c := &unreadConn{Conn: conn, from: l}
+			if l.remember(c) {
+				return c, nil
+			}
+			l.pass(conn)
+		case <-l.ctx.Done():
+			return nil, &net.OpError{Op: "accept", Net: l.Addr().Network(), Addr: l.Addr(), Err: net.ErrClosed}
+		}
+	}
+}
+
+// remember keeps a connection in mind that may be taken back. It is false if the
+// listener is closed.
+func (l *boundListener) remember(c *unreadConn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unread == nil {
+		return false
+	}
+	l.unread[c] = true
+	return true
+}
+
+// forget drops a connection that cannot be taken back any more.
+func (l *boundListener) forget(c *unreadConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.unread, c)
+}
+
+// Close implements net.Listener. If another configuration listens on the address,
+// that gets what has been accepted and not used.
 func (l *boundListener) Close() error {
+	bindings.CompareAndDelete(l.binding, l)
+	l.end()
 	err := l.Listener.Close()
-	l.free()
+	l.mu.Lock()
+	unread := l.unread
+	l.unread = nil
+	l.mu.Unlock()
+	if l.binding.other() == nil {
+		return err // the server may serve them yet
+	}
+	for c := range unread {
+		if c.take() {
+			l.pass(c.Conn)
+		}
+	}
 	return err
 }
+
+// Addr implements net.Listener.
+func (l *boundListener) Addr() net.Addr {
+	return boundAddr{l.Listener.Addr(), networkName + "/" + l.binding.t.config.Name}
+}
+
+// boundAddr is an address on a bastion. It is another than one of the same words
+// here, or on another bastion.
+type boundAddr struct {
+	net.Addr
+	network string
+}
+
+// Network implements net.Addr.
+func (a boundAddr) Network() string { return a.network }
 
 // idleListener accepts nothing. It is for redirects on a socket of the bastion:
 // a socket has no port that tells them from the site that they lead to.

@@ -2,69 +2,82 @@ package sshtunnel
 
 // network_handover.go contains what happens when a configuration takes over an
 // address on the bastion from the one before it. Caddy starts the new one, and
-// stops the old right after that.
+// stops the old right after that. It holds its lock meanwhile, so nothing here
+// waits.
 
 import (
 	"context"
-	"slices"
+	"errors"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-const (
-	// handOverTime is how long the configuration before goes on with the
-	// connections that it has accepted. Without it they are lost: net/http drops
-	// connections whose request it has not read when it is told to shut down.
-	handOverTime = 100 * time.Millisecond
-	// handOverConnect is how long the configuration before goes on serving while
-	// a tunnel that has changed connects.
-	handOverConnect = 2 * time.Second
-)
-
-// bindings returns the addresses that the configuration has listeners for.
-func (a *App) bindings() (mine []binding) {
-	bindings.Range(func(key, _ any) bool {
-		if b := key.(binding); slices.Contains(a.opened, b.t) {
-			mine = append(mine, b)
+// other returns the listener that another configuration has for the address, or
+// nil. As a configuration is loaded that is the one before, or the one that comes.
+func (b binding) other() (l *boundListener) {
+	bindings.Range(func(key, value any) bool {
+		o := key.(binding)
+		if o.t != b.t && o.t.config.Name == b.t.config.Name && o.address == b.address {
+			l = value.(*boundListener)
 		}
-		return true
+		return l == nil
 	})
-	return mine
+	return l
 }
 
-// handOver waits until the configuration before may stop serving addresses that
-// a new one listens on as well: once for all of them. It is called by whatever
-// of it starts last, the tunnel or the listener.
+// succeed takes over the address from the listener of the configuration before,
+// if there is one.
 //
-// A tunnel that has not changed has one forward for both configurations, and
-// the newer listener gets the connections already. One that has changed gets
-// the address when the old one lets go of it, for which it has to be connected.
-func handOver(taken ...binding) {
-	ctx, cancel := context.WithTimeout(context.Background(), handOverConnect)
-	defer cancel()
-	shared := false
-	for _, b := range taken {
-		switch before := b.before(); {
-		case before == nil:
-		case before.h.Key() == b.t.h.Key():
-			shared = true
-		default:
-			_ = b.t.h.Connect(ctx) // if it cannot, the address is lost, sooner or later
-		}
+// A tunnel that has not changed has one forward for both configurations, and the
+// newer listener gets the connections already. One that has changed gets the
+// address only when the old one lets go of it. Until it is connected, and can ask
+// for it, the old one goes on listening, for this configuration.
+func (l *boundListener) succeed(before *boundListener) error {
+	if before == nil || before.binding.t.h.Key() == l.binding.t.h.Key() {
+		return nil
 	}
-	if shared {
-		time.Sleep(handOverTime)
+	old := before.binding.t.h.Another() // the configuration before closes its own
+	ln, err := old.Listen(l.binding.address.network, l.binding.address.address)
+	if err != nil {
+		old.Close()
+		return err
 	}
+	old.Start()
+	go l.pump(ln)
+	go l.letGo(old, ln, time.Now().Add(old.DrainTimeout()))
+	return nil
 }
 
-// before returns the tunnel of another configuration that serves the address,
-// or nil.
-func (b binding) before() (t *Tunnel) {
-	bindings.Range(func(key, _ any) bool {
-		other := key.(binding)
-		if other.t != b.t && other.t.config.Name == b.t.config.Name && other.address == b.address {
-			t = other.t
+// letGo ends the listening of the old tunnel. It returns when the new one is
+// connected, when the old one would have drained, or when l is closed. Then the
+// configuration that follows has the old one still.
+func (l *boundListener) letGo(old *tunnel.Handle, ln *tunnel.Listener, at time.Time) {
+	ctx, cancel := context.WithDeadline(l.ctx, at)
+	defer cancel()
+	l.awaitConnected(ctx)
+	if next := l.binding.other(); l.ctx.Err() != nil && next != nil {
+		go next.letGo(old, ln, at)
+		return
+	}
+	_ = ln.Close()
+	old.Close()
+}
+
+// awaitConnected waits until the tunnel is connected, or ctx ends.
+func (l *boundListener) awaitConnected(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := l.binding.t.h.Connect(ctx)
+		if err == nil {
+			return
 		}
-		return t == nil
-	})
-	return t
+		again := time.Second
+		if down, ok := errors.AsType[*tunnel.DownError](err); ok {
+			again = max(again, down.RetryAfter)
+		}
+		select {
+		case <-time.After(again):
+		case <-ctx.Done():
+		}
+	}
 }

@@ -91,8 +91,8 @@ func (t *Tunnel) resolveConfig(r *resolver, name string) tunnel.Config {
 		IdentityAgent:              r.path("identity_agent", t.IdentityAgent),
 		Password:                   t.Password,
 		KnownHosts:                 r.paths("known_hosts", t.KnownHosts),
-		HostKeys:                   r.values("host_key", t.HostKeys),
-		HostCertificateAuthorities: r.paths("host_certificate_authority", t.HostCertificateAuthorities),
+		HostKeys:                   r.each("host_key", t.HostKeys, r.key),
+		HostCertificateAuthorities: r.each("host_certificate_authority", t.HostCertificateAuthorities, r.keyOrPath),
 		RevokedHostKeys:            r.paths("revoked_host_keys", t.RevokedHostKeys),
 		HostKeyAlias:               r.value("host_key_alias", t.HostKeyAlias),
 		BindAddress:                r.value("bind_address", t.BindAddress),
@@ -132,7 +132,7 @@ func (t *Tunnel) resolveStrict(r *resolver, cfg *tunnel.Config, h *sshconfig.Hos
 func (t *Tunnel) resolveAddress(r *resolver) (login, host string, port int) {
 	login = r.value("user", t.User)
 	if login != "" && r.err == nil {
-		r.fail("user", checkUser(login))
+		r.fail("user", tunnel.CheckUser(login))
 	}
 	written := t.User != ""
 	for i, address := range r.values("host", t.Hosts) {
@@ -176,7 +176,7 @@ func (t *Tunnel) resolveHost(r *resolver, cfg *tunnel.Config, h *sshconfig.Host,
 	case h != nil:
 		login, host, port = cmp.Or(login, h.User), h.HostName, h.Port
 		if login != "" {
-			r.fail("user", checkUser(login))
+			r.fail("user", tunnel.CheckUser(login))
 		}
 	case len(t.Hosts) == 0:
 		r.fail("host", errors.New("none; write the bastion's address, as in tunnel <name> [<user>@]<host>[:<port>], or ssh_config <alias>"))

@@ -164,7 +164,7 @@ func TestProvisionErrors(t *testing.T) {
 		`{"hosts": [""]}`:                                                           `host: an empty entry`,
 		`{"hosts": ["a:b"]}`:                                                        `host: "a:b": port "b" is not a number`,
 		`{"hosts": ["x@a"], "user": "y"}`:                                           `user: "y"; the host has "x": keep one`,
-		`{"hosts": ["a"], "user": "y\u001b"}`:                                       `user: a user has no control characters`,
+		`{"hosts": ["a"], "user": "y\u001b"}`:                                       `user: the value is a text with control characters (2 bytes), which does not belong here`,
 		`{"hosts": ["a"], "known_hosts": [""]}`:                                     `known_hosts: an empty entry`,
 		`{"hosts": ["a"], "identity_files": [{}]}`:                                  `identity_file: no path`,
 		`{"hosts": ["a"], "connect_timeout": 15}`:                                   `connect_timeout: 15ns is below 1ms; a number in JSON counts nanoseconds`,

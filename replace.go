@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // replacePlaceholders returns s with its placeholders replaced. One that is
@@ -48,6 +50,9 @@ func replaceSecret(s string) (string, error) {
 type unknownPlaceholderError struct{ key string }
 
 func (e *unknownPlaceholderError) Error() string {
+	if redact.Path(e.key) != nil {
+		return `braces around what is no placeholder; for a brace that is meant as such write \{`
+	}
 	return fmt.Sprintf(`unknown placeholder {%s}; for a brace that is meant as such write \{`, e.key)
 }
 
@@ -59,14 +64,22 @@ type resolver struct {
 	err  error
 }
 
-// value resolves the value of an option, "" if that is not set.
+// value resolves the value of an option, "" if that is not set. It refuses what
+// may be a secret, or a file's text, in the wrong place: nothing that prints the
+// value later need think of that.
 func (r *resolver) value(option, s string) string {
+	return r.resolve(option, s, redact.Check)
+}
+
+// resolve resolves the value of an option that check does not refuse.
+func (r *resolver) resolve(option, s string, check func(string) error) string {
 	if r.err != nil || s == "" {
 		return s
 	}
-	s, err := replacePlaceholders(s)
+	value, err := replacePlaceholders(s)
 	r.fail(option, err)
-	return s
+	r.fail(option, check(value))
+	return value
 }
 
 // values resolves the values of an option that is a list.
@@ -87,9 +100,23 @@ func (r *resolver) secrets(option string, list []string) []string {
 	})
 }
 
+// key resolves a value that may be a public key.
+func (r *resolver) key(option, s string) string {
+	return r.resolve(option, s, redact.CheckPublicKey)
+}
+
+// keyOrPath resolves a value that may be a public key, or else is a path.
+func (r *resolver) keyOrPath(option, s string) string {
+	return r.inHome(option, r.key(option, s))
+}
+
 // path resolves a path: a ~ at its start stands for the home directory.
 func (r *resolver) path(option, s string) string {
-	s = r.value(option, s)
+	return r.inHome(option, r.resolve(option, s, redact.CheckPath))
+}
+
+// inHome replaces the ~ at the start of a path.
+func (r *resolver) inHome(option, s string) string {
 	if r.err != nil || !strings.HasPrefix(s, "~") {
 		return s
 	}

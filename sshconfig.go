@@ -6,7 +6,6 @@ package sshtunnel
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/user"
 	"strings"
@@ -82,10 +81,8 @@ func (t *Tunnel) fillFromSSHConfig(r *resolver, h *sshconfig.Host, cfg *tunnel.C
 	refuse := func(keyword string, err error) {
 		r.fail(option, fmt.Errorf("%s: %s: %w", h.Where(keyword), keyword, err))
 	}
-	if _, err := netip.ParseAddr(h.HostName); err != nil {
-		if err := checkHost(h.HostName); err != nil {
-			r.fail(option, fmt.Errorf("HostName %q: %w", h.HostName, err))
-		}
+	if err := tunnel.CheckHost(h.HostName); err != nil {
+		r.fail(option, fmt.Errorf("HostName %q: %w", h.HostName, err))
 	}
 
 	if len(cfg.IdentityFiles) == 0 && !cfg.NoIdentityFiles {

@@ -1,7 +1,6 @@
 package sshtunnel
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
@@ -188,7 +186,7 @@ func TestSSHConfigShared(t *testing.T) {
 	setHome(t)
 	var keys [][]string // by configuration
 	for range 2 {
-		ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+		ctx, cancel := newContext(t)
 		defer cancel()
 		jump := func(alias string) *Tunnel {
 			return &Tunnel{Lazy: true, SSHConfig: &SSHConfig{Alias: alias, File: "testdata/ssh_config/fleet"}}

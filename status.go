@@ -92,7 +92,11 @@ func (t *Tunnel) status() tunnelStatus {
 	var sites []forwardStatus
 	bindings.Range(func(key, value any) bool {
 		if b := key.(binding); b.t == t {
-			sites = append(sites, listeningThere("bind", b.address, "", value.(*tunnel.Listener)))
+			var ln *tunnel.Listener
+			if l := value.(*boundListener); l != nil {
+				ln = l.Listener
+			}
+			sites = append(sites, listeningThere("bind", b.address, "", ln))
 		}
 		return true
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -47,6 +48,9 @@ func parseTargetAt(s string, at side) (tunnel.Target, error) {
 	if host == "" {
 		return fail(fmt.Errorf(`no host; %s itself is "localhost"`, where))
 	}
+	if err := tunnel.CheckHost(host); err != nil {
+		return fail(err)
+	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || number == 0 {
 		return fail(fmt.Errorf("port %q is not one from 1 to 65535", port))
@@ -59,7 +63,10 @@ func parseTargetAt(s string, at side) (tunnel.Target, error) {
 func resolveTarget(s string) (tunnel.Target, error) {
 	resolved, err := caddy.NewReplacer().ReplaceOrErr(s, true, true)
 	if err != nil {
-		return tunnel.Target{}, fmt.Errorf("target %q: %w", s, err)
+		return tunnel.Target{}, fmt.Errorf("target %s: %w", redact.Quote(s), redact.Error(err))
+	}
+	if err := redact.Check(resolved); err != nil {
+		return tunnel.Target{}, fmt.Errorf("target: %w", err)
 	}
 	return parseTarget(resolved)
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +16,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 func init() {
@@ -34,12 +35,14 @@ func init() {
 // `direct-streamlocal@openssh.com` one for a socket. Upstreams with placeholders
 // need the tunnel's `permit_open`.
 //
-// If the tunnel is down or full, requests get status 503 at once, and
+// If the tunnel is down, requests get status 503 at once, and
 // `{http.reverse_proxy.ssh_tunnel.retry_after}` in `handle_errors` is the
-// number of seconds until the next attempt to connect, or 1. They get 504 if it
-// does not connect within `dial_timeout`, 502 if the bastion cannot reach the
-// upstream or may not, and 403 if the tunnel's `permit_open` does not permit it.
-// All these are retried as `lb_try_duration` says.
+// number of seconds until the next attempt to connect. If it is full they wait
+// for their turn; they get 503, and 1 as that number, when no request gets its turn
+// for `dial_timeout`. They get 504 if it does not connect within `dial_timeout`, and
+// 502 if the bastion cannot reach the upstream or may not. All these are retried as
+// `lb_try_duration` says. They get 403 if the tunnel's `permit_open` does not permit
+// the upstream, which is not retried and not counted as a failure.
 //
 // `{http.reverse_proxy.ssh_tunnel.name}` is the tunnel of a request, `.host` the
 // bastion that it went through, and `.dial_duration` and `.dial_duration_ms` how
@@ -57,7 +60,11 @@ type Transport struct {
 	*reverseproxy.HTTPTransport
 
 	tunnel dialer
+	proxy  func(*http.Request) (*url.URL, error) // the network_proxy's; nil if there is none
 	pools  *generations
+	raises bool // the handler raises denials; see raiseDenials
+	// byClient tells that dynamic upstreams come from the request.
+	byClient bool
 }
 
 // CaddyModule returns the Caddy module information.
@@ -80,7 +87,11 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	return t.provision(ctx, tun)
+	handler := parentHandler(ctx)
+	if handler == nil && !tun.restricts() {
+		return fmt.Errorf("tunnel %q: only the upstreams of reverse_proxy can be checked when the configuration is loaded; add permit_open to the tunnel, to say where those of other handlers may lead", t.TunnelName)
+	}
+	return t.provision(ctx, tun, handler)
 }
 
 // checkStaticName refuses the name of a tunnel that could not be looked up
@@ -90,6 +101,8 @@ func checkStaticName(name string) error {
 	switch {
 	case name == "":
 		return errors.New("no tunnel given; name one of the global option ssh_tunnel")
+	case redact.Path(name) != nil:
+		return fmt.Errorf("tunnel's name: %w", redact.Check(name))
 	case strings.Contains(name, "{"):
 		return fmt.Errorf("tunnel %q: a tunnel's name cannot have placeholders", name)
 	}
@@ -105,29 +118,34 @@ const idleChannels = 256
 // the bastion accepts a channel even for an upstream that is frozen.
 const tlsTimeout = 10 * time.Second
 
-func (t *Transport) provision(ctx caddy.Context, tun dialer) error {
+// provision sets the transport up for a handler, which is nil if it is not a
+// reverse_proxy.
+func (t *Transport) provision(ctx caddy.Context, tun dialer, handler *reverseproxy.Handler) error {
 	if err := checkOptions(t.HTTPTransport); err != nil {
 		return err
 	}
-	handler := parentHandler(ctx)
 	if handler != nil {
 		if err := checkUpstreams(handler, tun); err != nil {
 			return err
 		}
 		if handler.DynamicUpstreamsRaw != nil {
+			t.byClient = checkSource(handler.DynamicUpstreamsRaw) != nil
 			ctx.Logger().Warn("dynamic upstreams are looked up from here, not from the bastion, and their passive health does not tell tunnels apart",
 				zap.String("tunnel", t.TunnelName))
 		}
 	}
 
 	if err := checkProxy(t.HTTPTransport, tun); err != nil {
+		return fmt.Errorf("network_proxy: %w", err)
+	}
+	if err := checkValues(t.HTTPTransport); err != nil {
 		return err
 	}
 	idleWritten := t.KeepAlive != nil && t.KeepAlive.MaxIdleConnsPerHost != 0
 	// Provisioning clears the raw field.
 	proxied := len(t.NetworkProxyRaw) > 0 || t.ForwardProxyURL != ""
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
-		return err
+		return redact.Error(err)
 	}
 
 	// Every way on which http.Transport could open a socket by itself leads
@@ -140,11 +158,10 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer) error {
 	if t.Transport.TLSHandshakeTimeout == 0 {
 		t.Transport.TLSHandshakeTimeout = tlsTimeout
 	}
-	if proxied {
-		t.Transport.Proxy = markProxied(t.Transport.Proxy, tun)
-	} else {
-		t.Transport.Proxy = nil // the environment's is not on the bastion's side
+	if proxied { // the environment's proxy is not on the bastion's side
+		t.proxy = t.Transport.Proxy
 	}
+	t.Transport.Proxy = func(req *http.Request) (*url.URL, error) { return errandFrom(req.Context()).proxy, nil }
 
 	t.tunnel = tun
 	t.pools = newGenerations(t.Transport, tun)
@@ -153,46 +170,35 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer) error {
 		// Last, so that a configuration that is refused leaves the handler as
 		// it was: it then forgets its upstreams by these names.
 		renameUpstreams(handler, t.TunnelName)
+		raiseDenials(handler)
+		t.raises = true
 	}
 	return nil
 }
 
-// parentHandler returns the reverse proxy that loads this transport, or nil.
+// parentHandler returns the reverse proxy that loads this transport, or nil if
+// another module does: one further up has other upstreams.
 func parentHandler(ctx caddy.Context) *reverseproxy.Handler {
-	for _, module := range slices.Backward(ctx.Modules()) {
-		if h, ok := module.(*reverseproxy.Handler); ok {
-			return h
-		}
+	modules := ctx.Modules() // the last is the transport
+	if len(modules) < 2 {
+		return nil
 	}
-	return nil
-}
-
-// markProxied is proxy, but tells the dial for which requests there is one. It
-// fails for requests to an upstream that is not permitted: no dial will show
-// where these go, which may even go through a connection to the proxy that is
-// there already.
-func markProxied(proxy func(*http.Request) (*url.URL, error), tun permitter) func(*http.Request) (*url.URL, error) {
-	return func(req *http.Request) (*url.URL, error) {
-		u, err := proxy(req)
-		if u == nil || err != nil {
-			return u, err
-		}
-		e := errandFrom(req.Context())
-		e.proxied.Store(true)
-		if tun.restricts() {
-			if err := e.checkUpstream(req, tun); err != nil {
-				return nil, newDialError(err)
-			}
-		}
-		return u, nil
-	}
+	h, _ := modules[len(modules)-2].(*reverseproxy.Handler)
+	return h
 }
 
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	t.SetScheme(req)
-	ctx, taken := watchPassage(context.WithValue(req.Context(), errandKey{}, t.newErrand(req)))
-	res, err := t.pools.RoundTrip(req.WithContext(ctx))
+	e := &errand{answered: make(chan struct{})}
+	defer close(e.answered)
+	ctx, taken := watchPassage(context.WithValue(req.Context(), errandKey{}, e))
+	out := req.WithContext(ctx)
+	out.URL = new(*req.URL)
+	t.SetScheme(out)
+	if err := t.prepare(e, out); err != nil {
+		return t.deny(req, err)
+	}
+	res, err := t.pools.RoundTrip(out)
 	if err != nil {
 		setRetryAfter(req, err)
 	}

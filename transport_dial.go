@@ -19,20 +19,20 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/permit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // dial opens a channel to the upstream, or to its proxy. It is bounded by
-// dial_timeout: the context that http.Transport gives has no deadline.
-func (t *Transport) dial(ctx context.Context, network, address string) (net.Conn, error) {
+// dial_timeout: the context that http.Transport gives has no deadline. It ends if
+// its request has got another channel before it is its turn: what waits are dials
+// that a request waits for, and no more than there are requests. The errand says
+// what to dial.
+func (t *Transport) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	e := errandFrom(ctx)
-	target, err := e.target(network, address)
-	if err != nil {
-		return nil, newDialError(err)
-	}
+	target := e.target
+	target.Unwanted = e.answered
 	timeout := time.Duration(t.DialTimeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within dial_timeout (%s)", timeout))
+	ctx, cancel := tunnel.WithDialTimeout(ctx, timeout, fmt.Errorf("no answer within dial_timeout (%s)", timeout))
 	defer cancel()
 
 	conn, err := t.tunnel.Dial(ctx, target)
@@ -105,10 +105,6 @@ func newDialError(err error) *dialError {
 	if down, ok := errors.AsType[*tunnel.DownError](err); ok {
 		status = http.StatusServiceUnavailable
 		retryAfter = max(down.RetryAfter, time.Second)
-	} else if _, ok := errors.AsType[*permit.DeniedError](err); ok {
-		// What is written in the configuration is permitted: it is the request
-		// that asks for something else, and nothing has failed.
-		status = http.StatusForbidden
 	} else if _, ok := errors.AsType[*tunnel.FullError](err); ok {
 		status = http.StatusServiceUnavailable
 		retryAfter = time.Second

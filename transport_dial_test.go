@@ -17,7 +17,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/permit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -38,7 +37,6 @@ func TestDialErrors(t *testing.T) {
 		"cancelled":            {&tunnel.TimeoutError{Tunnel: "t", Doing: "opening", Cause: context.Canceled}, 504, ""},
 		"refused":              {&tunnel.OpenError{Tunnel: "t", Target: "web:80", Reason: tunnel.OpenRefused}, 502, ""},
 		"unreachable slowly":   {&tunnel.OpenError{Tunnel: "t", Target: "web:80", Reason: tunnel.OpenTimedOut}, 502, ""},
-		"not permitted":        {permit.Deny("t", "tcp", "web:80"), 403, ""},
 		"bare cancellation":    {context.Canceled, 502, ""},
 	} {
 		for _, config := range []string{`{}`, `{"network_proxy": {"from": "url", "url": "http://proxy:3128"}}`} {

@@ -54,7 +54,7 @@ func TestNoDirectDial(t *testing.T) {
 		{`{` + fmt.Sprintf(network, "https") + `}`, proxyAddress},
 		{`{` + fmt.Sprintf(network, "socks5") + `}`, proxyAddress},
 		{`{` + fmt.Sprintf(network, "socks5h") + `, "tls": {}}`, proxyAddress},
-		{`{` + fmt.Sprintf(network, "http") + `, "tls": {"server_name": "{http.vars.x}"}, "proxy_protocol": "v1"}`, proxyAddress},
+		{`{` + fmt.Sprintf(network, "http") + `, "tls": {"server_name": "{http.vars.x}"}}`, proxyAddress},
 		{`{"forward_proxy_url": "http://` + proxyAddress + `"}`, proxyAddress},
 		{`{"tls": {}}`, ""},
 		{`{"tls": {"insecure_skip_verify": true, "handshake_timeout": 1000000000, "renegotiation": "freely", "curves": ["x25519"]}}`, ""},

@@ -130,20 +130,27 @@ func (g *generations) current() *generation {
 		return newest
 	}
 
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	old := g.newest.Load()
-	if old != nil && (old.number >= number || g.closed) {
-		return old
-	}
-	fresh := g.fresh(number)
-	// After close it serves what is still under way, and keeps nothing.
-	fresh.retired.Store(g.closed)
-	g.newest.Store(fresh)
+	current, old := g.succeed(number)
 	if old != nil {
 		old.retire()
 	}
-	return fresh
+	return current
+}
+
+// succeed makes the generation of a number the newest, if that is older. It
+// returns the newest, and the one before if it is to be retired.
+func (g *generations) succeed(number uint64) (newest, old *generation) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	old = g.newest.Load()
+	if old != nil && (old.number >= number || g.closed) {
+		return old, nil
+	}
+	newest = g.fresh(number)
+	// After close it serves what is still under way, and keeps nothing.
+	newest.retired.Store(g.closed)
+	g.newest.Store(newest)
+	return newest, old
 }
 
 // bufferSize is the default of read_buffer and write_buffer for requests. What
@@ -182,12 +189,13 @@ func (g *generations) clone() *http.Transport {
 // does not wait. Requests may still be made.
 func (g *generations) close() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	if !g.closed {
 		g.closed = true
 		close(g.closing)
 	}
-	if newest := g.newest.Load(); newest != nil {
+	newest := g.newest.Load()
+	g.mu.Unlock()
+	if newest != nil {
 		newest.retire()
 	}
 }

@@ -132,8 +132,12 @@ func TestGenerationsOfBothClasses(t *testing.T) {
 		req   *http.Request
 	}{{tunnel.Request, page()}, {tunnel.Stream, events()}} {
 		late.req.URL.Scheme = "http"
-		ctx := context.WithValue(late.req.Context(), errandKey{}, &errand{class: late.class})
-		res, err := old.RoundTrip(late.req.WithContext(ctx))
+		e := new(errand)
+		req := late.req.WithContext(context.WithValue(late.req.Context(), errandKey{}, e))
+		if err := tr.prepare(e, req); err != nil || e.class != late.class {
+			t.Fatalf("got class %v, error %v", e.class, err)
+		}
+		res, err := old.RoundTrip(req)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,12 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -24,17 +27,16 @@ const upstreamNetwork = "ssh_tunnel"
 // not be dialed through this one.
 func checkUpstreams(h *reverseproxy.Handler, tun permitter) error {
 	for _, u := range h.Upstreams {
+		if err := redact.Check(caddy.NewReplacer().ReplaceKnown(u.Dial, "")); err != nil {
+			return fmt.Errorf("upstream: %w", err)
+		}
 		if err := checkUpstream(u.Dial, tun); err != nil {
 			return fmt.Errorf("upstream %q: %w", u.Dial, err)
 		}
 	}
 	if h.DynamicUpstreamsRaw != nil && !tun.restricts() {
-		var source any
-		if err := json.Unmarshal(h.DynamicUpstreamsRaw, &source); err != nil {
+		if err := checkSource(h.DynamicUpstreamsRaw); err != nil {
 			return fmt.Errorf("dynamic upstreams: %w", err)
-		}
-		if s, ok := findPlaceholder(source); ok {
-			return fmt.Errorf("dynamic upstreams: %q: %w", s, errPlaceholder)
 		}
 	}
 	return checkHealthChecks(h, tun)
@@ -78,7 +80,7 @@ func upstreamTarget(dial string) (tunnel.Target, error) {
 	case addr.StartPort == 0:
 		return tunnel.Target{}, errors.New("no port; write host:port")
 	}
-	return new(errand).targetAt(addr.Network, addr.JoinHostPort(0))
+	return targetAt(addr.Network, addr.JoinHostPort(0))
 }
 
 // checkNetwork refuses the networks of upstreams that no tunnel leads to.
@@ -119,30 +121,99 @@ func checkHealthChecks(h *reverseproxy.Handler, tun permitter) error {
 	return nil
 }
 
-// checkProxy refuses a network_proxy that clients choose, as errPlaceholder
-// does upstreams. Placeholders that are about no request, as in
-// http://{env.USER}:{env.PASSWORD}@proxy:3128, may stand in it.
-func checkProxy(t *reverseproxy.HTTPTransport, tun permitter) error {
-	if !tun.restricts() && strings.Contains(string(t.NetworkProxyRaw)+t.ForwardProxyURL, "{http.") {
-		return errors.New("a network_proxy with placeholders of the request needs permit_open on its tunnel, to say where it may lead; add that, or write the proxy out")
+// checkSource refuses dynamic upstreams that clients may choose.
+func checkSource(raw json.RawMessage) error {
+	var source any
+	if err := json.Unmarshal(raw, &source); err != nil {
+		return err
 	}
-	return nil
+	if s, ok := findString(source, func(s string) bool { return strings.Contains(s, "{") }); ok {
+		return fmt.Errorf("%q: %w", s, errPlaceholder)
+	}
+	var err error
+	walkObjects(source, func(options map[string]any) {
+		switch name := options["source"]; name {
+		case nil, "a", "srv", "multi": // Caddy's, which look up what is in their options
+		default:
+			err = fmt.Errorf("the source %q is none of a, srv and multi: it needs permit_open on the tunnel, to say where its upstreams may be", name)
+		}
+	})
+	return err
 }
 
-// findPlaceholder returns a string with a placeholder in a JSON value.
-func findPlaceholder(value any) (string, bool) {
+// checkProxy refuses a network_proxy that clients may choose, as errPlaceholder
+// does upstreams, and one that may not be dialed.
+func checkProxy(t *reverseproxy.HTTPTransport, tun permitter) error {
+	var options map[string]any
+	switch {
+	case t.ForwardProxyURL != "":
+		options = map[string]any{"from": "url", "url": t.ForwardProxyURL}
+	case len(t.NetworkProxyRaw) == 0:
+		return nil
+	default:
+		if err := json.Unmarshal(t.NetworkProxyRaw, &options); err != nil {
+			return err
+		}
+	}
+	switch from := options["from"]; {
+	case from == "none":
+		return nil
+	case t.ProxyProtocol != "":
+		return errors.New("proxy_protocol does not go together with it: the header would be about one client, and others share the connection to the proxy; leave one out")
+	case tun.restricts():
+	case from != "url":
+		return fmt.Errorf("the source %q is none of url and none: it needs permit_open on the tunnel, to say where the proxy may be", from)
+	default:
+		if s, ok := findString(options, hasForeignPlaceholder); ok {
+			return fmt.Errorf("a client may choose the proxy by a placeholder in %q: that needs permit_open on the tunnel, to say where the proxy may be; add that, or use no placeholders but {env.*}, {file.*} and {system.*}", s)
+		}
+	}
+	written, _ := options["url"].(string)
+	if written == "" || strings.Contains(written, "{") {
+		return nil
+	}
+	u, err := url.Parse(written)
+	if err != nil {
+		return errors.New("not a URL; write <scheme>://<host>:<port>") // it may have a password
+	}
+	target, err := proxyTarget(u)
+	if err != nil {
+		return err
+	}
+	return checkPermitted(tun, target)
+}
+
+// hasForeignPlaceholder tells whether a string has placeholders that may be about
+// a request. Caddy itself gives the others their values, which neither map nor vars
+// can change.
+func hasForeignPlaceholder(s string) bool {
+	foreign := false
+	_, err := caddy.NewEmptyReplacer().ReplaceFunc(s, func(key string, _ any) (any, error) {
+		switch {
+		case strings.HasPrefix(key, "env."), strings.HasPrefix(key, "file."):
+		case slices.Contains([]string{"system.hostname", "system.slash", "system.os", "system.wd", "system.arch"}, key):
+		default:
+			foreign = true
+		}
+		return nil, nil
+	})
+	return foreign || err != nil
+}
+
+// findString returns a string in a JSON value.
+func findString(value any, is func(string) bool) (string, bool) {
 	switch v := value.(type) {
 	case string:
-		return v, strings.Contains(v, "{")
+		return v, is(v)
 	case []any:
 		for _, e := range v {
-			if s, ok := findPlaceholder(e); ok {
+			if s, ok := findString(e, is); ok {
 				return s, true
 			}
 		}
 	case map[string]any:
 		for _, e := range v {
-			if s, ok := findPlaceholder(e); ok {
+			if s, ok := findString(e, is); ok {
 				return s, true
 			}
 		}

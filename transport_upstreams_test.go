@@ -78,7 +78,7 @@ func TestRenamedUpstreams(t *testing.T) {
 		}
 		// As the reverse proxy does.
 		e := &errand{upstream: &reverseproxy.DialInfo{Network: addr.Network, Address: addr.JoinHostPort(0), Host: addr.Host}}
-		got, err := e.target("tcp", "elsewhere:80")
+		got, err := e.upstreamTarget(nil, permission{})
 		if err != nil || got != tt.want {
 			t.Errorf("%q leads to %+v (%v), want %+v", dial, got, err, tt.want)
 		}
@@ -88,7 +88,7 @@ func TestRenamedUpstreams(t *testing.T) {
 func TestErrandRefusesNetworks(t *testing.T) {
 	for _, network := range []string{"udp", "fd", "unixgram", "ssh"} {
 		e := &errand{upstream: &reverseproxy.DialInfo{Network: network, Address: "web:80"}}
-		if _, err := e.target("tcp", "web:80"); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("network %q does not go through a tunnel", network)) {
+		if _, err := e.upstreamTarget(nil, permission{}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("network %q does not go through a tunnel", network)) {
 			t.Errorf("%s: got error %v", network, err)
 		}
 	}

@@ -168,8 +168,9 @@ type Tunnel struct {
 	// Go's SSH library considers secure, without SHA-1.
 	MACs []string `json:"macs,omitempty"`
 
-	// Signature algorithms of the bastion's host key. Default: those that Go's
-	// SSH library considers secure.
+	// Signature algorithms of the bastion's host key. Those of certificates are
+	// offered only where an authority is known. Default: those that Go's SSH library
+	// considers secure.
 	HostKeyAlgorithms []string `json:"host_key_algorithms,omitempty"`
 
 	// Signature algorithms to log in with. Default: those that Go's SSH library
@@ -211,7 +212,6 @@ type Tunnel struct {
 	jump       string    // the tunnel to jump through, or ""
 	hops       []*Tunnel // those of ssh_config to jump through, the first to dial first
 	h          *tunnel.Handle
-	started    bool // the handle has been
 }
 
 // SSHConfig says where to look up what a tunnel does not say itself. The files
@@ -230,7 +230,7 @@ type SSHConfig struct {
 type IdentityFile struct {
 	// The path of a private key in OpenSSH or PEM form; of a public key (.pub)
 	// whose private half the agent has; or `none`, alone, to read no key file.
-	// Required.
+	// The text of a key is an error, which does not show it. Required.
 	Path string `json:"path"`
 
 	// The passphrase of an encrypted key. A secret: write a placeholder. Default:

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -43,6 +44,7 @@ func (t *Tunnel) resolveWay(r *resolver, cfg *tunnel.Config, h *sshconfig.Host) 
 	}
 	if len(t.ProxyCommand) > 0 {
 		cfg.ProxyCommand = r.secrets("proxy_command", t.ProxyCommand)
+		r.fail("proxy_command", redact.CheckPath(cfg.ProxyCommand[0])) // which is shown where it runs
 		if !commandsAllowed() {
 			r.fail("proxy_command", errCommandsForbidden)
 		}
@@ -65,6 +67,9 @@ func (t *Tunnel) commandLikeSSH(h *sshconfig.Host, cfg *tunnel.Config) error {
 	}
 	argv, err := splitCommand(h.ProxyCommand)
 	if err != nil {
+		return fail(err)
+	}
+	if err := redact.CheckPath(argv[0]); err != nil {
 		return fail(err)
 	}
 	for i, arg := range argv {
@@ -153,6 +158,9 @@ var errProxyAddress = errors.New("what follows the user info is not <host>:<port
 // do not show it, nor what could be it.
 func parseProxy(raw string, replace func(string) (string, error)) (*tunnel.Proxy, error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
+	if err := redact.Check(scheme); err != nil {
+		return nil, err
+	}
 	if !ok || strings.Contains(scheme, "{") {
 		return nil, errors.New("not a URL; write socks5://<host>:<port> or http://<host>:<port>")
 	}
@@ -173,6 +181,9 @@ func parseProxy(raw string, replace func(string) (string, error)) (*tunnel.Proxy
 		address = rest[i+1:]
 	}
 	address, err := replace(strings.TrimSuffix(address, "/"))
+	if err == nil {
+		err = redact.Check(address)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -312,3 +312,29 @@ func TestBindBurst(t *testing.T) {
 		t.Errorf("sshd saw %d logins", logins)
 	}
 }
+
+// TestBindCountsApart listens on one address here and on the bastion, in the same
+// words. Each has its own max_connections.
+func TestBindCountsApart(t *testing.T) {
+	t.Parallel()
+	b := newBastion(t, "")
+	b.serveTCP("127.0.0.1:7", echo)
+	c := startCaddy(t, func(c *caddy) string {
+		return fmt.Sprintf("{\ndebug\nauto_https off\nssh_tunnel {\n%s}\nservers {\nlistener_wrappers {\nssh_tunnel prod echo.internal:7 {\nmax_connections 1\n}\n}\n}\n}\n"+
+			"http://127.0.0.1:%d {\nbind 127.0.0.1 ssh_tunnel/prod/127.0.0.1\n}\n", b.tunnel("prod"), c.port)
+	})
+	sshtest.Eventually(t, patience, "the bastion listens", func() bool { return c.logged("remote forward established") })
+	dialInside := func() *conn {
+		c := b.netns.Dial("tcp", local(c.port), patience)
+		t.Cleanup(func() { _ = c.Close() })
+		return &conn{c, t}
+	}
+	dialRaw(t, c.port).exchange("hello")
+	dialInside().exchange("hello")
+	for where, one := range map[string]*conn{"here": dialRaw(t, c.port), "on the bastion": dialInside()} {
+		_ = one.SetDeadline(time.Now().Add(patience))
+		if n, err := one.Read(make([]byte, 1)); err == nil || isTimeout(err) {
+			t.Errorf("one too many %s: %d bytes, %v", where, n, err)
+		}
+	}
+}

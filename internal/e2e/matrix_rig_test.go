@@ -35,13 +35,13 @@ const (
 	quietTimeout  = 5 * time.Second // read_timeout, write_timeout, response_header_timeout, idle_timeout
 	gracePeriod   = 2 * time.Second // grace_period
 	rawDial       = 10 * time.Second
-	doubt         = 8 * time.Second // until a bastion that answers nothing is given up, whatever server_alive_interval is
+	silence       = 4 * aliveInterval // until a bastion that answers nothing is given up
 
 	// slack is for a machine that does much at once.
 	slack = 7 * time.Second
 	// bound is how long a client may wait for any news: raw connections wait
 	// longest for a connection to the bastion, which then may turn out to be dead.
-	bound = rawDial + doubt + slack
+	bound = rawDial + silence + slack
 )
 
 // rig is one of these.

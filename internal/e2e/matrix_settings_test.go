@@ -14,7 +14,7 @@ import (
 // begins.
 
 var settingFaults = []*fault{
-	{name: "AllowTcpForwarding no, link cut, then yes", down: true, holds: 5 * time.Second, back: lateBack, start: configured("AllowTcpForwarding no\n")},
+	{name: "AllowTcpForwarding no, link cut, then yes", down: true, holds: 5 * time.Second, back: lateBack, start: prohibited},
 	{name: "RekeyLimit 16K, link cut", start: configured("RekeyLimit 16K\n")},
 	{name: "LoginGraceTime 1s and logins that take 2s, link cut", down: true, back: lateBack, start: configured("LoginGraceTime 1\nAuthorizedKeysCommand /bin/sleep 2\nAuthorizedKeysCommandUser root\n")},
 	{name: "agent hangs, link cut", down: true, back: lateBack, start: thenCut(func(r *rig) func() { return r.agent.hang() })},
@@ -51,6 +51,17 @@ func starve(r *rig) func() {
 	return func() {
 		close(stop)
 		<-stopped
+	}
+}
+
+// prohibited forbids forwarding. What sshd permits again needs new connections.
+func prohibited(r *rig) func() {
+	undo := configured("AllowTcpForwarding no\n")(r)
+	return func() {
+		undo()
+		for _, tunnel := range []string{"prod", "outer"} { // fails where there is none, or Caddy is being stopped
+			r.ssh("reconnect", tunnel)
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -49,7 +48,7 @@ func (c *caddy) askForDeadNames(socks int) (stop func()) {
 		})
 	}
 	ask(time.Second, func(n int) {
-		_ = exec.Command("curl", "-s", "--max-time", "5", "--socks5-hostname", local(socks), fmt.Sprintf("http://socks%d.dead.example/", n)).Run() //nolint:gosec // the test's own
+		_ = exec.Command("curl", "-s", "--max-time", "5", "--socks5-hostname", local(socks), fmt.Sprintf("http://socks%d.dead.example/", n)).Run()
 	})
 	ask(time.Second, func(n int) {
 		c.do(http.MethodGet, "/to", nil, func(r *http.Request) { r.Header.Set("To", fmt.Sprintf("request%d.dead.example", n)) })
@@ -95,7 +94,6 @@ func TestDeadResolver(t *testing.T) {
 			if n, err := download(); n != 500000 || err != nil {
 				t.Errorf("the download: %d bytes, %v", n, err)
 			}
-			ws.Conn.(net.Conn).SetDeadline(time.Time{}) //nolint:errcheck // it has one
 			for _, open := range []*conn{ws, tcp} {
 				open.exchange("goodbye")
 			}
@@ -107,4 +105,30 @@ func TestDeadResolver(t *testing.T) {
 			c.wantServed()
 		})
 	}
+}
+
+// TestDeadNameOfTheConfiguration: a name of the configuration that the bastion looks up
+// for ten seconds stalls the connection of the other sites once, and not each time that
+// a client asks for it.
+func TestDeadNameOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	b := newUnresolvingBastion(t)
+	c := startCaddy(t, func(c *caddy) string {
+		return c.caddyfile(b.tunnel("prod"), "", "handle /dead {\nreverse_proxy dead.internal:80 {\ntransport ssh_tunnel prod\n}\n}\nhandle {\n"+proxied+"\n}\n")
+	})
+	c.wantServed()
+	if a := c.get("/dead"); a.status != http.StatusGatewayTimeout {
+		t.Errorf("a name that is not looked up: %v", a)
+	}
+	sshtest.Eventually(t, patience, "the end of the stall", func() bool { return c.logged("connection responds again") })
+
+	var asking sync.WaitGroup
+	for start := time.Now(); time.Since(start) < 10*time.Second; time.Sleep(500 * time.Millisecond) {
+		asking.Go(func() { c.get("/dead") })
+		if a := c.get("/hello"); a.status != http.StatusOK || a.took > 6*time.Second {
+			t.Errorf("another site: %v", a)
+		}
+	}
+	asking.Wait()
+	c.wantServed()
 }

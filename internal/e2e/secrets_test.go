@@ -165,7 +165,7 @@ func TestSecrets(t *testing.T) {
 			t.Errorf("%s: got %+v", what, s.LastError)
 		}
 	}
-	if !c.logged("ssh_tunnel.connected", "good-password") || !c.logged("ssh_tunnel.refused", "bad-password") {
+	if !c.logged("ssh_tunnel_connected", "good-password") || !c.logged("ssh_tunnel_refused", "bad-password") {
 		t.Error("the log does not have the events")
 	}
 

@@ -69,7 +69,8 @@ type Forwarder struct {
 	Logger *zap.Logger
 
 	// Track is told of each connection, and calls Close on it to end it before
-	// its time; it is told when the connection has ended. Default: none.
+	// its time, with a reset; it is told when the connection has ended. Default:
+	// none.
 	Track func(conn io.Closer) (done func())
 
 	// OnOpen is called when a connection to the target is there, OnClose when
@@ -106,7 +107,7 @@ func (e *ToldError) Unwrap() error { return e.Err }
 // through Track, or when the target cannot be reached.
 func (f *Forwarder) Forward(client net.Conn) {
 	if f.Track != nil {
-		defer f.Track(client)()
+		defer f.Track(resetter{client})()
 	}
 	logger := f.logger()
 	if !f.count().enter(f.MaxConnections, logger) {
@@ -165,7 +166,7 @@ func (f *Forwarder) connect(client net.Conn) (net.Conn, error) {
 	if timeout <= 0 {
 		timeout = defaultDialTimeout
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, fmt.Errorf("no answer within %s", timeout))
+	ctx, cancel := tunnel.WithDialTimeout(context.Background(), timeout, fmt.Errorf("no answer within %s", timeout))
 	defer cancel()
 	target, err := f.Dial(ctx, client)
 	if err != nil {

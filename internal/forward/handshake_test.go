@@ -3,7 +3,10 @@ package forward
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,4 +58,31 @@ func TestSlowCertificate(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTrackedTLS: a client of TLS whose connection is ended before its time is not
+// told that it has got everything.
+func TestTrackedTLS(t *testing.T) {
+	ca, target, front := sshtest.NewCA(), listen(t), listen(t)
+	tracked := make(chan io.Closer, 1)
+	f := &Forwarder{Dial: dialTo(target), Track: func(conn io.Closer) func() {
+		tracked <- conn
+		return func() {}
+	}}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		conn := accept(t, front)
+		f.Forward(tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{ca.Issue("front.test")}}))
+	}()
+	client := tls.Client(connect(t, front.Addr().String()), &tls.Config{RootCAs: ca.Pool(), ServerName: "front.test"})
+	say(t, client, "hello")
+	hear(t, accept(t, target), "hello")
+	if err := (<-tracked).Close(); err != nil {
+		t.Error(err)
+	}
+	if n, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("got %d bytes, %v", n, err)
+	}
+	<-ended
 }

@@ -38,20 +38,27 @@ func watchIdle(timeout time.Duration, conns ...net.Conn) *idleWatch {
 
 // check looks whether the timeout has passed, and when to look again.
 func (w *idleWatch) check() {
+	if w.isOver() {
+		for _, conn := range w.conns {
+			reset(conn)
+		}
+	}
+}
+
+// isOver tells whether the timeout has passed, or else sets the timer anew.
+func (w *idleWatch) isOver() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ended {
-		return
+		return false
 	}
 	idle := time.Since(w.start) - time.Duration(w.last.Load())
 	if idle < w.timeout {
 		w.timer.Reset(w.timeout - idle)
-		return
+		return false
 	}
 	w.over = true
-	for _, conn := range w.conns {
-		reset(conn)
-	}
+	return true
 }
 
 // stop ends the watch and tells whether the timeout had passed.

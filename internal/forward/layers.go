@@ -38,6 +38,16 @@ func reset(conn net.Conn) {
 	_ = conn.Close() // there may be no socket with a reset, such as in a pipe
 }
 
+// resetter resets a connection as it closes it: a TLS connection's own Close says
+// its farewell first, for which it may wait seconds if the peer does not read.
+type resetter struct{ net.Conn }
+
+// Close implements io.Closer.
+func (r resetter) Close() error {
+	reset(r.Conn)
+	return nil
+}
+
 // cutAtExit has the kernel reset the socket beneath a connection when this
 // process ends, however it does. It would close it in good order otherwise, and
 // a stream that was cut would look complete. SetLinger(-1) undoes that.

@@ -31,18 +31,28 @@ type Count struct {
 // enter counts a connection in, unless there are limit already. A limit of
 // zero is none.
 func (c *Count) enter(limit int, logger *zap.Logger) bool {
+	entered, refused := c.tryEnter(limit)
+	if refused > 0 {
+		logger.Warn("too many connections; refusing more", zap.Int("max_connections", limit), zap.Int("refused", refused))
+	}
+	return entered
+}
+
+// tryEnter is the part of enter that is done under mu. It returns how many were
+// refused if the log is to say so now, or 0.
+func (c *Count) tryEnter(limit int) (entered bool, refused int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if limit <= 0 || c.open < limit {
 		c.open++
-		return true
+		return true, 0
 	}
 	c.refused++
 	if now := time.Now(); now.Sub(c.logged) >= limitLogInterval {
-		logger.Warn("too many connections; refusing more", zap.Int("max_connections", limit), zap.Int("refused", c.refused))
+		refused = c.refused
 		c.refused, c.logged = 0, now
 	}
-	return false
+	return false, refused
 }
 
 // failed returns the level to log a failure at, and with the first of an interval

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 const (
@@ -62,7 +64,7 @@ func (s *SOCKS5) connect(ctx context.Context, client net.Conn) (net.Conn, error)
 		return nil, fmt.Errorf("SOCKS request: %w", err)
 	}
 
-	ctx, cancel := context.WithTimeoutCause(ctx, socksDialTimeout, fmt.Errorf("no answer within %s", socksDialTimeout))
+	ctx, cancel := tunnel.WithDialTimeout(ctx, socksDialTimeout, fmt.Errorf("no answer within %s", socksDialTimeout))
 	defer cancel()
 	target, err := s.Dial(ctx, client, address)
 	if deadlineErr := client.SetDeadline(time.Now().Add(socksTimeout)); err == nil && deadlineErr != nil {

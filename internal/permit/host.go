@@ -15,15 +15,19 @@ type host struct {
 	name string     // in lower case, without its final dot
 }
 
-// parseHost reads a host. It refuses what no bastion could make sense of.
+// parseHost reads a host. It refuses what is none: whoever reads it next, such as
+// a proxy, might take a part of "a/b", "a@b" or "a:22" for the host.
 func parseHost(s string) (h host, ok bool) {
-	if s == "" || hasControl(s) || strings.Contains(s, " ") {
+	if s == "" || hasControl(s) {
 		return host{}, false
 	}
 	h.text = s
 	if addr, ok := parseAddr(s); ok {
 		h.addr = addr
 		return h, true
+	}
+	if strings.ContainsAny(s, " !\"#$%&'()*+,/:;<=>?@[\\]^`{|}~") {
+		return host{}, false
 	}
 	name, _ := cutDot(lower(s))
 	if isName(name) {

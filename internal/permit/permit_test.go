@@ -46,7 +46,7 @@ func TestPermit(t *testing.T) {
 		{
 			patterns: "*:80",
 			permits:  "web:80 WEB.:80 127.1:80=127.0.0.1:80 [fe80::1%eth0]:80 bücher.example:80 1.2.3.4.5:80",
-			refuses:  "web:81 :80 web:0 web:65536 web:http web:+80 web:",
+			refuses:  "web:81 :80 web:0 web:65536 web:http web:+80 web: a/b:80 [a/b:22]:80 [a:22]:80 a@b:80 a?b:80 a#b:80 a%2fb:80 a\\b:80 web%eth0:80",
 		},
 		{patterns: "web:*", permits: "web:1 web:65535", refuses: "web:0 db:1 web:65536"},
 		{patterns: "*:*", permits: "web:1 [::1]:2", refuses: "unix:/run/a.sock"},

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // maxIncludes is how deep files may include others, which is ssh's limit, too.
@@ -105,6 +107,12 @@ func (e *evaluation) file(path string, src source) error {
 	active := !src.never
 	for _, l := range lines {
 		switch l.keyword {
+		case "host", "match", "include":
+			if err := l.check(); err != nil {
+				return err
+			}
+		}
+		switch l.keyword {
 		case "host":
 			if slices.Contains(l.args, "") {
 				return fmt.Errorf("%s: Host has an empty pattern", l.pos)
@@ -165,6 +173,9 @@ func (e *evaluation) include(l line, src source) error {
 // argument stands for.
 func (e *evaluation) includePattern(arg string, src source) (string, error) {
 	path, err := expandAll(arg, e.tokens(e.hostSoFar()))
+	if err == nil {
+		err = redact.CheckPath(path)
+	}
 	if err != nil {
 		return "", err
 	}

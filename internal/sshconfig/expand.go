@@ -12,6 +12,8 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // tokens are what a % and the letter stand for.
@@ -98,7 +100,10 @@ func (e *evaluation) expandPath(path string, known tokens) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return expandAll(path, known)
+	if path, err = expandAll(path, known); err != nil {
+		return "", err
+	}
+	return path, redact.CheckPath(path)
 }
 
 // tokens returns what tokens stand for, where the host's name is known.

@@ -9,6 +9,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // maxFileSize is more than any file that a person writes or a program
@@ -21,18 +23,37 @@ type line struct {
 	pos string // <file>:<line>
 }
 
+// file is a file as it was read.
+type file struct {
+	lines []line
+	err   error // of a line that cannot be read
+	// exposed tells that others than root and this user could have written it.
+	exposed bool
+}
+
 // lines returns a file's lines, which it reads but once. A file that others
 // than its owner and root could have written is refused if strict is set, as
-// ssh does with those that it finds by itself.
+// ssh does with those that it finds by itself: whoever else names the same file.
 func (r *Reader) lines(path string, strict bool) ([]line, error) {
-	if lines, ok := r.files[path]; ok {
-		return lines, nil
+	f, ok := r.files[path]
+	if !ok {
+		var err error
+		if f, err = readFile(path); err != nil {
+			return nil, err
+		}
+		if r.files == nil {
+			r.files = make(map[string]file)
+		}
+		r.files[path] = f
 	}
-	content, err := readFile(path, strict)
-	if err != nil {
-		return nil, err
+	if strict && f.exposed {
+		return nil, fmt.Errorf("reading %q: others than root and this user could have written it; run chown and chmod go-w", path)
 	}
-	var lines []line
+	return f.lines, f.err
+}
+
+// parseLines takes a file's content apart.
+func parseLines(path string, content []byte) (lines []line, err error) {
 	number := 0
 	for text := range bytes.Lines(content) {
 		number++
@@ -48,45 +69,53 @@ func (r *Reader) lines(path string, strict bool) ([]line, error) {
 			lines = append(lines, line{d, pos})
 		}
 	}
-	if r.files == nil {
-		r.files = make(map[string][]line)
-	}
-	r.files[path] = lines
 	return lines, nil
+}
+
+// check refuses arguments that have a key in them, which errors and warnings
+// would show.
+func (l line) check() error {
+	for _, arg := range l.args {
+		if err := redact.CheckContent(arg); err != nil {
+			return fmt.Errorf("%s: %s: %w", l.pos, l.written, err)
+		}
+	}
+	return nil
 }
 
 // errDirectory is returned for what is no file.
 var errDirectory = errors.New("a directory")
 
-func readFile(path string, strict bool) ([]byte, error) {
+// readFile reads a file. What it says about the file is about the one that it has
+// opened: another may have the name a moment later.
+func readFile(path string) (file, error) {
 	if path == os.DevNull {
-		return nil, nil
+		return file{}, nil
 	}
-	// Looked at before it is opened: opening a pipe would wait.
-	info, err := os.Stat(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|openNonblock, 0)
 	if err != nil {
-		return nil, fileError(path, err)
-	}
-	switch {
-	case info.IsDir():
-		return nil, fmt.Errorf("reading %q: %w", path, errDirectory)
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("reading %q: not a regular file", path)
-	case info.Size() > maxFileSize:
-		return nil, fmt.Errorf("reading %q: larger than %d bytes", path, maxFileSize)
-	case strict && othersMayWrite(info):
-		return nil, fmt.Errorf("reading %q: others than root and this user could have written it; run chown and chmod go-w", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fileError(path, err)
+		return file{}, fileError(path, err)
 	}
 	defer f.Close() //nolint:errcheck // it was only read
-	content, err := io.ReadAll(io.LimitReader(f, maxFileSize))
-	if err != nil {
-		return nil, fileError(path, err)
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return file{}, fileError(path, err)
+	case info.IsDir():
+		return file{}, fmt.Errorf("reading %q: %w", path, errDirectory)
+	case !info.Mode().IsRegular():
+		return file{}, fmt.Errorf("reading %q: not a regular file", path)
 	}
-	return content, nil
+	content, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	switch {
+	case err != nil:
+		return file{}, fileError(path, err)
+	case len(content) > maxFileSize:
+		return file{}, fmt.Errorf("reading %q: larger than %d bytes", path, maxFileSize)
+	}
+	read := file{exposed: othersMayWrite(info)}
+	read.lines, read.err = parseLines(path, content)
+	return read, nil
 }
 
 // fileError says what was wrong with which file, and not which call found out.

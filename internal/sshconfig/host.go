@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // Host is what files say about a host, tokens and ~ replaced. What they do not
@@ -154,6 +156,7 @@ func (f *filler) user() string {
 	}
 	user, err := expandAll(v.args[0], known)
 	f.fail(v, err)
+	f.fail(v, redact.Check(user))
 	return user
 }
 
@@ -215,6 +218,7 @@ func (f *filler) agent() string {
 		if !ok || path == "" {
 			f.fail(v, errors.New("the environment variable "+written[1:]+" is not set"))
 		}
+		f.fail(v, redact.CheckPath(path))
 		return path
 	default:
 		return f.path(v, written)

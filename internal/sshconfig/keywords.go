@@ -141,6 +141,9 @@ func (e *evaluation) take(l line, active bool) error {
 	if k.raw {
 		args = []string{l.raw}
 	}
+	if err := l.check(); err != nil && !k.raw { // a command is not shown
+		return err
+	}
 	switch {
 	case k.max > 0 && len(args) > k.max:
 		return fmt.Errorf("%s: %s has more arguments than %d", l.pos, l.written, k.max)

@@ -3,6 +3,7 @@ package sshconfig
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -132,7 +133,7 @@ func TestOracleRandom(t *testing.T) {
 		}
 		if t.Failed() {
 			for i := range 3 {
-				content, _ := readFile(filepath.Join(dir, fmt.Sprint(i)), false)
+				content, _ := os.ReadFile(filepath.Join(dir, fmt.Sprint(i)))
 				t.Logf("file %d:\n%s", i, content)
 			}
 			t.Fatalf("round %d:\n%s", round, config)

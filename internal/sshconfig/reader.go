@@ -36,7 +36,7 @@ type Reader struct {
 	// nobody is.
 	Warn func(warning string)
 
-	files  map[string][]line
+	files  map[string]file
 	warned map[string]bool
 }
 

@@ -296,6 +296,71 @@ func TestOthersMayWrite(t *testing.T) {
 	}
 }
 
+// TestOthersMayWriteKnownFile: a file that was read for somebody who named it is
+// still refused where it is found, and where it is included.
+func TestOthersMayWriteKnownFile(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("permissions are access control lists there")
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, ".ssh"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	found := writeFile(t, filepath.Join(dir, ".ssh", "config"), "Port 3")
+	including := writeFile(t, filepath.Join(dir, "including"), "Include "+found)
+	if err := os.Chmod(found, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	r := &Reader{Home: dir, System: dir}
+	for range 2 {
+		if _, err := r.Resolve("a", found, Written{}); err != nil {
+			t.Fatalf("named: %v", err)
+		}
+		for _, file := range []string{"", including} {
+			if _, err := r.Resolve("a", file, Written{}); err == nil || !strings.Contains(err.Error(), "chmod go-w") {
+				t.Errorf("%q: got %v", file, err)
+			}
+		}
+	}
+}
+
+// TestKeysInPlaceOfValues: what has a key in it is not shown, in whatever keyword it
+// stands or what a variable brings there.
+func TestKeysInPlaceOfValues(t *testing.T) {
+	const secret = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW"
+	t.Setenv("SSH_CONFIG_TEST_KEY", "-----BEGIN OPENSSH PRIVATE KEY-----\n"+secret+"\n-----END OPENSSH PRIVATE KEY-----\n")
+	taken, _ := Keywords()
+	lines := []string{"Host a !", "Match host ", "Match ", "Include /x "}
+	for _, keyword := range taken {
+		if keyword != "proxycommand" { // which is for a program, and not shown
+			lines = append(lines, keyword+" ")
+		}
+	}
+	for _, line := range lines {
+		h, warnings, err := resolved(t, line+secret, "a", Written{})
+		if err == nil {
+			t.Errorf("%s: taken as %+v", line, h)
+		} else if text := err.Error() + strings.Join(warnings, ""); strings.Contains(text, secret[20:]) || !strings.Contains(text, "private key") {
+			t.Errorf("%s: %s", line, text)
+		}
+	}
+	for _, line := range []string{
+		"IdentityFile ${SSH_CONFIG_TEST_KEY}", "CertificateFile ${SSH_CONFIG_TEST_KEY}", "IdentityAgent $SSH_CONFIG_TEST_KEY", "IdentityAgent ${SSH_CONFIG_TEST_KEY}",
+		"UserKnownHostsFile /x ${SSH_CONFIG_TEST_KEY}", "RevokedHostKeys ${SSH_CONFIG_TEST_KEY}", "User ${SSH_CONFIG_TEST_KEY}",
+	} {
+		if _, _, err := resolved(t, line, "a", Written{}); err == nil || strings.Contains(err.Error(), secret[20:]) || !strings.Contains(err.Error(), "BEGIN OPENSSH") {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+	if _, warnings, err := resolved(t, "Include ${SSH_CONFIG_TEST_KEY}", "a", Written{}); err != nil || strings.Contains(strings.Join(warnings, ""), secret[20:]) {
+		t.Errorf("Include: %v, %q", err, warnings)
+	}
+	// What says nothing about a connection may have anything in it.
+	if _, _, err := resolved(t, "SetEnv KEY="+secret, "a", Written{}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAgent(t *testing.T) {
 	t.Setenv("SSH_CONFIG_TEST", "/sock")
 	for written, want := range map[string]string{

@@ -57,35 +57,48 @@ func StartDropbear(t testing.TB, opts DropbearOptions) *Dropbear {
 
 // dropbearHome has dropbear read our authorized_keys and not those in our home
 // directory, which stays as it is. Versions from 2025 on take the directory as
-// an argument. Before those it is always the home's .ssh, so it runs behind a
-// wrapper that puts another home there for that process alone.
+// an argument. Before those it is always the home's .ssh.
 func dropbearHome(t testing.TB, d *daemon, path string) (wrapper, args []string) {
 	t.Helper()
-	dir := t.TempDir()
-	ssh := dir + "/.ssh"
+	home := authorizedHome(t, d)
+	// It prints its usage and fails.
+	usage, _ := exec.Command(path, "-h").CombinedOutput()
+	if strings.Contains(string(usage), "\n-D ") {
+		return nil, []string{"-D", home + "/.ssh"}
+	}
+	return withHome(t, home, "this version of dropbear"), nil
+}
+
+// authorizedHome makes a home directory whose authorized_keys is the client key.
+func authorizedHome(t testing.TB, d *daemon) string {
+	t.Helper()
+	home := t.TempDir()
+	ssh := home + "/.ssh"
 	if err := os.Mkdir(ssh, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	// Dropbear insists on modes that a temporary directory need not have.
-	if err := os.Chmod(dir, 0o700); err != nil {
+	// Servers insist on modes that a temporary directory need not have.
+	if err := os.Chmod(home, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(ssh+"/authorized_keys", []byte(d.ClientKey.AuthorizedKey()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// It prints its usage and fails.
-	usage, _ := exec.Command(path, "-h").CombinedOutput()
-	if strings.Contains(string(usage), "\n-D ") {
-		return nil, []string{"-D", ssh}
-	}
+	return home
+}
+
+// withHome returns the wrapper for a command that puts another home directory in
+// the place of ours for that process alone.
+func withHome(t testing.TB, home, server string) (wrapper []string) {
+	t.Helper()
 	me, err := user.Current()
 	if err != nil {
 		t.Fatalf("looking up our user: %v", err)
 	}
 	unshare, err := exec.LookPath("unshare")
 	if err != nil || os.Geteuid() != 0 {
-		Missing(t, "this version of dropbear needs root and unshare(1) for a home of its own")
+		Missing(t, server+" needs root and unshare(1) for a home of its own")
 	}
 	const script = `mount --bind "$1" "$2" && shift 2 && exec "$@"`
-	return []string{unshare, "--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh", dir, me.HomeDir}, nil
+	return []string{unshare, "--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh", home, me.HomeDir}
 }

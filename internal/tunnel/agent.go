@@ -15,6 +15,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // agentPath returns the socket, or on Windows the named pipe, of the agent in
@@ -100,7 +102,7 @@ func (l *agentLink) keys() ([]agentKey, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("agent at %q: %w", l.path, err)
+		return nil, fmt.Errorf("agent at %s: %w", redact.Quote(l.path), err)
 	}
 	return keys, nil
 }
@@ -143,26 +145,31 @@ func (l *agentLink) call(f func() error) error {
 // the link was closed already.
 func (l *agentLink) keep(conn net.Conn) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		_ = conn.Close()
-		return false
+	kept := !l.closed
+	if kept {
+		l.conn = conn
 	}
-	l.conn = conn
-	return true
+	l.mu.Unlock()
+	if !kept {
+		_ = conn.Close()
+	}
+	return kept
 }
 
 // close ends the connection and every call that waits for the agent.
 func (l *agentLink) close() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+	first, conn := !l.closed, l.conn
+	if first {
+		l.closed, l.hung = true, l.calls > 0
+	}
+	l.mu.Unlock()
+	if !first {
 		return
 	}
-	l.closed, l.hung = true, l.calls > 0
 	l.cancel()
-	if l.conn != nil {
-		_ = l.conn.Close()
+	if conn != nil {
+		_ = conn.Close()
 	}
 }
 

@@ -87,13 +87,14 @@ type attemptLog struct {
 	// mu guards the fields below.
 	mu      sync.Mutex
 	attempt Attempt
-	// last is when the last step ended.
-	last time.Time
+	// last is when the last step ended, progress when there last was any: within the
+	// authentication, too.
+	last, progress time.Time
 }
 
 func newAttemptLog(h *host) *attemptLog {
 	now := time.Now()
-	return &attemptLog{attempt: Attempt{Host: h.cfg.Address, Started: now, Steps: []Step{}}, last: now}
+	return &attemptLog{attempt: Attempt{Host: h.cfg.Address, Started: now, Steps: []Step{}}, last: now, progress: now}
 }
 
 // restart forgets the steps from reaching the host on: it is reached once more.
@@ -102,6 +103,7 @@ func (l *attemptLog) restart() {
 	defer l.mu.Unlock()
 	l.attempt.Steps = []Step{}
 	l.last = time.Now()
+	l.progress = l.last
 }
 
 // done records a step that has ended now, and what is known by it.
@@ -111,6 +113,7 @@ func (l *attemptLog) done(step string, note func(a *Attempt)) { l.doneAt(time.No
 func (l *attemptLog) doneAt(now time.Time, step string, note func(a *Attempt)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.progress = time.Now()
 	if note != nil {
 		note(&l.attempt)
 	}
@@ -119,6 +122,14 @@ func (l *attemptLog) doneAt(now time.Time, step string, note func(a *Attempt)) {
 	}
 	l.attempt.Steps = append(l.attempt.Steps, Step{step, secondsOf(max(0, now.Sub(l.last)))})
 	l.last = now
+}
+
+// lastProgress is when a step last ended, or the bastion last answered to what we
+// authenticate with.
+func (l *attemptLog) lastProgress() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.progress
 }
 
 // end returns the record of an attempt that has failed with err, or succeeded if

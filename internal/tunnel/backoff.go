@@ -20,6 +20,9 @@ const (
 	// classRefused: the host key or our authentication was not accepted. Only
 	// a change of configuration helps, and insisting gets us banned.
 	classRefused
+	// classShutOut: the bastion refuses our address for now. All who come from it
+	// wait, and knocking does not end it.
+	classShutOut
 )
 
 // connectError is why a connect failed.
@@ -47,6 +50,10 @@ const (
 	// refusedCap is the delay after failures of classRefused once refusedSteps
 	// are used up.
 	refusedCap = 10 * time.Minute
+	// shutOutMin is the delay after the first failure of classShutOut. It doubles
+	// each time, up to refusedCap: OpenSSH's penalties last from 15 seconds to 10
+	// minutes, but it may have been no more than MaxStartups.
+	shutOutMin = time.Second
 	// settled is how long a connection must have lasted to forget the failures
 	// before it.
 	settled = 10 * time.Second
@@ -57,7 +64,8 @@ const (
 var refusedSteps = []time.Duration{time.Second, 3 * time.Second, 6 * time.Second}
 
 // askedPace is the least time between the starts of two attempts while dials
-// ask for one. No dial hastens an attempt that would be refused again.
+// ask for one. No dial hastens an attempt that would be refused again, or while
+// we are shut out.
 var askedPace = map[failureClass]time.Duration{
 	classNetwork:  time.Second,
 	classProtocol: 5 * time.Second,
@@ -75,11 +83,13 @@ func backoff(class failureClass, n int, set Settings) time.Duration {
 		}
 		return jitter(refusedCap)
 	}
-	most := set.ReconnectMax
-	if class == classNetwork {
-		most = max(min(most, networkCap), set.ReconnectMin)
+	delay, most := set.ReconnectMin, set.ReconnectMax
+	switch class {
+	case classNetwork:
+		most = max(min(most, networkCap), delay)
+	case classShutOut:
+		delay, most = shutOutMin, refusedCap
 	}
-	delay := set.ReconnectMin
 	for i := 1; i < n && delay < most; i++ {
 		delay *= 2
 	}

@@ -49,12 +49,16 @@ func (e *entry) tend(l *link) {
 			l.stuck++
 		}
 	}
+	if l.channels == 0 {
+		e.unused.lives(now.Sub(l.used))
+	}
 	e.closeIfDrained(l)
 	e.lingerIfIdle()
 	if l.limit < maxChannels && now.Sub(l.filled) >= filledFor {
 		e.forgetLimit(l)
 	}
 	e.shedIdle(l, now)
+	e.shedForQueue(now)
 	e.rebalance()
 	e.drainSurplus()
 	e.closeSpare(now)
@@ -160,6 +164,7 @@ func (e *entry) drainSurplus() {
 // number: one without channels. It frees one of several for requests of its
 // pooled channels if they are few. The caller holds mu.
 func (e *entry) closeSpare(now time.Time) {
+	e.closeSpareLookups(now)
 	active := e.active()
 	if len(active) <= max(1, e.set.MinConnections) {
 		e.spareSince = time.Time{}

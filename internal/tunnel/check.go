@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // Check reads what cfg names, resolves its secrets and refuses what cannot
@@ -59,14 +61,25 @@ func (c *checker) where() error {
 // address checks the address of a bastion.
 func (c *checker) address(address string) error {
 	host, port, err := net.SplitHostPort(address)
-	if err != nil || host == "" || strings.ContainsAny(host, " \t@/") {
-		return fmt.Errorf("host %q is not <host>:<port>; write an IPv6 address in brackets", address)
+	if err != nil || host == "" {
+		return fmt.Errorf("host %s is not <host>:<port>; write an IPv6 address in brackets", redact.Quote(address))
+	}
+	if err := CheckHost(host); err != nil {
+		return fmt.Errorf("host %s: %w", redact.Quote(address), err)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return fmt.Errorf("port %q of host %q is not a number from 1 to 65535", port, address)
 	}
 	if c.cfg.User == "" {
 		return fmt.Errorf("no user to log in to %q as; add user", address)
+	}
+	if err := CheckUser(c.cfg.User); err != nil {
+		return fmt.Errorf("user %s: %w", redact.Quote(c.cfg.User), err)
+	}
+	if c.cfg.HostKeyAlias != "" {
+		if err := checkAlias(c.cfg.HostKeyAlias); err != nil {
+			return fmt.Errorf("host_key_alias %s: %w", redact.Quote(c.cfg.HostKeyAlias), err)
+		}
 	}
 	family := c.cfg.AddressFamily
 	switch family {
@@ -100,6 +113,15 @@ func (c *checker) address(address string) error {
 // way checks the way to the bastion.
 func (c *checker) way() error {
 	p := c.cfg.Proxy
+	if p != nil {
+		host, _, err := net.SplitHostPort(p.Address)
+		if err != nil {
+			return fmt.Errorf("proxy %s is not <host>:<port>", redact.Quote(p.Address))
+		}
+		if err := CheckHost(host); err != nil {
+			return fmt.Errorf("proxy %s: %w", redact.Quote(p.Address), err)
+		}
+	}
 	if len(c.cfg.ProxyCommand) > 0 {
 		switch {
 		case p != nil:
@@ -263,6 +285,9 @@ func (c *checker) agent() error {
 	if path == "" {
 		return nil
 	}
+	if err := redact.CheckPath(path); err != nil { // of the environment, perhaps
+		return fmt.Errorf("identity_agent: %w", err)
+	}
 	_, err := os.Stat(path)
 	switch {
 	case err == nil:
@@ -271,7 +296,7 @@ func (c *checker) agent() error {
 	case errors.Is(err, fs.ErrNotExist):
 		c.warn("identity_agent %q does not exist; the tunnel is down until it does", path)
 	default:
-		return &fileError{"identity_agent", path, err}
+		return &fileError{"identity_agent", path, rootCause(err)}
 	}
 	return nil
 }
@@ -334,6 +359,9 @@ func (c *checker) hostKeysOf(cfg *Config) error {
 		if !slices.Contains(c.warnings, warning) {
 			c.warnings = append(c.warnings, warning)
 		}
+	}
+	if err := h.noAlgorithms(); err != nil {
+		c.warn("%v; the tunnel is down until there is one", err)
 	}
 	nothingWritten := len(cfg.HostKeys)+len(cfg.HostCertificateAuthorities) == 0 && (len(cfg.KnownHosts) == 0 || cfg.defaultKnownHosts())
 	switch {

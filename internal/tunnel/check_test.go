@@ -62,7 +62,7 @@ func TestCheck(t *testing.T) {
 
 		{name: "no port", edit: func(c *Config) { c.Address = "b.example" }, err: `host "b.example" is not <host>:<port>; write an IPv6 address in brackets`},
 		{name: "bare IPv6", edit: func(c *Config) { c.Address = "::1:22" }, err: `host "::1:22" is not <host>:<port>; write an IPv6 address in brackets`},
-		{name: "user left in", edit: func(c *Config) { c.Address = "u@b:22" }, err: `host "u@b:22" is not <host>:<port>; write an IPv6 address in brackets`},
+		{name: "user left in", edit: func(c *Config) { c.Address = "u@b:22" }, err: `host "u@b:22": a host has no '@' in it`},
 		{name: "port 0", edit: func(c *Config) { c.Address = "b:0" }, err: `port "0" of host "b:0" is not a number from 1 to 65535`},
 		{name: "named port", edit: func(c *Config) { c.Address = "b:ssh" }, err: `port "ssh" of host "b:ssh" is not a number from 1 to 65535`},
 		{name: "no user", edit: func(c *Config) { c.User = "" }, err: `no user to log in to "b.example:22" as; add user`},

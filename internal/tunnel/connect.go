@@ -29,7 +29,7 @@ func (e *entry) connect(hosts []*host) (*link, []hostFailure) {
 		// Before the clock is set that a host's answer is measured with.
 		start := time.Now()
 		if err := e.awaitJump(); err != nil {
-			return nil, []hostFailure{{host: hosts[0], err: e.jumpError(hosts[0], err), started: start}}
+			return nil, e.failure(e.unreached(hosts[0], start), e.jumpError(hosts[0], err))
 		}
 		return e.raceTo(hosts)
 	}
@@ -41,27 +41,34 @@ func (e *entry) connect(hosts []*host) (*link, []hostFailure) {
 		l, err = e.logIn(a)
 	}
 	if err != nil {
-		return nil, []hostFailure{a.failure(err)}
+		return nil, e.failure(a, err)
 	}
 	return l, nil
 }
 
-// approach is a connection to a host before the login. It has the turn at the
+// approach is a connection to a host before the login. It has its turn at the
 // host's gate until end.
 type approach struct {
 	host    *host
 	started time.Time
+	// set, login and demanded are what held as it began; see gate.
+	set      Settings
+	login    login
+	demanded bool
+	// turn is the one at the gate, or nil. stamps were taken at its beginning.
+	turn   *turn
+	stamps stamps
 	// parent is what the whole attempt ends with; ctx also when the time for
 	// this connection is over.
 	parent, ctx context.Context
 	cancel      context.CancelFunc
 	keys        *hostKeys
 	wire        *wire
-	// steps records how far it got.
-	steps *attemptLog
+	// steps records how far it got. loginAt is when the login began, in a race.
+	steps   *attemptLog
+	loginAt time.Time
 	// err is why it went no further.
-	err     error
-	entered bool
+	err error
 }
 
 // approach takes steps towards a host, in turn with all others that do, up to
@@ -69,11 +76,15 @@ type approach struct {
 func (e *entry) approach(ctx context.Context, h *host, steps ...func(*approach) error) *approach {
 	a := &approach{host: h, started: time.Now(), parent: ctx, ctx: ctx, cancel: func() {}}
 	defer func() { a.steps = cmp.Or(a.steps, newAttemptLog(h)) }()
-	if a.err = h.gate.enter(ctx); a.err != nil {
+	e.mu.Lock()
+	asked := e.asked
+	a.set, a.login, a.demanded = e.set, h.login.with(e.set), e.demanded
+	e.mu.Unlock()
+	if a.turn, a.err = h.gate.enter(ctx, a.login, asked, a.demanded); a.err != nil {
 		return a
 	}
-	a.entered = true
-	a.steps = newAttemptLog(h) // the time before was not the host's
+	a.started, a.stamps = time.Now(), e.stamps(h) // before any of it is read
+	a.steps = newAttemptLog(h)                    // the time before was not the host's
 	for _, step := range steps {
 		if a.err = step(a); a.err != nil {
 			break
@@ -88,15 +99,33 @@ func (a *approach) end() {
 	if a.wire != nil {
 		a.wire.die(ErrClosed)
 	}
-	if a.entered {
-		a.entered = false
-		a.host.gate.leave()
+	if a.turn != nil {
+		a.turn.end()
 	}
 }
 
-// failure is that of an approach, or of the login after it.
-func (a *approach) failure(err error) hostFailure {
-	return hostFailure{a.host, err, a.started, a.steps.end(err)}
+// failure records that an approach has failed, or the login after it, while it
+// still has its turn: who comes next is to know. It returns none if the entry has
+// ended.
+func (e *entry) failure(a *approach, err error) []hostFailure {
+	if errors.Is(err, errPostponed) {
+		if f := a.host.sharedFailure(a.set); f.err != nil {
+			return []hostFailure{f}
+		}
+		return nil
+	}
+	if e.ctx.Err() != nil {
+		return nil
+	}
+	f := hostFailure{host: a.host, err: err, attempt: a.steps.end(err)}
+	f.n, f.delay = a.host.gate.failed(a.login, attemptFailed{err, a.started, a.stamps, a.demanded, len(e.activeLinks()) > 0}, a.set)
+	return []hostFailure{f}
+}
+
+// unreached is an approach that has not begun.
+func (e *entry) unreached(h *host, started time.Time) *approach {
+	set := e.settings()
+	return &approach{host: h, started: started, set: set, login: h.login.with(set), steps: newAttemptLog(h), cancel: func() {}}
 }
 
 // loadKeys reads what the host's key is verified against.
@@ -158,6 +187,11 @@ func noBanner(cfg *Config) string {
 	return "it accepted the connection, but sent no SSH banner"
 }
 
+// shutOutWords are what sshd sends instead of a banner since OpenSSH 9.8, to a
+// source that it penalises and past MaxStartups: it does not say which of the two.
+// Before, it sent "Exceeded MaxStartups", which is soon over.
+const shutOutWords = "Not allowed at this time"
+
 // notSSH says that something else came.
 func notSSH(words string) string { return fmt.Sprintf("it sent %q instead of an SSH banner", words) }
 
@@ -166,6 +200,9 @@ func (e *entry) logIn(a *approach) (*link, error) {
 	for {
 		l, err := e.handshake(a)
 		a.wire = nil
+		if err == nil {
+			a.host.gate.succeeded(a.login)
+		}
 		if _, ok := errors.AsType[*HostKeyError](err); !ok || !a.keys.another() {
 			return l, err
 		}
@@ -355,8 +392,9 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 		cause, stage = CauseAuthentication, "in the authentication, "+strings.TrimSuffix(explained.Error(), ": "+err.Error())
 	case keys.accepted() != nil:
 		cause, stage = CauseAuthentication, "in the authentication"
+	case isConnError(err) && ctx.Err() == nil && w.stage.Load() == stageExchange && !isSSH && strings.HasPrefix(words, shutOutWords):
+		class, cause, stage = classShutOut, CauseNotSSH, notSSH(words)+", as it does after too many failed logins from this address (PerSourcePenalties), or while too many are under way (MaxStartups)"
 	case isConnError(err) && ctx.Err() == nil && w.stage.Load() == stageExchange && !isSSH:
-		// As sshd does past MaxStartups, and to a source that it penalises.
 		class, cause, stage = classNetwork, CauseNotSSH, notSSH(words)
 	}
 	if errors.Is(err, net.ErrClosed) {

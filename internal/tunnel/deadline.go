@@ -22,17 +22,15 @@ func (d *deadline) set(t time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 
-	if d.timer != nil && !d.timer.Stop() {
-		// It fires right now, or has; wait until it has closed its channel,
-		// lest it close the next one.
-		<-d.passed
-	}
+	over := d.timer != nil && !d.timer.Stop() // it closes its channel right now, or has
 	d.timer = nil
-
 	select {
 	case <-d.passed:
-		d.passed = make(chan struct{})
+		over = true
 	default:
+	}
+	if over {
+		d.passed = make(chan struct{})
 	}
 	if t.IsZero() {
 		return

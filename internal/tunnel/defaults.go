@@ -88,7 +88,10 @@ func (cfg *Config) defaultKnownHosts() bool {
 }
 
 // files returns every path whose change could change how a connect ends.
-func (cfg *Config) files() []string {
+func (cfg *Config) files() []string { return append(cfg.credentialFiles(), cfg.hostKeyFiles()...) }
+
+// credentialFiles are those of them that decide whether the bastion accepts us.
+func (cfg *Config) credentialFiles() []string {
 	var paths []string
 	for _, f := range cfg.IdentityFiles {
 		paths = append(paths, f.Path, f.certPath())
@@ -97,7 +100,12 @@ func (cfg *Config) files() []string {
 	if path := cfg.agentPath(); path != "" && !isPipe(path) {
 		paths = append(paths, path)
 	}
-	paths = append(paths, cfg.KnownHosts...)
+	return paths
+}
+
+// hostKeyFiles are those of them that decide whether we accept the bastion.
+func (cfg *Config) hostKeyFiles() []string {
+	paths := slices.Clone(cfg.KnownHosts)
 	for _, s := range cfg.HostCertificateAuthorities {
 		if isAuthorityPath(s) {
 			paths = append(paths, s)

@@ -4,15 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"time"
 
 	"go.uber.org/zap"
 )
-
-// redialAfter is how long a TCP connect may wait for an answer before another
-// one is started beside it. The kernel repeats a lost SYN at ever longer
-// intervals, so that a bastion that is back would be noticed seconds late.
-const redialAfter = time.Second
 
 // dialBastion connects to the bastion in the way that cfg says.
 func dialBastion(ctx context.Context, cfg *Config, log *zap.Logger) (net.Conn, error) {
@@ -47,42 +41,5 @@ func dialTCP(ctx context.Context, cfg *Config, address string) (net.Conn, error)
 		}
 		d.LocalAddr = addr
 	}
-	return dialRepeatedly(ctx, func(ctx context.Context) (net.Conn, error) {
-		return d.DialContext(ctx, network, address)
-	})
-}
-
-// dialRepeatedly starts a dial, and another every redialAfter, and returns the
-// outcome of the first that ends. The others are cancelled.
-func dialRepeatedly(ctx context.Context, dial func(context.Context) (net.Conn, error)) (net.Conn, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type outcome struct {
-		conn net.Conn
-		err  error
-	}
-	outcomes := make(chan outcome)
-	// try returns when its outcome has been taken, or nobody wants it.
-	try := func() {
-		conn, err := dial(ctx)
-		select {
-		case outcomes <- outcome{conn, err}:
-		case <-ctx.Done():
-			if conn != nil {
-				_ = conn.Close()
-			}
-		}
-	}
-	again := time.NewTicker(redialAfter)
-	defer again.Stop()
-	for {
-		go try()
-		select {
-		case o := <-outcomes:
-			return o.conn, o.err
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-again.C:
-		}
-	}
+	return d.DialContext(ctx, network, address)
 }

@@ -8,20 +8,27 @@
 //	config.go, defaults.go, check.go, algorithms.go
 //	              Config and Settings; what ssh would do where nothing is written;
 //	              what cannot work
+//	hostname.go   what can be the name of a host or a user
 //	handle.go     Handle: Open, Start, Dial, Close; Listen is in remote_listener.go
 //	ready.go      Handle.Connect: waiting for a connection
 //	registry.go   the entries of this process, by key
 //	entry.go      entry: one tunnel's life, from the first handle to the last channel
 //	maintain.go   the goroutine that keeps an entry connected
 //	place.go      which connection a new channel opens on
+//	queue.go, dialtimeout.go
+//	              dials that wait for their turn, and for how long
+//	crowded.go    opens that fail for want of files, or not
 //	grow.go       when there is need for one more, and for which channels
 //	watch.go      the goroutine that looks after the files that it depends on
+//	keymode.go    private keys that others can read
 //	renewal.go    connections whose certificate was renewed, or was not
 //	balance.go    which channels the connections are for later on, and their end
 //	takeover.go   putting a connection into service; replacing, draining and losing one
+//	unused.go     a bastion that ends connections that nothing uses
 //	hosts.go      its bastions: which to connect to, and returning to a preferred one
 //	race.go       connecting to the first of several that answers
 //	gate.go       a few connects at a time per bastion, and its failures
+//	login.go      which attempts to log in share their failures
 //	backoff.go    when to try again, by class of failure
 //	hostkeys.go   whether the bastion is the one that is meant; see also
 //	              knownhosts.go, hostcert.go, revoked.go and learned.go

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -38,9 +39,9 @@ type entry struct {
 	// refs is guarded by registry.mu.
 	refs int
 
-	// news is held while the log and the observer are told that a connection was
-	// made or lost, so that they hear of it in order. It is taken before mu.
-	news sync.Mutex
+	// news are the connections that were made and lost, for the log and the
+	// observer. Its lock is taken within mu.
+	news news
 	// flaps are the losses that it has been told of.
 	flaps flaps
 
@@ -73,12 +74,14 @@ type entry struct {
 	links []*link
 	// lacks tells, by role, that a channel has found no connection of its own
 	// with room.
-	lacks [forStreams + 1]bool
+	lacks [forLookups + 1]bool
 	// stunted tells that the last attempt to get one more connection has failed.
 	stunted bool
 	// spareSince is since when there have been more connections for requests
 	// than are needed.
 	spareSince time.Time
+	// slowNames are those whose lookup a connection has stalled over.
+	slowNames slowNames
 	// stallLogged is when a stalled connection was last logged above debug.
 	stallLogged time.Time
 	// generation is that of the last takeover.
@@ -88,6 +91,9 @@ type entry struct {
 
 	// forwards are what the bastion is to listen on, while it is or shall be.
 	forwards map[remoteAddress]*forward
+
+	// queue are the dials that wait.
+	queue dialQueue
 
 	// changed is closed, and replaced, when one of the fields below or the
 	// connections change.
@@ -100,10 +106,8 @@ type entry struct {
 	attempts uint64
 	// retryAt is when maintain tries again.
 	retryAt time.Time
-	// unused counts connections that the bastion closed for want of channels.
-	unused int
-	// unusedAt is when the last of them was.
-	unusedAt time.Time
+	// unused is what is known of a bastion that ends connections without channels.
+	unused unusedEnds
 	// lostAt is when the last connection was lost, until there is another.
 	lostAt time.Time
 	// since is when there last was a first connection, or none any more, or else
@@ -125,11 +129,8 @@ func newEntry(h, jump *Handle) *entry {
 		since:     time.Now(),
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
-	e.hosts = newHosts(h.cfg, jump)
+	e.hosts = newHosts(h.cfg, jump, e.wake)
 	e.inUse = e.hosts[0]
-	if !slices.ContainsFunc(e.hosts, func(h *host) bool { return h.gate.lastError(e.key) == nil }) {
-		e.failed = e.lastError()
-	}
 	return e
 }
 
@@ -235,11 +236,10 @@ func (e *entry) shutDown() {
 	}
 	connected := len(e.present()) > 0
 	e.broadcast()
-	log := e.logger()
 	e.mu.Unlock()
 
 	if connected {
-		log.Info("closed")
+		e.log().Info("closed")
 	}
 	for _, l := range links {
 		l.wire.die(ErrClosed)
@@ -248,7 +248,7 @@ func (e *entry) shutDown() {
 		e.jump.Close()
 	}
 	for _, h := range e.hosts {
-		h.gate.put()
+		h.gate.put(e.wake)
 	}
 	tallies.put(e.tally)
 }
@@ -260,11 +260,12 @@ func (e *entry) settings() Settings {
 	return e.set
 }
 
-// log returns the logger in force.
+// log returns the logger in force. The caller does not hold mu.
 func (e *entry) log() *zap.Logger {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.logger()
+	logger, address := e.set.Logger, e.inUse.cfg.Address
+	e.mu.Unlock()
+	return logger.With(zap.String("tunnel", e.cfg.Name), zap.String("address", address))
 }
 
 // addressInUse is the address of the host in use.
@@ -274,61 +275,49 @@ func (e *entry) addressInUse() string {
 	return e.inUse.cfg.Address
 }
 
-// logger is log for callers that hold mu.
-func (e *entry) logger() *zap.Logger {
-	return e.set.Logger.With(zap.String("tunnel", e.cfg.Name), zap.String("address", e.inUse.cfg.Address))
-}
-
-// broadcast wakes everybody who waits for a change. The caller holds mu.
+// broadcast wakes everybody who waits for a change, and serves the dials that do.
+// The caller holds mu.
 func (e *entry) broadcast() {
 	close(e.changed)
 	e.changed = make(chan struct{})
+	e.serveQueue()
 }
 
 // dial opens a channel.
 func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, error) {
 	// An open that was lost with its link never reached the target, but may
-	// have been what ended the link: two more chances, no more. Nor is one that waits
-	// on a stalled link moved more often: then it stays.
-	for chances := 2; ; chances-- {
-		l, err := e.pick(ctx, r.target.Class, patient)
+	// have been what ended the link: two more chances, no more. One that waits on a
+	// stalled link is moved once.
+	moved := false
+	for chances := 2; ; {
+		l, err := e.pick(ctx, e.wish(r, patient))
 		if err != nil {
 			return nil, err
 		}
-		c, err := l.open(ctx, r, chances > 0)
-		if isProhibited(err) {
-			e.noteProhibited(l, err)
-		}
-		if refused, ok := errors.AsType[*OpenError](err); ok && refused.crowded {
+		c, err := l.open(ctx, r, !moved)
+		switch refused, ok := errors.AsType[*OpenError](err); {
+		case ok && refused.crowded:
 			return e.dialElsewhere(ctx, r, l, refused)
-		}
-		if !errors.Is(err, errLinkLost) && !errors.Is(err, errStalled) {
+		case isProhibited(err):
+			e.noteProhibited(l, err)
+			return nil, err
+		case errors.Is(err, errStalled):
+			moved = true
+			continue
+		case !errors.Is(err, errLinkLost):
 			return c, err
+		case chances == 0 || ctx.Err() != nil:
+			lost := &lostError{cause: l.wire.err()}
+			if len(e.activeLinks()) > 0 { // the tunnel is not down
+				return nil, &TimeoutError{Tunnel: e.cfg.Name, Doing: fmt.Sprintf("opening channel to %q", r.target.Address), Cause: lost}
+			}
+			return nil, &DownError{Tunnel: e.cfg.Name, Cause: lost, RetryAfter: time.Second}
 		}
-		if errors.Is(err, errLinkLost) && (chances == 0 || ctx.Err() != nil) {
-			return nil, &DownError{Tunnel: e.cfg.Name, Cause: &lostError{cause: l.wire.err()}, RetryAfter: time.Second}
-		}
+		chances--
 	}
 }
 
-// dialElsewhere opens a channel on another connection than the one that has
-// just refused it for a reason that may be its own: sshd has no more files for
-// it, say. If that was so, the connection takes no more than it has.
-func (e *entry) dialElsewhere(ctx context.Context, r *openRequest, crowded *link, refused error) (*Conn, error) {
-	if !e.fill(crowded) {
-		return nil, refused
-	}
-	l := e.pickOther(ctx, r.target.Class, crowded)
-	if l == nil {
-		e.unfill(crowded)
-		return nil, refused
-	}
-	c, err := l.open(ctx, r, false)
-	if err != nil {
-		e.unfill(crowded) // it was the target
-		if errors.Is(err, errLinkLost) {
-			err = refused
-		}
-	}
-	return c, err
+// wish returns what a dial for the request wants.
+func (e *entry) wish(r *openRequest, patient bool) *wish {
+	return &wish{line: lineKey{class: e.classOf(r), target: r.target.Address}, patient: patient, unwanted: r.target.Unwanted}
 }

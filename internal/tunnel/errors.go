@@ -85,7 +85,8 @@ func (e *OpenError) Error() string {
 }
 
 // FullError is returned by a dial when every connection has as many channels as
-// it takes, and there can be no more connections.
+// it takes, there can be no more connections, and the dial has waited in vain for a
+// channel to end.
 type FullError struct {
 	Tunnel string
 	// Connections is how many there are, Max how many there may be.

@@ -1,6 +1,8 @@
 package tunnel
 
 import (
+	"time"
+
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -8,7 +10,8 @@ import (
 // Observer is told of events.
 type Observer interface {
 	// Observe is called by goroutines that serve the tunnel, with what happens to
-	// its connection in the order in which that does. It must not block.
+	// its connection in the order in which that does. No lock is held meanwhile. It
+	// should not block: the goroutine would wait.
 	Observe(e Event)
 }
 
@@ -17,7 +20,7 @@ type Event struct {
 	// Name is one of the Event constants.
 	Name string
 	// Data has the fields that the log's line about it has, "tunnel" and
-	// "address" included: strings, numbers, and a time.Duration for a duration.
+	// "address" included. A duration is a number of seconds, as in the log.
 	Data map[string]any
 }
 
@@ -45,6 +48,11 @@ func (e *entry) emit(name, address string, fields ...zap.Field) {
 	data := zapcore.NewMapObjectEncoder()
 	for _, f := range fields {
 		f.AddTo(data)
+	}
+	for name, value := range data.Fields {
+		if d, ok := value.(time.Duration); ok {
+			data.Fields[name] = d.Seconds()
+		}
 	}
 	data.Fields["tunnel"], data.Fields["address"] = e.cfg.Name, address
 	observer.Observe(Event{Name: name, Data: data.Fields})

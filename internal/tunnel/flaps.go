@@ -18,7 +18,8 @@ type flaps struct {
 	// follows from it is not to be told of either.
 	hushed atomic.Bool
 
-	// n is how many there were since. Both are guarded by entry.news.
+	// n is how many there were since. Both are for reports of entry.news, of which
+	// there is one at a time.
 	n     int
 	since time.Time
 }

@@ -78,7 +78,7 @@ func TestFailureBetweenFlaps(t *testing.T) {
 	e.flaps.hushed.Store(true)
 	h := e.hosts[0]
 	h.failures = failureLog{}
-	e.recordFailures([]hostFailure{{host: h, err: errors.New("connection refused")}}, "", nil)
+	e.recordFailures([]hostFailure{{host: h, err: errors.New("connection refused")}}, nil)
 	if e.flaps.hushed.Load() || logs.FilterLevelExact(zapcore.WarnLevel).Len() != 1 {
 		t.Errorf("hushed after %v", logs.All())
 	}

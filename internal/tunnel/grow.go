@@ -14,16 +14,25 @@ func (e *entry) present() []*link {
 	return links
 }
 
-// active returns the connections that take new channels, oldest first. The caller
+// serving returns the connections that take new channels, oldest first. The caller
 // holds mu.
-func (e *entry) active() []*link {
+func (e *entry) serving() []*link {
 	return slices.DeleteFunc(e.present(), (*link).isStalledNow)
 }
 
+// active returns those of the connections that take new channels which option
+// connections counts: all but those for lookups. The caller holds mu.
+func (e *entry) active() []*link {
+	return slices.DeleteFunc(e.serving(), func(l *link) bool { return l.role == forLookups })
+}
+
 // mayAdd tells whether there may be one more connection. Stalled ones are not among
-// those that option connections counts, but there are no more than twice as many. The
-// caller holds mu.
-func (e *entry) mayAdd() bool { return len(e.present()) < 2*e.set.MaxConnections }
+// those that option connections counts, but with them there are no more than twice as
+// many. The caller holds mu.
+func (e *entry) mayAdd() bool {
+	present := e.present()
+	return len(present)-len(withRole(present, forLookups)) < 2*e.set.MaxConnections
+}
 
 // activeLinks is active for callers that do not hold mu.
 func (e *entry) activeLinks() []*link {
@@ -46,7 +55,9 @@ func (e *entry) growth() (r role, why string) {
 	switch {
 	case n == 0 || !e.held:
 		return undecided, ""
-	case n < e.set.MinConnections && e.unused < unusedLimit:
+	case e.lacks[forLookups] && e.mayAddLookups():
+		return forLookups, "names that clients choose"
+	case n < e.set.MinConnections && !e.unused.onDemand:
 		if len(streams) > 0 {
 			return forRequests, "connections: the least number"
 		}
@@ -77,12 +88,16 @@ func (e *entry) growth() (r role, why string) {
 func (e *entry) assign(l *link) (why string) {
 	active := e.active()
 	if len(active) == 0 {
-		if present := e.present(); len(present) > 0 {
-			l.role, why = present[len(present)-1].role, "the others are stalled"
+		for _, o := range e.present() {
+			if o.role != forLookups {
+				l.role, why = o.role, "the others are stalled"
+			}
 		}
 		return why
 	}
-	l.role, why = e.growth()
+	if l.role, why = e.growth(); l.role == forLookups {
+		return why
+	}
 	if l.role == undecided { // what it was wanted for is over
 		l.role = forStreams
 		if len(withRole(active, forStreams)) > 0 {

@@ -19,7 +19,7 @@ func TestLeastNumberUnused(t *testing.T) {
 	b := newBench(t, set, nil)
 	c := openOf(t, b.Handle, Request, listen(t, echo))
 	roundTrip(t, c)
-	for n := range unusedLimit {
+	for n := range 2 {
 		links := connections(t, b.Handle, 2)
 		l := links[slices.IndexFunc(links, func(l *link) bool { return l != c.link })]
 		b.entry.mu.Lock()
@@ -154,27 +154,28 @@ func TestGrowthKeepsFailing(t *testing.T) {
 	e := crew(1, 8, member(forRequests, 1, 0))
 	e.inUse.failures = failureLog{}
 	for range 20 {
-		e.recordFailures([]hostFailure{{host: e.inUse, err: errors.New("no route to host"), started: time.Now()}}, "", nil)
-		e.connectFailed()
+		e.recordFailures(e.failure(e.unreached(e.inUse, time.Now()), errors.New("no route to host")), nil)
+		e.connectFailed(true)
 	}
 	if d := time.Until(e.retryAt); d < 2*networkCap {
 		t.Errorf("the next attempt is in %s", d)
 	}
-	e.hosts[0].gate.succeeded(e.key) // in place of waiting: the next one is due
-	l, err := e.place(&wish{class: Stream})
+	gate, login := e.hosts[0].gate, e.hosts[0].login.with(e.set)
+	gate.succeeded(login) // in place of waiting: the next one is due
+	l, err := e.place(wishOf(Stream))
 	if l == nil || err != nil || !e.lacks[forStreams] {
 		t.Errorf("a stream got %v, %v; it lacks %v", l, err, e.lacks)
 	}
 
 	// Lost ones of several are no different; the last is.
 	for range 20 {
-		e.hosts[0].gate.lost(e.key, 0, e.set, true)
+		gate.lost(login, 0, e.set, true)
 	}
-	if due, _ := e.hosts[0].gate.due(e.key, false, false); time.Until(due) < 2*networkCap {
+	if due, _ := gate.nextDue(login, false, false); time.Until(due) < 2*networkCap {
 		t.Errorf("the next attempt is in %s", time.Until(due))
 	}
-	e.hosts[0].gate.lost(e.key, 0, e.set, false)
-	if due, _ := e.hosts[0].gate.due(e.key, false, false); time.Until(due) > networkCap {
+	gate.lost(login, 0, e.set, false)
+	if due, _ := gate.nextDue(login, false, false); time.Until(due) > networkCap {
 		t.Errorf("without a connection the next attempt is in %s", time.Until(due))
 	}
 }
@@ -190,7 +191,7 @@ func TestSpareGoesBesideWaiter(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_, _ = e.pick(t.Context(), Stream, false)
+		_, _ = e.pick(t.Context(), wishOf(Stream))
 	}()
 	lacking := func() bool {
 		e.mu.Lock()

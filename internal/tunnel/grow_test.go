@@ -131,19 +131,25 @@ func TestManyStreams(t *testing.T) {
 		t.Errorf("%d logins", n)
 	}
 
-	// Full is told at once and in plain words, and ends when there is room.
+	// Full is told in plain words, when waiting was in vain, and ends when there is
+	// room.
 	b.entry.mu.Lock()
 	for _, l := range links {
 		l.limit, l.filled = l.channels, time.Now()
 	}
 	b.entry.mu.Unlock()
-	_, err := b.Dial(t.Context(), Target{Network: "tcp", Address: addr, Class: Stream})
+	dialStream := func() (*Conn, error) {
+		ctx, cancel := WithDialTimeout(t.Context(), 100*time.Millisecond, errors.New("no answer"))
+		defer cancel()
+		return b.Dial(ctx, Target{Network: "tcp", Address: addr, Class: Stream})
+	}
+	_, err := dialStream()
 	if full, ok := errors.AsType[*FullError](err); !ok || full.Connections != 3 || !strings.Contains(err.Error(), "connections") {
 		t.Fatalf("got %v", err)
 	}
 	_ = conns[0].Close()
 	sshtest.Eventually(t, 5*time.Second, "room for a stream", func() bool {
-		c, err := b.Dial(t.Context(), Target{Network: "tcp", Address: addr, Class: Stream})
+		c, err := dialStream()
 		if err == nil {
 			_ = c.Close()
 		}

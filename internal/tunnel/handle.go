@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 	"time"
@@ -33,6 +34,14 @@ type Target struct {
 	Originator netip.AddrPort
 
 	Class Class
+
+	// ByClient tells that a client chose the host, and not the configuration. Such a
+	// name may take the bastion long to look up: it is looked up on a connection apart.
+	ByClient bool
+
+	// Unwanted is closed when nobody waits for the channel any more. A dial that
+	// has not had its turn by then gives it up. Default: nil.
+	Unwanted <-chan struct{}
 }
 
 // Handle is one configuration's hold on a tunnel.
@@ -71,6 +80,13 @@ func newHandle(cfg Config, set Settings, jump *Handle) *Handle {
 	h.key = h.cfg.Key(jumpKey)
 	return h
 }
+
+// Another returns another handle on the same tunnel, with the same settings. Like
+// that of Open it is neither started nor closed.
+func (h *Handle) Another() *Handle { return Open(h.cfg, h.set, h.jump) }
+
+// DrainTimeout is how long the tunnel goes on after its last handle is closed.
+func (h *Handle) DrainTimeout() time.Duration { return h.set.DrainTimeout }
 
 // forJump returns a handle of the kind that an entry has on the tunnel it
 // jumps through: a hold on it, without a say in its settings. The caller gives
@@ -116,7 +132,9 @@ func (h *Handle) Close() {
 
 // Dial opens a channel to the target. Before Start it waits for that. It
 // waits for a connect, or for the first reconnect after a loss, to end, and
-// fails at once with a *DownError after a failed one. Errors are *DownError,
+// fails at once with a *DownError after a failed one. While the connections are
+// full, or many opens to the target are unanswered, it waits for its turn; see
+// WithDialTimeout. Errors are *DownError,
 // *TimeoutError, *OpenError, *FullError or ErrClosed, unless the target is no
 // address.
 func (h *Handle) Dial(ctx context.Context, t Target) (*Conn, error) {
@@ -145,7 +163,9 @@ func (h *Handle) dial(ctx context.Context, t Target, patient bool) (*Conn, error
 	if err == nil {
 		c.dialed = time.Since(start)
 	}
-	e.tally.dialed(err)
+	if !errors.Is(err, errUnwanted) {
+		e.tally.dialed(err)
+	}
 	return c, err
 }
 

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // checkCertificate refuses a certificate that does not prove the bastion's
@@ -47,7 +49,9 @@ func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
 }
 
 // principal returns the certificate's principal that is, or as a pattern
-// matches, the bastion's name.
+// matches, the bastion's name. It decides as ssh since OpenSSH 10.3: each principal
+// of a host certificate is one pattern, with * and ?, and neither a list nor a
+// negation. Those of a user's certificate are no patterns.
 func (h *hostKeys) principal(cert *ssh.Certificate) (string, bool) {
 	for _, p := range cert.ValidPrincipals {
 		if matchPattern(p, h.names.host) {
@@ -82,7 +86,7 @@ func loadAuthorities(s string) ([]knownKey, error) {
 	if !isAuthorityPath(s) {
 		key, err := parseAuthority(s)
 		if err != nil {
-			return nil, fmt.Errorf("%s %q %w", option, s, err)
+			return nil, fmt.Errorf("%s %s %w", option, redact.Quote(s), err)
 		}
 		return []knownKey{{key, option}}, nil
 	}

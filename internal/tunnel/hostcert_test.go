@@ -40,6 +40,8 @@ func TestVerifyCertificate(t *testing.T) {
 		{name: "by option", known: "x " + authorized(host), edit: func(c *Config) { c.HostCertificateAuthorities = []string{authorized(ca.PublicKey())} }},
 		{name: "one of several principals", cert: func(c *ssh.Certificate) { c.ValidPrincipals = []string{"a", "b.example"} }},
 		{name: "pattern", cert: func(c *ssh.Certificate) { c.ValidPrincipals = []string{"*.example"} }},
+		{name: "pattern of single characters", cert: func(c *ssh.Certificate) { c.ValidPrincipals = []string{"?.exampl?"} }},
+		{name: "pattern for any host", cert: func(c *ssh.Certificate) { c.ValidPrincipals = []string{"*"} }},
 		{name: "alias", edit: func(c *Config) { c.HostKeyAlias = "Prod" }, cert: func(c *ssh.Certificate) { c.ValidPrincipals = []string{"prod"} }},
 		{name: "port is no part of a principal", known: trust("[b.example]:2222", ca), edit: func(c *Config) { c.Address = "b.example:2222" }},
 		{name: "bare name of a port", known: trust("b.example", ca), edit: func(c *Config) { c.Address = "b.example:2222" }},
@@ -58,6 +60,8 @@ func TestVerifyCertificate(t *testing.T) {
 			name: "other principals", cert: func(c *ssh.Certificate) { c.ValidPrincipals = []string{"a", "*.com"} },
 			err: refused + `is for "a", "*.com", not for "b.example"; sign it for that name, or set host_key_alias`,
 		},
+		{name: "a list is no pattern", cert: func(c *ssh.Certificate) { c.ValidPrincipals = []string{"a.example,b.example"} }, err: refused + `is for "a.example,b.example", not for "b.example"; sign it for that name, or set host_key_alias`},
+		{name: "a negation is no pattern", cert: func(c *ssh.Certificate) { c.ValidPrincipals = []string{"!a.example"} }, err: refused + `is for "!a.example", not for "b.example"; sign it for that name, or set host_key_alias`},
 		{name: "host instead of alias", edit: func(c *Config) { c.HostKeyAlias = "prod" }, err: refused + `is for "b.example", not for "prod"; sign it for that name, or set host_key_alias`},
 		{
 			name: "critical option", cert: func(c *ssh.Certificate) { c.CriticalOptions = map[string]string{"force-command": "x"} },

@@ -15,6 +15,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // hostKeys verifies one connection's host key.
@@ -74,6 +76,10 @@ func readHostKeys(cfg *Config) (h *hostKeys, warnings []string, err error) {
 			return nil, warnings, err
 		}
 		fileLines, bad := parseKnownHosts(path, data)
+		if i := slices.IndexFunc(bad, func(b badLine) bool { return b.revokes }); i >= 0 {
+			// Not skipped: what it was to revoke must not be trusted.
+			return nil, warnings, fmt.Errorf("known_hosts line %s is to revoke a key and cannot be read: %w; correct it, or remove it", bad[i].source, bad[i].err)
+		}
 		for i, b := range bad {
 			if i == 3 {
 				warnings = append(warnings, fmt.Sprintf("known_hosts %s: %d more lines are skipped", path, len(bad)-i))
@@ -134,16 +140,16 @@ func parseHostKey(s string) (key ssh.PublicKey, fingerprint string, err error) {
 	if digest, ok := strings.CutPrefix(s, "SHA256:"); ok {
 		digest = strings.TrimRight(digest, "=")
 		if b, err := base64.RawStdEncoding.DecodeString(digest); err != nil || len(b) != 32 {
-			return nil, "", fmt.Errorf("host_key %q is not a whole SHA256 fingerprint; copy it from ssh-keygen -lf", s)
+			return nil, "", fmt.Errorf("host_key %s is not a whole SHA256 fingerprint; copy it from ssh-keygen -lf", redact.Quote(s))
 		}
 		return nil, "SHA256:" + digest, nil
 	}
 	key, err = parsePublicKey(s)
 	if err != nil {
-		return nil, "", fmt.Errorf("host_key %q %w; write SHA256:<fingerprint> or <type> <base64>", s, err)
+		return nil, "", fmt.Errorf("host_key %s %w; write SHA256:<fingerprint> or <type> <base64>", redact.Quote(s), err)
 	}
 	if _, ok := key.(*ssh.Certificate); ok {
-		return nil, "", fmt.Errorf("host_key %q is a certificate; write its authority's key as host_certificate_authority", s)
+		return nil, "", fmt.Errorf("host_key %s is a certificate; write its authority's key as host_certificate_authority", redact.Quote(s))
 	}
 	return key, "", nil
 }
@@ -151,7 +157,8 @@ func parseHostKey(s string) (key ssh.PublicKey, fingerprint string, err error) {
 // algorithms returns the host key algorithms to offer, best first. The bastion
 // picks the first one that it has a key for, so those for which a key is known
 // go first: otherwise it would show another of its keys. Certificates are asked
-// for only if an authority is known: otherwise none could be verified.
+// for only if an authority is known: otherwise none could be verified. There may
+// be none: see noAlgorithms.
 func (h *hostKeys) algorithms() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -180,6 +187,21 @@ func (h *hostKeys) algorithms() []string {
 	return algos
 }
 
+// noAlgorithms returns an error if there is no host key algorithm to offer. It must
+// be asked before a key exchange: x/crypto/ssh takes an empty list for its own
+// defaults, SHA-1 among them.
+func (h *hostKeys) noAlgorithms() error {
+	if len(h.algorithms()) > 0 {
+		return nil
+	}
+	why := ""
+	if h.unread != nil {
+		why = " (" + h.unread.Error() + ")"
+	}
+	return fmt.Errorf("host_key_algorithms has certificates alone, and no authority of %q is known%s; add host_certificate_authority, a @cert-authority line, or the algorithms of plain keys",
+		h.cfg.Address, why)
+}
+
 // keyTypeOf returns the type of the plain keys that a signature algorithm is
 // for.
 func keyTypeOf(algo string) string {
@@ -198,6 +220,15 @@ func (h *hostKeys) verifier(ctx context.Context) ssh.HostKeyCallback {
 // streams of a connection must not die of a certificate that has expired or a
 // file that is gone: the identical key is accepted, any other is not.
 func (h *hostKeys) verify(ctx context.Context, key ssh.PublicKey) error {
+	err := h.judge(key)
+	if errors.Is(err, errNotLearned) {
+		return h.learn(ctx, key)
+	}
+	return err
+}
+
+// judge is verify without what has to be asked of the memory.
+func (h *hostKeys) judge(key ssh.PublicKey) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.pinned != nil {
@@ -207,7 +238,7 @@ func (h *hostKeys) verify(ctx context.Context, key ssh.PublicKey) error {
 		return h.refuse(key, CauseHostKeyMismatch, "host key of %q has changed within the connection: first %s, now %s",
 			h.cfg.Address, describeHostKey(h.pinned), describeHostKey(key))
 	}
-	if err := h.check(ctx, key); err != nil {
+	if err := h.check(key); err != nil {
 		return err
 	}
 	h.pinned = key
@@ -258,8 +289,8 @@ func (h *hostKeys) another() bool {
 	})
 }
 
-// check verifies the key of the first key exchange.
-func (h *hostKeys) check(ctx context.Context, key ssh.PublicKey) error {
+// check verifies the key of the first key exchange. The caller holds mu.
+func (h *hostKeys) check(key ssh.PublicKey) error {
 	cert, isCert := key.(*ssh.Certificate)
 	if err := h.checkRevoked(key); err != nil {
 		return err
@@ -288,7 +319,7 @@ func (h *hostKeys) check(ctx context.Context, key ssh.PublicKey) error {
 		return h.refuse(key, CauseHostKeyRefused, "host certificate of %q is refused: %s %v", h.cfg.Address, describeHostKey(key), certErr)
 	}
 	if h.memory != nil && h.learned == nil {
-		return h.learn(ctx, key)
+		return errNotLearned
 	}
 	return h.mismatch(key)
 }

@@ -21,7 +21,7 @@ func postpone(h *Handle) {
 	g := h.entry.hosts[0].gate
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.record(h.key).next = time.Now().Add(time.Hour)
+	g.record(h.entry.hosts[0].login.hostKeys).next = time.Now().Add(time.Hour)
 }
 
 // TestAcceptNew connects to sshd: each way to it has a memory of its own, and a
@@ -126,4 +126,78 @@ func TestRevokedHostKeys(t *testing.T) {
 		}
 		closeAndWait(t, h)
 	}
+}
+
+// TestNoHostKeyAlgorithms: where only certificates are to be taken and no authority
+// is known, nothing is offered in their place. Once one is, the tunnel connects.
+func TestNoHostKeyAlgorithms(t *testing.T) {
+	dir := t.TempDir()
+	ca, host := filepath.Join(dir, "ca"), filepath.Join(dir, "host")
+	run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ca)
+	run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", host)
+	run(t, "ssh-keygen", "-q", "-s", ca, "-I", "bastion", "-h", "-n", "127.0.0.1", host+".pub")
+	sshd := sshtest.StartSSHD(t, sshtest.SSHDOptions{Config: "HostKey " + host + "\nHostCertificate " + host + "-cert.pub\n"})
+	authority := filepath.Join(dir, "authority.pub")
+	for name, edit := range map[string]func(*Config){
+		"strict":   func(*Config) {},
+		"insecure": func(c *Config) { c.InsecureIgnoreHostKey = true },
+		"learning": func(c *Config) { c.AcceptNewHostKey = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_ = os.Remove(authority)
+			cfg := Config{
+				Name: name, Address: sshd.Addr(), User: sshd.User, IdentityAgent: "none", IdentitiesOnly: true,
+				IdentityFiles: []IdentityFile{{Path: sshd.ClientKeyFile()}}, HostCertificateAuthorities: []string{authority},
+				HostKeyAlgorithms: []string{"ssh-ed25519-cert-v01@openssh.com"},
+			}
+			edit(&cfg)
+			const want = "host_key_algorithms has certificates alone, and no authority of "
+			if warnings, err := cfg.Check(); err != nil || !strings.Contains(strings.Join(warnings, "\n"), want) {
+				t.Errorf("at load: %q, %v", warnings, err)
+			}
+			before := strings.Count(sshd.Log(), "Connection from")
+			h := open(t, cfg, quick())
+			if err := h.Connect(t.Context()); err == nil || !strings.Contains(err.Error(), want) || CauseOf(err) != CauseConfiguration {
+				t.Errorf("got %v (%s)", err, CauseOf(err))
+			}
+			if n := strings.Count(sshd.Log(), "Connection from") - before; n != 0 {
+				t.Errorf("%d connections", n)
+			}
+			run(t, "cp", ca+".pub", authority)
+			sshtest.Eventually(t, 20*time.Second, "a connection", func() bool { return h.Connect(t.Context()) == nil })
+			closeAndWait(t, h)
+		})
+	}
+}
+
+// TestMalformedRevocation: a line that is to revoke a key, and cannot be read, is
+// an error when the tunnel is loaded, and refuses the bastion when it comes later.
+func TestMalformedRevocation(t *testing.T) {
+	sshd := sshtest.StartSSHD(t, sshtest.SSHDOptions{})
+	good, err := os.ReadFile(sshd.KnownHostsFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := filepath.Join(t.TempDir(), "known_hosts")
+	bad := string(good) + "@revoked * ssh-ed25519 AAAAC3Nza\n"
+	want := "known_hosts line " + known + ":" + strconv.Itoa(strings.Count(bad, "\n")) + " is to revoke a key and cannot be read: "
+	cfg := Config{
+		Name: "test", Address: sshd.Addr(), User: sshd.User, IdentityAgent: "none", IdentitiesOnly: true,
+		IdentityFiles: []IdentityFile{{Path: sshd.ClientKeyFile()}}, KnownHosts: []string{known},
+	}
+	write(t, known, bad)
+	if _, err := cfg.Check(); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("at load: %v", err)
+	}
+	write(t, known, string(good))
+	if _, err := cfg.Check(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, known, bad)
+	h := open(t, cfg, quick())
+	if err := h.Connect(t.Context()); err == nil || !strings.Contains(err.Error(), want) || CauseOf(err) != CauseConfiguration {
+		t.Errorf("at connect: %v (%s)", err, CauseOf(err))
+	}
+	write(t, known, string(good))
+	sshtest.Eventually(t, 20*time.Second, "a connection", func() bool { return h.Connect(t.Context()) == nil })
 }

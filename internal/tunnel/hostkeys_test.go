@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -290,7 +291,7 @@ func TestParseHostKeyErrors(t *testing.T) {
 		"MD5:aa:bb":                         `host_key "MD5:aa:bb" is not of the form <type> <base64>; write SHA256:<fingerprint> or <type> <base64>`,
 		"ssh-ed25519 %":                     `host_key "ssh-ed25519 %" is not valid base64; copy the whole line; write SHA256:<fingerprint> or <type> <base64>`,
 		"ssh-ed25519 AAAA":                  `host_key "ssh-ed25519 AAAA" is not a valid key: short read; write SHA256:<fingerprint> or <type> <base64>`,
-		authorized(cert):                    `host_key "` + authorized(cert) + `" is a certificate; write its authority's key as host_certificate_authority`,
+		authorized(cert):                    `host_key <the text of a certificate (` + strconv.Itoa(len(authorized(cert))) + ` bytes)> is a certificate; write its authority's key as host_certificate_authority`,
 		strings.Replace(authorized(publicOf(t, edKey(1))), "ssh-ed25519", "ssh-rsa", 1): `host_key "` + strings.Replace(authorized(publicOf(t, edKey(1))), "ssh-ed25519", "ssh-rsa", 1) +
 			`" says "ssh-rsa" but holds a key of type "ssh-ed25519"; write SHA256:<fingerprint> or <type> <base64>`,
 	} {

@@ -18,6 +18,8 @@ type host struct {
 	// rank is its place in the order of preference, from 0.
 	rank int
 	gate *gate
+	// login is how it is logged in at, apart from the settings; see entry.login.
+	login login
 
 	// failures is maintain's, of which there is one at a time, and so is
 	// passedOver: that the host was not waited for the last time, since others had
@@ -31,23 +33,21 @@ type host struct {
 }
 
 // newHosts returns the bastions of cfg, which are reached through the tunnel
-// that jump is a handle on, unless that is nil.
-func newHosts(cfg Config, jump *Handle) []*host {
+// that jump is a handle on, unless that is nil. What the gates send to is wake.
+func newHosts(cfg Config, jump *Handle, wake chan struct{}) []*host {
 	addresses := cfg.Addresses()
 	cfg.Fallbacks = nil
+	jumpKey := ""
+	if jump != nil {
+		jumpKey = jump.key
+	}
 	hosts := make([]*host, len(addresses))
 	for i, address := range addresses {
-		where := strings.ToLower(address)
-		switch { // by another way it may be another machine
-		case jump != nil:
-			where += " via " + jump.key
-		case cfg.Proxy != nil:
-			where += " via " + cfg.Proxy.String()
-		case len(cfg.ProxyCommand) > 0:
-			where += fmt.Sprintf(" via %q", cfg.ProxyCommand)
-		}
-		hosts[i] = &host{cfg: cfg, rank: i, gate: gates.get(where), failures: failureLog{}}
-		hosts[i].cfg.Address = address
+		h := &host{cfg: cfg, rank: i, failures: failureLog{}}
+		h.cfg.Address = address
+		h.gate = gates.get(strings.ToLower(address)+cfg.wayTo(jump), wake)
+		h.login = h.cfg.login(jumpKey)
+		hosts[i] = h
 	}
 	return hosts
 }
@@ -71,12 +71,12 @@ func (e *entry) eligible() []*host {
 	}
 }
 
-// due returns when the next attempt may start, as gate.due does: when one of the
+// due returns when the next attempt may start, as gate.nextDue does: when one of the
 // eligible hosts is due. It tells whether one of them has refused us. The caller
 // holds mu.
 func (e *entry) due(asked bool) (at time.Time, refused bool) {
 	for i, h := range e.eligible() {
-		hostAt, hostRefused := h.gate.due(e.key, asked, e.demanded)
+		hostAt, hostRefused := h.gate.nextDue(h.login.with(e.set), asked, e.demanded)
 		if i == 0 || hostAt.Before(at) {
 			at = hostAt
 		}
@@ -90,12 +90,12 @@ func (e *entry) due(asked bool) (at time.Time, refused bool) {
 
 // hostsToTry returns which of the eligible hosts an attempt is for: not those
 // that would refuse us again.
-func (e *entry) hostsToTry(stamp string) []*host {
+func (e *entry) hostsToTry() []*host {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	hosts := e.eligible()
 	try := slices.DeleteFunc(slices.Clone(hosts), func(h *host) bool {
-		return !h.gate.worthTrying(e.key, e.asked, e.demanded) && !h.gate.filesChanged(e.key, stamp)
+		return !h.gate.worthTrying(h.login.with(e.set), e.asked, e.demanded)
 	})
 	if len(try) == 0 {
 		return hosts
@@ -103,11 +103,12 @@ func (e *entry) hostsToTry(stamp string) []*host {
 	return try
 }
 
-// lastError is how the last attempts at the hosts have failed, or nil.
+// lastError is how the last attempts at the hosts have failed, or nil. The caller
+// holds mu.
 func (e *entry) lastError() error {
 	var failed hostErrors
 	for _, h := range e.hosts {
-		if err := h.gate.recorded(e.key); err != nil {
+		if _, err := h.gate.recorded(h.login.with(e.set)); err != nil {
 			failed = append(failed, err)
 		}
 	}
@@ -136,8 +137,11 @@ func (e hostErrors) Error() string {
 func (e hostErrors) Unwrap() []error { return e }
 
 // hostLog is log with another host's address.
-func (e *entry) hostLog(h *host) *zap.Logger {
-	return e.settings().Logger.With(zap.String("tunnel", e.cfg.Name), zap.String("address", h.cfg.Address))
+func (e *entry) hostLog(h *host) *zap.Logger { return e.logAbout(h.cfg.Address) }
+
+// logAbout is log with another address.
+func (e *entry) logAbout(address string) *zap.Logger {
+	return e.settings().Logger.With(zap.String("tunnel", e.cfg.Name), zap.String("address", address))
 }
 
 // arrived sees to it, after a takeover, that the tunnel returns to a host that
@@ -216,8 +220,12 @@ func (e *entry) preferredBefore() int {
 
 // mayReturn tells whether an attempt to connect to a host is due.
 func (e *entry) mayReturn(h *host) bool {
-	due, refused := h.gate.due(e.key, false, false)
-	return !time.Now().Before(due) || refused && h.gate.filesChanged(e.key, e.stamp())
+	l := h.login.with(e.settings())
+	due, refused := h.gate.nextDue(l, false, false)
+	if refused && h.gate.filesChanged(l, e.stamps(h)) {
+		due, _ = h.gate.nextDue(l, false, false)
+	}
+	return !time.Now().Before(due)
 }
 
 // answers tells whether a host can be connected to and sends an SSH banner. It
@@ -244,7 +252,7 @@ func (e *entry) returnTo(h *host) {
 		return
 	}
 	e.returning = h
-	for _, l := range e.active() {
+	for _, l := range e.serving() {
 		if l.host != h {
 			l.replacing, l.reason = true, reasonPreferred
 		} else {
@@ -275,16 +283,34 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
+// later returns the later of two times.
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 // hostFailure is an attempt to connect to a host that has failed.
 type hostFailure struct {
-	host    *host
-	err     error
-	started time.Time
+	host *host
+	err  error
 	// attempt is the record of it, or nil if the host was not connected to.
 	attempt *Attempt
+	// n is how many there were in a row, delay the time until the next.
+	n     int
+	delay time.Duration
+	// shared tells that another tunnel has made the attempt, which this one shares
+	// the outcome of.
+	shared bool
 }
 
 // noAnswerError is the error of a host that was not waited for any longer.
 func noAnswerError(h *host) error {
 	return &connectError{classNetwork, CauseNotWaitedFor, fmt.Errorf("connecting to %q: no answer, and not waited for as there are other hosts", h.cfg.Address)}
+}
+
+// slowLoginError is the error of a host whose login was not waited for any longer.
+func slowLoginError(h *host) error {
+	return &connectError{classProtocol, CauseNotWaitedFor, fmt.Errorf("connecting to %q: the login made no progress for %s, and another host was quicker", h.cfg.Address, silence)}
 }

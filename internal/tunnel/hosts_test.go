@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -98,6 +99,66 @@ func TestHosts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHostsLoginHangs: a host that shows its banner and then hangs, in the key
+// exchange or in the authentication, costs a moment and not the whole
+// connect_timeout before the next is tried. One that is only slow is waited for.
+func TestHostsLoginHangs(t *testing.T) {
+	t.Parallel()
+	for name, faults := range map[string]sshtest.Faults{
+		"key exchange":   {Handshake: sshtest.HandshakeVersionOnly},
+		"authentication": {HoldAuth: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t)
+			signer, err := ssh.NewSignerFromSigner(p.servers[0].HostKey.Private())
+			if err != nil {
+				t.Fatal(err)
+			}
+			hangs := sshtest.NewBastion(t, sshtest.BastionOptions{})
+			hangs.SetHostKeys(signer)
+			hangs.Misbehave(faults)
+			p.links[0].SetTarget(hangs.Addr())
+			set := quick()
+			set.ConnectTimeout = time.Minute
+			logs := observed(&set)
+			h := open(t, p.cfg, set)
+			conn, err := dialFor(t, h, listen(t, echo), set.ConnectTimeout/2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			roundTrip(t, conn)
+			if got := inUse(h); got != p.cfg.Fallbacks[0] {
+				t.Errorf("in use is %s", got)
+			}
+			failures := logs.FilterMessage("connecting failed; will retry").All()
+			if len(failures) != 1 || !strings.Contains(failures[0].ContextMap()["error"].(string), "made no progress") {
+				t.Errorf("failures: %v", failures)
+			}
+		})
+	}
+	t.Run("slow", func(t *testing.T) {
+		t.Parallel()
+		p := newPair(t)
+		p.links[0].SetDelay(300 * time.Millisecond) // each step takes a round trip or two
+		set := quick()
+		set.ConnectTimeout = time.Minute
+		h := open(t, p.cfg, set)
+		conn, err := dialFor(t, h, listen(t, echo), set.ConnectTimeout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if got := inUse(h); got != p.cfg.Address {
+			t.Errorf("in use is %s", got)
+		}
+		if n := p.servers[1].Logins(); n != 0 {
+			t.Errorf("%d logins at the second host", n)
+		}
+	})
 }
 
 // TestHostsAllDown: the error says it of each.

@@ -17,6 +17,8 @@ import (
 	"sync"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // errNeedsPassphrase is returned, with the public key where the file shows it,
@@ -24,7 +26,8 @@ import (
 var errNeedsPassphrase = errors.New("is encrypted and has no passphrase")
 
 // fileError is a file that cannot be used. Its text names the option, the path
-// and, where permissions are the cause, the user.
+// and, where permissions are the cause, the user. It does not show a path that may
+// be a secret.
 type fileError struct {
 	option, path string
 	err          error
@@ -33,11 +36,11 @@ type fileError struct {
 func (e *fileError) Error() string {
 	switch {
 	case errors.Is(e.err, fs.ErrNotExist):
-		return fmt.Sprintf("%s %q does not exist", e.option, e.path)
+		return fmt.Sprintf("%s %s does not exist", e.option, redact.Quote(e.path))
 	case errors.Is(e.err, fs.ErrPermission):
-		return fmt.Sprintf("%s %q cannot be read by user %q; change its owner or mode", e.option, e.path, processUser())
+		return fmt.Sprintf("%s %s cannot be read by user %q; change its owner or mode", e.option, redact.Quote(e.path), processUser())
 	default:
-		return fmt.Sprintf("%s %q %v", e.option, e.path, e.err)
+		return fmt.Sprintf("%s %s %v", e.option, redact.Quote(e.path), e.err)
 	}
 }
 
@@ -129,9 +132,6 @@ func (cfg *Config) withSigner(id identity, signer ssh.Signer) (identity, error) 
 }
 
 func (cfg *Config) checkIdentity(file IdentityFile, key ssh.PublicKey) error {
-	if key.Type() == "ssh-dss" && len(cfg.PubkeyAcceptedAlgorithms) == 0 {
-		return &fileError{"identity_file", file.Path, errors.New("is a DSA key, which is broken; make one with ssh-keygen -t ed25519")}
-	}
 	if err := cfg.checkSize(key); err != nil {
 		return &fileError{"identity_file", file.Path, fmt.Errorf("cannot be used: %w; make one with ssh-keygen -t ed25519", err)}
 	}

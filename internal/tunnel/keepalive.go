@@ -75,7 +75,7 @@ func (l *link) keepAlive() {
 			}
 		}
 
-		l.entry.noteStall(l, l.isStalled())
+		l.entry.noteStall(l, l.findStall())
 		if reason, text := l.dueForReplacement(set); reason != "" {
 			l.entry.replace(l, reason, text)
 		}
@@ -93,11 +93,32 @@ func (s *Settings) patience() time.Duration {
 	return max(0, s.ServerAliveInterval) * time.Duration(s.ServerAliveCountMax+1)
 }
 
-// isStalled tells whether the bastion has left unanswered for stallAfter what was
+// findStall tells whether the link is stalled.
+func (l *link) findStall() bool {
+	if l.entry.isStalled(l) {
+		return !l.hasResumed()
+	}
+	return l.hasStalled()
+}
+
+// hasResumed tells whether a bastion that was stalled serves the link again: it has
+// answered a probe, and without delay. It may have looked up one name of several.
+func (l *link) hasResumed() bool {
+	if l.unanswered() > 0 {
+		return false
+	}
+	if last, fastest := l.roundTrips(); last >= stallAfter+fastest {
+		l.probe()
+		return false
+	}
+	return true
+}
+
+// hasStalled tells whether the bastion has left unanswered for stallAfter what was
 // sent to it, and a probe. sshd does while it looks a name up, for all channels of a
 // connection. One that sends, but has not answered a probe for long, does not hear
 // us, as behind a proxy that is stuck in one direction.
-func (l *link) isStalled() bool {
+func (l *link) hasStalled() bool {
 	waits, pending := l.waitingFor(), l.opens.pending() > 0
 	if l.unanswered() == 0 {
 		since := l.sinceProbe()
@@ -109,8 +130,8 @@ func (l *link) isStalled() bool {
 	if l.ignoresProbes() {
 		return false
 	}
-	limit := stallAfter + time.Duration(l.roundTrip.Load())
-	return waits >= limit || pending && l.answersProbes() && l.unanswered() >= deafAfter
+	_, fastest := l.roundTrips()
+	return waits >= stallAfter+fastest || pending && l.answersProbes() && l.unanswered() >= deafAfter
 }
 
 // keepAliveTickFor is how often to look at a link that is to be probed after

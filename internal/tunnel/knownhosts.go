@@ -36,13 +36,16 @@ type knownLine struct {
 	source   string // as in "/etc/ssh/ssh_known_hosts:12"
 }
 
-// badLine is a line that was skipped.
+// badLine is a line that cannot be used.
 type badLine struct {
 	source string
 	err    error
+	// revokes tells that the line is meant to revoke a key, and does not: nobody
+	// can say which one.
+	revokes bool
 }
 
-// parseKnownHosts parses a known_hosts file. What it cannot parse it skips:
+// parseKnownHosts parses a known_hosts file. It returns apart what it cannot parse:
 // one bad line must not make every other host unknown.
 func parseKnownHosts(file string, data []byte) (lines []knownLine, bad []badLine) {
 	number := 0
@@ -55,7 +58,7 @@ func parseKnownHosts(file string, data []byte) (lines []knownLine, bad []badLine
 		line, err := parseKnownLine(text)
 		source := fmt.Sprintf("%s:%d", file, number)
 		if err != nil {
-			bad = append(bad, badLine{source, err})
+			bad = append(bad, badLine{source, err, isRevocation(text) && !isForeignKey(text)})
 			continue
 		}
 		line.source = source
@@ -63,6 +66,33 @@ func parseKnownHosts(file string, data []byte) (lines []knownLine, bad []badLine
 	}
 	return lines, bad
 }
+
+// isRevocation tells whether a line is meant to revoke a key, the marker misspelt
+// perhaps.
+func isRevocation(text []byte) bool {
+	const least = "@revo"
+	return len(text) >= len(least) && strings.EqualFold(string(text[:len(least)]), least)
+}
+
+// isForeignKey tells whether a @revoked line is well formed, and its key of a type
+// that is not supported: no bastion can be accepted with it anyway.
+func isForeignKey(text []byte) bool {
+	words := bytes.Fields(text)
+	if len(words) < 4 || string(words[0]) != "@"+markerRevoked {
+		return false
+	}
+	blob, err := base64.StdEncoding.DecodeString(string(words[3]))
+	if err != nil {
+		return false
+	}
+	_, err = ssh.ParsePublicKey(blob)
+	// x/crypto/ssh has no name for this error. Without its words, the line is
+	// refused.
+	return err != nil && strings.Contains(err.Error(), "unknown key algorithm") && bytes.HasPrefix(blob, wireString(words[2]))
+}
+
+// wireString returns a string as SSH sends it (RFC 4251 section 5).
+func wireString(s []byte) []byte { return ssh.Marshal(struct{ S string }{string(s)}) }
 
 func parseKnownLine(text []byte) (knownLine, error) {
 	if len(bytes.Fields(text)) < 3 {

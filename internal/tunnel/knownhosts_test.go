@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"encoding/base64"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -77,6 +78,9 @@ func sources(keys []knownKey) string {
 }
 
 func TestKnownHosts(t *testing.T) {
+	foreign := func(kind string) string {
+		return base64.StdEncoding.EncodeToString(append(wireString([]byte(kind)), wireString([]byte("key"))...))
+	}
 	key := authorized(publicOf(t, edKey(1)))
 	for _, test := range []struct {
 		name, file, address, alias string
@@ -105,10 +109,15 @@ func TestKnownHosts(t *testing.T) {
 		{name: "revoked", file: "@revoked * KEY\nb.example KEY", address: "b.example:22", revoked: "1", keys: "2"},
 		{name: "revoked under the bare name", file: "@revoked b.example KEY\n[b.example]:2222 KEY", address: "b.example:2222", revoked: "1", keys: "2"},
 		{
+			name:    "revocations that cannot be read",
+			file:    "@revoked b.example KEY\n@revoked\n@Revoked b.example KEY\n@revoke b.example KEY\n@revoked b.example ssh-ed25519\n@revoked b.example ssh-ed25519 !!!\n@revoked KEY\n@revoked |1|x KEY\n# @revoked\n@unknown b.example KEY\n@revoked * ssh-ed25519 " + foreign("ssh-xmss@openssh.com") + "\n@revoked * ssh-xmss@openssh.com " + foreign("ssh-xmss@openssh.com"),
+			address: "b.example:22", revoked: "1", bad: "2! 3! 4! 5! 6! 7! 8! 10 11! 12",
+		},
+		{
 			name: "bad lines do no harm",
 			file: "b.example\nb.example ssh-ed25519\nb.example ssh-ed25519 !!!\nb.example ssh-rsa AAAA\n" +
 				"@unknown b.example KEY\n@revoked @cert-authority KEY\n|1|x KEY\n|2|YQ==|YQ== KEY\nb.example 1024 35 12345\n@cert-authority b.example ssh-ed25519\n,,, KEY\nb.example KEY",
-			address: "b.example:22", keys: "12", bad: "1 2 3 4 5 6 7 8 9 10 11",
+			address: "b.example:22", keys: "12", bad: "1 2 3 4 5 6! 7 8 9 10 11",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -125,7 +134,11 @@ func TestKnownHosts(t *testing.T) {
 			}
 			var badLines []string
 			for _, b := range bad {
-				badLines = append(badLines, strings.TrimPrefix(b.source, "kh:"))
+				number := strings.TrimPrefix(b.source, "kh:")
+				if b.revokes {
+					number += "!"
+				}
+				badLines = append(badLines, number)
 			}
 			if got := strings.Join(badLines, " "); got != test.bad {
 				t.Errorf("bad lines %q, want %q (%v)", got, test.bad, bad)

@@ -5,6 +5,7 @@ package tunnel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,8 +13,6 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
-
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/filewatch"
 )
 
 // KeyMemory remembers the host keys that were accepted because they were the
@@ -97,6 +96,9 @@ func (e *entry) hostKeys(cfg *Config, log *zap.Logger) (*hostKeys, error) {
 		}
 		return nil, &connectError{class, CauseConfiguration, err}
 	}
+	if err := h.noAlgorithms(); err != nil {
+		return nil, &connectError{classRefused, CauseConfiguration, err}
+	}
 	if memory := e.memory(); memory != nil {
 		ctx, cancel := context.WithTimeout(e.ctx, e.settings().ConnectTimeout)
 		defer cancel()
@@ -130,6 +132,9 @@ func (h *hostKeys) remember(learned *LearnedKey) {
 	h.known.keys = []knownKey{{learned.Key, learned.source()}}
 }
 
+// errNotLearned is that a key is the first of a bastion that nothing is known about.
+var errNotLearned = errors.New("no host key is known")
+
 // learn accepts a key that is the first, of a bastion that nothing else is
 // known about. The bastion has proved by now that the key is its own, but we
 // have not sent anything to it yet that is secret.
@@ -142,35 +147,23 @@ func (h *hostKeys) learn(ctx context.Context, key ssh.PublicKey) error {
 	if err != nil {
 		return &connectError{classProtocol, CauseConfiguration, fmt.Errorf("remembering the host key of %q: %w", h.cfg.Address, err)}
 	}
-	h.remember(learned)
-	if !sameKey(learned.Key, key) {
-		return h.mismatch(key) // somebody else has just learned another one
+	if err := h.accept(learned, key); err != nil {
+		return err
 	}
 	h.log.Warn("learned the host key of a bastion that nothing was known about; no other is accepted from now on",
 		zap.String("host_key", describeHostKey(key)), zap.Strings("via", h.route.Via))
 	return nil
 }
 
-// recallTimeout bounds a look at what may have been forgotten.
-const recallTimeout = 2 * time.Second
-
-// stamp returns a text that changes when something does that the outcome of a
-// connect depends on: one of its files, or the learned host key.
-func (e *entry) stamp() string {
-	stamp := filewatch.Stamp(e.cfg.files())
-	memory := e.memory()
-	if memory == nil {
-		return stamp
+// accept makes a learned key the only one that is known, and accepts a key if it is
+// that.
+func (h *hostKeys) accept(learned *LearnedKey, key ssh.PublicKey) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.remember(learned)
+	if !sameKey(learned.Key, key) {
+		return h.mismatch(key) // somebody else has just learned another one
 	}
-	ctx, cancel := context.WithTimeout(e.ctx, recallTimeout)
-	defer cancel()
-	for _, h := range e.hosts {
-		switch learned, err := memory.Recall(ctx, e.route(&h.cfg)); {
-		case err != nil:
-			stamp += "learned: unknown\n"
-		case learned != nil:
-			stamp += "learned: " + ssh.FingerprintSHA256(learned.Key) + "\n"
-		}
-	}
-	return stamp
+	h.pinned = key
+	return nil
 }

@@ -54,7 +54,7 @@ func TestLateOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.channels++
+	l.take(e.wish(r, false).line)
 	if _, err := l.open(t.Context(), r, true); !errors.Is(err, errLinkLost) {
 		t.Errorf("got %v", err)
 	}

@@ -35,6 +35,8 @@ type link struct {
 	// roundTrip is how long the answer to the last keepalive took, in
 	// nanoseconds; 0 before the first.
 	roundTrip atomic.Int64
+	// fastest is the shortest of them.
+	fastest atomic.Int64
 	// draining is closed once the link takes no more channels.
 	draining chan struct{}
 
@@ -58,6 +60,10 @@ type link struct {
 	// limit is how many channels it takes; if less than any, since filled.
 	limit  int
 	filled time.Time
+	// opened is when a channel last opened. excused are targets that it did not
+	// open a channel to, nor another connection, and when: see dialElsewhere.
+	opened  time.Time
+	excused map[string]time.Time
 	// conns are the open channels. quiet counts those without traffic; tend
 	// keeps it.
 	conns map[*Conn]*activity

@@ -1,13 +1,114 @@
 package tunnel
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
 )
 
+// lookup.go is about the names that the bastion looks up. sshd looks up one after the
+// other, and serves nothing else on a connection meanwhile. A client that asks for
+// names which the bastion's resolver does not answer for must hold up nobody else. So
+// what a client chooses is looked up on connections apart, and so is a name of the
+// configuration that a connection has stalled over, until it is looked up fast again.
+
+// lookupClass is the class of a channel whose target is looked up apart. It stands for
+// the target's own.
+const lookupClass Class = 2
+
+// classOf returns the class of connection that a request is for.
+func (e *entry) classOf(r *openRequest) Class {
+	if r.lookup == "" {
+		return r.target.Class
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if r.target.ByClient || e.slowNames.has(r.lookup) {
+		return lookupClass
+	}
+	return r.target.Class
+}
+
+// mayLookUpApart tells whether there may be connections for lookups. With `connections
+// 1` there are none before a connection has stalled. The caller holds mu.
+func (e *entry) mayLookUpApart() bool { return e.set.MaxConnections > 1 || len(e.slowNames) > 0 }
+
+// mayAddLookups tells whether there may be one more connection for lookups: half as many
+// as option connections permits, besides those. The caller holds mu.
+func (e *entry) mayAddLookups() bool {
+	return e.mayLookUpApart() && len(withRole(e.present(), forLookups)) < max(1, e.set.MaxConnections/2)
+}
+
+// placeLookup is place for lookups. It is false if a lookup has to share a connection
+// with other channels. The caller holds mu.
+func (e *entry) placeLookup(w *wish) (l *link, ok bool) {
+	w.waits = waitConnection
+	if !e.mayLookUpApart() {
+		active := e.active()
+		return nil, len(active) > 0 && !slices.ContainsFunc(active, func(l *link) bool { return l.waitingFor() < doubtAfter })
+	}
+	room := slices.DeleteFunc(withRole(e.serving(), forLookups), func(l *link) bool {
+		// One that may be about to stall gets no more: each lookup would make it longer.
+		return slices.Contains(w.not, l) || l.channels >= l.limit || l.waitingFor() >= doubtAfter
+	})
+	if len(room) > 0 {
+		slices.SortStableFunc(room, func(a, b *link) int { return a.channels - b.channels })
+		e.lacks[forLookups] = e.lacks[forLookups] || room[0].channels >= easyChannels
+		return e.inTurn(w, room), true
+	}
+	e.lacks[forLookups] = true
+	stalled := len(withRole(e.present(), forLookups)) > 0
+	if !stalled && (e.stunted || len(e.active()) == 0 || !e.mayConnect()) {
+		return nil, false // none can be had: better shared than not at all
+	}
+	return nil, true
+}
+
+// closeSpareLookups lets connections for lookups go that have had no channel for a
+// while. The caller holds mu.
+func (e *entry) closeSpareLookups(now time.Time) {
+	for _, l := range withRole(e.serving(), forLookups) {
+		if l.channels == 0 && now.Sub(l.used) >= spareAfter {
+			e.startDrain(l)
+			e.lacks[forLookups] = false
+		}
+	}
+}
+
+// slowNames are names whose lookup a connection has stalled over, and when it did.
+type slowNames map[string]time.Time
+
+// slowFor is how long a name counts as slow, and maxSlowNames how many do.
+const (
+	slowFor      = 10 * time.Minute
+	maxSlowNames = 1024
+)
+
+func (s *slowNames) add(name string, now time.Time) {
+	maps.DeleteFunc(*s, func(_ string, at time.Time) bool { return now.Sub(at) >= slowFor })
+	if *s == nil {
+		*s = slowNames{}
+	}
+	if len(*s) < maxSlowNames {
+		(*s)[name] = now
+	}
+}
+
+func (s slowNames) has(name string) bool {
+	at, ok := s[name]
+	return ok && time.Since(at) < slowFor
+}
+
+// foundFast records that the bastion has looked a name up without delay.
+func (e *entry) foundFast(name string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.slowNames, name)
+}
+
 // lookups are the opens of a link that the bastion looks a name up for, in the order
-// in which they were sent: sshd looks up one after the other.
+// in which they were sent.
 type lookups struct {
 	// mu guards the fields below.
 	mu      sync.Mutex
@@ -33,11 +134,18 @@ func (p *lookups) begin(o *opening, name string, now time.Duration) {
 	p.pending = append(p.pending, pendingLookup{o, name, now})
 }
 
-// end records that an open is answered.
-func (p *lookups) end(o *opening) {
+// end records that an open is answered, and returns how long that took, or 0 if there
+// was nothing to look up.
+func (p *lookups) end(o *opening, now time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pending = slices.DeleteFunc(p.pending, func(l pendingLookup) bool { return l.open == o })
+	i := slices.IndexFunc(p.pending, func(l pendingLookup) bool { return l.open == o })
+	if i < 0 {
+		return 0
+	}
+	took := now - p.pending[i].sent
+	p.pending = slices.Delete(p.pending, i, i+1)
+	return took
 }
 
 // blame finds out which open the link has stalled over, given when the bastion last

@@ -27,7 +27,7 @@ func (e *entry) wanted() bool {
 	case !e.mayAdd():
 		return false
 	default:
-		return e.asked || e.forwarding() || len(e.handles) > 0 && !e.set.Lazy && e.unused < unusedLimit
+		return e.asked || e.forwarding() || len(e.handles) > 0 && !e.set.Lazy && !e.unused.onDemand
 	}
 }
 
@@ -53,11 +53,10 @@ func (e *entry) nudge() {
 func (e *entry) maintain() {
 	for e.awaitTurn() {
 		start := time.Now()
-		stamp := e.stamp() // before any of it is read
-		l, failed := e.connect(e.hostsToTry(stamp))
-		e.recordFailures(failed, stamp, l)
+		l, failed := e.connect(e.hostsToTry())
+		e.recordFailures(failed, l)
 		if l == nil {
-			e.connectFailed()
+			e.connectFailed(slices.ContainsFunc(failed, func(f hostFailure) bool { return !f.shared }))
 			continue
 		}
 		e.connected(l, time.Since(start))
@@ -75,8 +74,10 @@ func (e *entry) awaitTurn() bool {
 			return false
 		}
 		due, refused := e.due(e.asked)
-		hosts := e.eligible()
+		hosts, set := e.eligible(), e.set
 		e.retryAt = due
+		// Dials are not to wait for an attempt that is not due for a failure.
+		untold := e.failed == nil && len(e.active()) == 0
 		e.mu.Unlock()
 
 		wait := time.Until(due)
@@ -84,13 +85,17 @@ func (e *entry) awaitTurn() bool {
 			return true
 		}
 		if refused {
-			stamp := e.stamp()
-			if slices.ContainsFunc(hosts, func(h *host) bool { return h.gate.filesChanged(e.key, stamp) }) {
-				return true // watchFiles wakes us for it
+			changed := false
+			for _, h := range hosts {
+				changed = h.gate.filesChanged(h.login.with(set), e.stamps(h)) || changed
 			}
-			if e.memory() != nil {
-				wait = min(wait, memoryPoll) // a key that is forgotten wakes nobody
+			if changed {
+				continue
 			}
+			wait = min(wait, e.refusedPoll())
+		}
+		if untold && e.shareFailures(hosts) {
+			continue
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -102,29 +107,65 @@ func (e *entry) awaitTurn() bool {
 	}
 }
 
+// refusedPoll is how often a refused tunnel looks itself whether what it depends
+// on has changed. watchFiles wakes it when a file has; but nobody does when a
+// learned host key is forgotten, or a secret changes that is in no file of ours.
+func (e *entry) refusedPoll() time.Duration {
+	if e.memory() != nil {
+		return memoryPoll
+	}
+	return fileRecheck
+}
+
+// shareFailures takes the failures of other tunnels' attempts for an outcome, if
+// this tunnel's would be the same and is not due. It tells whether there are any.
+func (e *entry) shareFailures(hosts []*host) bool {
+	var failed []hostFailure
+	set := e.settings()
+	for _, h := range hosts {
+		if f := h.sharedFailure(set); f.err != nil {
+			failed = append(failed, f)
+		}
+	}
+	if len(failed) == 0 {
+		return false
+	}
+	e.recordFailures(failed, nil)
+	e.connectFailed(false)
+	return true
+}
+
+// sharedFailure is how the last attempt has failed that a host's would have shared
+// the failure of.
+func (h *host) sharedFailure(set Settings) hostFailure {
+	l := h.login.with(set)
+	n, err := h.gate.recorded(l)
+	due, _ := h.gate.nextDue(l, false, false)
+	return hostFailure{host: h, err: err, n: n, delay: max(0, time.Until(due)), shared: true}
+}
+
 // connected puts a new connection into service.
 func (e *entry) connected(l *link, took time.Duration) {
-	l.host.gate.succeeded(e.key)
 	l.host.failures.succeeded()
 	e.tally.shook(l.attempt.login())
 	e.noteAttempt(l.host, l.attempt)
-	e.news.Lock()
-	defer e.news.Unlock()
 	msg, more := e.takeOver(l)
+	if msg != "" {
+		for _, o := range e.outlived() {
+			e.reportLost(o, o.lossCause())
+		}
+		e.news.add(func() {
+			fields := slices.Concat([]zap.Field{zap.Duration("duration", took)}, l.about, more)
+			e.log().Log(e.flaps.level(l, zap.InfoLevel), msg, fields...)
+			e.remark(l)
+			if msg == "connected" || msg == "reconnected" {
+				e.emit(EventConnected, l.host.cfg.Address, append(fields, zap.Bool("reconnected", msg == "reconnected"))...)
+			}
+		})
+	}
 	l.watchCertificates()
-	go l.watch() // not before: the link may have died already
-	if msg == "" {
-		return
-	}
-	for _, o := range e.outlived() {
-		e.logLost(o, o.lossCause())
-	}
-	fields := slices.Concat([]zap.Field{zap.Duration("duration", took)}, l.about, more)
-	e.log().Log(e.flaps.level(l, zap.InfoLevel), msg, fields...)
-	e.remark(l)
-	if msg == "connected" || msg == "reconnected" {
-		e.emit(EventConnected, l.host.cfg.Address, append(fields, zap.Bool("reconnected", msg == "reconnected"))...)
-	}
+	go l.watch() // not before: the link may have died already, which is told after it
+	e.news.deliver()
 }
 
 // noteAttempt records an attempt to connect to a host, if it was made.
@@ -140,43 +181,54 @@ func (e *entry) noteAttempt(h *host, a *Attempt) {
 	}
 }
 
-// recordFailures records why attempts failed and when the next ones are due.
-// They came before l, unless that is nil.
-func (e *entry) recordFailures(failed []hostFailure, stamp string, l *link) {
+// noteShared records an error that another tunnel's attempt has ended with.
+func (e *entry) noteShared(f hostFailure) {
 	e.mu.Lock()
-	set, served := e.set, len(e.active()) > 0
-	e.mu.Unlock()
+	defer e.mu.Unlock()
+	e.lastErr = &ErrorStatus{time.Now(), f.host.cfg.Address, CauseOf(f.err), f.err.Error()}
+}
+
+// recordFailures records why attempts failed. They came before l, unless that is
+// nil.
+func (e *entry) recordFailures(failed []hostFailure, l *link) {
 	if e.ctx.Err() != nil {
 		return
 	}
 	for _, f := range failed {
-		n, delay := f.host.gate.failed(e.key, f.err, f.started, stamp, set, served)
 		log := e.hostLog(f.host)
 		if l != nil {
 			log = log.With(zap.String("instead", l.host.cfg.Address))
 		}
-		e.tally.connectFailed(f.err)
-		e.noteAttempt(f.host, f.attempt)
-		told := f.host.failures.write(log, f.err, n, delay) // before the requests that fail for it
+		if f.shared {
+			log = log.With(zap.Bool("shared", true))
+			e.noteShared(f)
+		} else {
+			e.tally.connectFailed(f.err)
+			e.noteAttempt(f.host, f.attempt)
+		}
+		told := f.host.failures.write(log, f.err, f.n, f.delay) // before the requests that fail for it
 		if told {
 			e.flaps.hushed.Store(false) // it is to be said that it is over
 		}
 		if told && classOf(f.err) == classRefused {
 			e.emit(EventRefused, f.host.cfg.Address, zap.Error(f.err), zap.String("cause", string(CauseOf(f.err))),
-				zap.Int("attempt", n), zap.Duration("retry_in", delay))
+				zap.Int("attempt", f.n), zap.Duration("retry_in", f.delay))
 		}
 	}
 }
 
-// connectFailed has everybody who waits know that there is no new connection.
-func (e *entry) connectFailed() {
+// connectFailed has everybody who waits know that there is no new connection. An
+// attempt that was made is what a person has demanded.
+func (e *entry) connectFailed(made bool) {
 	if e.ctx.Err() != nil {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.failed, e.asked, e.demanded = e.lastError(), false, false
+	e.failed, e.asked = e.lastError(), e.demanded && !made
+	e.demanded = e.asked
 	e.attempts++
+	e.unused.failed()
 	e.stay()
 	e.retryAt, _ = e.due(false)
 	clear(e.lacks[:])

@@ -98,14 +98,10 @@ type nameAddr string
 func (nameAddr) Network() string  { return "tcp" }
 func (a nameAddr) String() string { return string(a) }
 
-// open opens a channel. It counts as one of the link's channels already. If the link
-// stalls, an open that may move fails with errStalled, unless it is the one whose lookup
-// is the reason.
+// open opens a channel. It counts as one of the link's channels already, and as an
+// unanswered open. If the link stalls, an open that may move fails with errStalled,
+// unless it is the one whose lookup is the reason.
 func (l *link) open(ctx context.Context, r *openRequest, mayMove bool) (*Conn, error) {
-	if err := l.opens.acquire(ctx, l, r.target.Address); err != nil {
-		l.entry.channelEnded(l)
-		return nil, err
-	}
 	o := &opening{answer: make(chan openAnswer, 1)}
 	var stalled <-chan struct{}
 	if mayMove {
@@ -177,7 +173,7 @@ func (o *opening) abandon() bool {
 // the channel was refused, or has ended, or as serve does.
 func (l *link) runChannel(o *opening, r *openRequest) {
 	if l.wire.isDead() {
-		l.opens.release(r.target.Address)
+		l.entry.answered(l, r.target.Address)
 		l.finish(o, errLinkLost)
 		return
 	}
@@ -185,24 +181,29 @@ func (l *link) runChannel(o *opening, r *openRequest) {
 	l.beginWrite()
 	ch, requests, err := l.conn.OpenChannel(r.chanType, r.payload)
 	l.endWrite()
-	l.lookups.end(o)
+	if took := l.lookups.end(o, l.wire.now()); took > 0 && took < stallAfter {
+		l.entry.foundFast(r.lookup)
+	}
 	if err != nil {
-		l.opens.release(r.target.Address)
+		l.entry.answered(l, r.target.Address)
 		l.finish(o, l.openError(r, err))
 		return
 	}
 	c := newConn(l, ch, requests, r.local, r.remote)
 	if o.deliver(openAnswer{conn: c}) {
-		l.opens.release(r.target.Address)
+		l.entry.answered(l, r.target.Address)
 		l.serve(c)
 		return
 	}
 	// It is none of the link's channels, and counts as an unanswered open until
 	// the bastion has closed it as well: one that closes none would have us keep
 	// what it has sent on each.
+	l.entry.mu.Lock()
+	l.opens.answeredLate(r.target.Address)
+	l.entry.mu.Unlock()
 	_ = c.Close()
 	answerRequests(requests)
-	l.opens.release(r.target.Address)
+	l.entry.answered(l, r.target.Address)
 }
 
 // finish ends an open that has failed.

@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"context"
 	"slices"
 	"time"
 )
@@ -22,6 +21,9 @@ const (
 	// streamPatience is how long a stream waits for the first connection for
 	// streams before it shares that of the requests.
 	streamPatience = time.Second
+	// shedAfter is how long a dial waits for a place before pools let go of their
+	// channels.
+	shedAfter = time.Second
 )
 
 // anyClass is the class of a channel that is never opened.
@@ -36,182 +38,128 @@ const (
 	undecided role = iota
 	forRequests
 	forStreams
+	// forLookups is the role of connections that names are looked up on which may
+	// take long; see lookup.go.
+	forLookups
 )
 
 // roleFor returns the role of connections for a class.
 func roleFor(class Class) role {
-	if class == Stream {
+	switch class {
+	case Stream:
 		return forStreams
-	}
-	return forRequests
-}
-
-// pick returns a connection with a place for one more channel, which it has
-// counted. It waits for a connection while that can help.
-func (e *entry) pick(ctx context.Context, class Class, patient bool) (*link, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	since := e.attempts
-	w := &wish{class: class}
-	defer w.stop()
-	for {
-		if e.ctx.Err() != nil {
-			return nil, ErrClosed
-		}
-		l, err := e.place(w)
-		if l != nil {
-			l.take(class)
-			if l.channels >= l.easy() || l.role != roleFor(class) {
-				e.nudge() // there may be need for one more
-			}
-			return l, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		over := ctx.Err() != nil
-		if len(e.active()) == 0 {
-			e.asked = true
-			if e.failed != nil && (!patient || e.attempts != since || over) {
-				e.nudge()
-				return nil, &DownError{
-					Tunnel: e.cfg.Name, Cause: e.failed,
-					RetryAfter: max(time.Second, time.Until(e.retryAt)),
-				}
-			}
-		}
-		e.nudge()
-		if over {
-			return nil, &TimeoutError{Tunnel: e.cfg.Name, Doing: "waiting for the connection to the bastion", Cause: context.Cause(ctx)}
-		}
-		e.waitForChange(ctx, w.timeUp)
-	}
-}
-
-// pickOther returns another connection than not, on which the bastion could not
-// open a channel though the target may be well, or nil if there is none, nor
-// one to be had soon. The place on it is counted.
-func (e *entry) pickOther(ctx context.Context, class Class, not *link) *link {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	w := &wish{class: class, not: not}
-	defer w.stop()
-	for e.ctx.Err() == nil && ctx.Err() == nil && len(e.active()) > 0 {
-		l, err := e.place(w)
-		if l != nil {
-			l.take(class)
-			return l
-		}
-		if err != nil || w.isTimeUp() {
-			return nil
-		}
-		w.startTimer()
-		e.nudge()
-		e.waitForChange(ctx, w.timeUp)
-	}
-	return nil
-}
-
-// waitForChange waits for a change of the entry, the end of ctx, or timeUp. The
-// caller holds mu, which is not held meanwhile.
-func (e *entry) waitForChange(ctx context.Context, timeUp <-chan time.Time) {
-	changed := e.changed
-	e.mu.Unlock()
-	defer e.mu.Lock()
-	select {
-	case <-changed:
-	case <-ctx.Done():
-	case <-timeUp:
-	}
-}
-
-// wish is what a dial wants of place, and how long it has waited for it.
-type wish struct {
-	class Class
-	// not is a connection that it must not be.
-	not *link
-
-	timer *time.Timer
-	// timeUp fires streamPatience after startTimer.
-	timeUp  <-chan time.Time
-	expires time.Time
-}
-
-func (w *wish) startTimer() {
-	if w.timer == nil {
-		w.timer = time.NewTimer(streamPatience)
-		w.timeUp, w.expires = w.timer.C, time.Now().Add(streamPatience)
-	}
-}
-
-func (w *wish) isTimeUp() bool { return w.timer != nil && !time.Now().Before(w.expires) }
-
-func (w *wish) stop() {
-	if w.timer != nil {
-		w.timer.Stop()
+	case lookupClass:
+		return forLookups
+	default:
+		return forRequests
 	}
 }
 
 // place chooses the connection that a new channel opens on. It returns nil if
-// there is none yet and one may come, and an error if none will. The caller
-// holds mu.
+// there is none yet and one may come, or if it is not the dial's turn on any, and
+// an error if all are full. The caller holds mu.
 func (e *entry) place(w *wish) (*link, error) {
+	if w.line.class == lookupClass {
+		if l, ok := e.placeLookup(w); ok {
+			return l, nil
+		}
+	}
 	active := e.active()
+	w.waits = waitConnection
 	if len(active) == 0 {
 		return nil, nil //nolint:nilnil // as documented
 	}
-	if w.class == anyClass {
+	class := w.line.class
+	switch class {
+	case anyClass:
 		return active[0], nil
+	case lookupClass:
+		class = Stream
 	}
-	room := slices.DeleteFunc(slices.Clone(active), func(l *link) bool { return l == w.not || l.channels >= l.limit })
-	want := roleFor(w.class)
+	room := slices.DeleteFunc(slices.Clone(active), func(l *link) bool { return slices.Contains(w.not, l) || l.channels >= l.limit })
+	want := roleFor(class)
 	has := func(links []*link, r role) bool {
 		return slices.ContainsFunc(links, func(l *link) bool { return l.role == r })
 	}
 
 	own := has(room, want) || has(room, undecided)
-	if !own {
+	if !own && !w.growNothing {
 		e.lacks[want] = true // growth looks at it
 	}
 	// One stays free of streams, so that the last is not for them.
 	last := want == forStreams && len(withRole(active, forStreams)) >= e.set.MaxConnections-1
-	grows := len(active) < e.set.MaxConnections && !last && e.mayConnect()
+	grows := len(active) < e.set.MaxConnections && !last && e.mayConnect() && !w.growNothing
 	switch {
 	case len(room) == 0:
 	case own, want == forRequests:
 		// A request goes to a connection for streams rather than wait.
-		l := best(room, w.class)
-		if l.role == want && l.channels >= l.easy() {
-			if other := e.lend(want, fewChannels); other != nil && other != w.not {
-				return other, nil
+		l := e.inTurn(w, best(room, class))
+		if l != nil && l.role == want && l.channels >= l.easy() {
+			if other := e.lend(want, fewChannels); other != nil && !slices.Contains(w.not, other) {
+				return e.inTurn(w, []*link{other}), nil
 			}
 		}
 		return l, nil
 	case e.set.MaxConnections == 1:
-		return best(room, w.class), nil
+		return e.inTurn(w, best(room, class)), nil
 	case has(active, want) && w.not == nil:
 		// Those for streams are full, and one for requests stays free of them.
 		if l := e.lend(forStreams, maxChannels); l != nil {
-			return l, nil
+			return e.inTurn(w, []*link{l}), nil
 		}
 	case !grows || e.stunted || w.isTimeUp():
-		return best(room, w.class), nil
+		return e.inTurn(w, best(room, class)), nil
 	default:
-		w.startTimer()
+		e.wakeWhenTimeUp(w)
 	}
 	if !grows {
+		w.waits = waitPlace
 		return nil, e.full(len(active))
 	}
 	return nil, nil //nolint:nilnil // as documented
 }
 
-// best returns the best connection for a channel of a class. There is one.
-func best(links []*link, class Class) *link {
+// best returns the connections for a channel of a class, the best first: those of
+// the same role as that. There is one.
+func best(links []*link, class Class) []*link {
 	rank := requestRank
 	if class == Stream {
 		rank = streamRank
 	}
-	return slices.MinFunc(links, func(a, b *link) int { return slices.Compare(rank(a), rank(b)) })
+	slices.SortStableFunc(links, func(a, b *link) int { return slices.Compare(rank(a), rank(b)) })
+	return withRole(links, links[0].role)
+}
+
+// inTurn returns the first connection on which one more open to the target may be
+// unanswered, or nil. The caller holds mu.
+func (e *entry) inTurn(w *wish, links []*link) *link {
+	unanswered := 0
+	for _, l := range e.active() {
+		unanswered += l.opens.to(w.line.target)
+	}
+	for _, l := range links {
+		if unanswered < min(maxPendingOpensPerTarget, maxPendingOpens-l.opens.pending()) {
+			return l
+		}
+	}
+	w.waits = waitTurn
+	return nil
+}
+
+// isTimeUp tells whether a stream has waited for streamPatience.
+func (w *wish) isTimeUp() bool { return time.Since(w.arrived) >= streamPatience }
+
+// wakeWhenTimeUp has a stream placed again when it has waited for streamPatience.
+// The caller holds mu.
+func (e *entry) wakeWhenTimeUp(w *wish) {
+	if w.timer != nil {
+		return
+	}
+	w.timer = time.AfterFunc(time.Until(w.arrived.Add(streamPatience)), func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.serveQueue()
+	})
 }
 
 // requestRank orders connections for a request: first those for requests, first
@@ -239,11 +187,15 @@ func boolRank(last bool) int {
 	return 0
 }
 
-// take counts one more channel of a class. The caller holds entry.mu.
-func (l *link) take(class Class) {
+// take counts one more channel, and its open. The caller holds entry.mu.
+func (l *link) take(k lineKey) {
 	l.channels++
-	if l.role == undecided && class != anyClass {
-		l.role = roleFor(class)
+	if k.class == anyClass {
+		return
+	}
+	l.opens.take(k.target)
+	if l.role == undecided && k.class != lookupClass {
+		l.role = roleFor(k.class)
 	}
 }
 
@@ -256,12 +208,18 @@ func (e *entry) channelEnded(l *link) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l.channels--
-	if l.channels == l.limit-1 {
-		e.broadcast() // there is room again
-	}
 	l.used = time.Now()
+	e.serveQueue()
 	e.closeIfDrained(l)
 	e.lingerIfIdle()
+}
+
+// answered takes an open off those that are unanswered.
+func (e *entry) answered(l *link, target string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l.opens.release(target)
+	e.serveQueue()
 }
 
 // full is the error of a dial that no connection has room for. The caller holds
@@ -269,7 +227,7 @@ func (e *entry) channelEnded(l *link) {
 func (e *entry) full(connections int) error {
 	err := &FullError{Tunnel: e.cfg.Name, Connections: connections, Max: e.set.MaxConnections}
 	if connections < e.set.MaxConnections {
-		err.Cause = e.inUse.gate.lastError(e.key)
+		err.Cause = e.inUse.gate.lastError(e.inUse.login.with(e.set))
 	}
 	return err
 }
@@ -279,25 +237,6 @@ func (e *entry) full(connections int) error {
 func (e *entry) mayConnect() bool {
 	due, _ := e.due(false)
 	return !time.Now().Before(due)
-}
-
-// fill has a link take no more channels than it has. It does not, and is false,
-// if these are so few that they cannot be why it opened no more.
-func (e *entry) fill(l *link) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if l.channels < fewChannels {
-		return false
-	}
-	l.limit, l.filled = l.channels, time.Now()
-	return true
-}
-
-// unfill undoes fill.
-func (e *entry) unfill(l *link) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.forgetLimit(l)
 }
 
 // forgetLimit has a link take as many channels as any. The caller holds mu.
@@ -311,6 +250,7 @@ func (e *entry) channelOpened(l *link, c *Conn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l.conns[c] = &activity{since: time.Now()}
+	l.opened = time.Now()
 }
 
 func (e *entry) channelClosed(l *link, c *Conn) {

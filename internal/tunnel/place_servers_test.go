@@ -92,7 +92,7 @@ func TestTargetThatFails(t *testing.T) {
 	if refused, ok := errors.AsType[*OpenError](err); !ok || refused.Reason != OpenFailed || !strings.Contains(err.Error(), "no such socket") {
 		t.Errorf("got %v", err)
 	}
-	l := connections(t, h, 2)[0] // it was tried on another
+	l := connections(t, h, 1)[0]
 	h.entry.mu.Lock()
 	defer h.entry.mu.Unlock()
 	if l.limit != maxChannels {

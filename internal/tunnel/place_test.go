@@ -14,7 +14,7 @@ func crew(lo, hi int, links ...*link) *entry {
 		key: "crew", cfg: Config{Name: "test"}, held: true, tally: newTally("test"),
 		watching: true, // nothing ends it
 		set:      Settings{MinConnections: lo, MaxConnections: hi}.withDefaults(),
-		hosts:    []*host{{gate: &gate{records: map[string]*failures{}}}},
+		hosts:    []*host{{gate: newGate(), login: (&Config{Name: "test"}).login("")}},
 		changed:  make(chan struct{}), moved: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
@@ -30,7 +30,13 @@ func member(r role, channels, quiet int) *link {
 	return &link{
 		wire: &wire{dead: make(chan struct{})}, draining: make(chan struct{}),
 		role: r, channels: channels, quiet: quiet, shed: quiet > quietLimit, limit: maxChannels, used: time.Now(),
+		opens: newOpenLimiter(),
 	}
+}
+
+// wishOf is what a dial of a class wants, now.
+func wishOf(class Class) *wish {
+	return &wish{line: lineKey{class: class, target: "web:80"}, arrived: time.Now()}
 }
 
 func TestPlace(t *testing.T) {
@@ -120,9 +126,9 @@ func TestPlace(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			e := crew(1, c.max, c.links...)
 			if c.failed {
-				e.hosts[0].gate.failed(e.key, errors.New("no route to host"), time.Now(), "", e.set, true)
+				e.failure(e.unreached(e.hosts[0], time.Now()), errors.New("no route to host"))
 			}
-			l, err := e.place(&wish{class: c.class})
+			l, err := e.place(wishOf(c.class))
 			switch _, isFull := errors.AsType[*FullError](err); {
 			case c.want >= 0 && (l != c.links[c.want] || err != nil):
 				t.Errorf("placed on %+v, %v", l, err)
@@ -131,7 +137,7 @@ func TestPlace(t *testing.T) {
 			case c.want == full && !isFull:
 				t.Errorf("got %+v, %v, want a FullError", l, err)
 			}
-			if lacks := [3]bool{}; c.lacks != undecided {
+			if lacks := [forLookups + 1]bool{}; c.lacks != undecided {
 				if lacks[c.lacks] = true; e.lacks != lacks {
 					t.Errorf("it lacks %v, want %v", e.lacks, lacks)
 				}
@@ -146,7 +152,7 @@ func TestPlaceDecides(t *testing.T) {
 	t.Parallel()
 	for class, want := range map[Class]role{Request: forRequests, Stream: forStreams, anyClass: undecided} {
 		e := crew(1, 8, member(undecided, 0, 0))
-		l, err := e.pick(t.Context(), class, false)
+		l, err := e.pick(t.Context(), wishOf(class))
 		if err != nil || l.role != want || l.channels != 1 {
 			t.Errorf("class %d: %+v, %v", class, l, err)
 		}
@@ -296,7 +302,7 @@ func TestPlaceFreed(t *testing.T) {
 	}
 	done := make(chan placed, 1)
 	go func() {
-		got, err := e.pick(ctx, Request, false)
+		got, err := e.pick(ctx, wishOf(Request))
 		done <- placed{got, err}
 	}()
 	select {
@@ -310,28 +316,27 @@ func TestPlaceFreed(t *testing.T) {
 	}
 }
 
-// TestFillEnds: how many channels a connection takes is learned anew, for what
+// TestLimitEnds: how many channels a connection takes is learned anew, for what
 // it was learned from may have been something else.
-func TestFillEnds(t *testing.T) {
+func TestLimitEnds(t *testing.T) {
 	t.Parallel()
 	l := member(forRequests, fewChannels, 0)
 	e := crew(1, 8, l)
-	if !e.fill(l) {
-		t.Fatal("not filled")
-	}
+	e.limit([]suspect{{l, fewChannels, time.Now()}})
 	e.tend(l)
 	if l.limit != fewChannels {
 		t.Fatalf("it takes %d channels", l.limit)
 	}
-	changed := e.changed
 	l.filled = l.filled.Add(-filledFor)
 	e.tend(l)
 	if l.limit != maxChannels {
 		t.Errorf("it takes %d channels", l.limit)
 	}
-	select {
-	case <-changed:
-	default:
-		t.Error("nobody was told")
+
+	// One that has opened a channel since is not full.
+	l.opened = time.Now()
+	e.limit([]suspect{{l, fewChannels, l.opened.Add(-time.Second)}})
+	if l.limit != maxChannels {
+		t.Errorf("it takes %d channels, though it has opened one", l.limit)
 	}
 }

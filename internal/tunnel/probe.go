@@ -62,7 +62,7 @@ func (l *link) sendProbes(answered chan struct{}) {
 			return
 		}
 		took := time.Since(sent)
-		l.roundTrip.Store(int64(max(took, 1)))
+		l.noteRoundTrip(max(took, 1))
 		l.entry.tally.roundTrips.Observe(took.Seconds())
 
 		close(answered)
@@ -91,6 +91,20 @@ func (l *link) sinceProbe() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return l.wire.now() - p.sent
+}
+
+// noteRoundTrip records how long the answer to a probe took.
+func (l *link) noteRoundTrip(took time.Duration) {
+	if fastest := l.fastest.Load(); fastest == 0 || int64(took) < fastest {
+		l.fastest.Store(int64(took))
+	}
+	l.roundTrip.Store(int64(took))
+}
+
+// roundTrips returns how long the answer to the last probe took, and to the one that
+// was answered fastest; 0 before the first.
+func (l *link) roundTrips() (last, fastest time.Duration) {
+	return time.Duration(l.roundTrip.Load()), time.Duration(l.fastest.Load())
 }
 
 // answersProbes tells whether the bastion has answered a probe. Not every server
@@ -125,13 +139,13 @@ func (l *link) proveAlive(stop <-chan struct{}) bool {
 	if l.wire.isDead() {
 		return false
 	}
-	l.beginWrite()
-	defer l.endWrite()
 	asked := l.wire.now()
 	answered := l.probe()
-	timeout := proveTimeout
-	if !l.answersProbes() {
-		timeout = giveUpTime
+	timeout := giveUpTime
+	if l.answersProbes() {
+		timeout = proveTimeout
+		l.beginWrite() // a server that never answers one keeps nobody waiting
+		defer l.endWrite()
 	}
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()

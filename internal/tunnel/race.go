@@ -15,38 +15,61 @@ const (
 	// silence is how long the last host may do so where others have failed:
 	// these are asked again rather than that one waited for, but not twice in a
 	// row, or one that is slow would never be connected to. It is also how long a
-	// host has to answer a probe.
+	// login may make no progress before the next host is tried beside it, how long
+	// other tunnels' connects to a host are waited for, and how long a host has to
+	// answer a probe.
 	silence = 3 * time.Second
 )
 
 // race connects to the first of several hosts that answers and lets us in. It
 // starts with the first, and with the next when one has failed or kept us
 // waiting. A host answers by its banner: one that hangs still accepts
-// connections. We log in at one after the other.
+// connections. We log in at one after the other, and at the next before the last
+// has ended only if that hangs.
 type race struct {
 	entry *entry
 	ctx   context.Context
 	hosts []*host
-	// next is the index of the host to start next, startedAt when the last was.
-	// hurry tells that one has failed since.
+	// next is the index of the host to start next. startedAt is when the last was,
+	// and entered tells that it has had its turn since. hurry tells that one has
+	// failed since.
 	next      int
 	startedAt time.Time
+	entered   bool
 	hurry     bool
-	// arrivals has room for all, so that nobody waits to put one in. Of those
-	// that were started, racing have not come out of it, and racers are not done.
+	// Each of these has room for all, so that nobody waits to put one in: hosts
+	// that have got their turn, and what has become of approaches and logins.
+	turns    chan *host
 	arrivals chan *approach
-	racing   []*host
-	racers   sync.WaitGroup
-	// answered are those that we have yet to log in at, the first to come first.
-	answered []*approach
-	failed   []hostFailure
+	outcomes chan loginOutcome
+	// Of those that were started, racing have not come out of it, and racers are
+	// not done.
+	racing []*host
+	racers sync.WaitGroup
+	// answered are those that we have yet to log in at, the first to come first,
+	// and loggingIn those that we do.
+	answered, loggingIn []*approach
+	failed              []hostFailure
+	// won is the first connection.
+	won *link
+}
+
+// loginOutcome is a login that has ended.
+type loginOutcome struct {
+	*approach
+	link *link
+	err  error
 }
 
 // raceTo runs a race. It returns a connection, or nil, and what has failed.
 func (e *entry) raceTo(hosts []*host) (*link, []hostFailure) {
 	ctx, cancel := context.WithCancel(e.ctx)
-	r := &race{entry: e, ctx: ctx, hosts: hosts, arrivals: make(chan *approach, len(hosts))}
-	l := r.run()
+	n := len(hosts)
+	r := &race{
+		entry: e, ctx: ctx, hosts: hosts,
+		turns: make(chan *host, n), arrivals: make(chan *approach, n), outcomes: make(chan loginOutcome, n),
+	}
+	r.run()
 	cancel()
 	r.racers.Wait()
 	close(r.arrivals)
@@ -56,66 +79,118 @@ func (e *entry) raceTo(hosts []*host) (*link, []hostFailure) {
 	for _, a := range r.answered {
 		a.end()
 	}
-	return l, r.failed
+	close(r.outcomes)
+	for o := range r.outcomes { // too late
+		if o.link != nil {
+			o.link.wire.die(ErrClosed)
+			_ = o.link.conn.Close()
+		}
+		o.end()
+	}
+	return r.won, r.failed
 }
 
 // run returns when a host has let us in, or when none will.
-func (r *race) run() *link {
+func (r *race) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for r.ctx.Err() == nil {
 		r.collect()
-		if len(r.answered) > 0 {
-			if l := r.logIn(); l != nil {
-				return l
-			}
-			continue
+		if r.won != nil {
+			return
 		}
-		waited, more := time.Since(r.startedAt), r.next < len(r.hosts)
-		switch {
-		case more && (r.hurry || waited >= staggerAfter):
-			r.start()
-			continue
-		case more:
-			timer.Reset(staggerAfter - waited)
-		case len(r.racing) == 0:
-			return nil
-		case len(r.failed) == 0 || slices.ContainsFunc(r.racing, func(h *host) bool { return h.passedOver }):
-			// They end by themselves, within connect_timeout.
-		case waited >= silence:
-			for _, h := range r.racing {
-				h.passedOver = true
-			}
-			r.passOver(r.racing)
-			return nil
-		default:
-			timer.Reset(silence - waited)
+		wait, over := r.proceed()
+		if over {
+			return
 		}
+		timer.Reset(wait)
 		select {
+		case h := <-r.turns:
+			r.enter(h)
 		case a := <-r.arrivals:
 			r.arrive(a)
+		case o := <-r.outcomes:
+			r.loggedIn(o)
 		case <-timer.C:
 		case <-r.ctx.Done():
 		}
 	}
-	return nil
+}
+
+// proceed does what there is to do now. It returns how long there is nothing
+// else, at most, and tells whether the race is over.
+func (r *race) proceed() (wait time.Duration, over bool) {
+	if hangs := r.hangsIn(); hangs > 0 { // a login goes on
+		return hangs, false
+	}
+	if len(r.answered) > 0 {
+		r.logIn()
+		return silence, false
+	}
+	patience := staggerAfter
+	if !r.entered {
+		patience = silence // others connect to it
+	}
+	waited := time.Since(r.startedAt)
+	switch {
+	case r.next < len(r.hosts) && (r.hurry || waited >= patience):
+		r.start()
+		return silence, false
+	case r.next < len(r.hosts):
+		return patience - waited, false
+	case len(r.racing) == 0:
+		return r.entry.settings().ConnectTimeout, len(r.loggingIn) == 0
+	case len(r.failed) == 0 || slices.ContainsFunc(r.racing, func(h *host) bool { return h.passedOver }):
+		// They end by themselves, within connect_timeout.
+		return r.entry.settings().ConnectTimeout, false
+	case waited < silence:
+		return silence - waited, false
+	}
+	for _, h := range r.racing {
+		h.passedOver = true
+	}
+	r.passOver(r.racing)
+	r.racing = nil
+	return 0, len(r.loggingIn) == 0
+}
+
+// hangsIn is how long until the logins that are under way have made no progress
+// for silence; none has, if it is not positive.
+func (r *race) hangsIn() (left time.Duration) {
+	for _, a := range r.loggingIn {
+		left = max(left, silence-time.Since(later(a.loginAt, a.steps.lastProgress())))
+	}
+	return left
 }
 
 // start has the next host connected to.
 func (r *race) start() {
 	h := r.hosts[r.next]
 	r.next++
-	r.startedAt, r.hurry = time.Now(), false
+	r.startedAt, r.entered, r.hurry = time.Now(), false, false
 	r.racing = append(r.racing, h)
+	hasTurn := func(*approach) error {
+		r.turns <- h
+		return nil
+	}
 	r.racers.Go(func() { // returns when h has answered, has failed, or the race is over
-		r.arrivals <- r.entry.approach(r.ctx, h, r.entry.loadKeys, r.entry.reach, r.entry.awaitBanner)
+		r.arrivals <- r.entry.approach(r.ctx, h, hasTurn, r.entry.loadKeys, r.entry.reach, r.entry.awaitBanner)
 	})
 }
 
-// collect takes in all that have arrived.
+// enter has the time of the host that was started last begin with its turn.
+func (r *race) enter(h *host) {
+	if h == r.hosts[r.next-1] {
+		r.startedAt, r.entered = time.Now(), true
+	}
+}
+
+// collect takes in all that has arrived.
 func (r *race) collect() {
-	for {
+	for r.won == nil {
 		select {
+		case o := <-r.outcomes:
+			r.loggedIn(o)
 		case a := <-r.arrivals:
 			r.arrive(a)
 		default:
@@ -136,29 +211,42 @@ func (r *race) arrive(a *approach) {
 }
 
 func (r *race) fail(a *approach, err error) {
+	r.failed = append(r.failed, r.entry.failure(a, err)...)
 	a.end()
-	r.failed = append(r.failed, a.failure(err))
 	r.hurry = true
 }
 
 // logIn logs in at the most preferred host that has answered.
-func (r *race) logIn() *link {
+func (r *race) logIn() {
 	a := r.answered[0]
 	r.answered = r.answered[1:]
-	l, err := r.entry.logIn(a)
-	if err != nil {
-		r.fail(a, err)
-		return nil
+	a.loginAt = time.Now()
+	r.loggingIn = append(r.loggingIn, a)
+	r.racers.Go(func() { // returns when the login has ended, which the end of the race brings about
+		l, err := r.entry.logIn(a)
+		r.outcomes <- loginOutcome{a, l, err}
+	})
+}
+
+// loggedIn takes the outcome of a login.
+func (r *race) loggedIn(o loginOutcome) {
+	r.loggingIn = slices.DeleteFunc(r.loggingIn, func(a *approach) bool { return a == o.approach })
+	if o.err != nil {
+		r.fail(o.approach, o.err)
+		return
 	}
-	a.end()
-	r.collect()
-	r.passOver(slices.DeleteFunc(slices.Clone(r.racing), func(h *host) bool { return h.rank > a.host.rank }))
-	return l
+	o.end()
+	r.won = o.link
+	better := func(h *host) bool { return h.rank < o.host.rank }
+	r.passOver(slices.DeleteFunc(slices.Clone(r.racing), func(h *host) bool { return !better(h) }))
+	for _, a := range r.loggingIn {
+		r.failed = append(r.failed, r.entry.failure(a, slowLoginError(a.host))...)
+	}
 }
 
 // passOver has hosts that have not answered count as failed.
 func (r *race) passOver(hosts []*host) {
 	for _, h := range hosts {
-		r.failed = append(r.failed, hostFailure{host: h, err: noAnswerError(h), started: time.Now()})
+		r.failed = append(r.failed, r.entry.failure(r.entry.unreached(h, time.Now()), noAnswerError(h))...)
 	}
 }

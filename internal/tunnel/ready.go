@@ -22,7 +22,7 @@ func (h *Handle) connect(ctx context.Context, patient bool) error {
 		return err
 	}
 	defer release()
-	l, err := e.pick(ctx, anyClass, patient)
+	l, err := e.pick(ctx, &wish{line: lineKey{class: anyClass}, patient: patient})
 	if err != nil {
 		return err
 	}

@@ -295,6 +295,6 @@ func (f *forward) wantedOn() *link {
 	case len(active) == 0:
 		return nil
 	default:
-		return best(active, Stream)
+		return best(active, Stream)[0]
 	}
 }

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"io"
 	"net"
 	"slices"
 	"time"
@@ -108,14 +109,13 @@ func (e *entry) enqueue(a remoteAddress, in *inbound) bool {
 	if full {
 		f.overflowAt = time.Now()
 	}
-	log := e.logger()
 	e.mu.Unlock()
 	switch {
 	case full && crowded:
-		log.Warn("refused a connection to a remote forward: the bastion has opened too many",
+		e.log().Warn("refused a connection to a remote forward: the bastion has opened too many",
 			zap.Stringer("listen", f.address), zap.Int("open", maxInbound))
 	case full:
-		log.Warn("refused a connection to a remote forward: too many wait to be accepted",
+		e.log().Warn("refused a connection to a remote forward: too many wait to be accepted",
 			zap.Stringer("listen", f.address), zap.Int("waiting", forwardBacklog))
 	}
 	in.refuse()
@@ -160,26 +160,86 @@ func (l *link) inboundEnded() {
 	l.inbound--
 }
 
-// accept opens the channel. It returns nil if the link has died.
+// accept returns the connection of the channel, and opens that in the background.
+// It returns nil if the link has died.
 func (in *inbound) accept() *Conn {
 	l := in.link
 	if l.wire.isDead() {
 		in.end()
 		return nil
 	}
-	ch, requests, err := in.open.Accept()
-	if err != nil {
-		in.end()
-		return nil
-	}
 	l.entry.tally.accepts.Add(1)
-	c := newConn(l, ch, requests, in.local, in.remote)
+	ch := &openingChannel{opened: make(chan struct{})}
+	c := newConn(l, ch, nil, in.local, in.remote)
 	c.forward = in.forward
+	// Returns as serve does.
 	go func() {
 		defer l.inboundEnded()
+		l.beginWrite()
+		ch.open(in.open, c)
+		l.endWrite()
 		l.serve(c)
 	}()
 	return c
+}
+
+// openingChannel is a channel whose open has been accepted, and of which the bastion
+// may not know yet: to say so is a write, which waits as long as the connection does.
+// It can be used at once. What it is used for waits instead.
+type openingChannel struct {
+	// opened is closed when the bastion knows, or cannot. Channel, err and the requests
+	// of the Conn are set before.
+	opened chan struct{}
+	ssh.Channel
+	err error
+}
+
+// open confirms the channel to the bastion, which may ask something of c from then on.
+func (o *openingChannel) open(channel ssh.NewChannel, c *Conn) {
+	defer close(o.opened)
+	if o.Channel, c.requests, o.err = channel.Accept(); o.err != nil {
+		none := make(chan *ssh.Request)
+		close(none)
+		c.requests = none
+	}
+}
+
+// wait returns nil once the channel is open.
+func (o *openingChannel) wait() error {
+	<-o.opened
+	return o.err
+}
+
+// Read implements ssh.Channel.
+func (o *openingChannel) Read(p []byte) (int, error) {
+	if o.wait() != nil {
+		return 0, io.EOF // as of a channel whose connection is lost
+	}
+	return o.Channel.Read(p)
+}
+
+// Write implements ssh.Channel.
+func (o *openingChannel) Write(p []byte) (int, error) {
+	if err := o.wait(); err != nil {
+		return 0, err
+	}
+	return o.Channel.Write(p)
+}
+
+// CloseWrite implements ssh.Channel.
+func (o *openingChannel) CloseWrite() error {
+	if err := o.wait(); err != nil {
+		return err
+	}
+	return o.Channel.CloseWrite()
+}
+
+// Close implements ssh.Channel.
+func (o *openingChannel) Close() error {
+	if err := o.wait(); err != nil {
+		return err
+	}
+	return o.Channel.Close()
 }
 
 // request makes a global request and waits for its answer. It gives up, with

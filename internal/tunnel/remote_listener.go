@@ -44,7 +44,8 @@ func (h *Handle) Listen(network, address string) (*Listener, error) {
 }
 
 // Accept implements net.Listener. The connections are *Conn; their RemoteAddr
-// is the peer's, as the bastion saw it, their LocalAddr what it listens on.
+// is the peer's, as the bastion saw it, their LocalAddr what it listens on. It
+// waits for no connection's write to the bastion.
 // Accept fails only once the listener is closed, with net.ErrClosed.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {

@@ -9,7 +9,7 @@ import (
 // about to return to the first. The test plays the part of maintain.
 func returning(links ...*link) (e *entry, first, second *host) {
 	e = crew(1, 8, links...)
-	first, second = e.hosts[0], &host{rank: 1, gate: &gate{records: map[string]*failures{}}}
+	first, second = e.hosts[0], &host{rank: 1, gate: newGate(), login: e.hosts[0].login}
 	e.hosts = append(e.hosts, second)
 	e.inUse = second
 	for _, l := range links {
@@ -46,7 +46,7 @@ func TestReturnHalfway(t *testing.T) {
 	t.Parallel()
 	e, first, second := returning(member(forRequests, 1, 0), member(forStreams, 1, 0))
 	back := arrive(e, first)
-	e.connectFailed()
+	e.connectFailed(true)
 	if got := staying(e); len(got) != 1 || got[0] != back {
 		t.Errorf("%d connections stay, want the one that has returned", len(got))
 	}
@@ -57,7 +57,7 @@ func TestReturnHalfway(t *testing.T) {
 	// It is lost, and there is no other to be had: what is left is the tunnel.
 	close(back.wire.dead)
 	e.takeOut(back, io.EOF)
-	e.connectFailed()
+	e.connectFailed(true)
 	if got := staying(e); len(got) != 1 || got[0].host != second || e.inUse != second {
 		t.Errorf("%d connections stay; the host of rank %d is in use", len(got), e.inUse.rank)
 	}

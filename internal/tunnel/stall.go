@@ -41,20 +41,24 @@ func (l *link) stallBegun() <-chan struct{} {
 
 // noteStall records whether a link is stalled, and what follows from a change.
 func (e *entry) noteStall(l *link, stalled bool) {
+	defer e.news.deliver()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if stalled == l.isStalledNow() || l.isDraining() || l.wire.isDead() {
 		return
 	}
-	var log func()
 	if stalled {
-		log = e.stalled(l)
+		e.stalled(l)
 	} else {
-		log = e.resumed(l)
+		e.resumed(l)
 	}
-	e.mu.Unlock()
-	log()
+}
+
+// isStalled is isStalledNow for callers that do not hold mu.
+func (e *entry) isStalled(l *link) bool {
 	e.mu.Lock()
+	defer e.mu.Unlock()
+	return l.isStalledNow()
 }
 
 // isStalledNow tells whether the link takes no channels because it is stalled. The
@@ -62,26 +66,31 @@ func (e *entry) noteStall(l *link, stalled bool) {
 func (l *link) isStalledNow() bool { return !l.stall.since.IsZero() }
 
 // stalled takes a link out of service until it responds again. The caller holds mu.
-func (e *entry) stalled(l *link) (log func()) {
+func (e *entry) stalled(l *link) {
 	now := time.Now()
 	l.stall.since = now
 	l.stall.logged = now.Sub(e.stallLogged) >= remindEvery
 	if l.stall.logged {
 		e.stallLogged = now
 	}
-	l.lookups.blame(l.wire.lastHeard() - lastFreeMargin - time.Duration(l.roundTrip.Load()))
+	_, roundTrip := l.roundTrips()
+	if name := l.lookups.blame(l.wire.lastHeard() - lastFreeMargin - roundTrip); name != "" {
+		e.slowNames.add(name, now)
+	}
 	close(l.stall.begun)
-	e.newGeneration() // no request waits on a pooled channel of this link
+	if l.role != forLookups {
+		e.newGeneration() // no request waits on a pooled channel of this link
+	}
 	e.broadcast()
 	e.nudge()
-	return e.stallLog(l, zapcore.WarnLevel, "connection stalled: the bastion does not respond; new channels open on another one",
+	e.reportStall(l, zapcore.WarnLevel, "connection stalled: the bastion does not respond; new channels open on another one",
 		zap.Duration("silent", l.wire.now()-l.wire.lastHeard()), zap.Int("channels", l.channels))
 }
 
 // resumed puts a link back into service. The caller holds mu.
-func (e *entry) resumed(l *link) (log func()) {
+func (e *entry) resumed(l *link) {
 	took := time.Since(l.stall.since)
-	log = e.stallLog(l, zapcore.InfoLevel, "connection responds again", zap.Duration("duration", took), zap.Int("channels", l.channels))
+	e.reportStall(l, zapcore.InfoLevel, "connection responds again", zap.Duration("duration", took), zap.Int("channels", l.channels))
 	others := e.active()
 	l.stall.since, l.stall.begun = time.Time{}, make(chan struct{})
 	switch {
@@ -93,15 +102,14 @@ func (e *entry) resumed(l *link) (log func()) {
 	e.arrived()
 	e.broadcast()
 	e.nudge()
-	return log
 }
 
-// stallLog returns a function that logs a line about a link, at debug if the stall is
-// one of many. The caller holds mu.
-func (e *entry) stallLog(l *link, level zapcore.Level, msg string, fields ...zap.Field) func() {
+// reportStall logs a line about a link, at debug if the stall is one of many. The caller
+// holds mu, and delivers the news.
+func (e *entry) reportStall(l *link, level zapcore.Level, msg string, fields ...zap.Field) {
 	if !l.stall.logged {
 		level = zapcore.DebugLevel
 	}
-	log := e.logger()
-	return func() { log.Log(level, msg, fields...) }
+	address := l.host.cfg.Address
+	e.news.add(func() { e.logAbout(address).Log(level, msg, fields...) })
 }

@@ -82,10 +82,12 @@ type ConnectionStatus struct {
 	// Host is the bastion's "host:port", Remote the address connected to.
 	Host   string `json:"host"`
 	Remote string `json:"remote"`
-	// Class is what it is for: "requests", "streams", "any" while that is open,
-	// or "draining" if it takes no more channels.
-	Class string    `json:"class"`
-	Since time.Time `json:"since"`
+	// Class is what it is for: "requests", "streams", "lookups" of names that clients
+	// choose, "any" while that is open, or "draining" if it takes no more channels.
+	Class string `json:"class"`
+	// Stalled tells that it takes none for now: the bastion does not respond.
+	Stalled bool      `json:"stalled,omitempty"`
+	Since   time.Time `json:"since"`
 	// These are as in Attempt.
 	Server         string      `json:"server"`
 	Algorithms     *Negotiated `json:"algorithms,omitempty"`
@@ -201,19 +203,21 @@ func (l *link) class() string {
 		return "requests"
 	case l.role == forStreams:
 		return "streams"
+	case l.role == forLookups:
+		return "lookups"
 	default:
 		return "any"
 	}
 }
 
 // classes are all that class returns.
-var classes = []string{"requests", "streams", "any", ClassDraining}
+var classes = []string{"requests", "streams", "lookups", "any", ClassDraining}
 
 // status is the link's. The caller holds entry.mu.
 func (l *link) status() ConnectionStatus {
 	c := ConnectionStatus{
 		Host: l.host.cfg.Address, Remote: l.wire.RemoteAddr().String(),
-		Class: l.class(), Since: l.wire.start,
+		Class: l.class(), Stalled: l.isStalledNow(), Since: l.wire.start,
 		Channels: len(l.conns), QuietChannels: l.quiet, PendingOpens: l.opens.pending(),
 		Received: l.received.Load(), Sent: l.sent.Load(),
 		RTT: secondsOf(time.Duration(l.roundTrip.Load())),

@@ -154,7 +154,7 @@ func TestCauses(t *testing.T) {
 }
 
 // TestEvents: an observer is told of a connection, its loss and another one, in
-// this order.
+// this order. Durations are seconds.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	set, seen := quick(), make(eventLog, 100)
@@ -166,8 +166,17 @@ func TestEvents(t *testing.T) {
 		t.Errorf("got %+v", first)
 	}
 	b.link.Reset()
+	seconds := func(e Event, field string) {
+		t.Helper()
+		if took, ok := e.Data[field].(float64); !ok || took <= 0 || took > 60 {
+			t.Errorf("%s: %s is %v, want seconds", e.Name, field, e.Data[field])
+		}
+	}
+	seconds(first, "duration")
 	if e := seen.next(t); e.Name != EventLost || e.Data["error"] == "" {
 		t.Errorf("got %+v", e)
+	} else {
+		seconds(e, "duration")
 	}
 	if e := seen.next(t); e.Name != EventConnected || e.Data["reconnected"] != true {
 		t.Errorf("got %+v", e)
@@ -180,6 +189,8 @@ func TestEvents(t *testing.T) {
 	}
 	if e := seen.next(t); e.Name != EventRefused || e.Data["cause"] != string(CauseHostKeyMismatch) {
 		t.Errorf("got %+v", e)
+	} else {
+		seconds(e, "retry_in")
 	}
 }
 

@@ -64,6 +64,11 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 	e.lostAt, e.notBefore = time.Time{}, time.Time{}
 	e.links = append(e.links, l)
 	e.inUse = l.host
+	for _, o := range withRole(e.serving(), forLookups) {
+		if o.host != e.inUse {
+			e.startDrain(o)
+		}
+	}
 	e.failed, e.asked, e.demanded, e.stunted = nil, false, false, false
 	clear(e.lacks[:])
 	if old != nil {
@@ -88,9 +93,9 @@ func (e *entry) outlived() []*link {
 // toReplace returns a connection that a new one is to take over from, or nil.
 // The caller holds mu.
 func (e *entry) toReplace() *link {
-	active := e.active()
-	if i := slices.IndexFunc(active, func(l *link) bool { return l.replacing }); i >= 0 {
-		return active[i]
+	serving := e.serving()
+	if i := slices.IndexFunc(serving, func(l *link) bool { return l.replacing }); i >= 0 {
+		return serving[i]
 	}
 	return nil
 }
@@ -116,10 +121,9 @@ func (e *entry) startDrain(l *link) {
 		e.mu.Lock()
 		l.retired = true
 		channels := l.channels
-		log := e.logger()
 		e.mu.Unlock()
 		if channels > 0 {
-			log.Warn("drain_timeout reached: closing a replaced connection", zap.Int("channels", channels))
+			e.log().Warn("drain_timeout reached: closing a replaced connection", zap.Int("channels", channels))
 		}
 		l.wire.die(ErrClosed)
 	})
@@ -152,45 +156,46 @@ func (e *entry) closeIfDrained(l *link) {
 
 // lost takes a dead link out. The link calls it, once.
 func (e *entry) lost(l *link, cause error) {
-	e.news.Lock()
-	e.logLost(l, cause) // before what follows from it
-	e.news.Unlock()
+	e.reportLost(l, cause)
+	e.news.deliver() // before what follows from it
 	if e.takeOut(l, cause) {
 		e.log().Info("the bastion closes connections without channels (UnusedConnectionTimeout); will reconnect on demand")
 	}
 }
 
-// logLost tells the log and, of the last connection, the observer of a link's
-// death, once. The caller holds news.
-func (e *entry) logLost(l *link, cause error) {
+// reportLost adds a link's death to the news, once: for the log and, if it is
+// the last connection, for the observer.
+func (e *entry) reportLost(l *link, cause error) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	if l.told {
-		e.mu.Unlock()
 		return
 	}
 	l.told = true
 	others, last := len(e.present()), e.isLast(l)
-	about := []zap.Field{zap.Duration("duration", l.wire.now()), zap.Int("channels", l.channels)}
-	log := e.logger().With(about...)
+	lasted, address := l.wire.now(), e.inUse.cfg.Address
+	about := []zap.Field{zap.Duration("duration", lasted), zap.Int("channels", l.channels)}
 	retired, draining, unused := l.retired, l.isDraining(), l.unused(cause)
-	e.mu.Unlock()
-	switch {
-	case retired:
-		log.Debug("connection closed")
-	case draining:
-		log.Warn("draining connection lost", zap.Error(cause))
-	case !last && unused:
-		log.Debug("the bastion has closed a connection without channels", zap.Error(cause))
-	case !last:
-		log.Warn("connection lost", zap.Error(cause), zap.Int("connections", others))
-	default:
-		level, unlogged := e.flaps.lost(l.wire.now())
-		if unlogged > 0 {
-			log = log.With(zap.Int("unlogged", unlogged))
+	e.news.add(func() {
+		log := e.logAbout(address).With(about...)
+		switch {
+		case retired:
+			log.Debug("connection closed")
+		case draining:
+			log.Warn("draining connection lost", zap.Error(cause))
+		case !last && unused:
+			log.Debug("the bastion has closed a connection without channels", zap.Error(cause))
+		case !last:
+			log.Warn("connection lost", zap.Error(cause), zap.Int("connections", others))
+		default:
+			level, unlogged := e.flaps.lost(lasted)
+			if unlogged > 0 {
+				log = log.With(zap.Int("unlogged", unlogged))
+			}
+			log.Log(level, "lost", zap.Error(cause))
+			e.emit(EventLost, l.host.cfg.Address, append(about, zap.Error(cause))...)
 		}
-		log.Log(level, "lost", zap.Error(cause))
-		e.emit(EventLost, l.host.cfg.Address, append(about, zap.Error(cause))...)
-	}
+	})
 }
 
 // isLast tells whether with a dead link the tunnel has lost its last connection:
@@ -213,25 +218,26 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 	if !l.isDraining() {
 		unused, last := l.unused(cause), len(e.present()) == 0
 		switch {
-		case unused && l.wire.start.Before(e.unusedAt):
-			// Several at once count as one: it may be that the bastion has ended.
 		case unused:
-			e.unused++
-			e.unusedAt = time.Now()
-			onDemand = e.unused == unusedLimit
+			onDemand = e.unused.ended(time.Now(), l.wire.now(), time.Since(l.used))
 		case last:
-			e.unused = 0
+			e.unused.failed()
 		}
 		if last {
 			e.lostAt = time.Now()
 			e.since = e.lostAt
 			e.lastErr = &ErrorStatus{e.lostAt, l.host.cfg.Address, CauseLost, cause.Error()}
 		}
-		if !l.retired && (!unused || last) { // one that was not needed is no loss
-			l.host.gate.lost(e.key, l.wire.now(), e.set, !last)
+		login := l.host.login.with(e.set)
+		switch {
+		case l.retired, unused && !last: // one that was not needed is no loss
+		case unused:
+			l.host.gate.ended(login)
+		default:
+			l.host.gate.lost(login, l.wire.now(), e.set, !last)
 		}
 		if last {
-			due, _ := l.host.gate.due(e.key, false, false)
+			due, _ := l.host.gate.nextDue(login, false, false)
 			e.notBefore = earlier(due, time.Now().Add(e.set.ReconnectMin))
 		}
 		e.broadcast()
@@ -241,13 +247,8 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 	return onDemand
 }
 
-// unusedLimit is after how many connections that the bastion closed for want of
-// channels (sshd_config's UnusedConnectionTimeout) the next one waits for a dial,
-// or for more channels where there are others.
-const unusedLimit = 2
-
-// unused tells whether the bastion has ended the link for want of channels. The
-// caller holds entry.mu.
+// unused tells whether the bastion may have ended the link for want of channels.
+// The caller holds entry.mu.
 func (l *link) unused(cause error) bool {
 	// x/crypto's type for SSH_MSG_DISCONNECT is not exported.
 	byPeer := errors.Is(cause, io.EOF) || strings.Contains(cause.Error(), "ssh: disconnect")

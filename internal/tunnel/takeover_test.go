@@ -31,7 +31,8 @@ func TestOutlived(t *testing.T) {
 	if msg != "reconnected" || len(fields) != 1 || fields[0].Key != "downtime" || fields[0].Type != zapcore.DurationType || time.Duration(fields[0].Integer) <= 0 {
 		t.Errorf("%q, %v", msg, fields)
 	}
-	e.logLost(dead, io.EOF)
+	e.reportLost(dead, io.EOF)
+	e.news.deliver()
 	if n := logs.FilterMessage("lost").Len(); n != 1 {
 		t.Errorf("it says %v", logs.All())
 	}
@@ -79,14 +80,14 @@ func TestLostTogether(t *testing.T) {
 		defer theirs.Close()
 		l.wire = newWire(ours)
 		l.wire.die(io.EOF)
-		l.used = time.Now().Add(-time.Hour)
+		l.used = time.Now().Add(-time.Minute)
 	}
 	for _, l := range links {
 		if e.takeOut(l, io.EOF) {
 			t.Error("the entry waits for a dial")
 		}
 	}
-	if e.unused != 1 {
-		t.Errorf("counted %d times", e.unused)
+	if e.unused.idle == 0 || e.unused.onDemand {
+		t.Errorf("it knows %+v", e.unused)
 	}
 }

@@ -18,13 +18,15 @@ const (
 )
 
 // watchFiles sees to what follows from a change of the files that the tunnel
-// depends on: an attempt to connect that was refused is made again at once, and
-// connections with a certificate make place for those with its successor. It
-// returns when the entry ends.
+// depends on: an attempt to connect that was refused is made again at once,
+// connections with a certificate make place for those with its successor, and of
+// private keys that others can read there is a warning. It returns when the entry
+// ends.
 func (e *entry) watchFiles() {
 	watch := filewatch.New()
 	defer watch.Close()
 	keeper := newCertKeeper(e)
+	modes := newKeyModes(e)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	stamp := ""
@@ -38,6 +40,7 @@ func (e *entry) watchFiles() {
 			e.nudge()
 			e.mu.Unlock()
 		}
+		modes.look()
 		wait := fileRecheck
 		if !complete {
 			wait = filePoll

@@ -1,0 +1,87 @@
+package sshtunnel
+
+// exit.go gives the raw connections, which nobody else waits for, a time to end
+// when the process exits. It runs beside that of the HTTP app, whichever of the
+// two apps Caddy stops first.
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// defaultGracePeriod is shorter than what stops Caddy waits for: 5 seconds where
+// systemd starts it, 10 in a container.
+const defaultGracePeriod = 3 * time.Second
+
+// exit is the end of the process, as the app of a configuration sees it.
+type exit struct {
+	once sync.Once
+	// end is when raw connections are reset that have not ended; zero as long as
+	// the process does not exit.
+	end time.Time
+}
+
+// watchExit has beginExit called before the first of the configuration's apps is
+// stopped.
+func (a *App) watchExit(ctx caddy.Context) error {
+	app, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting the events app: %w", err)
+	}
+	a.exit = new(exit)
+	return app.(*caddyevents.App).On("stopping", exitWatcher{a})
+}
+
+// exitWatcher is told of the event that Caddy emits before it stops apps.
+type exitWatcher struct{ app *App }
+
+// Handle implements caddyevents.Handler.
+func (w exitWatcher) Handle(context.Context, caddy.Event) error {
+	w.app.beginExit()
+	return nil
+}
+
+// beginExit starts the clock and has the forwards listen no longer, if the process
+// exits. It may be called again.
+func (a *App) beginExit() {
+	if a.exit == nil || !caddy.Exiting() {
+		return
+	}
+	a.exit.once.Do(func() {
+		a.exit.end = time.Now().Add(a.gracePeriod())
+		a.stopForwards()
+	})
+}
+
+// awaitConns waits until the raw connections have ended, if the process exits, and
+// resets those that have not when their time is over.
+func (a *App) awaitConns() {
+	if a.exit != nil && !a.exit.end.IsZero() {
+		rawConns.end(time.Until(a.exit.end))
+	}
+}
+
+// gracePeriod returns how long raw connections may go on from the beginning of the
+// exit. The HTTP app may be looked up only once all apps are provisioned: its own
+// modules look up this one.
+func (a *App) gracePeriod() time.Duration {
+	grace, delay := defaultGracePeriod, time.Duration(0)
+	if app, err := a.ctx.AppIfConfigured("http"); err == nil {
+		if http, ok := app.(*caddyhttp.App); ok {
+			delay = time.Duration(http.ShutdownDelay) // in which its listeners go on accepting
+			if http.GracePeriod > 0 {
+				grace = time.Duration(http.GracePeriod)
+			}
+		}
+	}
+	if a.GracePeriod != nil {
+		grace = time.Duration(*a.GracePeriod)
+	}
+	return delay + grace
+}

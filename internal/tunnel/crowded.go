@@ -1,0 +1,124 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"time"
+)
+
+// crowded.go is about opens that fail for a reason that may be the connection's.
+// sshd says "open failed" when it has no more files, as well as of a Unix socket
+// that is not there. What tells them apart is another connection: what fails there
+// too is the target's fault. A connection takes no more channels than it has only
+// if it did not open one that another one did, and has opened none since.
+
+// maxExcused bounds the targets that a connection is excused for.
+const maxExcused = 1024
+
+// suspect is a connection that did not open a channel.
+type suspect struct {
+	link     *link
+	channels int
+	since    time.Time
+}
+
+// dialElsewhere opens a channel on another connection than one that has just
+// refused it. Another connection is added for it only if the target is known to
+// work: no target that fails, and be it asked for ever so often, adds any.
+func (e *entry) dialElsewhere(ctx context.Context, r *openRequest, l *link, refused error) (*Conn, error) {
+	var suspects []suspect
+	for e.suspects(l, r) {
+		suspects = append(suspects, e.suspect(l))
+		next := e.pickOther(ctx, r, suspects)
+		if next == nil {
+			return nil, refused
+		}
+		c, err := next.open(ctx, r, false)
+		if err == nil {
+			e.limit(suspects)
+			return c, nil
+		}
+		if again, ok := errors.AsType[*OpenError](err); !ok || !again.crowded {
+			if errors.Is(err, errLinkLost) {
+				err = refused
+			}
+			return nil, err
+		}
+		l = next
+	}
+	e.excuse(suspects, r)
+	return nil, refused
+}
+
+// suspects tells whether it may be the connection's fault that it did not open a
+// channel: it has many, and this target has not failed elsewhere as well.
+func (e *entry) suspects(l *link, r *openRequest) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	at, excused := l.excused[r.target.Address]
+	return l.channels >= fewChannels && (!excused || time.Since(at) >= filledFor)
+}
+
+func (e *entry) suspect(l *link) suspect {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return suspect{l, len(l.conns), time.Now()}
+}
+
+// pickOther returns a connection that is none of the suspects, or nil if there is
+// none, nor one to be had soon.
+func (e *entry) pickOther(ctx context.Context, r *openRequest, suspects []suspect) *link {
+	w := e.wish(r, false)
+	w.hasty, w.line.hasty, w.growNothing = true, true, !e.works(r)
+	for _, s := range suspects {
+		w.not = append(w.not, s.link)
+	}
+	ctx, cancel := context.WithTimeout(ctx, streamPatience)
+	defer cancel()
+	l, err := e.pick(ctx, w)
+	if err != nil {
+		return nil
+	}
+	return l
+}
+
+// works tells whether there is an open channel to the target.
+func (e *entry) works(r *openRequest) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, l := range e.links {
+		for c := range l.conns {
+			if c.remote != nil && c.remote.Network() == r.remote.Network() && c.remote.String() == r.remote.String() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// limit has connections take no more channels than they had when they did not open
+// one that another has opened since.
+func (e *entry) limit(suspects []suspect) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range suspects {
+		if !s.link.opened.After(s.since) {
+			s.link.limit, s.link.filled = max(s.channels, fewChannels), time.Now()
+		}
+	}
+}
+
+// excuse remembers that connections did not open a channel to a target which others
+// did not either.
+func (e *entry) excuse(suspects []suspect, r *openRequest) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range suspects {
+		if s.link.excused == nil || len(s.link.excused) >= maxExcused {
+			s.link.excused = map[string]time.Time{}
+		}
+		maps.DeleteFunc(s.link.excused, func(_ string, at time.Time) bool { return time.Since(at) >= filledFor })
+		s.link.excused[r.target.Address] = time.Now()
+	}
+}

@@ -1,0 +1,87 @@
+// keymode.go warns of private keys that others than their owner can read.
+
+package tunnel
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// readableByOthers are the permissions that let group or others read a file.
+const readableByOthers fs.FileMode = 0o044
+
+// keyModes warns once of each private key of an entry that others can read, and
+// again when its mode or its content changes. It only warns: the secrets of a
+// Kubernetes volume look like that. It is watchFiles's alone.
+type keyModes struct {
+	entry  *entry
+	looked map[string]keyLook // by path
+	warned map[string]keyMode // by path
+}
+
+// keyLook is how a file looked the last time that it was read.
+type keyLook struct {
+	mode     fs.FileMode
+	size     int64
+	modified time.Time
+}
+
+// keyMode is what there was a warning of.
+type keyMode struct {
+	mode   fs.FileMode
+	digest [sha256.Size]byte
+}
+
+func newKeyModes(e *entry) *keyModes {
+	return &keyModes{entry: e, looked: map[string]keyLook{}, warned: map[string]keyMode{}}
+}
+
+// look looks at the identity files.
+func (k *keyModes) look() {
+	if runtime.GOOS == "windows" {
+		return // where access control lists say who can read a file
+	}
+	for _, file := range k.entry.cfg.IdentityFiles {
+		k.lookAt(file.Path)
+	}
+}
+
+// lookAt looks at a file. What is wrong with one that cannot be read is for the
+// connect to say.
+func (k *keyModes) lookAt(path string) {
+	f, err := os.OpenFile(path, os.O_RDONLY|openNonblock, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() { // to read a pipe takes the key away
+		return
+	}
+	look := keyLook{info.Mode().Perm(), info.Size(), info.ModTime()}
+	if look == k.looked[path] {
+		return
+	}
+	k.looked[path] = look
+	if look.mode&readableByOthers == 0 {
+		delete(k.warned, path)
+		return
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
+	if err != nil || !bytes.Contains(data, []byte("PRIVATE KEY-----")) {
+		return
+	}
+	if now := (keyMode{look.mode, sha256.Sum256(data)}); now != k.warned[path] {
+		k.warned[path] = now
+		k.entry.log().Warn("private key can be read by others than its owner; run chmod 600 on it",
+			zap.String("path", path), zap.String("mode", fmt.Sprintf("%#o", look.mode)))
+	}
+}

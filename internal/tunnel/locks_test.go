@@ -1,0 +1,143 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+	"golang.org/x/crypto/ssh"
+)
+
+// locks_test.go has what may take its time take it, and looks for anybody who waits
+// for a lock meanwhile.
+
+// TestSlowLog: a log that takes its time holds up nobody but who writes to it, and
+// what happens meanwhile is told in its order.
+func TestSlowLog(t *testing.T) {
+	t.Parallel()
+	first, second := mortal(t, member(forRequests, 1, 0)), mortal(t, member(forStreams, 1, 0))
+	e := crew(1, 8, first, second)
+	e.set.Lazy = true // it need not connect
+	seen := make(eventLog, 10)
+	e.set.Observer = seen
+	writing, written := make(chan struct{}), make(chan struct{})
+	core, logs := observer.New(zapcore.DebugLevel)
+	e.set.Logger = zap.New(core, zap.Hooks(func(entry zapcore.Entry) error {
+		if entry.Message == "connection lost" {
+			close(writing)
+			<-written
+		}
+		return nil
+	}))
+	done := make(chan struct{})
+	// Returns when the log has been written.
+	go func() {
+		defer close(done)
+		first.wire.die(io.EOF)
+		e.lost(first, io.EOF)
+	}()
+	<-writing
+	within(t, 10*time.Second, "the loss of another connection", func() {
+		second.wire.die(io.EOF)
+		e.lost(second, io.EOF)
+	})
+	within(t, 10*time.Second, "a connection", func() {
+		fresh := mortal(t, member(undecided, 0, 0))
+		fresh.entry, fresh.host = e, e.inUse
+		e.connected(fresh, 0)
+	})
+	if n := len(e.activeLinks()); n != 1 {
+		t.Errorf("%d connections take channels", n)
+	}
+	close(written)
+	<-done
+	seen.wantNames(t, EventLost, EventConnected)
+	var told []string
+	for _, entry := range logs.All() {
+		told = append(told, entry.Message)
+	}
+	if len(told) != 3 || told[0] != "connection lost" || told[1] != "lost" || told[2] != "reconnected" {
+		t.Errorf("the log says %q", told)
+	}
+}
+
+// stalledOpen is a channel of a bastion's whose accept waits: what is written to the
+// connection does not go out.
+type stalledOpen struct {
+	ssh.NewChannel
+	out <-chan struct{}
+}
+
+func (o stalledOpen) Accept() (ssh.Channel, <-chan *ssh.Request, error) {
+	<-o.out
+	return nil, nil, errors.New("connection lost")
+}
+
+// TestAcceptStalled: a connection that takes no writes does not hold up Accept. What
+// was accepted on it can be given deadlines, and closed.
+func TestAcceptStalled(t *testing.T) {
+	t.Parallel()
+	l := mortal(t, member(forStreams, 2, 0))
+	l.conns = map[*Conn]*activity{}
+	e := crew(1, 8, l)
+	out := make(chan struct{})
+	defer close(out)
+	f := &forward{entry: e, address: remoteAddress{path: "/run/s"}}
+	within(t, 10*time.Second, "accepting", func() {
+		for range 2 {
+			c := (&inbound{link: l, forward: f, open: stalledOpen{out: out}, local: f.address.addr(), remote: f.address.addr()}).accept()
+			if _, err := c.Write([]byte("hello")); err != nil {
+				t.Errorf("writing: %v", err)
+			}
+			_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
+			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("reading: %v", err)
+			}
+			if err := c.Close(); err != nil {
+				t.Errorf("closing: %v", err)
+			}
+		}
+	})
+}
+
+// slowMemory is a KeyMemory that takes its time to learn.
+type slowMemory struct {
+	*memory
+	learning, learn chan struct{}
+}
+
+func (m slowMemory) Learn(ctx context.Context, route Route, key ssh.PublicKey) (*LearnedKey, error) {
+	close(m.learning)
+	<-m.learn
+	return m.memory.Learn(ctx, route, key)
+}
+
+// TestLearnSlowly: while a host key is being remembered, nobody waits who asks what
+// is known of it, such as an attempt that has taken too long.
+func TestLearnSlowly(t *testing.T) {
+	t.Parallel()
+	m := slowMemory{newMemory(), make(chan struct{}), make(chan struct{})}
+	h := loadFor(t, hostConfig(t, ""))
+	if err := h.recall(t.Context(), m, Route{Name: "b.example"}); err != nil {
+		t.Fatal(err)
+	}
+	key := publicOf(t, edKey(1))
+	verified := make(chan error, 1)
+	go func() { verified <- h.verify(t.Context(), key) }()
+	<-m.learning
+	within(t, 10*time.Second, "asking", func() {
+		if h.accepted() != nil || h.another() || len(h.algorithms()) == 0 {
+			t.Error("the key is accepted before it is learned")
+		}
+	})
+	close(m.learn)
+	if err := <-verified; err != nil || h.accepted() == nil {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,190 @@
+// login.go says which attempts to log in share their failures: those that would
+// fail for the same reason, whatever their tunnels are called.
+
+package tunnel
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/filewatch"
+)
+
+// recordKey is the key of a gate's record: a digest of what those have in common
+// who share it, and for how long and how often they try.
+type recordKey struct {
+	of                        string
+	timeout, minimum, maximum time.Duration
+}
+
+// login is one way to log in at a gate, as keys of the gate's records.
+type login struct {
+	// reach is for failures before the authentication, which any setting may have
+	// brought about.
+	reach recordKey
+	// hostKeys is for a host key that is not accepted.
+	hostKeys recordKey
+	// credentials is for an authentication that is refused.
+	credentials recordKey
+}
+
+// shutOut is the key of the record that all share who come from one address: the
+// server refuses it (PerSourcePenalties).
+var shutOut = recordKey{of: "shut out"}
+
+// keys are those of all records that the login shares with others.
+func (l login) keys() [4]recordKey { return [4]recordKey{shutOut, l.reach, l.hostKeys, l.credentials} }
+
+// keyOf returns the key of the record that an error belongs to.
+func (l login) keyOf(err error) recordKey {
+	_, isAuth := errors.AsType[*AuthError](err)
+	switch class := classOf(err); {
+	case class == classShutOut:
+		return shutOut
+	case class == classRefused && isAuth:
+		return l.credentials
+	case class == classRefused:
+		return l.hostKeys
+	default:
+		return l.reach
+	}
+}
+
+// login returns the keys of a host's records. jump is the key of the tunnel
+// jumped through, or "".
+func (cfg *Config) login(jump string) login {
+	reach := *cfg
+	reach.Name, reach.Fallbacks = "", nil
+	return login{
+		reach: recordKey{of: "reach " + digest(reach, jump)},
+		hostKeys: recordKey{of: "host keys " + digest(
+			cfg.KnownHosts, cfg.HostKeys, cfg.HostCertificateAuthorities, cfg.HostKeyAlias, cfg.RevokedHostKeys,
+			cfg.AcceptNewHostKey, cfg.InsecureIgnoreHostKey, cfg.HostKeyAlgorithms, cfg.CASignatureAlgorithms, cfg.RequiredRSASize,
+		)},
+		credentials: recordKey{of: "credentials " + digest(
+			cfg.User, cfg.IdentityFiles, cfg.CertificateFiles, cfg.agentPath(), cfg.IdentitiesOnly, cfg.Password,
+			cfg.PubkeyAcceptedAlgorithms, cfg.RequiredRSASize,
+		)},
+	}
+}
+
+// with returns the login under settings: what does not answer within one tunnel's
+// time may do so within another's.
+func (l login) with(set Settings) login {
+	l.reach.timeout, l.reach.minimum, l.reach.maximum = set.ConnectTimeout, set.ReconnectMin, set.ReconnectMax
+	return l
+}
+
+// digest shows nothing of what it is of.
+func digest(parts ...any) string {
+	// Marshalling strings, numbers and structs and lists of them cannot fail.
+	b, _ := json.Marshal(parts)
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// wayTo describes the way to a host, by what is on it and not by any name: the
+// same address by another way may be another machine's.
+func (cfg *Config) wayTo(jump *Handle) string {
+	switch {
+	case jump != nil:
+		return " via " + strings.ToLower(strings.Join(jump.cfg.Addresses(), ",")) + jump.cfg.wayTo(jump.jump)
+	case cfg.Proxy != nil:
+		return " via " + cfg.Proxy.String()
+	case len(cfg.ProxyCommand) > 0:
+		return fmt.Sprintf(" via %q", cfg.ProxyCommand)
+	default:
+		return ""
+	}
+}
+
+// stamps tell, by a record's key, what the files and secrets hold that a refusal
+// depends on. They show nothing of it.
+type stamps map[recordKey]string
+
+// recallTimeout bounds a look at what may have been forgotten.
+const recallTimeout = 2 * time.Second
+
+// stamps reads what a login at a host depends on.
+func (e *entry) stamps(h *host) stamps {
+	hostKeys := contentStamp(h.cfg.hostKeyFiles())
+	if memory := e.memory(); memory != nil {
+		ctx, cancel := context.WithTimeout(e.ctx, recallTimeout)
+		defer cancel()
+		switch learned, err := memory.Recall(ctx, e.route(&h.cfg)); {
+		case err != nil:
+			hostKeys += "learned: unknown"
+		case learned != nil:
+			hostKeys += "learned: " + ssh.FingerprintSHA256(learned.Key)
+		}
+	}
+	return stamps{
+		h.login.hostKeys:    hostKeys,
+		h.login.credentials: contentStamp(h.cfg.credentialFiles()) + h.cfg.secretStamp(),
+	}
+}
+
+// contentStamp changes when the content of one of the files does, or when it can
+// be read or no longer can. A file that is written again as it was has not changed.
+func contentStamp(paths []string) string {
+	var all strings.Builder
+	for _, path := range paths {
+		fmt.Fprintf(&all, "%q ", path)
+		info, err := os.Stat(path)
+		if err == nil && !info.Mode().IsRegular() { // an agent's socket, a pipe
+			all.WriteString(filewatch.Stamp([]string{path}))
+			continue
+		}
+		data, err := readAll(path)
+		switch {
+		case err == nil:
+			fmt.Fprintf(&all, "%x\n", sha256.Sum256(data))
+		case errors.Is(err, fs.ErrNotExist):
+			all.WriteString("absent\n")
+		default:
+			all.WriteString("unreadable\n")
+		}
+	}
+	sum := sha256.Sum256([]byte(all.String()))
+	return hex.EncodeToString(sum[:])
+}
+
+// stampKey keeps a stamp from telling anybody which secret it is of.
+var stampKey = func() []byte {
+	key := make([]byte, sha256.Size)
+	_, _ = rand.Read(key) // never fails
+	return key
+}()
+
+// secretStamp changes when the value of a secret does that has come from a
+// placeholder, of a file for one.
+func (cfg *Config) secretStamp() string {
+	if cfg.Resolve == nil {
+		return ""
+	}
+	mac := hmac.New(sha256.New, stampKey)
+	add := func(raw string) {
+		if raw == "" {
+			return
+		}
+		value, err := cfg.Resolve(raw)
+		_, _ = fmt.Fprintf(mac, "%t %q ", err == nil, value)
+	}
+	add(cfg.Password)
+	for _, f := range cfg.IdentityFiles {
+		add(f.Passphrase)
+	}
+	return hex.EncodeToString(mac.Sum(nil))
+}

@@ -1,0 +1,94 @@
+package tunnel
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// TestLookupClass: what is looked up on a connection apart.
+func TestLookupClass(t *testing.T) {
+	t.Parallel()
+	e := crew(1, 8, member(undecided, 0, 0))
+	e.slowNames.add("slow.internal", time.Now())
+	for _, c := range []struct {
+		target Target
+		want   Class
+	}{
+		{Target{Network: "tcp", Address: "web.internal:80"}, Request},
+		{Target{Network: "tcp", Address: "web.internal:80", Class: Stream}, Stream},
+		{Target{Network: "tcp", Address: "web.internal:80", Class: Stream, ByClient: true}, lookupClass},
+		{Target{Network: "tcp", Address: "web.internal:80", ByClient: true}, lookupClass},
+		{Target{Network: "tcp", Address: "192.0.2.1:80", Class: Stream, ByClient: true}, Stream},
+		{Target{Network: "tcp", Address: "[2001:db8::1]:80", ByClient: true}, Request},
+		{Target{Network: "unix", Address: "/run/web.sock", ByClient: true}, Request},
+		{Target{Network: "tcp", Address: "SLOW.internal:80"}, lookupClass},
+	} {
+		r, err := newOpenRequest(c.target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := e.classOf(r); got != c.want {
+			t.Errorf("%+v: class %d, want %d", c.target, got, c.want)
+		}
+	}
+	e.foundFast("slow.internal")
+	if e.slowNames.has("slow.internal") {
+		t.Error("a name that was looked up fast is still slow")
+	}
+}
+
+// TestLookupWaits: a lookup waits for a connection of its own, and shares one only where
+// none can be had.
+func TestLookupWaits(t *testing.T) {
+	t.Parallel()
+	wish := func() *wish { return &wish{line: lineKey{class: lookupClass, target: "a.example:80"}} }
+	e := crew(1, 8, member(undecided, 0, 0))
+	if l, err := e.place(wish()); l != nil || err != nil || !e.lacks[forLookups] {
+		t.Errorf("placed on %+v, %v; it lacks %v", l, err, e.lacks)
+	}
+	if r, _ := e.growth(); r != forLookups {
+		t.Errorf("grows for role %d", r)
+	}
+	e.stunted = true
+	if l, err := e.place(wish()); l != e.links[0] || err != nil {
+		t.Errorf("where no connection can be added: %+v, %v", l, err)
+	}
+}
+
+func TestSlowNames(t *testing.T) {
+	t.Parallel()
+	var s slowNames
+	start := time.Now()
+	s.add("old.internal", start.Add(-slowFor))
+	for i := range 2 * maxSlowNames {
+		s.add(fmt.Sprintf("n%d.internal", i), start)
+	}
+	if len(s) != maxSlowNames || s.has("old.internal") || !s.has("n0.internal") {
+		t.Errorf("%d names, old %v, first %v", len(s), s.has("old.internal"), s.has("n0.internal"))
+	}
+}
+
+// TestBlame: the open that a connection has stalled over is the first that was sent
+// since the bastion last had time for others.
+func TestBlame(t *testing.T) {
+	t.Parallel()
+	var p lookups
+	first, second, third := new(opening), new(opening), new(opening)
+	p.begin(first, "blackhole.internal", time.Second)
+	p.begin(second, "dead.internal", 10*time.Second)
+	p.begin(third, "web.internal", 11*time.Second)
+	p.begin(new(opening), "", 12*time.Second) // an address
+	if name := p.blame(9 * time.Second); name != "dead.internal" || !p.isCulprit(second) || p.isCulprit(third) {
+		t.Errorf("blamed %q", name)
+	}
+	if name := p.blame(20 * time.Second); name != "blackhole.internal" || !p.isCulprit(first) {
+		t.Errorf("blamed %q where none was sent since", name)
+	}
+	if took := p.end(second, 12*time.Second); took != 2*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if name := p.blame(9 * time.Second); name != "web.internal" {
+		t.Errorf("blamed %q of those that are left", name)
+	}
+}

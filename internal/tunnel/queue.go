@@ -1,0 +1,344 @@
+package tunnel
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// queue.go contains the dials that wait: for a connection, for a place on one, or
+// for their turn to be sent to their target. One that waits takes up neither a
+// place nor a turn; it gets both at once, and in the order of arrival. Those that
+// want the same stand in one line, of which only the first is looked at: nobody is
+// woken in vain.
+
+// wish is what a dial wants, and what it gets.
+type wish struct {
+	line lineKey
+	// patient tells that it waits for one more attempt to connect instead of
+	// failing with the outcome of the last; attempts counts those before it.
+	patient  bool
+	attempts uint64
+	// unwanted is closed when nobody waits for the channel any more.
+	unwanted <-chan struct{}
+	// not are connections that it must not be on; see dialElsewhere. A hasty one
+	// does not wait for others to end, and one that grows nothing has no
+	// connection added for it.
+	not                []*link
+	hasty, growNothing bool
+
+	// The rest is guarded by entry.mu.
+
+	arrived time.Time
+	// waits is what place has found that it waits for, if it did not get it.
+	waits waitReason
+	// inOrder tells that it got its place or its turn after others.
+	inOrder bool
+	// timer places it anew when a stream has waited for streamPatience.
+	timer *time.Timer
+
+	// settled is closed once link or err is set.
+	settled chan struct{}
+	link    *link
+	err     error
+}
+
+// waitReason is what a dial waits for.
+type waitReason int
+
+const (
+	waitConnection waitReason = iota // one to come
+	waitPlace                        // all connections are full
+	waitTurn                         // too many opens to its target are unanswered
+)
+
+// lineKey is what the dials of one line have in common.
+type lineKey struct {
+	class  Class
+	target string
+	// hasty ones do not stand with others.
+	hasty bool
+}
+
+// line are the dials that want the same, first come first served.
+type line struct {
+	key    lineKey
+	wishes list.List // of *wish
+	// moved is when the last one got what it wanted.
+	moved time.Time
+	// waits and full are what place has said of the first.
+	waits waitReason
+	full  error
+	// blocked tells that nothing could be done for it, in this run of serveQueue.
+	blocked bool
+}
+
+func (n *line) first() *wish { return n.wishes.Front().Value.(*wish) }
+
+// dialQueue are the lines of an entry. entry.mu guards it.
+type dialQueue struct {
+	lines map[lineKey]*line
+	// placed is when a dial of a class last got a place.
+	placed map[Class]time.Time
+	// shedAt is when pools were last told to let go of channels for it.
+	shedAt time.Time
+	// serving tells that serveQueue runs, again that it is to begin anew.
+	serving, again bool
+}
+
+// add puts a wish at the end of its line.
+func (q *dialQueue) add(w *wish) (*line, *list.Element) {
+	n := q.lines[w.line]
+	if n == nil {
+		n = &line{key: w.line}
+		if q.lines == nil {
+			q.lines, q.placed = map[lineKey]*line{}, map[Class]time.Time{}
+		}
+		q.lines[w.line] = n
+	}
+	return n, n.wishes.PushBack(w)
+}
+
+// remove takes a wish out of its line.
+func (q *dialQueue) remove(n *line, at *list.Element) {
+	n.wishes.Remove(at)
+	if n.wishes.Len() == 0 && q.lines[n.key] == n {
+		delete(q.lines, n.key)
+	}
+}
+
+// next returns the line that is not blocked whose first wish has come first, or
+// nil.
+func (q *dialQueue) next() *line {
+	var next *line
+	for _, n := range q.lines {
+		if !n.blocked && (next == nil || n.first().arrived.Before(next.first().arrived)) {
+			next = n
+		}
+	}
+	return next
+}
+
+// settle ends a wish.
+func (q *dialQueue) settle(n *line, l *link, err error) {
+	w := n.first()
+	q.remove(n, n.wishes.Front())
+	w.link, w.err = l, err
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	close(w.settled)
+}
+
+// serveQueue gives what there is to those who wait for it. It is called whenever
+// there may be more than before. The caller holds mu.
+func (e *entry) serveQueue() {
+	q := &e.queue
+	q.again = true
+	if q.serving {
+		return // by place, which may change what connections are for
+	}
+	q.serving = true
+	defer func() { q.serving = false }()
+	for q.again {
+		q.again = false
+		for _, n := range q.lines {
+			n.blocked = false
+		}
+		for n := q.next(); n != nil; n = q.next() {
+			n.blocked = !e.serveLine(n)
+		}
+	}
+	if len(q.lines) > 0 {
+		e.asked = e.asked || len(e.active()) == 0
+		e.nudge()
+	}
+}
+
+// serveLine settles the first wish of a line, or is false. The caller holds mu.
+func (e *entry) serveLine(n *line) bool {
+	q, w := &e.queue, n.first()
+	if e.ctx.Err() != nil {
+		q.settle(n, nil, ErrClosed)
+		return true
+	}
+	l, err := e.place(w)
+	switch {
+	case l != nil:
+		l.take(w.line)
+		w.inOrder = n.waits != waitConnection
+		n.moved = time.Now()
+		q.placed[w.line.class] = n.moved
+		q.settle(n, l, nil)
+		if l.channels >= l.easy() || l.role != roleFor(w.line.class) {
+			e.nudge() // there may be need for one more
+		}
+		return true
+	case err != nil && w.hasty:
+		q.settle(n, nil, err)
+		return true
+	}
+	n.waits, n.full = w.waits, err
+	return len(e.active()) == 0 && e.failDown(n)
+}
+
+// failDown fails those of a line that do not wait for another attempt to connect
+// than the last. The caller holds mu.
+func (e *entry) failDown(n *line) (failed bool) {
+	if e.failed == nil {
+		return false
+	}
+	for at := n.wishes.Front(); at != nil; {
+		w, next := at.Value.(*wish), at.Next()
+		if !w.patient || e.attempts != w.attempts {
+			n.wishes.MoveToFront(at)
+			e.queue.settle(n, nil, e.down())
+			failed = true
+		}
+		at = next
+	}
+	if failed { // each asks for another attempt
+		e.asked = true
+		e.nudge()
+	}
+	return failed
+}
+
+// pick returns a connection with a place for one more channel and a turn for its
+// open, which are taken. It waits while that can help.
+func (e *entry) pick(ctx context.Context, w *wish) (*link, error) {
+	e.mu.Lock()
+	w.arrived, w.attempts, w.settled = time.Now(), e.attempts, make(chan struct{})
+	n, at := e.queue.add(w)
+	e.serveQueue()
+	if w.link == nil && w.err == nil {
+		if err := e.hopeless(n); err != nil {
+			e.queue.remove(n, at)
+			e.mu.Unlock()
+			return nil, err
+		}
+	}
+	e.mu.Unlock()
+
+	select {
+	case <-w.settled: // at once
+		return w.link, w.err
+	default:
+	}
+	p := dialTimeoutOf(ctx)
+	p.queued(func() time.Time { return e.queueMoved(n) })
+	var gaveUp error
+	select {
+	case <-w.settled:
+	case <-w.unwanted:
+		gaveUp = errUnwanted
+	case <-ctx.Done():
+		gaveUp = context.Cause(ctx)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p.served(w.inOrder)
+	select {
+	case <-w.settled: // if only in the same moment
+		return w.link, w.err
+	default:
+	}
+	e.queue.remove(n, at)
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	e.serveQueue() // the next in line may want less
+	return nil, e.gaveUp(n, gaveUp)
+}
+
+// errUnwanted is what a dial gets that nobody waits for any more.
+var errUnwanted = errors.New("nobody waits for the channel any more")
+
+// queueMoved is when somebody in a line, or in its way, last got what he waited
+// for.
+func (e *entry) queueMoved(n *line) time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if placed := e.queue.placed[n.key.class]; n.full != nil && placed.After(n.moved) {
+		return placed // by who came earlier: a place that becomes free is the first's
+	}
+	return n.moved
+}
+
+// hopeless returns an error if a dial's turn is not to be expected: its target
+// does not answer. The caller holds mu.
+func (e *entry) hopeless(n *line) error {
+	if n.waits != waitTurn {
+		return nil
+	}
+	total := 0
+	for _, l := range e.active() {
+		unanswered := l.opens.to(n.key.target)
+		if unanswered > 0 && !l.blames(n.key.target) {
+			return nil
+		}
+		total += unanswered
+	}
+	if total == 0 {
+		return nil // it is others that do not answer
+	}
+	return &OpenError{
+		Tunnel: e.cfg.Name, Target: n.key.target, Reason: OpenPending,
+		Detail: fmt.Sprintf("the bastion has answered none of %d", total),
+	}
+}
+
+// gaveUp is the error of a dial that has waited for too long, in a line. The
+// caller holds mu.
+func (e *entry) gaveUp(n *line, cause error) error {
+	doing := "waiting for the connection to the bastion"
+	switch {
+	case errors.Is(cause, errUnwanted):
+		return cause
+	case len(e.active()) == 0:
+		if e.failed != nil {
+			return e.down()
+		}
+	case n.full != nil:
+		return n.full
+	case n.waits == waitTurn:
+		doing = fmt.Sprintf("opening channel to %q: waiting for one of %d unanswered opens", n.key.target, e.pendingOpens())
+	}
+	return &TimeoutError{Tunnel: e.cfg.Name, Doing: doing, Cause: cause}
+}
+
+// down is the error of a dial when there is no connection. The caller holds mu.
+func (e *entry) down() error {
+	return &DownError{
+		Tunnel: e.cfg.Name, Cause: e.failed,
+		RetryAfter: max(time.Second, time.Until(e.retryAt)),
+	}
+}
+
+// pendingOpens is how many opens the bastion has not answered. The caller holds
+// mu.
+func (e *entry) pendingOpens() (n int) {
+	for _, l := range e.active() {
+		n += l.opens.pending()
+	}
+	return n
+}
+
+// shedForQueue makes the pools let go of their channels when dials have waited for a
+// place for a while: those that lie idle are places, and those in use are when
+// their requests end. The caller holds mu.
+func (e *entry) shedForQueue(now time.Time) {
+	q := &e.queue
+	if now.Sub(q.shedAt) < shedTime {
+		return
+	}
+	for _, n := range q.lines {
+		if n.full != nil && now.Sub(n.first().arrived) >= shedAfter {
+			q.shedAt = now
+			e.newGeneration()
+			return
+		}
+	}
+}

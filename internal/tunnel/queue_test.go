@@ -1,0 +1,246 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// errPatience is why the dials of these tests give up.
+var errPatience = errors.New("no answer within the test's time")
+
+// queuedDials are dials that wait in the order in which they were begun.
+type queuedDials struct {
+	e *entry
+	// got receives each as it ends, and ended keeps how.
+	got   chan dialed
+	links map[int]*link
+	errs  map[int]error
+}
+
+// dialed is a dial that has ended.
+type dialed struct {
+	n   int
+	l   *link
+	err error
+}
+
+// dial begins one, and returns when it waits or has ended.
+func (q *queuedDials) dial(ctx context.Context, n int, w *wish) {
+	go func() {
+		l, err := q.e.pick(ctx, w)
+		q.got <- dialed{n, l, err}
+	}()
+	synctest.Wait()
+	time.Sleep(time.Millisecond)
+}
+
+// ended returns those that have ended since, in order.
+func (q *queuedDials) ended() (ended []int) {
+	synctest.Wait()
+	for {
+		select {
+		case d := <-q.got:
+			q.links[d.n], q.errs[d.n] = d.l, d.err
+			ended = append(ended, d.n)
+		default:
+			return ended
+		}
+	}
+}
+
+// inQueue runs a test of dials on one connection.
+func inQueue(t *testing.T, test func(t *testing.T, q *queuedDials, l *link)) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := member(forRequests, 0, 0)
+		l.wire.start = time.Now()
+		l.conns = map[*Conn]*activity{}
+		e := crew(1, 1, l)
+		defer e.end()
+		e.running = true // in place of maintain
+		test(t, &queuedDials{e: e, got: make(chan dialed, 10000), links: map[int]*link{}, errs: map[int]error{}}, l)
+	})
+}
+
+func wishFor(target string) *wish { return &wish{line: lineKey{class: Request, target: target}} }
+
+// withTimeout is a dial's context.
+func withTimeout(t *testing.T) context.Context {
+	ctx, cancel := WithDialTimeout(t.Context(), 3*time.Second, errPatience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// TestQueueOrder: the dials to a target get their turn in the order in which they
+// came, one for each answer, and those that wait take up no place.
+func TestQueueOrder(t *testing.T) {
+	inQueue(t, func(t *testing.T, q *queuedDials, l *link) {
+		const dials = maxPendingOpensPerTarget + 200
+		for n := range dials {
+			q.dial(withTimeout(t), n, wishFor("web:80"))
+		}
+		if n := len(q.ended()); n != maxPendingOpensPerTarget || l.channels != n || l.opens.pending() != n {
+			t.Fatalf("%d opens at once; %d channels, %d pending", n, l.channels, l.opens.pending())
+		}
+		for n := maxPendingOpensPerTarget; n < dials; n++ {
+			q.e.answered(l, "web:80")
+			if got := q.ended(); !slices.Equal(got, []int{n}) {
+				t.Fatalf("an answer let %v go, want %d", got, n)
+			}
+		}
+		if l.channels != dials {
+			t.Errorf("%d channels", l.channels)
+		}
+	})
+}
+
+// TestQueueOthers: a target that does not answer holds up no other, and is full
+// alone.
+func TestQueueOthers(t *testing.T) {
+	inQueue(t, func(t *testing.T, q *queuedDials, l *link) {
+		for n := range 2 * maxPendingOpensPerTarget {
+			q.dial(withTimeout(t), n, wishFor("hole:80"))
+		}
+		q.ended()
+		for n := range 100 {
+			q.dial(withTimeout(t), 1000+n, wishFor("web:80"))
+			if got := q.ended(); !slices.Equal(got, []int{1000 + n}) {
+				t.Fatalf("beside a target that does not answer got %v", got)
+			}
+			q.e.answered(l, "web:80")
+		}
+		// It is the target that is silent, not the bastion.
+		time.Sleep(2 * time.Second)
+		l.wire.heard.Store(int64(l.wire.now()) + int64(10*time.Second))
+		time.Sleep(doubtAfter)
+		q.ended()
+		q.dial(withTimeout(t), 2000, wishFor("hole:80"))
+		got := q.ended()
+		refused, ok := errors.AsType[*OpenError](q.errs[2000])
+		if !slices.Equal(got, []int{2000}) || !ok || refused.Reason != OpenPending {
+			t.Errorf("one more got %v", q.errs[2000])
+		}
+	})
+}
+
+// TestQueueFull: dials wait for a place as long as places become free, and get
+// them in the order in which they came, whatever their targets. When none does any
+// more they fail, by then.
+func TestQueueFull(t *testing.T) {
+	inQueue(t, func(t *testing.T, q *queuedDials, l *link) {
+		q.e.mu.Lock()
+		l.channels = maxChannels
+		q.e.mu.Unlock()
+		for n := range 10 {
+			q.dial(withTimeout(t), n, wishFor(fmt.Sprintf("web%d:80", n%3)))
+		}
+		for n := range 5 {
+			time.Sleep(2 * time.Second)
+			if got := q.ended(); got != nil {
+				t.Fatalf("%v have ended: %v", got, q.errs)
+			}
+			q.e.channelEnded(l)
+			if got := q.ended(); !slices.Equal(got, []int{n}) || q.links[n] != l {
+				t.Fatalf("a place went to %v, want %d", got, n)
+			}
+		}
+		if l.channels != maxChannels {
+			t.Errorf("%d channels", l.channels)
+		}
+		time.Sleep(3 * time.Second)
+		if got := len(q.ended()); got != 5 {
+			t.Fatalf("%d gave up, want 5", got)
+		}
+		for n := 5; n < 10; n++ {
+			if _, full := errors.AsType[*FullError](q.errs[n]); !full {
+				t.Errorf("got %v", q.errs[n])
+			}
+		}
+	})
+}
+
+// TestQueueBound: no dial waits for longer than a minute.
+func TestQueueBound(t *testing.T) {
+	inQueue(t, func(t *testing.T, q *queuedDials, l *link) {
+		for n := range 2 * maxPendingOpensPerTarget {
+			q.dial(withTimeout(t), n, wishFor("slow:80"))
+		}
+		q.ended()
+		start := time.Now()
+		var gaveUp []int
+		for len(gaveUp) == 0 && time.Since(start) < 2*longestWait {
+			time.Sleep(2 * time.Second)
+			q.e.answered(l, "slow:80")
+			gaveUp = slices.DeleteFunc(q.ended(), func(n int) bool { return q.errs[n] == nil })
+		}
+		if took := time.Since(start); took < longestWait-3*time.Second || took > longestWait+3*time.Second {
+			t.Errorf("the first gave up after %s", took)
+		}
+		for _, n := range gaveUp {
+			if timeout, ok := errors.AsType[*TimeoutError](q.errs[n]); !ok || !errors.Is(timeout.Cause, errPatience) {
+				t.Errorf("got %v", q.errs[n])
+			}
+		}
+	})
+}
+
+// TestQueueUnwanted: a dial that nobody waits for any more leaves the queue, and
+// one that has left holds up nobody.
+func TestQueueUnwanted(t *testing.T) {
+	inQueue(t, func(t *testing.T, q *queuedDials, l *link) {
+		for n := range maxPendingOpensPerTarget {
+			q.dial(withTimeout(t), n, wishFor("web:80"))
+		}
+		q.ended()
+		unwanted := make(chan struct{})
+		w := wishFor("web:80")
+		w.unwanted = unwanted
+		q.dial(withTimeout(t), 100, w)
+		ctx, cancel := context.WithCancel(t.Context())
+		q.dial(ctx, 101, wishFor("web:80"))
+		q.dial(withTimeout(t), 102, wishFor("web:80"))
+		close(unwanted)
+		cancel()
+		if got := q.ended(); len(got) != 2 || !errors.Is(q.errs[100], errUnwanted) || !errors.Is(q.errs[101], context.Canceled) {
+			t.Fatalf("%v have ended: %v", got, q.errs)
+		}
+		q.e.answered(l, "web:80")
+		if got := q.ended(); !slices.Equal(got, []int{102}) {
+			t.Errorf("the turn went to %v", got)
+		}
+		if n := len(q.e.queue.lines); n != 0 {
+			t.Errorf("%d lines are left", n)
+		}
+	})
+}
+
+// TestQueueSheds: pools let go of their channels for dials that wait for a place.
+func TestQueueSheds(t *testing.T) {
+	inQueue(t, func(t *testing.T, q *queuedDials, l *link) {
+		l.channels = maxChannels
+		q.dial(withTimeout(t), 0, wishFor("web:80"))
+		q.e.tend(l)
+		if g := q.e.generation; g != 0 {
+			t.Fatal("at once")
+		}
+		time.Sleep(shedAfter)
+		q.e.tend(l)
+		generation := q.e.generation
+		if generation == 0 {
+			t.Fatal("they were not told")
+		}
+		q.e.tend(l)
+		if q.e.generation != generation {
+			t.Error("they are told over and over")
+		}
+		q.e.channelEnded(l)
+		if got := q.ended(); !slices.Equal(got, []int{0}) {
+			t.Errorf("the place went to %v", got)
+		}
+	})
+}
