@@ -1,0 +1,81 @@
+package tunnel
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// TestEndNeedsNoProof: the end of a stream that the target has half-closed is known
+// at once, and not when the bastion has answered a probe.
+func TestEndNeedsNoProof(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, quick(), nil)
+	b.bastion.Misbehave(sshtest.Faults{HoldRequests: true})
+	c := dial(t, b.Handle, listen(t, func(c net.Conn) {
+		_, _ = io.WriteString(c, "bye")
+		_ = c.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, c)
+	}))
+	defer c.Close()
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if got, err := io.ReadAll(c); string(got) != "bye" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// TestWriteAfterClose: a channel that the bastion has closed takes nothing more.
+func TestWriteAfterClose(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, quick(), nil)
+	b.bastion.Misbehave(sshtest.Faults{CloseChannels: true})
+	c := dial(t, b.Handle, listen(t, echo))
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+		t.Fatalf("read: %v", err)
+	}
+	<-c.closedByPeer
+	if n, err := c.Write([]byte("x")); n != 0 || !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("wrote %d bytes, %v", n, err)
+	}
+}
+
+// TestLargeOpens: a channel that the bastion opens with more than makes sense is
+// refused: x/crypto keeps all of it for as long as the channel lives.
+func TestLargeOpens(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, quick(), nil)
+	addr := freeAddr(t)
+	serve(t, remote(t, b.Handle, "tcp", addr), echoBack)
+	serving(t, "tcp", addr)
+	conn := b.bastion.Conns()[0]
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := net.LookupPort("tcp", port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size, want := range map[int]bool{0: true, maxOpenPayload + 1: false, 250 << 10: false} {
+		originator := "192.0.2.1" + strings.Repeat("1", size)
+		payload := ssh.Marshal(forwardedTCPIP{host, uint32(n), originator, 1})
+		ch, requests, err := conn.OpenChannel("forwarded-tcpip", payload)
+		if (err == nil) != want {
+			t.Errorf("%d bytes more: %v", size, err)
+		}
+		if err == nil {
+			go ssh.DiscardRequests(requests)
+			_ = ch.Close()
+		}
+	}
+}
