@@ -19,6 +19,7 @@ import (
 func TestEndNeedsNoProof(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, quick(), nil)
+	<-dial(t, b.Handle, listen(t, echo)).link.probe() // it answers probes, so far
 	b.bastion.Misbehave(sshtest.Faults{HoldRequests: true})
 	c := dial(t, b.Handle, listen(t, func(c net.Conn) {
 		_, _ = io.WriteString(c, "bye")
