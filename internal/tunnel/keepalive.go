@@ -105,7 +105,7 @@ func (l *link) findStall() bool {
 // answered a probe, and without delay. It may have looked up one name of several.
 func (l *link) hasResumed() bool {
 	if l.unanswered() > 0 {
-		return false
+		return l.ignoresProbes()
 	}
 	if last, fastest := l.roundTrips(); last >= stallAfter+fastest {
 		l.probe()

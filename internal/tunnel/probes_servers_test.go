@@ -279,3 +279,30 @@ func (c *sshClient) mustServe(t *testing.T) {
 	defer conn.Close()
 	roundTrip(t, conn)
 }
+
+// TestStallWithoutAnswers: a connection to a server that never answers a probe takes
+// channels again once the server has said anything.
+func TestStallWithoutAnswers(t *testing.T) {
+	t.Parallel()
+	p := sshtest.StartParamiko(t, sshtest.ParamikoOptions{Reply: sshtest.KeepaliveIgnoreAll})
+	set := quick()
+	set.ServerAliveInterval = probeInterval
+	h := open(t, paramikoConfig(t, p), set)
+	answer := make(chan struct{})
+	c := dial(t, h, listen(t, func(c net.Conn) {
+		<-answer
+		_, _ = io.WriteString(c, "late")
+		_, _ = io.Copy(io.Discard, c)
+	}))
+	if _, err := io.WriteString(c, "a question"); err != nil {
+		t.Fatal(err)
+	}
+	sshtest.Eventually(t, 10*time.Second, "the stall", func() bool { stalled, _ := stallOf(h); return stalled > 0 })
+	close(answer)
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.ReadFull(c, make([]byte, 4)); err != nil {
+		t.Fatal(err)
+	}
+	sshtest.Eventually(t, 10*time.Second, "the end of the stall", func() bool { stalled, _ := stallOf(h); return stalled == 0 })
+	serves(t, h)
+}
