@@ -281,7 +281,7 @@ func TestForwardCannotStart(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = taken.Close() })
 	_, takenPort, _ := net.SplitHostPort(taken.Addr().String())
-	spec := fmt.Sprintf("%d:web:80", sshtest.NewPort(t))
+	spec := func() string { return fmt.Sprintf("%d:web:80", sshtest.NewPort(t)) } // all run at once
 	stranger := sshtest.WriteFile(t, "id", sshtest.NewKey().PEM(""))
 
 	for name, c := range map[string]struct {
@@ -291,9 +291,9 @@ func TestForwardCannotStart(t *testing.T) {
 		"bad forward":  {`forward "8008": write [bind:]port:host:hostport`, append([]string{"8008"}, server(s)...)},
 		"port in use":  {`forward "` + takenPort + `:web:80": listen tcp 127.0.0.1:` + takenPort, append([]string{takenPort + ":web:80"}, server(s)...)},
 		"nothing":      {"nothing to forward", server(s)},
-		"no server":    {"connection refused", []string{"-i", s.ClientKeyFile(), spec, "127.0.0.1:1"}},
-		"no such name": {"bastion.invalid", []string{"-i", s.ClientKeyFile(), spec, "bastion.invalid"}},
-		"refused":      {"authentication as", []string{"-i", stranger, spec, s.User + "@" + s.Addr()}},
+		"no server":    {"connection refused", []string{"-i", s.ClientKeyFile(), spec(), "127.0.0.1:1"}},
+		"no such name": {"bastion.invalid", []string{"-i", s.ClientKeyFile(), spec(), "bastion.invalid"}},
+		"refused":      {"authentication as", []string{"-i", stranger, spec(), s.User + "@" + s.Addr()}},
 		"no flag":      {"unknown flag: --nosuch", []string{"--nosuch"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -201,7 +201,7 @@ func TestForwardBulk(t *testing.T) {
 	if median > took/20 || longest > took/2 {
 		t.Errorf("the other stream waited %v, at times %v, of the %v that the transfer took", median, longest, took)
 	}
-	if logins := f.b.Logins(); logins != 1 {
+	if logins := f.b.Logins(); logins != 2 { // one of them for what SOCKS clients have looked up
 		t.Errorf("sshd saw %d logins", logins)
 	}
 }
@@ -320,7 +320,7 @@ func TestForwardReloads(t *testing.T) {
 		}
 		allGoOn()
 	}
-	if logins := f.b.Logins(); logins != 1 {
+	if logins := f.b.Logins(); logins != 2 { // one of them for what SOCKS clients have looked up
 		t.Errorf("sshd saw %d logins", logins)
 	}
 }

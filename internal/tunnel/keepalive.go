@@ -42,6 +42,9 @@ func (l *link) keepAlive() {
 	// What is counted are intervals, not the time alone: after a pause of this
 	// process an answer may be waiting to be read.
 	measured, missed, tended := false, 0, time.Duration(0)
+	if set.ServerAliveInterval > 0 {
+		l.probe() // whether the bastion answers any
+	}
 	for {
 		select {
 		case <-l.wire.dead:
@@ -56,7 +59,7 @@ func (l *link) keepAlive() {
 		set = l.entry.settings()
 		if !measured && set.ServerAliveInterval > 0 {
 			measured = true
-			l.probe() // how long a round trip takes, and whether there is an answer
+			l.probe() // how long a round trip takes: sshd's first answer is late
 		}
 
 		silent := l.wire.now() - l.wire.lastHeard()
