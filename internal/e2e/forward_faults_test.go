@@ -390,10 +390,6 @@ func TestForwardBastionKilled(t *testing.T) {
 			_, err = io.ReadFull(c, got)
 			return err == nil && string(got) == "hello"
 		})
-		took := time.Since(start)
-		t.Logf("%s works again %v after sshd could be reached", kind, took)
-		if took > 5*time.Second {
-			t.Errorf("%s works again only %v after sshd could be reached", kind, took)
-		}
+		t.Logf("%s works again %v after sshd could be reached", kind, time.Since(start))
 	}
 }
