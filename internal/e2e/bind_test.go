@@ -324,14 +324,26 @@ func TestBindCountsApart(t *testing.T) {
 			"http://127.0.0.1:%d {\nbind 127.0.0.1 ssh_tunnel/prod/127.0.0.1\n}\n", b.tunnel("prod"), c.port)
 	})
 	sshtest.Eventually(t, patience, "the bastion listens", func() bool { return c.logged("remote forward established") })
-	dialInside := func() *conn {
-		c := b.netns.Dial("tcp", local(c.port), patience)
-		t.Cleanup(func() { _ = c.Close() })
-		return &conn{c, t}
+	dialInside := func() net.Conn { return b.netns.Dial("tcp", local(c.port), patience) } // nil if it is refused at once
+	dialHere := func() net.Conn {
+		c, err := net.DialTimeout("tcp", local(c.port), patience)
+		if err != nil {
+			return nil
+		}
+		return c
 	}
-	dialRaw(t, c.port).exchange("hello")
-	dialInside().exchange("hello")
-	for where, one := range map[string]*conn{"here": dialRaw(t, c.port), "on the bastion": dialInside()} {
+	for where, dial := range map[string]func() net.Conn{"here": dialHere, "on the bastion": dialInside} {
+		first := dial()
+		if first == nil {
+			t.Fatalf("no connection %s", where)
+		}
+		defer first.Close()
+		(&conn{first, t}).exchange("hello")
+		one := dial()
+		if one == nil {
+			continue // reset before it was there
+		}
+		defer one.Close()
 		_ = one.SetDeadline(time.Now().Add(patience))
 		if n, err := one.Read(make([]byte, 1)); err == nil || isTimeout(err) {
 			t.Errorf("one too many %s: %d bytes, %v", where, n, err)

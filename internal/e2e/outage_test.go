@@ -19,12 +19,9 @@ func TestOutage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes 30 s")
 	}
-	for name, options := range map[string][]string{
-		"defaults":     nil,
-		"no keepalive": {"server_alive_interval 0"},
-	} {
+	for name, options := range map[string][]string{"defaults": nil, "no keepalive": {"server_alive_interval 0"}} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+			t.Parallel() // they wait, mostly
 			b := newBastion(t, "")
 			b.serveTCP("127.0.0.1:7", echo)
 			port := sshtest.NewPort(t)

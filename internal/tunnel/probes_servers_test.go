@@ -20,7 +20,7 @@ import (
 // how many of them a connection must stay.
 const (
 	probeInterval = time.Second
-	stayIntervals = 6
+	stayIntervals = 4
 )
 
 // TestProbesThatAreAnsweredOtherwise: servers treat keepalives in their own ways.
@@ -32,6 +32,9 @@ func TestProbesThatAreAnsweredOtherwise(t *testing.T) {
 		sshtest.KeepaliveIgnoreAll, sshtest.KeepaliveAccept, sshtest.KeepaliveLate,
 	} {
 		for _, interval := range []time.Duration{probeInterval, 0} {
+			if interval == 0 && (reply == sshtest.KeepaliveAccept || reply == sshtest.KeepaliveFailure) {
+				continue // nobody asks these anything
+			}
 			t.Run(fmt.Sprintf("%s, interval %v", reply, interval), func(t *testing.T) {
 				t.Parallel()
 				p := sshtest.StartParamiko(t, sshtest.ParamikoOptions{Reply: reply})
