@@ -63,7 +63,7 @@ func (c *caddy) askForDeadNames(socks int) (stop func()) {
 // seconds cut nothing off that others have open, and other sites are answered.
 func TestDeadResolver(t *testing.T) {
 	// With one connection all share what there is, until it has stalled.
-	for connections, asked := range map[string]time.Duration{"1 8": 14 * time.Second, "1": 4 * time.Second} {
+	for connections, asked := range map[string]time.Duration{"1 8": 14 * time.Second, "1": 2 * time.Second} {
 		t.Run("connections "+connections, func(t *testing.T) {
 			t.Parallel()
 			b := newUnresolvingBastion(t)

@@ -51,7 +51,8 @@ func TestConnectsApart(t *testing.T) {
 	})
 	for i := range maxConnects {
 		cfg := b.cfg
-		cfg.Name, cfg.Proxy = fmt.Sprintf("t%d", i), &Proxy{Scheme: "http", Address: proxy}
+		cfg.Name, cfg.User = fmt.Sprintf("t%d", i), fmt.Sprintf("u%d", i) // or one would try for all
+		cfg.Proxy = &Proxy{Scheme: "http", Address: proxy}
 		open(t, cfg, quick())
 	}
 	for range maxConnects {
