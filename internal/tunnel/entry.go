@@ -82,6 +82,8 @@ type entry struct {
 	spareSince time.Time
 	// slowNames are those whose lookup a connection has stalled over.
 	slowNames slowNames
+	// fastNames are those that were looked up without delay.
+	fastNames map[string]bool
 	// stallLogged is when a stalled connection was last logged above debug.
 	stallLogged time.Time
 	// generation is that of the last takeover.

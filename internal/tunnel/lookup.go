@@ -105,6 +105,21 @@ func (e *entry) foundFast(name string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.slowNames, name)
+	if e.fastNames == nil || len(e.fastNames) >= maxSlowNames {
+		e.fastNames = map[string]bool{}
+	}
+	e.fastNames[name] = true
+}
+
+// blameName records that a link has stalled over a name. One that was fast before may
+// have been sent just beside the one that is slow: it is blamed the second time. The
+// caller holds mu.
+func (e *entry) blameName(name string, now time.Time) {
+	if e.fastNames[name] {
+		delete(e.fastNames, name)
+		return
+	}
+	e.slowNames.add(name, now)
 }
 
 // lookups are the opens of a link that the bastion looks a name up for, in the order

@@ -75,7 +75,7 @@ func (e *entry) stalled(l *link) {
 	}
 	_, roundTrip := l.roundTrips()
 	if name := l.lookups.blame(l.wire.lastHeard() - lastFreeMargin - roundTrip); name != "" {
-		e.slowNames.add(name, now)
+		e.blameName(name, now)
 	}
 	close(l.stall.begun)
 	if l.role != forLookups {
