@@ -38,7 +38,7 @@ func (a *App) watchExit(ctx caddy.Context) error {
 	return app.(*caddyevents.App).On("stopping", exitWatcher{a})
 }
 
-// exitWatcher is told of the event that Caddy emits before it stops apps.
+// exitWatcher handles the event that Caddy emits before it stops apps.
 type exitWatcher struct{ app *App }
 
 // Handle implements caddyevents.Handler.

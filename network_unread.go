@@ -2,7 +2,7 @@ package sshtunnel
 
 // network_unread.go takes the connections back that a server has accepted and
 // read nothing of when its configuration is replaced. It would drop them: net/http
-// answers no request that it has not read when it is told to shut down.
+// answers no request that it has not read when it shuts down.
 
 import (
 	"errors"

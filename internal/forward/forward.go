@@ -68,8 +68,8 @@ type Forwarder struct {
 	// failures. Default: none.
 	Logger *zap.Logger
 
-	// Track is told of each connection, and calls Close on it to end it before
-	// its time, with a reset; it is told when the connection has ended. Default:
+	// Track gets each connection, and calls Close on it to end it before
+	// its time, with a reset; the function it returns is called at the end. Default:
 	// none.
 	Track func(conn io.Closer) (done func())
 

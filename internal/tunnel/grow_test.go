@@ -131,7 +131,7 @@ func TestManyStreams(t *testing.T) {
 		t.Errorf("%d logins", n)
 	}
 
-	// Full is told in plain words, when waiting was in vain, and ends when there is
+	// The error says in plain words that it is full, when waiting was in vain, and ends when there is
 	// room.
 	b.entry.mu.Lock()
 	for _, l := range links {

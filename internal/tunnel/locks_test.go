@@ -18,7 +18,7 @@ import (
 // for a lock meanwhile.
 
 // TestSlowLog: a log that takes its time holds up nobody but who writes to it, and
-// what happens meanwhile is told in its order.
+// what happens meanwhile is reported in order.
 func TestSlowLog(t *testing.T) {
 	t.Parallel()
 	first, second := mortal(t, member(forRequests, 1, 0)), mortal(t, member(forStreams, 1, 0))

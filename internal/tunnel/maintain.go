@@ -164,7 +164,7 @@ func (e *entry) connected(l *link, took time.Duration) {
 		})
 	}
 	l.watchCertificates()
-	go l.watch() // not before: the link may have died already, which is told after it
+	go l.watch() // not before: the link may have died already, which is reported after it
 	e.news.deliver()
 }
 

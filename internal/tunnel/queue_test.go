@@ -236,7 +236,7 @@ func TestQueueSheds(t *testing.T) {
 		}
 		q.e.tend(l)
 		if q.e.generation != generation {
-			t.Error("they are told over and over")
+			t.Error("they are reported over and over")
 		}
 		q.e.channelEnded(l)
 		if got := q.ended(); !slices.Equal(got, []int{0}) {
