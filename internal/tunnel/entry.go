@@ -74,7 +74,7 @@ type entry struct {
 	links []*link
 	// lacks tells, by role, that a channel has found no connection of its own
 	// with room.
-	lacks [forLookups + 1]bool
+	lacks [roles]bool
 	// stunted tells that the last attempt to get one more connection has failed.
 	stunted bool
 	// spareSince is since when there have been more connections for requests

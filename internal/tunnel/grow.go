@@ -23,15 +23,15 @@ func (e *entry) serving() []*link {
 // active returns those of the connections that take new channels which option
 // connections counts: all but those for lookups. The caller holds mu.
 func (e *entry) active() []*link {
-	return slices.DeleteFunc(e.serving(), func(l *link) bool { return l.role == forLookups })
+	return slices.DeleteFunc(e.serving(), func(l *link) bool { return l.role.isApart() })
 }
 
 // mayAdd tells whether there may be one more connection. Stalled ones are not among
 // those that option connections counts, but with them there are no more than twice as
 // many. The caller holds mu.
 func (e *entry) mayAdd() bool {
-	present := e.present()
-	return len(present)-len(withRole(present, forLookups)) < 2*e.set.MaxConnections
+	counted := slices.DeleteFunc(e.present(), func(l *link) bool { return l.role.isApart() })
+	return len(counted) < 2*e.set.MaxConnections
 }
 
 // activeLinks is active for callers that do not hold mu.
@@ -55,8 +55,10 @@ func (e *entry) growth() (r role, why string) {
 	switch {
 	case n == 0 || !e.held:
 		return undecided, ""
-	case e.lacks[forLookups] && e.mayAddLookups():
+	case e.lacks[forLookups] && e.mayAddLookups(forLookups):
 		return forLookups, "names that clients choose"
+	case e.lacks[forSlowNames] && e.mayAddLookups(forSlowNames):
+		return forSlowNames, "names that the bastion looks up slowly"
 	case n < e.set.MinConnections && !e.unused.onDemand:
 		if len(streams) > 0 {
 			return forRequests, "connections: the least number"
@@ -89,13 +91,13 @@ func (e *entry) assign(l *link) (why string) {
 	active := e.active()
 	if len(active) == 0 {
 		for _, o := range e.present() {
-			if o.role != forLookups {
+			if !o.role.isApart() {
 				l.role, why = o.role, "the others are stalled"
 			}
 		}
 		return why
 	}
-	if l.role, why = e.growth(); l.role == forLookups {
+	if l.role, why = e.growth(); l.role.isApart() {
 		return why
 	}
 	if l.role == undecided { // what it was wanted for is over

@@ -10,12 +10,21 @@ import (
 // lookup.go is about the names that the bastion looks up. sshd looks up one after the
 // other, and serves nothing else on a connection meanwhile. A client that asks for
 // names which the bastion's resolver does not answer for must hold up nobody else. So
-// what a client chooses is looked up on connections apart, and so is a name of the
-// configuration that a connection has stalled over, until it is looked up fast again.
+// what a client chooses is looked up on connections apart. A name of the configuration
+// that a connection has stalled over is looked up on others, until it is fast again.
 
-// lookupClass is the class of a channel whose target is looked up apart. It stands for
-// the target's own.
-const lookupClass Class = 2
+// The classes of channels whose targets are looked up apart. They stand for the
+// target's own class.
+const (
+	// lookupClass is for names that clients choose.
+	lookupClass Class = 2
+	// slowClass is for slow names of the configuration.
+	slowClass Class = 3
+)
+
+// isApart tells whether connections of a role carry nothing but channels of lookupClass
+// or slowClass. Option connections does not count them.
+func (r role) isApart() bool { return r == forLookups || r == forSlowNames }
 
 // classOf returns the class of connection that a request is for.
 func (e *entry) classOf(r *openRequest) Class {
@@ -24,41 +33,46 @@ func (e *entry) classOf(r *openRequest) Class {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if r.target.ByClient || e.slowNames.has(r.lookup) {
+	switch {
+	case r.target.ByClient:
 		return lookupClass
+	case e.slowNames.has(r.lookup):
+		return slowClass
+	default:
+		return r.target.Class
 	}
-	return r.target.Class
 }
 
 // mayLookUpApart tells whether there may be connections for lookups. With `connections
 // 1` there are none before a connection has stalled. The caller holds mu.
 func (e *entry) mayLookUpApart() bool { return e.set.MaxConnections > 1 || len(e.slowNames) > 0 }
 
-// mayAddLookups tells whether there may be one more connection for lookups: half as many
-// as option connections permits, besides those. The caller holds mu.
-func (e *entry) mayAddLookups() bool {
-	return e.mayLookUpApart() && len(withRole(e.present(), forLookups)) < max(1, e.set.MaxConnections/2)
+// mayAddLookups tells whether there may be one more connection of a role for lookups:
+// half as many as option connections permits, besides those. The caller holds mu.
+func (e *entry) mayAddLookups(r role) bool {
+	return e.mayLookUpApart() && len(withRole(e.present(), r)) < max(1, e.set.MaxConnections/2)
 }
 
 // placeLookup is place for lookups. It is false if a lookup has to share a connection
 // with other channels. The caller holds mu.
 func (e *entry) placeLookup(w *wish) (l *link, ok bool) {
+	own := roleFor(w.line.class)
 	w.waits = waitConnection
 	if !e.mayLookUpApart() {
 		active := e.active()
 		return nil, len(active) > 0 && !slices.ContainsFunc(active, func(l *link) bool { return l.waitingFor() < doubtAfter })
 	}
-	room := slices.DeleteFunc(withRole(e.serving(), forLookups), func(l *link) bool {
+	room := slices.DeleteFunc(withRole(e.serving(), own), func(l *link) bool {
 		// One that may be about to stall gets no more: each lookup would make it longer.
 		return slices.Contains(w.not, l) || l.channels >= l.limit || l.waitingFor() >= doubtAfter
 	})
 	if len(room) > 0 {
 		slices.SortStableFunc(room, func(a, b *link) int { return a.channels - b.channels })
-		e.lacks[forLookups] = e.lacks[forLookups] || room[0].channels >= easyChannels
+		e.lacks[own] = e.lacks[own] || room[0].channels >= easyChannels
 		return e.inTurn(w, room), true
 	}
-	e.lacks[forLookups] = true
-	stalled := len(withRole(e.present(), forLookups)) > 0
+	e.lacks[own] = true
+	stalled := len(withRole(e.present(), own)) > 0
 	if !stalled && (e.stunted || len(e.active()) == 0 || !e.mayConnect()) {
 		return nil, false // none can be had: better shared than not at all
 	}
@@ -68,10 +82,10 @@ func (e *entry) placeLookup(w *wish) (l *link, ok bool) {
 // closeSpareLookups lets connections for lookups go that have had no channel for a
 // while. The caller holds mu.
 func (e *entry) closeSpareLookups(now time.Time) {
-	for _, l := range withRole(e.serving(), forLookups) {
-		if l.channels == 0 && now.Sub(l.used) >= spareAfter {
+	for _, l := range e.serving() {
+		if l.role.isApart() && l.channels == 0 && now.Sub(l.used) >= spareAfter {
 			e.startDrain(l)
-			e.lacks[forLookups] = false
+			e.lacks[l.role] = false
 		}
 	}
 }

@@ -22,7 +22,8 @@ func TestLookupClass(t *testing.T) {
 		{Target{Network: "tcp", Address: "192.0.2.1:80", Class: Stream, ByClient: true}, Stream},
 		{Target{Network: "tcp", Address: "[2001:db8::1]:80", ByClient: true}, Request},
 		{Target{Network: "unix", Address: "/run/web.sock", ByClient: true}, Request},
-		{Target{Network: "tcp", Address: "SLOW.internal:80"}, lookupClass},
+		{Target{Network: "tcp", Address: "slow.internal:80", ByClient: true}, lookupClass},
+		{Target{Network: "tcp", Address: "SLOW.internal:80"}, slowClass},
 	} {
 		r, err := newOpenRequest(c.target)
 		if err != nil {
@@ -53,6 +54,33 @@ func TestLookupWaits(t *testing.T) {
 	e.stunted = true
 	if l, err := e.place(wish()); l != e.links[0] || err != nil {
 		t.Errorf("where no connection can be added: %+v, %v", l, err)
+	}
+}
+
+// TestSlowNameBesideLookups: a name of the configuration that counts as slow does not
+// wait for the connections that names of clients have stalled.
+func TestSlowNameBesideLookups(t *testing.T) {
+	t.Parallel()
+	stalled := member(forLookups, 1, 0)
+	stalled.stall.since = time.Now()
+	e := crew(1, 2, member(undecided, 0, 0), stalled)
+	slow := &wish{line: lineKey{class: slowClass, target: "web.internal:80"}}
+	if l, err := e.place(slow); l != nil || err != nil {
+		t.Errorf("placed on %+v, %v", l, err)
+	}
+	if r, _ := e.growth(); r != forSlowNames {
+		t.Errorf("grows for role %d", r)
+	}
+	own := member(forSlowNames, 0, 0)
+	own.wire.out = new(flusher)
+	own.entry = e
+	e.links = append(e.links, own)
+	if l, err := e.place(slow); l != own || err != nil {
+		t.Errorf("placed on %+v, %v", l, err)
+	}
+	client := &wish{line: lineKey{class: lookupClass, target: "dead.internal:80"}}
+	if l, err := e.place(client); l != nil || err != nil {
+		t.Errorf("what a client chose is on %+v, %v", l, err)
 	}
 }
 

@@ -38,9 +38,11 @@ const (
 	undecided role = iota
 	forRequests
 	forStreams
-	// forLookups is the role of connections that names are looked up on which may
-	// take long; see lookup.go.
+	// forLookups and forSlowNames are the roles of connections that names are looked
+	// up on which may take long; see lookup.go.
 	forLookups
+	forSlowNames
+	roles // how many there are
 )
 
 // roleFor returns the role of connections for a class.
@@ -50,6 +52,8 @@ func roleFor(class Class) role {
 		return forStreams
 	case lookupClass:
 		return forLookups
+	case slowClass:
+		return forSlowNames
 	default:
 		return forRequests
 	}
@@ -59,7 +63,7 @@ func roleFor(class Class) role {
 // there is none yet and one may come, or if it is not the dial's turn on any, and
 // an error if all are full. The caller holds mu.
 func (e *entry) place(w *wish) (*link, error) {
-	if w.line.class == lookupClass {
+	if roleFor(w.line.class).isApart() {
 		if l, ok := e.placeLookup(w); ok {
 			return l, nil
 		}
@@ -73,7 +77,7 @@ func (e *entry) place(w *wish) (*link, error) {
 	switch class {
 	case anyClass:
 		return active[0], nil
-	case lookupClass:
+	case lookupClass, slowClass:
 		class = Stream
 	}
 	room := slices.DeleteFunc(slices.Clone(active), func(l *link) bool { return slices.Contains(w.not, l) || l.channels >= l.limit })
@@ -194,7 +198,7 @@ func (l *link) take(k lineKey) {
 		return
 	}
 	l.opens.take(k.target)
-	if l.role == undecided && k.class != lookupClass {
+	if l.role == undecided && !roleFor(k.class).isApart() {
 		l.role = roleFor(k.class)
 	}
 }

@@ -137,7 +137,7 @@ func TestPlace(t *testing.T) {
 			case c.want == full && !isFull:
 				t.Errorf("got %+v, %v, want a FullError", l, err)
 			}
-			if lacks := [forLookups + 1]bool{}; c.lacks != undecided {
+			if lacks := [roles]bool{}; c.lacks != undecided {
 				if lacks[c.lacks] = true; e.lacks != lacks {
 					t.Errorf("it lacks %v, want %v", e.lacks, lacks)
 				}

@@ -78,7 +78,7 @@ func (e *entry) stalled(l *link) {
 		e.blameName(name, now)
 	}
 	close(l.stall.begun)
-	if l.role != forLookups {
+	if !l.role.isApart() {
 		e.newGeneration() // no request waits on a pooled channel of this link
 	}
 	e.broadcast()

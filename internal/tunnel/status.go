@@ -203,7 +203,7 @@ func (l *link) class() string {
 		return "requests"
 	case l.role == forStreams:
 		return "streams"
-	case l.role == forLookups:
+	case l.role.isApart():
 		return "lookups"
 	default:
 		return "any"

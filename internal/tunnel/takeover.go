@@ -64,8 +64,8 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 	e.lostAt, e.notBefore = time.Time{}, time.Time{}
 	e.links = append(e.links, l)
 	e.inUse = l.host
-	for _, o := range withRole(e.serving(), forLookups) {
-		if o.host != e.inUse {
+	for _, o := range e.serving() {
+		if o.role.isApart() && o.host != e.inUse {
 			e.startDrain(o)
 		}
 	}
