@@ -261,7 +261,7 @@ func TestForwardPassphrase(t *testing.T) {
 	t.Parallel()
 	key := sshtest.NewKey()
 	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{AuthorizedKeys: []string{key.AuthorizedKey()}})
-	file := sshtest.WriteFile(t, "id", key.PEM("hunter2"))
+	file := key.EncryptedFile(t, "hunter2")
 	f := forward(t, newHome(t, s.HostKeyLine()), true, "", "-i", file, fmt.Sprintf("%d:web:80", sshtest.NewPort(t)), s.User+"@"+s.Addr())
 	f.answer("passphrase of "+file, "hunter2")
 	f.waitFor(" -> web:80\n")

@@ -46,8 +46,8 @@ func TestSecrets(t *testing.T) {
 	parrot := wants(sshtest.BastionOptions{KeyboardInteractive: parrotDialogue, AuthenticationMethods: []string{"keyboard-interactive"}})
 	all["private key"] = strings.TrimSpace(slices.Collect(strings.Lines(string(key.PEM(""))))[3])
 	all["key of the agent"] = strings.TrimSpace(slices.Collect(strings.Lines(string(agentKey.PEM(""))))[3])
-	locked, plain := sshtest.WriteFile(t, "locked", key.PEM(passphrase)), sshtest.WriteFile(t, "plain", key.PEM(""))
-	lockedLiterally := sshtest.WriteFile(t, "locked", key.PEM(literalPassphrase))
+	locked, plain := key.EncryptedFile(t, passphrase), sshtest.WriteFile(t, "plain", key.PEM(""))
+	lockedLiterally := key.EncryptedFile(t, literalPassphrase)
 	rotated := inFile(passphrase) // later it has another
 	agentSocket := serveAgent(t, agentKey)
 
@@ -80,12 +80,11 @@ func TestSecrets(t *testing.T) {
 		fmt.Sprintf("dynamic_forward %d {\nuser u %s\nuser l %s\n}", socks, placeholder(socksPassword), quoted(literalSOCKS)))
 	good("literal", asksLiteral, "password "+quoted(literalPassword))
 	good("dialogue", talks, "password {file."+inFile(password)+"}")
-	const slow = "connect_timeout 30s" // the race detector makes decrypting a key take seconds
-	good("passphrase", keys, "identity_file "+locked+" "+placeholder(passphrase), slow)
-	good("literal-passphrase", keys, "identity_file "+lockedLiterally+" "+quoted(literalPassphrase), slow)
+	good("passphrase", keys, "identity_file "+locked+" "+placeholder(passphrase))
+	good("literal-passphrase", keys, "identity_file "+lockedLiterally+" "+quoted(literalPassphrase))
 	good("key", keys, "identity_file "+plain)
 	good("agent", keys, "identity_agent "+agentSocket)
-	good("rotated", keys, "identity_file "+locked+" {file."+rotated+"}", slow)
+	good("rotated", keys, "identity_file "+locked+" {file."+rotated+"}")
 	good("http", keys, "identity_file "+plain, "proxy http://"+login+httpProxy)
 	good("literal-http", keys, "identity_file "+plain, "proxy http://"+url.UserPassword("u", literalProxy).String()+"@"+literalHTTPProxy)
 	good("socks", keys, "identity_file "+plain, fmt.Sprintf("proxy socks5://u:%s@127.0.0.1:%d", placeholder(socksPassword), socks))

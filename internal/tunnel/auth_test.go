@@ -12,6 +12,7 @@ import (
 )
 
 func TestAuthenticate(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	one, two := publicOf(t, edKey(1)), publicOf(t, edKey(2))
 	rsaPrivate := rsaKey(t, 2048)

@@ -13,6 +13,7 @@ import (
 // hear us, counts as stalled. Another one takes the new channels; what the old one
 // brings goes on.
 func TestDeafBastion(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes 11 s")
 	}

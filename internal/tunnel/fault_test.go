@@ -31,6 +31,7 @@ func dialTo(addr string) func(context.Context, string, string) (net.Conn, error)
 // never ends with io.EOF, however the connection is lost (facts: x/crypto says
 // io.EOF for both).
 func TestLostLinkIsNotAnEnd(t *testing.T) {
+	t.Parallel()
 	ways := map[string]func(b *bench){
 		"kicked by the bastion": func(b *bench) { b.bastion.Kick() },
 		"cut with FIN":          func(b *bench) { b.link.Cut() },

@@ -14,6 +14,7 @@ import (
 
 // TestKeygenIdentities reads what ssh-keygen writes in each of its forms.
 func TestKeygenIdentities(t *testing.T) {
+	t.Parallel()
 	program(t, "ssh-keygen")
 	dir := t.TempDir()
 	for _, test := range []struct {

@@ -93,6 +93,7 @@ var leaks = map[string]maliceLeak{
 // of a flood. It counts in a process of its own.
 func TestMaliceLeaks(t *testing.T) {
 	if os.Getenv(maliceEnv) == "" {
+		t.Parallel()
 		c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMaliceLeaks$", "-test.v")
 		c.Env = append(os.Environ(), maliceEnv+"=1")
 		out, err := c.CombinedOutput()

@@ -17,6 +17,7 @@ import (
 // TestOddFiles: what is no ordinary file neither keeps a tunnel for ever nor fills
 // the memory. A key can come through a pipe.
 func TestOddFiles(t *testing.T) {
+	t.Parallel()
 	key := sshtest.NewKey()
 	pipe := func(hold, content string) string {
 		path := filepath.Join(t.TempDir(), "pipe")
