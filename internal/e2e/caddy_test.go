@@ -265,6 +265,15 @@ func (c *caddy) load(caddyfile string) error {
 	return err
 }
 
+// loadOrGiveUp is load that waits for a time at most.
+func (c *caddy) loadOrGiveUp(caddyfile string, limit time.Duration) {
+	impatient := *c.admin
+	impatient.Timeout = limit
+	patient := *c
+	patient.admin = &impatient
+	_ = patient.load(caddyfile)
+}
+
 // reload is load that fails the test.
 func (c *caddy) reload(caddyfile string) {
 	c.t.Helper()

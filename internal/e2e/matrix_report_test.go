@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,6 +19,24 @@ import (
 // matrix_report_test.go writes what the fault matrix and the soak test found into
 // docs/reliability.md.
 
+// markers are around what is written.
+func markers(name string) (begin, end string) {
+	return fmt.Sprintf("<!-- %s: begin -->\n", name), fmt.Sprintf("<!-- %s: end -->\n", name)
+}
+
+// readReport returns what is between a name's markers in a file.
+func readReport(t *testing.T, path, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(path) //nolint:gosec // what RELIABILITY says
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin, end := markers(name)
+	_, rest, _ := strings.Cut(string(text), begin)
+	content, _, _ := strings.Cut(rest, end)
+	return content
+}
+
 // writeReport replaces what is between a name's markers in a file.
 func writeReport(t *testing.T, path, name, content string) {
 	t.Helper()
@@ -25,7 +44,7 @@ func writeReport(t *testing.T, path, name, content string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	begin, end := fmt.Sprintf("<!-- %s: begin -->\n", name), fmt.Sprintf("<!-- %s: end -->\n", name)
+	begin, end := markers(name)
 	before, rest, ok := strings.Cut(string(text), begin)
 	_, after, ok2 := strings.Cut(rest, end)
 	if !ok || !ok2 {
@@ -68,36 +87,70 @@ func millis(d time.Duration) string {
 	return fmt.Sprintf("%.2fs", d.Seconds())
 }
 
-func reportMatrix(t *testing.T, path string, rows map[string]*row, took time.Duration) {
+// reportMatrix writes the rows that were tried. All others stay as they are.
+func reportMatrix(t *testing.T, path string, rows map[string]*row, all bool, took time.Duration) {
 	t.Helper()
+	header := surroundings(took)
+	old := readReport(t, path, "matrix")
+	lines := make(map[string]string)
+	if !all {
+		lines = tableRows(old)
+		was, _, _ := strings.Cut(strings.TrimSpace(old), "\n\n")
+		header = fmt.Sprintf("%s\n%d rows again: %s", was, len(rows), header)
+	}
+	for _, r := range rows {
+		lines[r.fault+" | "+r.traffic] = r.line()
+	}
 	var table strings.Builder
 	n, ok := 0, 0
 	for _, f := range faultKinds {
 		for _, k := range trafficKinds {
-			r := rows[f.name+k.name]
-			if r == nil {
+			line, found := lines[f.name+" | "+k.name]
+			if !found {
 				continue
 			}
-			for i, how := range r.meanwhile {
-				if how == "" {
-					r.meanwhile[i] = "–"
-					continue
+			columns := strings.Split(strings.TrimSuffix(line, " |\n"), " | ")
+			for _, how := range columns[len(columns)-3:] {
+				if how != untried {
+					n++
 				}
-				n++
 				if how == "ok" {
 					ok++
 				}
 			}
-			fmt.Fprintf(&table, "| %s | %s | %s | %s | %s | %d → %d | %d → %d | %.1f → %.1f | %s | %s | %s |\n",
-				r.fault, r.traffic, r.saw, millis(r.longest), millis(r.back),
-				r.before.goroutines, r.after.goroutines, r.before.files, r.after.files,
-				float64(r.before.heap)/(1<<20), float64(r.after.heap)/(1<<20),
-				r.meanwhile[nothing], r.meanwhile[aReload], r.meanwhile[aStop])
+			table.WriteString(line)
 		}
 	}
-	writeReport(t, path, "matrix", surroundings(took)+fmt.Sprintf("\n%d cells, %d as they must be.\n\n", n, ok)+
+	writeReport(t, path, "matrix", header+fmt.Sprintf("\n%d cells, %d as they must be.\n\n", n, ok)+
 		"| fault | in flight | what clients saw | longest | back after | goroutines | files | heap, MiB | alone | reload meanwhile | stop meanwhile |\n"+
 		"|---|---|---|---|---|---|---|---|---|---|---|\n"+table.String())
+}
+
+// untried stands for a cell that makes no sense.
+const untried = "–"
+
+// line is the row in a table.
+func (r *row) line() string {
+	how := r.meanwhile
+	for i := range how {
+		how[i] = cmp.Or(how[i], untried)
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %d → %d | %d → %d | %.1f → %.1f | %s | %s | %s |\n",
+		r.fault, r.traffic, r.saw, millis(r.longest), millis(r.back),
+		r.before.goroutines, r.after.goroutines, r.before.files, r.after.files,
+		float64(r.before.heap)/(1<<20), float64(r.after.heap)/(1<<20),
+		how[nothing], how[aReload], how[aStop])
+}
+
+// tableRows returns the rows of a table by their first two columns.
+func tableRows(text string) map[string]string {
+	rows := make(map[string]string)
+	for line := range strings.Lines(text) {
+		if columns := strings.Split(line, " | "); len(columns) > 3 {
+			rows[strings.TrimPrefix(columns[0], "| ")+" | "+columns[1]] = line
+		}
+	}
+	return rows
 }
 
 func reportSoak(t *testing.T, path string, s *soak, took time.Duration) {
