@@ -39,7 +39,7 @@ func Misplaced() map[string]string {
 		"known_hosts file with one line":  known,
 		"hashed known_hosts line":         "|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg= " + AuthorizedKey(ca.PublicKey()),
 		"password with more than a line":  fmt.Sprintf("correct horse %s\nbattery staple", lines[2][:20]),
-		"password longer than any name":   strings.Repeat(lines[2][:20], 20),
+		"password longer than any name":   strings.Repeat(strings.ReplaceAll(lines[2][:20], "/", "+"), 20), // one component of a path
 		"OpenSSH key within something":    "/keys/" + openssh,
 		"OpenSSH key in base64 with more": "u@" + base64.StdEncoding.EncodeToString([]byte(openssh)),
 	}
