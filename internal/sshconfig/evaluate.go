@@ -115,7 +115,7 @@ func (e *evaluation) file(path string, src source) error {
 		switch l.keyword {
 		case "host":
 			if slices.Contains(l.args, "") {
-				return fmt.Errorf("%s: Host has an empty pattern", l.pos)
+				return fmt.Errorf("%s: Host %w", l.pos, errEmpty)
 			}
 			active = !src.never && matchPatterns(e.target, l.args)
 		case "match":
@@ -147,7 +147,10 @@ func (e *evaluation) include(l line, src source) error {
 	}
 	for _, arg := range l.args {
 		if arg == "" {
-			return fmt.Errorf("%s: Include has an empty argument", l.pos)
+			return fmt.Errorf("%s: Include %w", l.pos, errEmpty)
+		}
+		if strings.HasPrefix(arg, "~") && !src.user {
+			return fmt.Errorf("%s: Include %q: a file of the system has no home directory; write the whole path", l.pos, arg)
 		}
 		pattern, err := e.includePattern(arg, src)
 		if err != nil {
@@ -157,7 +160,7 @@ func (e *evaluation) include(l line, src source) error {
 		}
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
-			return fmt.Errorf("%s: Include %q: %w", l.pos, arg, err)
+			paths = []string{pattern} // with a [ that stands for itself
 		}
 		for _, path := range paths {
 			err := e.file(path, src)
@@ -181,9 +184,6 @@ func (e *evaluation) includePattern(arg string, src source) (string, error) {
 	}
 	switch {
 	case strings.HasPrefix(path, "~"):
-		if !src.user {
-			return "", errors.New("a file of the system has no home directory")
-		}
 		return e.reader.expandHome(path)
 	case filepath.IsAbs(path):
 		return path, nil

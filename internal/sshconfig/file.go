@@ -21,6 +21,9 @@ const maxFileSize = 4 << 20
 type line struct {
 	*directive
 	pos string // <file>:<line>
+	// ours tells that the file has a keyword of ssh_config(5): it is none of
+	// secrets.
+	ours bool
 }
 
 // file is a file as it was read.
@@ -54,9 +57,15 @@ func (r *Reader) lines(path string, strict bool) ([]line, error) {
 
 // parseLines takes a file's content apart.
 func parseLines(path string, content []byte) (lines []line, err error) {
-	number := 0
+	number, ours := 0, false
+	if bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff")) {
+		return nil, fmt.Errorf("%s:1: the file is in UTF-16, which ssh does not read; run iconv -f UTF-16 -t UTF-8", path)
+	}
 	for text := range bytes.Lines(content) {
 		number++
+		if bytes.HasPrefix(text, []byte(byteOrderMark)) {
+			return nil, fmt.Errorf("%s:%d: a byte order mark (U+FEFF) stands before the first word, which ssh refuses; save the file as UTF-8 without one, or run sed -i 's/^\\xEF\\xBB\\xBF//' on it", path, number)
+		}
 		pos := fmt.Sprintf("%s:%d", path, number)
 		if bytes.IndexByte(text, 0) >= 0 {
 			return nil, fmt.Errorf("%s: not a text file", pos)
@@ -66,11 +75,19 @@ func parseLines(path string, content []byte) (lines []line, err error) {
 			return nil, fmt.Errorf("%s: %w", pos, err)
 		}
 		if d != nil {
-			lines = append(lines, line{d, pos})
+			_, known := canonicalName(d.keyword)
+			ours = ours || known
+			lines = append(lines, line{directive: d, pos: pos})
 		}
+	}
+	for i := range lines {
+		lines[i].ours = ours
 	}
 	return lines, nil
 }
+
+// byteOrderMark is what some editors put before UTF-8.
+const byteOrderMark = "\xef\xbb\xbf"
 
 // check refuses arguments that have a key in them, which errors and warnings
 // would show.

@@ -53,6 +53,9 @@ type Host struct {
 	CASignatureAlgorithms    string
 	RequiredRSASize          int
 
+	// Forwards are not for tunnels: they have their own.
+	Forwards Forwards
+
 	values values
 }
 
@@ -106,6 +109,7 @@ func (e *evaluation) host(name string) (*Host, error) {
 	h.PubkeyAcceptedAlgorithms = f.word("pubkeyacceptedalgorithms")
 	h.CASignatureAlgorithms = f.word("casignaturealgorithms")
 	h.RequiredRSASize, _ = strconv.Atoi(f.word("requiredrsasize"))
+	h.Forwards = f.forwards()
 	return h, f.err
 }
 

@@ -83,13 +83,16 @@ func parseJump(s string) (j jump, err error) {
 	} else {
 		j.host, port, hasPort = strings.Cut(rest, ":")
 	}
-	if hasPort {
+	if hasPort && port != "" {
 		if j.port, err = parsePort(port); err != nil {
 			return jump{}, err
 		}
 	}
-	if j.host == "" {
+	switch {
+	case j.host == "":
 		return jump{}, errors.New("no host")
+	case strings.Contains(j.host+port, "/"):
+		return jump{}, errors.New("a path, which ssh refuses")
 	}
 	return j, nil
 }

@@ -3,15 +3,17 @@ package sshconfig
 // keywords.go lists the keywords of ssh_config(5).
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 )
 
 // keyword says how a keyword's arguments are taken.
 type keyword struct {
-	// max is how many arguments there may be; 0 is any number.
+	// max is how many arguments there may be, and one at least; 0 is any number.
 	max int
 
 	// raw takes the rest of the line as the only argument.
@@ -21,38 +23,45 @@ type keyword struct {
 	repeats bool
 
 	// check refuses arguments that mean nothing. It may be nil.
-	check func(args []string) error
+	check check
 }
 
 // taken are the keywords that say something about a connection.
 var taken = map[string]keyword{
-	"addressfamily":            {max: 1, check: checks(parseFamily)},
+	"addressfamily":            {max: 1, check: one(parseFamily)},
 	"bindaddress":              {max: 1},
-	"casignaturealgorithms":    {max: 1},
+	"casignaturealgorithms":    {max: 1, check: one(parseKeyTypes)},
 	"certificatefile":          {max: 1, repeats: true},
-	"ciphers":                  {max: 1},
-	"connecttimeout":           {max: 1, check: checks(parseTime)},
+	"clearallforwardings":      {max: 1, check: flag},
+	"dynamicforward":           {max: 1, repeats: true, check: checkForward('D')},
+	"gatewayports":             {max: 1, check: flag},
+	"localforward":             {max: 2, repeats: true, check: checkForward('L')},
+	"remoteforward":            {max: 2, repeats: true, check: checkForward('R')},
+	"streamlocalbindmask":      {max: 1, check: one(parseMask)},
+	"streamlocalbindunlink":    {max: 1, check: flag},
+	"ciphers":                  {max: 1, check: algorithmList(ciphers)},
+	"connecttimeout":           {max: 1, check: one(parseTime)},
 	"globalknownhostsfile":     {check: checkList},
-	"hostkeyalgorithms":        {max: 1},
+	"hostkeyalgorithms":        {max: 1, check: one(parseKeyTypes)},
 	"hostkeyalias":             {max: 1},
-	"hostname":                 {max: 1, check: checkHostName},
-	"identitiesonly":           {max: 1, check: checks(parseFlag)},
-	"identityagent":            {max: 1},
+	"hostname":                 {max: 1},
+	"identitiesonly":           {max: 1, check: one(parseFlag)},
+	"identityagent":            {max: 1, check: one(parseAgent)},
 	"identityfile":             {max: 1, repeats: true},
 	"ignoreunknown":            {max: 1},
-	"kexalgorithms":            {max: 1},
-	"macs":                     {max: 1},
-	"port":                     {max: 1, check: checks(parsePort)},
+	"kexalgorithms":            {max: 1, check: algorithmList(keyExchanges)},
+	"macs":                     {max: 1, check: algorithmList(macs)},
+	"port":                     {max: 1, check: one(parsePort)},
 	"proxycommand":             {raw: true},
-	"proxyjump":                {max: 1, check: checks(parseJumps)},
-	"pubkeyacceptedalgorithms": {max: 1},
+	"proxyjump":                {max: 1, check: one(parseJumps)},
+	"pubkeyacceptedalgorithms": {max: 1, check: one(parseKeyTypes)},
 	"refuseconnection":         {},
 	"rekeylimit":               {max: 2, check: checkRekeyLimit},
-	"requiredrsasize":          {max: 1, check: checks(parseNumber)},
-	"revokedhostkeys":          {check: checkList},
-	"serveralivecountmax":      {max: 1, check: checks(parseNumber)},
-	"serveraliveinterval":      {max: 1, check: checks(parseTime)},
-	"stricthostkeychecking":    {max: 1, check: checks(parseStrict)},
+	"requiredrsasize":          {max: 1, check: one(parseNumber)},
+	"revokedhostkeys":          {check: atLeastOne(checkList)},
+	"serveralivecountmax":      {max: 1, check: one(parseNumber)},
+	"serveraliveinterval":      {max: 1, check: one(parseTime)},
+	"stricthostkeychecking":    {max: 1, check: one(parseStrict)},
 	"tag":                      {max: 1},
 	"user":                     {max: 1},
 	"userknownhostsfile":       {check: checkList},
@@ -60,52 +69,31 @@ var taken = map[string]keyword{
 
 // notTaken are keywords that would make a difference, and the value with which
 // they make none. Any other is warned of.
-var notTaken = map[string]string{
-	"bindinterface":            "none",
-	"canonicalizehostname":     "no",
-	"knownhostscommand":        "none",
-	"pkcs11provider":           "none",
-	"preferredauthentications": "",
-	"pubkeyauthentication":     "yes",
-	"verifyhostkeydns":         "no",
+var notTaken = map[string]struct {
+	harmless string
+	check    check
+}{
+	"bindinterface":            {"none", text},
+	"canonicalizehostname":     {"no", word("yes", "no", "true", "false", "always")},
+	"knownhostscommand":        {"none", anything},
+	"pkcs11provider":           {"none", text},
+	"preferredauthentications": {"", text},
+	"pubkeyauthentication":     {"yes", word("yes", "no", "true", "false", "unbound", "host-bound")},
+	"verifyhostkeydns":         {"no", word("yes", "no", "true", "false", "ask")},
 }
 
 // synonyms are older names of keywords.
 var synonyms = map[string]string{
-	"dsaauthentication":      "pubkeyauthentication",
-	"identityfile2":          "identityfile",
-	"pubkeyacceptedkeytypes": "pubkeyacceptedalgorithms",
-	"smartcarddevice":        "pkcs11provider",
+	"challengeresponseauthentication": "kbdinteractiveauthentication",
+	"dsaauthentication":               "pubkeyauthentication",
+	"hostbasedkeytypes":               "hostbasedacceptedalgorithms",
+	"identityfile2":                   "identityfile",
+	"keepalive":                       "tcpkeepalive",
+	"pubkeyacceptedkeytypes":          "pubkeyacceptedalgorithms",
+	"skeyauthentication":              "kbdinteractiveauthentication",
+	"smartcarddevice":                 "pkcs11provider",
+	"tisauthentication":               "kbdinteractiveauthentication",
 }
-
-// passedOver are keywords that say nothing about a connection that only
-// carries channels, or that are written elsewhere for it. Nobody needs to be
-// told of them.
-var passedOver = strings.Fields(`
-	addkeystoagent afstokenpassing batchmode canonicaldomains
-	canonicalizefallbacklocal canonicalizemaxdots canonicalizepermittedcnames
-	challengeresponseauthentication channeltimeout checkhostip cipher
-	clearallforwardings compression compressionlevel connectionattempts
-	controlmaster controlpath controlpersist dynamicforward
-	enableescapecommandline enablesshkeysign escapechar exitonforwardfailure
-	fallbacktorsh fingerprinthash forkafterauthentication forwardagent
-	forwardx11 forwardx11timeout forwardx11trusted gatewayports
-	globalknownhostsfile2 gssapiauthentication gssapiclientidentity
-	gssapidelegatecredentials gssapikexalgorithms gssapikeyexchange
-	gssapirenewalforcesrekey gssapiserveridentity gssapitrustdns hashknownhosts
-	hostbasedacceptedalgorithms hostbasedauthentication hostbasedkeytypes ipqos
-	kbdinteractiveauthentication kbdinteractivedevices keepalive
-	kerberosauthentication kerberostgtpassing localcommand localforward loglevel
-	logverbose nohostauthenticationforlocalhost numberofpasswordprompts
-	obscurekeystroketiming passwordauthentication permitlocalcommand
-	permitremoteopen protocol proxyusefdpass remotecommand remoteforward
-	requesttty rhostsauthentication rhostsrsaauthentication rsaauthentication
-	securitykeyprovider sendenv sessiontype setenv skeyauthentication stdinnull
-	streamlocalbindmask streamlocalbindunlink syslogfacility tcpkeepalive
-	tisauthentication tunnel tunneldevice updatehostkeys useprivilegedport
-	userknownhostsfile2 useroaming usersh versionaddendum visualhostkey
-	warnweakcrypto xauthlocation
-`)
 
 // maxKeyword is longer than any keyword.
 const maxKeyword = 40
@@ -119,44 +107,67 @@ func Keywords() (takenOnes, warnedOf []string) {
 	return slices.Sorted(maps.Keys(taken)), slices.Sorted(maps.Keys(notTaken))
 }
 
-// take takes a line in. One that is not active is only checked.
-func (e *evaluation) take(l line, active bool) error {
-	name := l.keyword
+// canonicalName returns the name in lower case that a keyword is kept under, and
+// whether ssh knows it.
+func canonicalName(keyword string) (name string, known bool) {
+	name = strings.ToLower(keyword)
 	if synonym, ok := synonyms[name]; ok {
 		name = synonym
 	}
-	k, ok := taken[name]
-	if _, warned := notTaken[name]; !ok && !warned {
-		switch {
-		case !active || slices.Contains(passedOver, name) || matchList(name, strings.ToLower(e.values.first("ignoreunknown"))):
-		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789") != "" || len(name) > maxKeyword:
-			// Of a file that is none of ssh_config, perhaps, and is secret.
-			e.reader.warn("no keyword", "%s: what does not begin with a keyword is passed over", l.pos)
-		default:
-			e.reader.warn("keyword "+name, "%s: unknown keyword %q is passed over", l.pos, l.written)
+	_, isTaken := taken[name]
+	_, isNotTaken := notTaken[name]
+	_, isIgnored := ignored[name]
+	switch name {
+	case "host", "match", "include":
+		return name, true
+	case "usekeychain": // of Apple's ssh alone
+		return name, runtime.GOOS == "darwin"
+	}
+	return name, isTaken || isNotTaken || isIgnored
+}
+
+var (
+	errNoArgument    = errors.New("has no argument")
+	errEmpty         = errors.New("has an empty argument")
+	errManyArguments = errors.New("has more arguments than 1; quote one that has spaces")
+)
+
+// take takes a line in. One that is not active is only checked.
+func (e *evaluation) take(l line, active bool) error {
+	name, known := canonicalName(l.keyword)
+	if !known {
+		if matchList(name, strings.ToLower(e.values.first("ignoreunknown"))) {
+			return nil
 		}
-		return nil
+		return l.unknown()
+	}
+	k, isTaken := taken[name]
+	if !isTaken {
+		k = keyword{raw: name == "knownhostscommand", check: ignored[name]}
+		if warned, ok := notTaken[name]; ok {
+			k.check = warned.check
+		}
 	}
 	args := l.args
-	if k.raw {
+	switch {
+	case k.raw:
 		args = []string{l.raw}
+	case name == "proxyjump" && len(args) > 0:
+		args = []string{strings.Join(args, " ")} // of the host's name, ssh complains later
 	}
-	if err := l.check(); err != nil && !k.raw { // a command is not shown
+	_, isIgnored := ignored[name]
+	err := l.checkArguments(k, args)
+	if keyErr := l.check(); keyErr != nil && !k.raw && (err != nil || !isIgnored) {
+		return keyErr // err would show it
+	}
+	if err != nil || isIgnored || !active || len(args) == 0 {
 		return err
 	}
-	switch {
-	case k.max > 0 && len(args) > k.max:
-		return fmt.Errorf("%s: %s has more arguments than %d", l.pos, l.written, k.max)
-	case slices.Contains(args, ""):
-		return fmt.Errorf("%s: %s has an empty argument", l.pos, l.written)
-	}
-	if k.check != nil {
-		if err := k.check(args); err != nil {
+	if _, set := e.values.get(name); name == "hostname" && !set {
+		// ssh looks at the one in effect alone.
+		if _, err := expandTokens(args[0], tokens{'h': ""}); err != nil {
 			return fmt.Errorf("%s: %s: %w", l.pos, l.written, err)
 		}
-	}
-	if !active {
-		return nil
 	}
 	if name == "rekeylimit" && len(args) == 2 {
 		// Of both arguments the first that is written counts, each for itself.
@@ -169,30 +180,56 @@ func (e *evaluation) take(l line, active bool) error {
 	return nil
 }
 
+// checkArguments refuses arguments that ssh refuses, too.
+func (l line) checkArguments(k keyword, args []string) error {
+	if k.raw {
+		return nil // a command is not shown
+	}
+	var err error
+	switch {
+	case k.max > 0 && len(args) == 0:
+		err = errNoArgument
+	case k.max == 1 && len(args) > 1:
+		err = errManyArguments
+	case k.max > 0 && len(args) > k.max:
+		err = fmt.Errorf("has more arguments than %d", k.max)
+	case k.max > 0 && slices.Contains(args, ""):
+		err = errEmpty
+	case k.check != nil:
+		if err = k.check(args); err != nil && !errors.Is(err, errNoArgument) && !errors.Is(err, errEmpty) && !errors.Is(err, errManyArguments) {
+			return fmt.Errorf("%s: %s: %w", l.pos, l.written, err)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %s %w", l.pos, l.written, err)
+	}
+	return nil
+}
+
 // warnNotTaken tells of what would make a difference to ssh.
 func (e *evaluation) warnNotTaken() {
 	for _, name := range slices.Sorted(maps.Keys(notTaken)) {
-		harmless := notTaken[name]
+		harmless := notTaken[name].harmless
 		if v, ok := e.values.get(name); ok && !strings.EqualFold(v.args[0], harmless) {
 			e.reader.warn("keyword "+name, "%s: %s is not supported and is passed over", v.pos, v.keyword)
 		}
 	}
 }
 
-// checks makes a check of a parser of one argument.
-func checks[T any](parse func(string) (T, error)) func([]string) error {
-	return func(args []string) error {
-		_, err := parse(args[0])
-		return err
-	}
-}
-
 func checkList(args []string) error {
+	if slices.Contains(args, "") {
+		return errEmpty
+	}
 	_, err := isNone(args)
 	return err
 }
 
-func checkHostName(args []string) error {
-	_, err := expandTokens(args[0], tokens{'h': ""})
-	return err
+// atLeastOne refuses a list without arguments.
+func atLeastOne(list check) check {
+	return func(args []string) error {
+		if len(args) == 0 {
+			return errNoArgument
+		}
+		return list(args)
+	}
 }

@@ -4,7 +4,7 @@ package sshconfig
 
 import (
 	"errors"
-	"slices"
+	"fmt"
 	"strings"
 )
 
@@ -14,59 +14,62 @@ const blanks = " \t\r\n"
 type directive struct {
 	keyword string   // in lower case
 	written string   // the keyword as it is written, for messages
-	args    []string // unquoted; at least one
+	args    []string // unquoted; none if a comment takes their place
 	raw     string   // all that follows the keyword, for commands
 }
 
 // parseLine takes a line apart. It returns nil for one that is empty or a
 // comment.
 func parseLine(line string) (*directive, error) {
-	line = strings.Trim(strings.TrimRight(line, blanks+"\f"), blanks)
-	if line == "" || line[0] == '#' {
-		return nil, nil
+	if line != "" {
+		line = line[:1] + strings.TrimRight(line[1:], blanks+"\f") // as ssh does
 	}
 	word, rest := cutKeyword(line)
 	if word == "" {
-		return nil, errors.New("no keyword")
+		word, rest = cutKeyword(rest) // there are blanks before it
+	}
+	if word == "" || word[0] == '#' {
+		return nil, nil
 	}
 	d := &directive{keyword: strings.ToLower(word), written: word, raw: rest}
+	if rest == "" {
+		return nil, fmt.Errorf("%s has no argument", shownKeyword(word))
+	}
 	var err error
-	if d.args, err = splitArguments(rest); err != nil {
-		return nil, err
-	}
-	if len(d.args) == 0 {
-		return nil, errors.New(shownKeyword(word) + " has no argument")
-	}
-	return d, nil
+	d.args, err = splitArguments(rest)
+	return d, err
 }
 
 // shownKeyword returns a keyword for a message. One that is not known is not shown
 // where no keyword follows: whoever names a file of secrets, or a private key, in
 // place of an ssh_config has no line of it in the log.
 func shownKeyword(word string) string {
-	name := strings.ToLower(word)
-	if synonym, ok := synonyms[name]; ok {
-		name = synonym
-	}
-	_, isTaken := taken[name]
-	_, isNotTaken := notTaken[name]
-	if isTaken || isNotTaken || slices.Contains(passedOver, name) || slices.Contains([]string{"host", "match", "include"}, name) {
+	if _, known := canonicalName(word); known {
 		return word
+	}
+	if similar := similarKeyword(word); similar != "" {
+		return fmt.Sprintf("an unknown keyword, perhaps %s,", similar)
 	}
 	return "an unknown keyword"
 }
 
 // cutKeyword cuts the keyword off, and the blanks and at most one = after it.
 func cutKeyword(line string) (word, rest string) {
-	if inner, ok := strings.CutPrefix(line, `"`); ok {
-		word, rest, _ = strings.Cut(inner, `"`)
-	} else if i := strings.IndexAny(line, blanks+`="`); i >= 0 {
-		word, rest = line[:i], line[i:]
-	} else {
-		word = line
+	i := strings.IndexAny(line, blanks+`="`)
+	if i < 0 {
+		return line, ""
+	}
+	word, rest = line[:i], line[i+1:]
+	if line[i] == '"' {
+		// ssh reads on to the next quote, and ignores a line without one.
+		quoted, after, closed := strings.Cut(rest, `"`)
+		if !closed {
+			return "", ""
+		}
+		return word + quoted, strings.TrimLeft(after, blanks)
 	}
 	rest = strings.TrimLeft(rest, blanks)
-	if after, ok := strings.CutPrefix(rest, "="); ok {
+	if after, ok := strings.CutPrefix(rest, "="); ok && line[i] != '=' {
 		rest = strings.TrimLeft(after, blanks)
 	}
 	return word, rest

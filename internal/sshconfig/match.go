@@ -4,6 +4,8 @@ package sshconfig
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -78,6 +80,9 @@ func (e *evaluation) matchLine(l line, quiet bool) (bool, error) {
 	result := true
 	unsupported := ""
 	args := l.args
+	if len(args) == 0 {
+		return false, fmt.Errorf("%s: Match %w", l.pos, errNoArgument)
+	}
 	for count := 0; len(args) > 0; count++ {
 		attribute, negated := strings.CutPrefix(args[0], "!")
 		attribute, arg, hasArg := strings.Cut(attribute, "=")
@@ -106,7 +111,11 @@ func (e *evaluation) matchLine(l line, quiet bool) (bool, error) {
 			if arg == "" && name != "tagged" && name != "command" {
 				return false, fmt.Errorf("%s: Match %s has an empty argument", l.pos, attribute)
 			}
-			if !criteria[name] {
+			supported, known := criteria[name]
+			if !known {
+				return false, fmt.Errorf("%s: Match has an unknown criterion; ssh_config(5) has all, canonical, final, %s", l.pos, strings.Join(slices.Sorted(maps.Keys(criteria)), ", "))
+			}
+			if !supported {
 				unsupported = attribute
 				continue
 			}

@@ -47,7 +47,7 @@ func parseFamily(s string) (string, error) {
 
 // parsePort reads a port's number, or the name of its service.
 func parsePort(s string) (int, error) {
-	port, err := strconv.ParseUint(s, 10, 16)
+	port, err := strconv.ParseUint(strings.TrimPrefix(s, "+"), 10, 16)
 	if err != nil {
 		var named int
 		named, err = net.LookupPort("tcp", s)
@@ -60,8 +60,8 @@ func parsePort(s string) (int, error) {
 }
 
 func parseNumber(s string) (int, error) {
-	n, err := strconv.ParseUint(s, 10, 31)
-	if err != nil {
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || n < 0 {
 		return 0, fmt.Errorf("%q is no number", s)
 	}
 	return int(n), nil
@@ -80,9 +80,14 @@ func parseTime(s string) (time.Duration, error) {
 	if s == "none" {
 		return 0, nil
 	}
+	return parseDuration(s)
+}
+
+// parseDuration is parseTime without none.
+func parseDuration(s string) (time.Duration, error) {
 	invalid := fmt.Errorf("%q is no time such as 90 or 1m30s", s)
 	var total time.Duration
-	rest := strings.ToLower(s)
+	rest := strings.TrimPrefix(strings.ToLower(s), "+")
 	for {
 		digits := strings.TrimLeft(rest, "0123456789")
 		n, err := strconv.ParseInt(rest[:len(rest)-len(digits)], 10, 32)
@@ -116,7 +121,10 @@ func parseSize(s string) (int64, error) {
 			number, shift = s[:len(s)-1], 10*i
 		}
 	}
-	if strings.Trim(number, "0123456789.") != "" {
+	switch rest := strings.Trim(number, "0123456789."); {
+	case number == "+", number == "-":
+		return 0, nil // as for ssh
+	case rest != "" && (rest != "+" || number[0] != '+'):
 		number = "" // ParseFloat would take more than these
 	}
 	n, err := strconv.ParseFloat(number, 64)

@@ -1,0 +1,188 @@
+package sshconfig
+
+// forward.go reads LocalForward, RemoteForward and DynamicForward, and what ssh
+// takes behind -L, -R and -D: it is the same but for one colon.
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+)
+
+// Forward is what a LocalForward, RemoteForward or DynamicForward says.
+type Forward struct {
+	// Kind is 'L', 'R' or 'D'.
+	Kind byte
+
+	// Spec is what ssh would take behind -L, -R or -D.
+	Spec string
+
+	// Where is the file and line, as <file>:<line>.
+	Where string
+}
+
+// Forwards are the forwards of a host.
+type Forwards struct {
+	// List is empty if ClearAllForwardings is set.
+	List []Forward
+
+	// GatewayPorts tells that a forward without a bind address listens on all.
+	GatewayPorts bool
+
+	// SocketMask is StreamLocalBindMask, or nil.
+	SocketMask *fs.FileMode
+
+	// UnlinkSockets is StreamLocalBindUnlink.
+	UnlinkSockets bool
+}
+
+// forwardKeywords are the keywords of forwards, by their kind.
+var forwardKeywords = map[byte]string{'L': "localforward", 'R': "remoteforward", 'D': "dynamicforward"}
+
+// forwards returns the forwards, in the order in which ssh opens them.
+func (f *filler) forwards() (all Forwards) {
+	all.GatewayPorts, _ = parseFlag(f.word("gatewayports"))
+	all.UnlinkSockets, _ = parseFlag(f.word("streamlocalbindunlink"))
+	all.SocketMask = pointer(f, "streamlocalbindmask", parseMask)
+	if cleared, _ := parseFlag(f.word("clearallforwardings")); cleared {
+		return all
+	}
+	for _, kind := range []byte("LDR") {
+		for _, v := range f.e.values[forwardKeywords[kind]] {
+			spec, err := expandForward(v.args, f.tokens)
+			f.fail(v, err)
+			all.List = append(all.List, Forward{kind, spec, v.pos})
+		}
+	}
+	return all
+}
+
+// expandForward returns a forward as it stands behind -L, with the tokens of its
+// sockets replaced.
+func expandForward(args []string, known tokens) (string, error) {
+	spec, err := expandAll(strings.ReplaceAll(strings.Join(args, ":"), "%", "%%"), nil)
+	if err != nil || !strings.Contains(spec, "/") {
+		return spec, err
+	}
+	return expandTokens(spec, known)
+}
+
+// ForwardField is one field of a forward. One with a slash is a path.
+type ForwardField string
+
+// IsPath tells whether the field is the path of a socket.
+func (f ForwardField) IsPath() bool { return strings.Contains(string(f), "/") }
+
+// SplitForward splits a forward at the colons that are not in brackets or behind a
+// backslash.
+func SplitForward(s string) ([]ForwardField, error) {
+	var fields []ForwardField
+	for {
+		var field, rest string
+		if inner, ok := strings.CutPrefix(s, "["); ok {
+			if field, rest, ok = strings.Cut(inner, "]"); !ok {
+				return nil, errors.New("a bracket is not closed")
+			}
+			if rest != "" && rest[0] != ':' {
+				return nil, errors.New("expected a colon after the bracket")
+			}
+		} else {
+			field, rest = cutField(s)
+		}
+		fields = append(fields, ForwardField(field))
+		if rest == "" {
+			return fields, nil
+		}
+		s = rest[1:]
+	}
+}
+
+// cutField cuts at the first colon, which rest then begins with.
+func cutField(s string) (field, rest string) {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == ':':
+			return b.String(), s[i:]
+		case s[i] == '\\' && i+1 < len(s):
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String(), ""
+}
+
+// forwardExamples say how each kind is written.
+var forwardExamples = map[byte]string{
+	'L': "LocalForward [<bind>:]<port> <host>:<hostport>, or with the path of a socket on either side",
+	'R': "RemoteForward [<bind>:]<port> <host>:<hostport>, or with the path of a socket on either side",
+	'D': "DynamicForward [<bind>:]<port>",
+}
+
+// checkForward refuses what ssh does not take for a forward.
+func checkForward(kind byte) check {
+	return func(args []string) error {
+		if kind == 'L' && len(args) < 2 {
+			return fmt.Errorf("no target; write %s", forwardExamples[kind])
+		}
+		spec, err := expandAll(strings.ReplaceAll(strings.Join(args, ":"), "%", "%%"), nil)
+		if err != nil {
+			return err
+		}
+		fields, err := SplitForward(strings.TrimLeft(spec, " \t"))
+		if err != nil {
+			return err
+		}
+		if !validForward(kind, len(args) == 1, fields) {
+			return fmt.Errorf("not a forward; write %s", forwardExamples[kind])
+		}
+		return nil
+	}
+}
+
+// validForward tells whether ssh takes these fields: a listener, and a target
+// unless alone is set.
+func validForward(kind byte, alone bool, fields []ForwardField) bool {
+	n := len(fields)
+	if n > 3 && fields[n-1] == "" {
+		n-- // ssh ignores a colon at the end of four fields
+	}
+	listen, last := fields[:n], fields[n-1]
+	switch {
+	case alone && n == 2 && last.IsPath():
+		listen = fields[:1] // as if it were a socket's
+	case alone:
+	case last.IsPath():
+		listen = fields[:n-1]
+	case n < 3:
+		return false
+	default:
+		if _, err := parsePort(string(last)); err != nil {
+			return false
+		}
+		listen = fields[:n-2]
+	}
+	switch {
+	case len(listen) == 1 && listen[0].IsPath():
+		return true
+	case len(listen) == 0 || len(listen) > 2 || len(listen) == 2 && listen[0].IsPath():
+		return false
+	}
+	port := string(listen[len(listen)-1])
+	_, err := parsePort(port)
+	return err == nil || kind == 'R' && strings.Trim(port, "0") == "" && port != "" // the server chooses
+}
+
+// parseMask reads the mode of sockets, in octal. What follows the digits, ssh
+// ignores.
+func parseMask(s string) (fs.FileMode, error) {
+	s = strings.TrimPrefix(s, "+")
+	digits := s[:len(s)-len(strings.TrimLeft(s, "01234567"))]
+	n, err := strconv.ParseUint(digits, 8, 9)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no octal number up to 0777", s)
+	}
+	return fs.FileMode(n), nil
+}
