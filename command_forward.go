@@ -6,11 +6,15 @@ package sshtunnel
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 )
 
 const forwardHelp = `  caddy ssh-tunnel forward 8008:web:80 user@sshserver
@@ -31,10 +35,16 @@ IPv6 addresses stand in brackets. Without a bind address only this machine can
 connect; an empty one, or *, is all interfaces. -R listens there and connects
 from here. -D is a SOCKS5 proxy.
 
-The destination is [user@]host[:port] or ssh://[user@]host[:port]. Keys are taken
-from the agent and ~/.ssh, as ssh does; ~/.ssh/config is not read. Host keys are
-looked up in known_hosts. An unknown one is shown and asked about on the
-terminal, and added to known_hosts; where there is no terminal it is refused.
+The destination is [user@]host[:port], ssh://[user@]host[:port] or a Host of
+~/.ssh/config, which is read as ssh reads it, with /etc/ssh/ssh_config: its keys, its
+ProxyJump, and its LocalForward, RemoteForward and DynamicForward, unless
+ClearAllForwardings is set. -F names another file, or none. Keys are taken from the
+agent and ~/.ssh, as ssh does. Host keys are looked up in known_hosts. An unknown
+one is shown and asked about on the terminal, and added to known_hosts; where there is
+no terminal it is refused.
+
+Flags of ssh and autossh that change nothing here, such as -N, -T, -C and -M, are
+ignored; -4, -6, -b, -c, -m and -g mean what they do for ssh.
 
 It prints to stderr what it forwards, and a line as each connection opens and as
 it closes. If it cannot start it says why in one line, and the exit status is 1:
@@ -48,12 +58,17 @@ type forwardFlags struct {
 	identityFiles          []string
 	user, port, jumps      string
 	knownHosts             string
+	file                   string
+	options                []string // as behind ssh's -o
+	ssh                    sshFlags
 	noKey, password        bool
 	quiet, verbose         bool
 }
 
-func newForwardCommand() *cobra.Command {
-	var flags forwardFlags
+func newForwardCommand() *cobra.Command { return new(forwardFlags).command() }
+
+// command returns the command that these are the flags of.
+func (flags *forwardFlags) command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "forward [flags] [<forward>...] <destination>",
 		Short: "Forwards ports through an SSH server, as ssh -L, -R and -D do",
@@ -61,7 +76,8 @@ func newForwardCommand() *cobra.Command {
 		Example: `  caddy ssh-tunnel forward 8008:web:80 user@sshserver
   caddy ssh-tunnel forward 5432:/run/postgresql/.s.PGSQL.5432 db.example.com
   caddy ssh-tunnel forward -R 9000:localhost:3000 -J jump.example.com user@sshserver:2222
-  caddy ssh-tunnel forward -D 1080 user@sshserver`,
+  caddy ssh-tunnel forward -D 1080 user@sshserver
+  caddy ssh-tunnel forward prod-bastion # the forwards of this Host of ~/.ssh/config`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return flags.run(args)
@@ -72,12 +88,14 @@ func newForwardCommand() *cobra.Command {
 	f.StringArrayVarP(&flags.remote, "remote", "R", nil, "`forward` a port or socket there to one here. Repeats")
 	f.StringArrayVarP(&flags.dynamic, "dynamic", "D", nil, "`[bind:]port` here to be a SOCKS5 proxy. Repeats")
 	f.StringArrayVarP(&flags.identityFiles, "identity", "i", nil, "`file` of a private key, offered before the agent's and instead of those in ~/.ssh. Repeats")
-	f.StringVarP(&flags.user, "login", "l", "", "`user` to log in as (default: the user that runs this)")
-	f.StringVarP(&flags.port, "port", "p", "", "`port` of the SSH server (default: 22)")
+	f.StringVarP(&flags.user, "login", "l", "", "`user` to log in as (default: what ~/.ssh/config says, or the user that runs this)")
+	f.StringVarP(&flags.port, "port", "p", "", "`port` of the SSH server (default: what ~/.ssh/config says, or 22)")
 	f.StringVarP(&flags.jumps, "jump", "J", "", "SSH `servers` to go through, in this order, each [user@]host[:port], with commas between them")
 	f.BoolVar(&flags.noKey, "no-key", false, "offer no key")
 	f.BoolVar(&flags.password, "password", false, "ask for a password on the terminal where keys do not do; if standard input is not a terminal, its next line is taken")
 	f.StringVar(&flags.knownHosts, "known-hosts", "", "`file` of known host keys, instead of ~/.ssh/known_hosts and the system's")
+	f.StringVarP(&flags.file, "ssh-config", "F", "", "`file` of ssh_config(5) to read instead of the user's and the system's, or none")
+	flags.ssh.add(f)
 	f.BoolVarP(&flags.quiet, "quiet", "q", false, "print nothing but errors that end it")
 	f.BoolVarP(&flags.verbose, "verbose", "v", false, "print what the tunnel does")
 	cmd.MarkFlagsMutuallyExclusive("quiet", "verbose")
@@ -86,25 +104,22 @@ func newForwardCommand() *cobra.Command {
 
 // run forwards until a signal ends it.
 func (flags *forwardFlags) run(args []string) error {
-	specs, err := flags.specs(args[:len(args)-1])
+	out := newOutput(os.Stderr, flags)
+	hops, specs, err := flags.plan(args, out)
 	if err != nil {
 		return err
 	}
-	hops, err := flags.hops(args[len(args)-1])
-	if err != nil {
-		return err
-	}
-	if len(specs) == 0 {
-		return errors.New("nothing to forward; write it before the destination, as in 8008:web:80 user@sshserver")
+	if flags.ssh.monitor != "" {
+		out.line("-M is ignored: this notices by itself that the connection is lost, and connects again")
 	}
 
 	ctx, stop := untilInterrupted()
 	defer stop()
 
-	run := &forwardRun{output: newOutput(os.Stderr, flags), hops: hops}
+	run := &forwardRun{output: out, hops: hops}
 	defer run.close()
 	// What fails without the bastion, fails before anybody is asked anything.
-	if err := run.listen(specs); err != nil {
+	if err := run.listen(specs, hops[len(hops)-1].forwards); err != nil {
 		return err
 	}
 	login := newLogin(flags, run.output)
@@ -118,6 +133,26 @@ func (flags *forwardFlags) run(args []string) error {
 	run.serve()
 	<-ctx.Done()
 	return nil
+}
+
+// plan finds out where to go and what to forward.
+func (flags *forwardFlags) plan(args []string, out *output) (hops []hop, specs []forwardSpec, err error) {
+	if flags.options, err = flags.ssh.options(); err != nil {
+		return nil, nil, err
+	}
+	if specs, err = flags.specs(args[:len(args)-1]); err != nil {
+		return nil, nil, err
+	}
+	if hops, err = flags.hops(args[len(args)-1], out); err != nil {
+		return nil, nil, err
+	}
+	if specs, err = allForwards(specs, hops[len(hops)-1].forwards); err != nil {
+		return nil, nil, err
+	}
+	if len(specs) == 0 {
+		return nil, nil, errors.New("nothing to forward; write it before the destination, as in 8008:web:80 user@sshserver")
+	}
+	return hops, specs, nil
 }
 
 // specs reads the forwards: those before the destination, then the flags'.
@@ -143,15 +178,53 @@ func (flags *forwardFlags) specs(positional []string) ([]forwardSpec, error) {
 	return specs, nil
 }
 
+// allForwards adds the forwards of an ssh_config to those of the command line. As
+// for ssh, one that is there twice is one; two that listen at the same place are an
+// error, since the bastion or this machine would refuse the second.
+func allForwards(specs []forwardSpec, configured sshconfig.Forwards) ([]forwardSpec, error) {
+	for _, f := range configured.List {
+		spec, err := parseForward(forwardKind(f.Kind), f.Spec)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Where, err)
+		}
+		specs = append(specs, spec)
+	}
+	var all []forwardSpec
+	for _, spec := range specs {
+		same := slices.IndexFunc(all, func(other forwardSpec) bool {
+			return (other.kind == forwardR) == (spec.kind == forwardR) && other.listen == spec.listen
+		})
+		switch {
+		case same < 0:
+			all = append(all, spec)
+		case all[same].kind != spec.kind || all[same].target != spec.target:
+			return nil, fmt.Errorf("-%c %q and -%c %q listen at the same place; remove one, or change its port", all[same].kind, all[same].text, spec.kind, spec.text)
+		}
+	}
+	for i, spec := range all {
+		if configured.GatewayPorts && spec.kind != forwardR && spec.noBind {
+			all[i].listen.host = ""
+		}
+	}
+	return all, nil
+}
+
 // listenLocal listens on a port or socket of this machine. Where no bind
 // address is written that is both addresses of "localhost", if there are two:
 // browsers try either first.
-func listenLocal(spec forwardSpec) ([]net.Listener, error) {
+func listenLocal(spec forwardSpec, configured sshconfig.Forwards) ([]net.Listener, error) {
 	var hosts []string
 	switch {
 	case spec.listen.path != "":
 		// As sshd and ssh do: what a socket leads to is for its owner.
-		ln, err := listenSocket(spec.listen.path, 0o600)
+		mode := fs.FileMode(0o600)
+		if configured.SocketMask != nil {
+			mode = 0o777 &^ *configured.SocketMask
+		}
+		if info, err := os.Lstat(spec.listen.path); err == nil && info.Mode().Type() == fs.ModeSocket && configured.UnlinkSockets {
+			_ = os.Remove(spec.listen.path) // if it cannot be, the next line says so
+		}
+		ln, err := listenSocket(spec.listen.path, mode)
 		if err != nil {
 			return nil, listenError(spec, err)
 		}

@@ -1,113 +1,162 @@
 package sshtunnel
 
-// command_hops.go reads the SSH servers that a command is to go through, and
-// connects to them.
+// command_hops.go finds out which SSH servers a command is to go through, and
+// connects to them: from the command line and ssh_config(5) files, as ssh does.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // hop is an SSH server on the way.
 type hop struct {
-	name string // what to call it
-	cfg  tunnel.Config
+	name     string // what to call it
+	cfg      tunnel.Config
+	settings tunnel.Settings
+	forwards sshconfig.Forwards
+
+	// strict is StrictHostKeyChecking: yes, accept-new, no, or ask, the default.
+	strict string
+	// saveTo is the known_hosts file for accepted keys, or "".
+	saveTo string
+	// batch keeps from asking anything.
+	batch bool
 }
 
 // hops returns the jumps, and the destination behind them.
-func (flags *forwardFlags) hops(destination string) ([]hop, error) {
-	var hops []hop
-	if flags.jumps != "" {
-		for jump := range strings.SplitSeq(flags.jumps, ",") {
-			h, err := flags.hop("jump", jump, "", "")
-			if err != nil {
-				return nil, err
-			}
-			hops = append(hops, h)
-		}
-	}
-	h, err := flags.hop("destination", destination, flags.user, flags.port)
+func (flags *forwardFlags) hops(destination string, out *output) ([]hop, error) {
+	d, err := parseDestination(destination)
 	if err != nil {
 		if _, specErr := parseForward(forwardL, destination); specErr == nil {
 			return nil, fmt.Errorf("destination %q is a forward; write the destination last, as in 8008:web:80 user@sshserver", destination)
 		}
-		return nil, err
-	}
-	return append(hops, h), nil
-}
-
-// hop reads an SSH server. User and port stand for those that it is written
-// without.
-func (flags *forwardFlags) hop(what, s, user, port string) (hop, error) {
-	d, err := parseDestination(s)
-	if err != nil {
-		return hop{}, fmt.Errorf("%s %w", what, err)
+		return nil, fmt.Errorf("destination %w", err)
 	}
 	switch {
+	case d.user != "" && flags.user != "" && d.user != flags.user:
+		return nil, fmt.Errorf("destination %q has another user than -l %q; keep one", destination, flags.user)
 	case d.user == "":
-		d.user = user
-	case user != "" && user != d.user:
-		return hop{}, fmt.Errorf("%s %q has another user than -l %q; keep one", what, s, user)
+		d.user = flags.user
 	}
-	if d.user == "" {
-		if d.user = loginName(); d.user == "" {
-			return hop{}, fmt.Errorf("no user to log in to %q as; write user@ before it", s)
-		}
-	}
-	if port != "" {
-		if port, err = parsePort(port); err != nil {
-			return hop{}, fmt.Errorf("-p: %w", err)
-		}
-	}
+	port, err := flags.portFlag()
 	switch {
-	case d.port == "" && port == "":
-		d.port = "22"
+	case err != nil:
+		return nil, err
+	case d.port != "" && port != "" && d.port != port:
+		return nil, fmt.Errorf("destination %q has another port than -p %s; keep one", destination, port)
 	case d.port == "":
 		d.port = port
-	case port != "" && port != d.port:
-		return hop{}, fmt.Errorf("%s %q has another port than -p %s; keep one", what, s, port)
 	}
-
-	cfg := tunnel.Config{Name: d.host, Address: net.JoinHostPort(d.host, d.port), User: d.user}
-	if err := flags.identify(&cfg); err != nil {
-		return hop{}, err
-	}
-	return hop{name: d.host, cfg: cfg}, nil
+	return flags.resolve(d, out)
 }
 
-// identify says who we are to a server, and how to know it.
-func (flags *forwardFlags) identify(cfg *tunnel.Config) error {
+// portFlag returns -p, or "".
+func (flags *forwardFlags) portFlag() (string, error) {
+	if flags.port == "" {
+		return "", nil
+	}
+	port, err := parsePort(flags.port)
+	if err != nil {
+		return "", fmt.Errorf("-p: %w", err)
+	}
+	return port, nil
+}
+
+// resolve looks up what the files say about a server, and about those on the way.
+func (flags *forwardFlags) resolve(d destination, out *output) ([]hop, error) {
+	if err := flags.check(); err != nil {
+		return nil, err
+	}
+	reader := newSSHConfigReader(out.logger)
+	reader.Warn = func(warning string) { out.line("ssh_config: %s", warning) }
+	reader.Options = flags.options
+	written := sshconfig.Written{User: d.user, ProxyJump: flags.jumps}
+	written.Port, _ = strconv.Atoi(d.port) // it was checked
+	file := flags.file
+	if file == "none" {
+		file = os.DevNull
+	}
+	h, err := reader.Resolve(d.host, file, written)
+	if err != nil {
+		return nil, err
+	}
+	var hops []hop
+	for _, host := range append(h.Jumps, h) {
+		hop, err := flags.hop(host, out)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", host.Alias, err)
+		}
+		hops = append(hops, hop)
+	}
+	return hops, nil
+}
+
+// check refuses flags that contradict one another, or name what does not exist.
+func (flags *forwardFlags) check() error {
 	for _, path := range flags.identityFiles {
 		// ssh goes on without it, and then fails for a reason that is harder to
-		// see.
+		// see. Of a key in the agent there may be the public half alone.
 		if _, err := os.Stat(path); err != nil {
-			return fmt.Errorf("identity file %q: %w", path, errors.Unwrap(err))
+			if _, pubErr := os.Stat(path + ".pub"); pubErr != nil {
+				return fmt.Errorf("identity file %q: %w", path, errors.Unwrap(err))
+			}
 		}
-		cfg.IdentityFiles = append(cfg.IdentityFiles, tunnel.IdentityFile{Path: path})
+	}
+	if flags.jumps != "" && !strings.EqualFold(flags.jumps, "none") {
+		for jump := range strings.SplitSeq(flags.jumps, ",") {
+			if _, err := parseDestination(jump); err != nil {
+				return fmt.Errorf("jump %w", err)
+			}
+		}
 	}
 	switch {
 	case flags.noKey && len(flags.identityFiles) > 0:
 		return errors.New("--no-key contradicts -i; keep one of them")
 	case flags.noKey && !flags.password:
 		return errors.New("--no-key leaves nothing to log in with; add --password")
-	case flags.noKey:
-		cfg.NoIdentityFiles, cfg.IdentityAgent = true, "none"
-	case len(flags.identityFiles) > 0:
-		// Unlike in a configuration, -i does not keep the agent's keys back.
-		cfg.IdentityAgent = "SSH_AUTH_SOCK"
+	}
+	return nil
+}
+
+// hop makes a tunnel's configuration of a server, with what the command line says
+// for all of them.
+func (flags *forwardFlags) hop(h *sshconfig.Host, out *output) (hop, error) {
+	h.IdentityFiles = append(append([]string{}, flags.identityFiles...), h.IdentityFiles...)
+	if flags.noKey {
+		h.IdentityFiles, h.CertificateFiles, h.NoIdentityFiles, h.IdentityAgent = nil, nil, true, "none"
 	}
 	if flags.knownHosts != "" {
-		cfg.KnownHosts = []string{flags.knownHosts}
+		h.UserKnownHostsFiles, h.GlobalKnownHostsFiles = []string{flags.knownHosts}, []string{}
 	}
-	cfg.ApplyDefaults(homeDir())
-	return nil
+	t := new(Tunnel)
+	if err := t.assemble(&resolver{home: homeDir()}, h.Alias, h, out.logger); err != nil {
+		return hop{}, err
+	}
+	// Whom to trust is asked here; a tunnel remembers it in Caddy's storage.
+	t.config.AcceptNewHostKey = false
+	made := hop{
+		name: h.Alias, cfg: t.config, settings: out.settings(t.settings), forwards: h.Forwards,
+		strict: h.StrictHostKeyChecking, batch: h.BatchMode,
+	}
+	if home := homeDir(); home != "" {
+		made.saveTo = filepath.Join(home, ".ssh", "known_hosts")
+	}
+	if h.UserKnownHostsFiles != nil {
+		made.saveTo = cmp.Or(append(h.UserKnownHostsFiles, "")...)
+	}
+	return made, nil
 }
 
 // destination is an SSH server as it was written. What was not is "".
@@ -116,18 +165,25 @@ type destination struct{ user, host, port string }
 // parseDestination reads [user@]host[:port], or that as an ssh:// URL.
 func parseDestination(s string) (destination, error) {
 	address := s
-	if rest, ok := strings.CutPrefix(s, "ssh://"); ok {
+	rest, isURL := strings.CutPrefix(s, "ssh://")
+	if isURL {
 		address = strings.TrimSuffix(rest, "/")
-		if i := strings.LastIndexByte(address, '@'); i >= 0 {
-			user, err := url.PathUnescape(address[:i])
+	}
+	at := strings.LastIndexByte(address, '@')
+	if at >= 0 {
+		if strings.Contains(address[:at], ":") {
+			return destination{}, errors.New("with a password in it is not taken; write [user@]host[:port], and use --password, which asks for it")
+		}
+		if isURL {
+			user, err := url.PathUnescape(address[:at])
 			if err != nil {
 				return destination{}, fmt.Errorf("%q: %w", s, err)
 			}
-			if strings.Contains(address[:i], ":") {
-				return destination{}, errors.New("with a password in it is not taken; use --password, which asks for it")
-			}
-			address = user + address[i:]
+			address, at = user+address[at:], len(user)
 		}
+	}
+	if addr, err := netip.ParseAddr(address[at+1:]); err == nil && addr.Is6() {
+		address = address[:at+1] + "[" + address[at+1:] + "]" // as ssh takes it
 	}
 	user, host, port, err := splitAddress(address)
 	if err != nil {

@@ -4,12 +4,13 @@ package sshtunnel
 // servers, to paste.
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -77,6 +78,7 @@ func newKeyscanCommand() *cobra.Command {
 	f.BoolVar(&flags.jumps.noKey, "no-key", false, "offer no key to the servers on the way")
 	f.BoolVar(&flags.jumps.password, "password", false, "ask for the passwords of the servers on the way where keys do not do")
 	f.StringVar(&flags.jumps.knownHosts, "known-hosts", "", "`file` of known host keys of the servers on the way, instead of ~/.ssh/known_hosts and the system's")
+	f.StringVarP(&flags.jumps.file, "ssh-config", "F", "", "`file` of ssh_config(5) to read instead of the user's and the system's, or none")
 	f.BoolVar(&flags.json, "json", false, "print one JSON document")
 	return cmd
 }
@@ -199,44 +201,88 @@ func (h scannedHost) print(w io.Writer) {
 // ofHosts returns the servers that are named, behind the jumps. end closes the
 // connections to these.
 func (flags *keyscanFlags) ofHosts(ctx context.Context, args []string) (scans []keyscan, end func(), err error) {
+	way := &scanWay{flags: &flags.jumps, output: newOutput(os.Stderr, &flags.jumps), handles: map[string]*tunnel.Handle{}}
+	defer way.end()
 	for _, arg := range args {
-		cfg, err := flags.jumps.scanned(arg)
+		s, err := way.to(ctx, arg)
 		if err != nil {
+			closeHandles(way.opened)
 			return nil, nil, err
 		}
-		scans = append(scans, keyscan{cfg: cfg, timeout: scanTimeout, name: tunnel.KnownName(cfg.Address, "")})
+		scans = append(scans, s)
 	}
-	var handles []*tunnel.Handle
-	end = func() { closeHandles(handles) }
-	if flags.jumps.jumps == "" {
-		return scans, end, nil
+	return scans, func() { closeHandles(way.opened) }, nil
+}
+
+// scanWay are the connections to the servers on the way, each of which is made
+// once.
+type scanWay struct {
+	flags   *forwardFlags
+	output  *output
+	login   *login                    // nil before it is needed
+	handles map[string]*tunnel.Handle // by all servers on the way
+	opened  []*tunnel.Handle          // the same, in order
+}
+
+func (w *scanWay) end() {
+	if w.login != nil {
+		w.login.close()
 	}
-	login := newLogin(&flags.jumps, newOutput(os.Stderr, &flags.jumps))
-	defer login.close()
-	for jump := range strings.SplitSeq(flags.jumps.jumps, ",") {
-		user := flags.jumps.user
-		if strings.Contains(jump, "@") {
-			user = ""
-		}
-		hop, err := flags.jumps.hop("jump", jump, user, "")
-		if err == nil {
-			var via, h *tunnel.Handle
-			if n := len(handles); n > 0 {
-				via = handles[n-1]
+}
+
+// to returns the scan of a server, behind those on the way.
+func (w *scanWay) to(ctx context.Context, arg string) (keyscan, error) {
+	d, err := parseDestination(arg)
+	if err == nil && d.port == "" {
+		d.port, err = w.flags.portFlag()
+	}
+	if err != nil {
+		return keyscan{}, err
+	}
+	hops, err := w.flags.withJumpUser().resolve(d, w.output)
+	if err != nil {
+		return keyscan{}, err
+	}
+	last := len(hops) - 1
+	var via *tunnel.Handle
+	key := ""
+	for _, hop := range hops[:last] {
+		key = hop.cfg.Key(key)
+		h := w.handles[key]
+		if h == nil {
+			if w.login == nil {
+				w.login = newLogin(w.flags, w.output)
 			}
-			if h, err = login.connect(ctx, hop, via); err == nil {
-				handles = append(handles, h)
+			if h, err = w.login.connect(ctx, hop, via); err != nil {
+				return keyscan{}, err
+			}
+			w.handles[key] = h
+			w.opened = append(w.opened, h)
+		}
+		via = h
+	}
+	cfg := hops[last].cfg
+	timeout := cmp.Or(hops[last].settings.ConnectTimeout, scanTimeout)
+	return keyscan{cfg: cfg, via: via, timeout: timeout, name: tunnel.KnownName(cfg.Address, cfg.HostKeyAlias)}, nil
+}
+
+// withJumpUser returns the flags with -l in each jump that has no user.
+func (flags *forwardFlags) withJumpUser() *forwardFlags {
+	changed := *flags
+	if flags.user == "" || flags.jumps == "" || strings.EqualFold(flags.jumps, "none") {
+		return &changed
+	}
+	jumps := strings.Split(flags.jumps, ",")
+	for i, jump := range jumps {
+		if !strings.Contains(jump, "@") {
+			rest, isURL := strings.CutPrefix(jump, "ssh://")
+			if jumps[i] = flags.user + "@" + rest; isURL {
+				jumps[i] = "ssh://" + url.PathEscape(flags.user) + "@" + rest
 			}
 		}
-		if err != nil {
-			end()
-			return nil, nil, err
-		}
 	}
-	for i := range scans {
-		scans[i].via = handles[len(handles)-1]
-	}
-	return scans, end, nil
+	changed.jumps = strings.Join(jumps, ",")
+	return &changed
 }
 
 // closeHandles closes them, the last hop first: its connection goes through those
@@ -245,23 +291,6 @@ func closeHandles(handles []*tunnel.Handle) {
 	for _, h := range slices.Backward(handles) {
 		h.Close()
 	}
-}
-
-// scanned reads a server that is to be scanned.
-func (flags *forwardFlags) scanned(s string) (tunnel.Config, error) {
-	d, err := parseDestination(s)
-	if err != nil {
-		return tunnel.Config{}, err
-	}
-	if d.port == "" {
-		d.port = "22"
-		if flags.port != "" {
-			if d.port, err = parsePort(flags.port); err != nil {
-				return tunnel.Config{}, fmt.Errorf("-p: %w", err)
-			}
-		}
-	}
-	return tunnel.Config{Name: d.host, Address: net.JoinHostPort(d.host, d.port), User: d.user}, nil
 }
 
 // ofTunnel returns the hosts of a tunnel, in the way that it is reached.

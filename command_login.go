@@ -26,21 +26,13 @@ var errInterrupted = errors.New("interrupted")
 type login struct {
 	terminal *terminal // nil if there is none
 	output   *output
-	password bool   // whether passwords may be asked for
-	saveTo   string // the known_hosts file for accepted keys, or ""
+	password bool // whether passwords may be asked for
 
 	passphrases map[string]string // by path
 }
 
 func newLogin(flags *forwardFlags, out *output) *login {
-	l := &login{
-		terminal: openTerminal(), output: out,
-		password: flags.password, saveTo: flags.knownHosts, passphrases: map[string]string{},
-	}
-	if home := homeDir(); l.saveTo == "" && home != "" {
-		l.saveTo = filepath.Join(home, ".ssh", "known_hosts")
-	}
-	return l
+	return &login{terminal: openTerminal(), output: out, password: flags.password, passphrases: map[string]string{}}
 }
 
 func (l *login) close() { l.terminal.close() }
@@ -52,11 +44,14 @@ func (l *login) close() { l.terminal.close() }
 // they want, whatever the server's and our limits are.
 func (l *login) connect(ctx context.Context, hop hop, via *tunnel.Handle) (*tunnel.Handle, error) {
 	cfg := hop.cfg
+	if hop.batch {
+		l = &login{output: l.output} // BatchMode
+	}
 	if err := l.unlock(ctx, &cfg); err != nil {
 		return nil, err
 	}
 	for tries := 0; ; {
-		h, err := l.attempt(ctx, cfg, via)
+		h, err := l.attempt(ctx, cfg, hop.settings, via)
 		if err == nil {
 			return h, nil
 		}
@@ -66,7 +61,7 @@ func (l *login) connect(ctx context.Context, hop hop, via *tunnel.Handle) (*tunn
 		case ctx.Err() != nil:
 			return nil, errInterrupted
 		case hostKey != nil && hostKey.Cause == tunnel.CauseHostKeyUnknown && hostKey.Key != nil:
-			if err := l.askHostKey(ctx, cfg.Address, hostKey.Key); err != nil {
+			if err := l.acceptHostKey(ctx, hop, hostKey.Key); err != nil {
 				return nil, err
 			}
 			// Not only in the file: that may not be writable.
@@ -87,7 +82,7 @@ func (l *login) connect(ctx context.Context, hop hop, via *tunnel.Handle) (*tunn
 }
 
 // attempt connects once.
-func (l *login) attempt(ctx context.Context, cfg tunnel.Config, via *tunnel.Handle) (*tunnel.Handle, error) {
+func (l *login) attempt(ctx context.Context, cfg tunnel.Config, set tunnel.Settings, via *tunnel.Handle) (*tunnel.Handle, error) {
 	warnings, err := cfg.Check()
 	for _, warning := range warnings {
 		l.output.logger.Debug(warning)
@@ -97,7 +92,7 @@ func (l *login) attempt(ctx context.Context, cfg tunnel.Config, via *tunnel.Hand
 	if err != nil && !unknown {
 		return nil, err
 	}
-	h := tunnel.Open(cfg, l.output.settings(), via)
+	h := tunnel.Open(cfg, set, via)
 	h.Start()
 	if err := h.Connect(ctx); err != nil {
 		h.Close()
@@ -164,14 +159,38 @@ func (l *login) askPassword(ctx context.Context, cfg *tunnel.Config) (err error)
 	return err
 }
 
-// askHostKey asks whether an unknown host key is to be accepted, and adds it to
-// known_hosts if it is.
+// acceptHostKey accepts an unknown host key, as StrictHostKeyChecking has it or
+// after asking, and adds it to known_hosts.
+func (l *login) acceptHostKey(ctx context.Context, hop hop, key ssh.PublicKey) error {
+	unknown := fmt.Sprintf("host key of %q is unknown: offered %s %s", hop.cfg.Address, key.Type(), ssh.FingerprintSHA256(key))
+	switch {
+	case hop.strict == "no", hop.strict == "accept-new":
+		l.remember(hop, key)
+		return nil
+	case hop.strict == "yes":
+		return fmt.Errorf("%s; StrictHostKeyChecking is yes: add the key to %s once you have compared it", unknown, hop.saveTo)
+	case l.terminal == nil:
+		return fmt.Errorf("%s; there is no terminal to ask on: run this on one, or add the key to %s", unknown, hop.saveTo)
+	}
+	if err := l.askHostKey(ctx, hop.cfg.Address, key); err != nil {
+		return err
+	}
+	l.remember(hop, key)
+	return nil
+}
+
+// remember adds a host key to known_hosts.
+func (l *login) remember(hop hop, key ssh.PublicKey) {
+	if err := appendKnownHost(hop.saveTo, tunnel.KnownName(hop.cfg.Address, hop.cfg.HostKeyAlias), key); err != nil {
+		l.output.line("the host key could not be remembered: %v", err)
+	} else if hop.saveTo != os.DevNull {
+		l.output.line("added the host key of %s to %s", hop.cfg.Address, hop.saveTo)
+	}
+}
+
+// askHostKey asks whether an unknown host key is to be accepted.
 func (l *login) askHostKey(ctx context.Context, address string, key ssh.PublicKey) error {
 	fingerprint := ssh.FingerprintSHA256(key)
-	if l.terminal == nil {
-		return fmt.Errorf("host key of %q is unknown: offered %s %s; there is no terminal to ask on: run this on one, or add the key to %s",
-			address, key.Type(), fingerprint, l.saveTo)
-	}
 	question := fmt.Sprintf("The host key of %s is not known: %s %s\nConnect, and remember it? (yes, no, or the fingerprint that it should have) ",
 		address, key.Type(), fingerprint)
 	for {
@@ -181,11 +200,6 @@ func (l *login) askHostKey(ctx context.Context, address string, key ssh.PublicKe
 		}
 		switch strings.TrimSpace(answer) {
 		case "yes", "Yes", "YES", fingerprint:
-			if err := appendKnownHost(l.saveTo, address, key); err != nil {
-				l.output.line("the host key could not be remembered: %v", err)
-			} else {
-				l.output.line("added the host key of %s to %s", address, l.saveTo)
-			}
 			return nil
 		case "no", "No", "NO", "":
 			return fmt.Errorf("host key of %q was not accepted: %s %s", address, key.Type(), fingerprint)
@@ -195,9 +209,9 @@ func (l *login) askHostKey(ctx context.Context, address string, key ssh.PublicKe
 }
 
 // appendKnownHost adds a line to a known_hosts file, which it makes if need be.
-func appendKnownHost(path, address string, key ssh.PublicKey) (err error) {
+func appendKnownHost(path, name string, key ssh.PublicKey) (err error) {
 	if path == "" {
-		return errors.New("there is no home directory")
+		return errors.New("there is no known_hosts file, or no home directory")
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -207,7 +221,7 @@ func appendKnownHost(path, address string, key ssh.PublicKey) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	line := tunnel.KnownName(address, "") + " " + authorizedKey(key) + "\n"
+	line := name + " " + authorizedKey(key) + "\n"
 	// The last line may have been left without an end.
 	if info, err := f.Stat(); err != nil {
 		return err

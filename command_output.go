@@ -45,16 +45,14 @@ func newOutput(w io.Writer, flags *forwardFlags) *output {
 	return o
 }
 
-// settings are those of a tunnel that lives as long as the command.
-func (o *output) settings() tunnel.Settings {
-	return tunnel.Settings{
-		Logger:              o.logger,
-		ServerAliveInterval: 15 * time.Second,
-		// A connection that is replaced for its age goes on as long as what goes
-		// through it.
-		DrainTimeout: 365 * 24 * time.Hour,
-		Linger:       -1,
-	}
+// settings returns those of a tunnel that lives as long as the command.
+func (o *output) settings(set tunnel.Settings) tunnel.Settings {
+	set.Logger = o.logger
+	// A connection that is replaced for its age goes on as long as what goes
+	// through it.
+	set.DrainTimeout = 365 * 24 * time.Hour
+	set.Linger = -1
+	return set
 }
 
 // started lets the tunnel's log through.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -37,12 +38,12 @@ type boundForward struct {
 }
 
 // listen listens on this machine.
-func (r *forwardRun) listen(specs []forwardSpec) error {
+func (r *forwardRun) listen(specs []forwardSpec, configured sshconfig.Forwards) error {
 	for _, spec := range specs {
 		if spec.kind == forwardR {
 			continue
 		}
-		listeners, err := listenLocal(spec)
+		listeners, err := listenLocal(spec, configured)
 		if err != nil {
 			return err
 		}

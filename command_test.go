@@ -2,6 +2,7 @@ package sshtunnel
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,8 @@ func TestParseDestination(t *testing.T) {
 		"a@b@host":                     {"a@b", "host", ""},
 		"[2001:db8::1]":                {"", "2001:db8::1", ""},
 		"u@[2001:db8::1]:2222":         {"u", "2001:db8::1", "2222"},
+		"2001:db8::1":                  {"", "2001:db8::1", ""},
+		"u@::1":                        {"u", "::1", ""},
 		"ssh://host":                   {"", "host", ""},
 		"ssh://user@host:2222":         {"user", "host", "2222"},
 		"ssh://user@host/":             {"user", "host", ""},
@@ -32,20 +35,21 @@ func TestParseDestination(t *testing.T) {
 			t.Errorf("%s: got %+v %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "@host", "user@", "host:0", "host:port", "http://host", "ssh://user:hunter2@host", "2001:db8::1", "-oProxyCommand"} {
+	for _, text := range []string{"", "@host", "user@", "host:0", "host:port", "http://host", "ssh://user:hunter2@host", "user:hunter2@host:22", "2001:db8::x", "-oProxyCommand"} {
 		got, err := parseDestination(text)
 		if err == nil {
 			t.Errorf("%q: got %+v", text, got)
-		} else if strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%q: the error shows the password: %v", text, err)
+		} else if strings.Contains(err.Error(), "hunter2") || strings.Contains(text, "hunter2") && !strings.Contains(err.Error(), "--password") {
+			t.Errorf("%q: the error shows the password, or not what to do: %v", text, err)
 		}
 	}
 }
 
 func TestCommandHops(t *testing.T) {
 	t.Parallel()
-	flags := forwardFlags{user: "me", port: "2222", jumps: "a@jump1,jump2:23"}
-	hops, err := flags.hops("server")
+	out := newOutput(io.Discard, &forwardFlags{})
+	flags := forwardFlags{user: "me", port: "2222", jumps: "a@jump1,jump2:23", file: "none"}
+	hops, err := flags.hops("server", out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +76,8 @@ func TestCommandHops(t *testing.T) {
 		{forwardFlags{noKey: true, password: true, identityFiles: []string{"/dev/null"}}, "server", "--no-key contradicts -i"},
 		{forwardFlags{identityFiles: []string{"/nonexistent"}}, "server", `identity file "/nonexistent": no such file`},
 	} {
-		if _, err := c.flags.hops(c.destination); err == nil || !strings.Contains(err.Error(), c.want) {
+		c.flags.file = "none"
+		if _, err := c.flags.hops(c.destination, out); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v %s: got %v, want %q", c.flags, c.destination, err, c.want)
 		}
 	}
@@ -82,14 +87,14 @@ func TestCommandHops(t *testing.T) {
 func TestCommandKeepsAgent(t *testing.T) {
 	t.Parallel()
 	file := sshtest.WriteFile(t, "id", sshtest.NewKey().PEM(""))
-	hops, err := (&forwardFlags{identityFiles: []string{file}}).hops("server")
+	hops, err := (&forwardFlags{identityFiles: []string{file}, file: "none"}).hops("server", newOutput(io.Discard, &forwardFlags{}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if cfg := hops[0].cfg; cfg.IdentitiesOnly || cfg.IdentityAgent != "SSH_AUTH_SOCK" || len(cfg.IdentityFiles) != 1 {
 		t.Errorf("with -i: %+v", cfg)
 	}
-	hops, err = (&forwardFlags{noKey: true, password: true}).hops("server")
+	hops, err = (&forwardFlags{noKey: true, password: true, file: "none"}).hops("server", newOutput(io.Discard, &forwardFlags{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +107,7 @@ func TestAppendKnownHost(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "home", ".ssh", "known_hosts")
 	key := sshtest.NewKey()
-	if err := appendKnownHost(path, "Server:22", key.PublicKey()); err != nil {
+	if err := appendKnownHost(path, "server", key.PublicKey()); err != nil {
 		t.Fatal(err)
 	}
 	first := "server " + key.AuthorizedKey() + "\n"

@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"strings"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 )
 
 // forwardKind is one of ssh's three kinds of forwards.
@@ -27,6 +28,8 @@ type forwardSpec struct {
 	// listen is where connections come in: here, or on the bastion for a remote
 	// forward.
 	listen endpoint
+	// noBind tells that no bind address is written.
+	noBind bool
 	// target is where they go: as the bastion sees it, or from here for a remote
 	// forward. A dynamic one has none.
 	target endpoint
@@ -77,9 +80,10 @@ var forwardGrammar = map[forwardKind]string{
 // none is loopback. Ports may be the names of services.
 func parseForward(kind forwardKind, s string) (forwardSpec, error) {
 	spec := forwardSpec{kind: kind, text: s}
-	fields, err := splitForward(s)
+	fields, err := sshconfig.SplitForward(s)
 	if err == nil {
 		spec.listen, spec.target, err = kind.endpoints(fields)
+		spec.noBind = spec.listen.host == noHost && fields[0] != noHost
 	}
 	if err != nil {
 		return spec, fmt.Errorf("forward %q: %w", s, err)
@@ -87,47 +91,15 @@ func parseForward(kind forwardKind, s string) (forwardSpec, error) {
 	return spec, nil
 }
 
-// forwardField is one field of a forward. One with a slash is a path.
-type forwardField string
-
-func (f forwardField) isPath() bool { return strings.Contains(string(f), "/") }
-
-// splitForward splits at the colons that are not in brackets.
-func splitForward(s string) ([]forwardField, error) {
-	var fields []forwardField
-	for {
-		var field, rest string
-		if inner, ok := strings.CutPrefix(s, "["); ok {
-			if field, rest, ok = strings.Cut(inner, "]"); !ok {
-				return nil, errors.New("a bracket is not closed")
-			}
-			if rest != "" && rest[0] != ':' {
-				return nil, errors.New("expected a colon after the bracket")
-			}
-		} else {
-			end := strings.IndexByte(s, ':')
-			if end < 0 {
-				end = len(s)
-			}
-			field, rest = s[:end], s[end:]
-		}
-		fields = append(fields, forwardField(field))
-		if rest == "" {
-			return fields, nil
-		}
-		s = rest[1:]
-	}
-}
-
 // endpoints reads the fields: the target's stand at the end, and the others
 // are the listener's.
-func (kind forwardKind) endpoints(fields []forwardField) (listen, target endpoint, err error) {
+func (kind forwardKind) endpoints(fields []sshconfig.ForwardField) (listen, target endpoint, err error) {
 	n := len(fields)
 	switch last := fields[n-1]; {
 	case kind == forwardD:
-	case last.isPath():
+	case last.IsPath():
 		n--
-	case kind == forwardR && n < 3 && !fields[0].isPath():
+	case kind == forwardR && n < 3 && !fields[0].IsPath():
 		return listen, target, fmt.Errorf("a SOCKS proxy on the bastion is not supported; write where connections are to go: %s", forwardGrammar[kind])
 	default:
 		n -= 2
@@ -135,7 +107,7 @@ func (kind forwardKind) endpoints(fields []forwardField) (listen, target endpoin
 	switch {
 	case n > 2:
 		return listen, target, errors.New("too many colons; put IPv6 addresses in brackets, as in [::1]:8080:[2001:db8::1]:80")
-	case n < 1 || n == 2 && (fields[0].isPath() || fields[1].isPath()):
+	case n < 1 || n == 2 && (fields[0].IsPath() || fields[1].IsPath()):
 		return listen, target, fmt.Errorf("write %s", forwardGrammar[kind])
 	}
 
@@ -165,8 +137,8 @@ func (kind forwardKind) endpoints(fields []forwardField) (listen, target endpoin
 }
 
 // parseEndpoint reads a path, or the port at a host.
-func parseEndpoint(host string, f forwardField) (endpoint, error) {
-	if f.isPath() {
+func parseEndpoint(host string, f sshconfig.ForwardField) (endpoint, error) {
+	if f.IsPath() {
 		// Another would be relative to a directory that only one side knows.
 		if f[0] != '/' {
 			return endpoint{}, fmt.Errorf("%q is not the absolute path of a socket", string(f))

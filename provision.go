@@ -45,6 +45,18 @@ func (t *Tunnel) provision(name string, appLogger *zap.Logger, files *sshconfig.
 // configure checks all that the tunnel's connections depend on. What it does
 // not say itself comes from h, unless that is nil.
 func (t *Tunnel) configure(r *resolver, name string, h *sshconfig.Host, appLogger *zap.Logger) error {
+	if err := t.assemble(r, name, h, appLogger); err != nil {
+		return err
+	}
+	warnings, err := t.config.Check()
+	for _, warning := range warnings {
+		appLogger.Warn(warning, zap.String("tunnel", name))
+	}
+	return err
+}
+
+// assemble is configure without the check of files.
+func (t *Tunnel) assemble(r *resolver, name string, h *sshconfig.Host, appLogger *zap.Logger) error {
 	logger := appLogger.With(zap.String("tunnel", name))
 	cfg := t.resolveConfig(r, name)
 	t.resolveStrict(r, &cfg, h)
@@ -75,12 +87,8 @@ func (t *Tunnel) configure(r *resolver, name string, h *sshconfig.Host, appLogge
 			cfg.IdentityAgent = "SSH_AUTH_SOCK"
 		}
 	}
-	warnings, err := cfg.Check()
-	for _, warning := range warnings {
-		logger.Warn(warning)
-	}
 	t.config, t.settings = cfg, set
-	return err
+	return nil
 }
 
 // resolveConfig resolves what needs no more than that.

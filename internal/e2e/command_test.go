@@ -290,6 +290,8 @@ func TestForwardCannotStart(t *testing.T) {
 	}{
 		"bad forward":  {`forward "8008": write [bind:]port:host:hostport`, append([]string{"8008"}, server(s)...)},
 		"port in use":  {`forward "` + takenPort + `:web:80": listen tcp 127.0.0.1:` + takenPort, append([]string{takenPort + ":web:80"}, server(s)...)},
+		"same place":   {"listen at the same place", append([]string{"-R", takenPort + ":a:80", "-R", takenPort + ":b:80"}, server(s)...)},
+		"password":     {"--password", []string{spec(), "u:hunter2@server"}},
 		"nothing":      {"nothing to forward", server(s)},
 		"no server":    {"connection refused", []string{"-i", s.ClientKeyFile(), spec(), "127.0.0.1:1"}},
 		"no such name": {"bastion.invalid", []string{"-i", s.ClientKeyFile(), spec(), "bastion.invalid"}},

@@ -98,6 +98,28 @@ func (e *evaluation) pass(file string) error {
 	return nil
 }
 
+// options takes what stands behind -o.
+func (e *evaluation) options(lines []string) error {
+	for _, text := range lines {
+		d, err := parseLine(text)
+		if err != nil {
+			return fmt.Errorf("-o: %w", err)
+		}
+		if d == nil {
+			continue
+		}
+		l := line{directive: d, pos: "-o", ours: true}
+		switch l.keyword {
+		case "host", "match", "include":
+			return fmt.Errorf("-o: %s stands in a file alone; write it there, and name the file behind -F", l.written)
+		}
+		if err := e.take(l, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // file goes through a file's lines.
 func (e *evaluation) file(path string, src source) error {
 	lines, err := e.reader.lines(path, src.strict)

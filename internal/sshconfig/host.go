@@ -53,8 +53,9 @@ type Host struct {
 	CASignatureAlgorithms    string
 	RequiredRSASize          int
 
-	// Forwards are not for tunnels: they have their own.
-	Forwards Forwards
+	// These are for commands, not for tunnels.
+	BatchMode bool // nobody is to be asked anything
+	Forwards  Forwards
 
 	values values
 }
@@ -109,6 +110,7 @@ func (e *evaluation) host(name string) (*Host, error) {
 	h.PubkeyAcceptedAlgorithms = f.word("pubkeyacceptedalgorithms")
 	h.CASignatureAlgorithms = f.word("casignaturealgorithms")
 	h.RequiredRSASize, _ = strconv.Atoi(f.word("requiredrsasize"))
+	h.BatchMode, _ = parseFlag(f.word("batchmode"))
 	h.Forwards = f.forwards()
 	return h, f.err
 }

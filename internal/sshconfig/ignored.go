@@ -20,7 +20,6 @@ type check func(args []string) error
 // checked as ssh checks them.
 var ignored = map[string]check{
 	"addkeystoagent":                   checkAddKeys,
-	"batchmode":                        flag,
 	"canonicaldomains":                 each(checkDomain),
 	"canonicalizefallbacklocal":        flag,
 	"canonicalizemaxdots":              one(parseNumber),

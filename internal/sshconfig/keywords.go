@@ -29,6 +29,7 @@ type keyword struct {
 // taken are the keywords that say something about a connection.
 var taken = map[string]keyword{
 	"addressfamily":            {max: 1, check: one(parseFamily)},
+	"batchmode":                {max: 1, check: flag},
 	"bindaddress":              {max: 1},
 	"casignaturealgorithms":    {max: 1, check: one(parseKeyTypes)},
 	"certificatefile":          {max: 1, repeats: true},

@@ -32,6 +32,10 @@ type Reader struct {
 	// Windows %ProgramData%\ssh.
 	System string
 
+	// Options are lines that count before the files, as behind ssh's -o, for the
+	// host that is asked for. Those on the way to it do not see them.
+	Options []string
+
 	// Warn is told of what is passed over, once for each keyword. If nil,
 	// nobody is.
 	Warn func(warning string)
@@ -62,6 +66,11 @@ func (r *Reader) resolve(alias, file string, written Written, chain []request) (
 		return nil, err
 	}
 	e := &evaluation{reader: r, alias: alias, target: alias, values: written.values()}
+	if len(chain) == 1 {
+		if err := e.options(r.Options); err != nil {
+			return nil, err
+		}
+	}
 	if err := e.pass(file); err != nil {
 		return nil, err
 	}
