@@ -144,6 +144,9 @@ func (flags *forwardFlags) hop(h *sshconfig.Host, out *output) (hop, error) {
 	if err := t.assemble(&resolver{home: homeDir()}, h.Alias, h, out.logger); err != nil {
 		return hop{}, err
 	}
+	for i := range flags.identityFiles {
+		t.config.IdentityFiles[i].Optional = false // one that is typed has to work
+	}
 	// Whom to trust is asked here; a tunnel remembers it in Caddy's storage.
 	t.config.AcceptNewHostKey = false
 	made := hop{

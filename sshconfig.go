@@ -88,11 +88,11 @@ func (t *Tunnel) fillFromSSHConfig(r *resolver, h *sshconfig.Host, cfg *tunnel.C
 	if len(cfg.IdentityFiles) == 0 && !cfg.NoIdentityFiles {
 		cfg.NoIdentityFiles = h.NoIdentityFiles
 		for _, path := range h.IdentityFiles {
-			cfg.IdentityFiles = append(cfg.IdentityFiles, tunnel.IdentityFile{Path: path})
+			cfg.IdentityFiles = append(cfg.IdentityFiles, tunnel.IdentityFile{Path: path, Optional: true})
 		}
 	}
 	if len(cfg.CertificateFiles) == 0 {
-		cfg.CertificateFiles = h.CertificateFiles
+		cfg.CertificateFiles, cfg.OptionalCertificates = h.CertificateFiles, true
 	}
 	if len(cfg.KnownHosts)+len(cfg.HostKeys)+len(cfg.HostCertificateAuthorities) == 0 {
 		cfg.KnownHosts = knownHostsOf(h, r.home)

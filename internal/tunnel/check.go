@@ -198,7 +198,13 @@ func (c *checker) identities() error {
 		return fmt.Errorf("identity_file none contradicts identity_file %q; keep one of them", c.cfg.IdentityFiles[0].Path)
 	}
 	for _, f := range c.cfg.IdentityFiles {
-		if err := c.identity(f); err != nil {
+		err := c.identity(f)
+		switch {
+		case err == nil:
+		case f.Optional:
+			c.useless = append(c.useless, err.Error())
+			c.warn("%v; it is left out, as by ssh", err)
+		default:
 			return err
 		}
 	}
@@ -260,6 +266,8 @@ func (c *checker) certificates() error {
 			c.certificate(path, cert)
 		case errors.Is(err, fs.ErrNotExist):
 			c.warn("%v; it is taken once it does", err)
+		case c.cfg.OptionalCertificates:
+			c.warn("%v; it is left out, as by ssh", err)
 		default:
 			return err
 		}

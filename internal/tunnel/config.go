@@ -44,6 +44,10 @@ type Config struct {
 	// or in the agent, besides the "-cert.pub" beside each identity file.
 	CertificateFiles []string
 
+	// OptionalCertificates marks CertificateFiles of an ssh_config: one that
+	// cannot be used is left out with a warning.
+	OptionalCertificates bool `json:"-"`
+
 	// IdentityAgent is the path of the agent's socket or, on Windows, named pipe,
 	// "none" for no agent, or "SSH_AUTH_SOCK" for what this environment variable
 	// names. Where that is not set, on Windows, it is the pipe of the agent that
@@ -136,6 +140,10 @@ type IdentityFile struct {
 	// Default marks a file that the user did not name: it is passed over in
 	// silence when absent or encrypted.
 	Default bool
+
+	// Optional marks a file of an ssh_config: one that cannot be used is left out
+	// with a warning, and the next one is offered.
+	Optional bool `json:"-"`
 }
 
 // Settings are what may change about a tunnel while it is connected. The
