@@ -89,7 +89,10 @@ func SplitForward(s string) ([]ForwardField, error) {
 				return nil, errors.New("expected a colon after the bracket")
 			}
 		} else {
-			field, rest = cutField(s)
+			var ok bool
+			if field, rest, ok = cutField(s); !ok {
+				return nil, errors.New("a backslash at the end")
+			}
 		}
 		fields = append(fields, ForwardField(field))
 		if rest == "" {
@@ -100,18 +103,20 @@ func SplitForward(s string) ([]ForwardField, error) {
 }
 
 // cutField cuts at the first colon, which rest then begins with.
-func cutField(s string) (field, rest string) {
+func cutField(s string) (field, rest string, ok bool) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		switch {
 		case s[i] == ':':
-			return b.String(), s[i:]
-		case s[i] == '\\' && i+1 < len(s):
-			i++
+			return b.String(), s[i:], true
+		case s[i] == '\\':
+			if i++; i == len(s) {
+				return "", "", false
+			}
 		}
 		b.WriteByte(s[i])
 	}
-	return b.String(), ""
+	return b.String(), "", true
 }
 
 // forwardExamples say how each kind is written.
@@ -146,33 +151,43 @@ func checkForward(kind byte) check {
 // unless alone is set.
 func validForward(kind byte, alone bool, fields []ForwardField) bool {
 	n := len(fields)
-	if n > 3 && fields[n-1] == "" {
-		n-- // ssh ignores a colon at the end of four fields
+	if n > 1 && fields[n-1] == "" {
+		n-- // ssh ignores a colon at the end
 	}
-	listen, last := fields[:n], fields[n-1]
-	switch {
-	case alone && n == 2 && last.IsPath():
-		listen = fields[:1] // as if it were a socket's
-	case alone:
-	case last.IsPath():
-		listen = fields[:n-1]
-	case n < 3:
+	port, target := -1, -1 // the fields of ports
+	switch path := func(i int) bool { return fields[i].IsPath() }; {
+	case n > 4:
 		return false
+	case n == 4:
+		port, target = 1, 3
+	case n == 3 && path(0):
+		target = 2
+	case n == 3 && path(2):
+		port = 1
+	case n == 3:
+		port, target = 0, 2
+	case alone && n == 2 && !path(1):
+		port = 1
+	case alone && path(0), n == 2 && path(0) && path(1):
+	case alone, n == 2 && path(1):
+		port = 0
 	default:
-		if _, err := parsePort(string(last)); err != nil {
+		return false
+	}
+	if alone && n > 2 {
+		return false
+	}
+	if target >= 0 {
+		if _, err := parsePort(string(fields[target])); err != nil {
 			return false
 		}
-		listen = fields[:n-2]
 	}
-	switch {
-	case len(listen) == 1 && listen[0].IsPath():
+	if port < 0 {
 		return true
-	case len(listen) == 0 || len(listen) > 2 || len(listen) == 2 && listen[0].IsPath():
-		return false
 	}
-	port := string(listen[len(listen)-1])
-	_, err := parsePort(port)
-	return err == nil || kind == 'R' && strings.Trim(port, "0") == "" && port != "" // the server chooses
+	_, err := parsePort(string(fields[port]))
+	chosen := fields[port] != "" && strings.Trim(string(fields[port]), "0") == "" // by the server
+	return err == nil || kind == 'R' && chosen
 }
 
 // parseMask reads the mode of sockets, in octal. What follows the digits, ssh

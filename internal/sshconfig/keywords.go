@@ -91,6 +91,7 @@ var synonyms = map[string]string{
 	"identityfile2":                   "identityfile",
 	"keepalive":                       "tcpkeepalive",
 	"pubkeyacceptedkeytypes":          "pubkeyacceptedalgorithms",
+	"rsaminsize":                      "requiredrsasize", // of Red Hat's ssh
 	"skeyauthentication":              "kbdinteractiveauthentication",
 	"smartcarddevice":                 "pkcs11provider",
 	"tisauthentication":               "kbdinteractiveauthentication",

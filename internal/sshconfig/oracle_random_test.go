@@ -84,6 +84,18 @@ Ciphers ^aes256-ctr
 MACs -*sha1*
 Tag t
 ForwardAgent yes
+LocalForward 8080 a:80
+LocalForward [::1]:8080 [2001:db8::1]:80
+LocalForward *:81 a:http
+LocalForward /s /t
+RemoteForward 9000 localhost:3000
+RemoteForward :9001 /s
+RemoteForward 1080
+DynamicForward 1080
+DynamicForward localhost:1081
+ClearAllForwardings no
+ClearAllForwardings yes
+GatewayPorts yes
 `), "\n")
 
 // TestOracleRandom compares random files with what `ssh -G` makes of them.

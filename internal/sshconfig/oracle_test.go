@@ -288,6 +288,10 @@ func (s *sshBinary) compareOne(t *testing.T, h *Host, args ...string) {
 		}
 	}
 	for _, keyword := range slices.Sorted(maps.Keys(got)) {
+		if keyword == "dynamicforward" {
+			// The socket of a LocalForward is printed there, too.
+			want[keyword] = slices.DeleteFunc(want[keyword], func(s string) bool { return strings.HasPrefix(s, "/") })
+		}
 		if keyword == "revokedhostkeys" && !slices.Equal(got[keyword], want[keyword]) {
 			// Before OpenSSH 10 it is printed as it is written.
 			got[keyword] = h.values["revokedhostkeys"][0].args
@@ -369,10 +373,52 @@ func describe(h *Host, localUser string) map[string][]string {
 		set("serveralivecountmax", strconv.Itoa(*h.ServerAliveCountMax))
 	}
 	set("rekeylimit", fmt.Sprintf("%d %s", h.RekeySize, seconds(h.RekeyInterval)))
+	for kind, keyword := range forwardKeywords {
+		got[keyword] = nil
+		for _, f := range h.Forwards.List {
+			if f.Kind == kind {
+				got[keyword] = append(got[keyword], describeForward(f))
+			}
+		}
+	}
+	set("gatewayports", map[bool]string{true: "yes", false: "no"}[h.Forwards.GatewayPorts])
 	if h.RequiredRSASize != 0 {
 		set("requiredrsasize", strconv.Itoa(h.RequiredRSASize))
 	}
 	return got
+}
+
+// describeForward prints a forward as ssh -G does.
+func describeForward(f Forward) string {
+	fields, err := SplitForward(f.Spec)
+	if err != nil {
+		return err.Error()
+	}
+	address := func(fields []ForwardField) string {
+		switch {
+		case len(fields) == 1:
+			return string(fields[0]) // a path, or a port without an address
+		default:
+			port, _ := parsePort(string(fields[1]))
+			return fmt.Sprintf("[%s]:%d", fields[0], port)
+		}
+	}
+	n := len(fields)
+	switch {
+	case f.Kind == 'D' || n < 2:
+	case fields[n-1].IsPath():
+		n--
+	default:
+		n -= 2
+	}
+	listen := address(fields[:n])
+	if n == len(fields) {
+		if f.Kind == 'R' {
+			listen += " [socks]:0"
+		}
+		return listen
+	}
+	return listen + " " + address(fields[n:])
 }
 
 // userReader is the reader of who runs the tests, as ssh sees them.
