@@ -33,7 +33,7 @@ ssh's -L:
 
 IPv6 addresses stand in brackets. Without a bind address only this machine can
 connect; an empty one, or *, is all interfaces. -R listens there and connects
-from here. -D is a SOCKS5 proxy.
+from here. -D is a SOCKS5 proxy here, -R with a port alone one there.
 
 The destination is [user@]host[:port], ssh://[user@]host[:port] or a Host of
 ~/.ssh/config, which is read as ssh reads it, with /etc/ssh/ssh_config: its keys, its

@@ -98,21 +98,21 @@ func (r *forwardRun) forwarder(spec forwardSpec) *forward.Forwarder {
 		OnOpen:  func(c forward.Connection) { r.output.opened(r.path(spec, c)) },
 		OnClose: func(c forward.Connection) { r.output.closed(r.path(spec, c), c) },
 	}
-	switch spec.kind {
-	case forwardR:
-		f.Dial = func(ctx context.Context, _ net.Conn) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, spec.target.network(), spec.target.address())
+	dial := r.dial
+	if spec.kind == forwardR {
+		dial = func(ctx context.Context, _ net.Conn, network, address string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, address)
 		}
-	case forwardD:
+	}
+	if spec.isProxy() {
 		socks := &forward.SOCKS5{Dial: func(ctx context.Context, client net.Conn, address string) (net.Conn, error) {
-			return r.dial(ctx, client, "tcp", address)
+			return dial(ctx, client, "tcp", address)
 		}}
 		f.Dial, f.DialTimeout, f.Target = socks.Connect, socks.DialTimeout(), ""
-	default:
-		f.Dial = func(ctx context.Context, client net.Conn) (net.Conn, error) {
-			return r.dial(ctx, client, spec.target.network(), spec.target.address())
-		}
+		return f
+	}
+	f.Dial = func(ctx context.Context, client net.Conn) (net.Conn, error) {
+		return dial(ctx, client, spec.target.network(), spec.target.address())
 	}
 	return f
 }
@@ -163,7 +163,11 @@ func (r *forwardRun) describe(b boundForward) string {
 	listen := b.ln.Addr().String()
 	switch b.spec.kind {
 	case forwardR:
-		return b.spec.listen.String() + " on " + r.bastion() + " -> " + b.spec.target.String()
+		target := b.spec.target.String()
+		if b.spec.isProxy() {
+			target = "anywhere from here (SOCKS5)"
+		}
+		return b.spec.listen.String() + " on " + r.bastion() + " -> " + target
 	case forwardD:
 		return listen + " -> " + r.bastion() + " -> anywhere (SOCKS5)"
 	default:

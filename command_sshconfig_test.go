@@ -71,7 +71,7 @@ func TestCommandLikeSSH(t *testing.T) {
 		"-N -T -n -C -a -x -A -X -Y -k -K -2 -tt" + forward + " edge", "-NTnL 8080:web:80 -R 81:b:82 -D 1081 edge", "-L 5432:db:5432 prod-bastion",
 		"-o 'LocalForward 9 b:9' edge", "-c aes128-ctr -m hmac-sha2-256" + forward + " edge",
 		"-o ServerAliveInterval=30 -o ServerAliveCountMax=3 -o ExitOnForwardFailure=yes -o StrictHostKeyChecking=no" + forward + " edge",
-		"-g -L 80:a:80 edge", "-o GatewayPorts=yes -L localhost:80:a:80 -D 81 edge", "::1" + forward, "-vvv" + forward + " edge",
+		"-R 1080 edge", "-R *:1080 -R /run/socks edge", "-g -L 80:a:80 edge", "-o GatewayPorts=yes -L localhost:80:a:80 -D 81 edge", "::1" + forward, "-vvv" + forward + " edge",
 	} {
 		var args []string
 		for piece := range strings.SplitSeq(line, "'") { // as a shell does
@@ -128,8 +128,11 @@ func compareCommand(t *testing.T, line string, hops []hop, specs []forwardSpec, 
 	keywords := map[forwardKind]string{forwardL: "localforward", forwardR: "remoteforward", forwardD: "dynamicforward"}
 	for _, spec := range specs {
 		listen := sshAddress(spec.listen, spec.noBind)
-		if spec.kind != forwardD {
+		switch {
+		case !spec.isProxy():
 			listen += " " + sshAddress(spec.target, false)
+		case spec.kind == forwardR:
+			listen += " [socks]:0" // as ssh -G prints it
 		}
 		got[keywords[spec.kind]] = append(got[keywords[spec.kind]], listen)
 	}
@@ -182,7 +185,7 @@ func TestCommandForwards(t *testing.T) {
 		"-o ClearAllForwardings=yes -L 5432:other:5432 prod-bastion": "",
 		"quiet":                         "nothing to forward",
 		"edge":                          "nothing to forward",
-		"-o RemoteForward=1080 edge":    `-o: forward "1080": a SOCKS proxy on the bastion is not supported`,
+		"-o RemoteForward=1080 edge":    "",
 		"-M 0 -N -L 1:a:1 edge":         "",
 		"-M 20000:7 -NL 1:a:1 edge":     "",
 		"-M -N -L 1:a:1 edge":           `-M: "-N" is no port`,

@@ -31,9 +31,12 @@ type forwardSpec struct {
 	// noBind tells that no bind address is written.
 	noBind bool
 	// target is where they go: as the bastion sees it, or from here for a remote
-	// forward. A dynamic one has none.
+	// forward. A SOCKS proxy has none: its clients name it.
 	target endpoint
 }
+
+// isProxy tells whether the forward is a SOCKS proxy.
+func (s forwardSpec) isProxy() bool { return s.target == endpoint{} }
 
 // endpoint is a TCP port or the socket at path.
 type endpoint struct {
@@ -65,7 +68,7 @@ func (e endpoint) address() string {
 // forwardGrammar is what is written behind each of them.
 var forwardGrammar = map[forwardKind]string{
 	forwardL: "[bind:]port:host:hostport, [bind:]port:/remote/socket, /local/socket:host:hostport or /local/socket:/remote/socket",
-	forwardR: "[bind:]port:host:hostport, [bind:]port:/local/socket, /remote/socket:host:hostport or /remote/socket:/local/socket",
+	forwardR: "[bind:]port:host:hostport, [bind:]port:/local/socket, /remote/socket:host:hostport, /remote/socket:/local/socket or [bind:]port alone",
 	forwardD: "[bind:]port",
 }
 
@@ -75,7 +78,7 @@ var forwardGrammar = map[forwardKind]string{
 //	-L /socket:host:hostport        -L /socket:/socket
 //	-D [bind:]port
 //
-// -R is written as -L. IPv6 addresses stand in brackets, and so may anything
+// -R is written as -L or, for a SOCKS proxy on the bastion, as -D. IPv6 addresses stand in brackets, and so may anything
 // with a colon in it. A bind address that is empty, or "*", is all interfaces;
 // none is loopback. Ports may be the names of services.
 func parseForward(kind forwardKind, s string) (forwardSpec, error) {
@@ -96,11 +99,9 @@ func parseForward(kind forwardKind, s string) (forwardSpec, error) {
 func (kind forwardKind) endpoints(fields []sshconfig.ForwardField) (listen, target endpoint, err error) {
 	n := len(fields)
 	switch last := fields[n-1]; {
-	case kind == forwardD:
+	case kind == forwardD, kind == forwardR && (n == 1 || n == 2 && !last.IsPath()):
 	case last.IsPath():
 		n--
-	case kind == forwardR && n < 3 && !fields[0].IsPath():
-		return listen, target, fmt.Errorf("a SOCKS proxy on the bastion is not supported; write where connections are to go: %s", forwardGrammar[kind])
 	default:
 		n -= 2
 	}

@@ -105,6 +105,25 @@ func TestForwardDynamic(t *testing.T) {
 	f.end(syscall.SIGHUP)
 }
 
+// TestForwardRemoteDynamic: a SOCKS proxy on the bastion connects from here.
+func TestForwardRemoteDynamic(t *testing.T) {
+	t.Parallel()
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		sshtest.Missing(t, "curl is not installed")
+	}
+	s, web := sshtest.StartSSHD(t, sshtest.SSHDOptions{}), sshtest.NewWeb(t, sshtest.WebOptions{})
+	port := sshtest.NewPort(t)
+	f := forward(t, newHome(t, s.HostKeyLine()), false, "", append([]string{"-R", fmt.Sprintf("127.0.0.1:%d", port)}, server(s)...)...)
+	f.waitFor(local(port) + " on 127.0.0.1 -> anywhere from here (SOCKS5)\n")
+	out, err := exec.Command(curl, "-sS", "--max-time", "10", "--socks5-hostname", local(port), "http://"+web.Addr()+"/hello").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "web") {
+		t.Errorf("curl: %v: %s", err, out)
+	}
+	f.waitFor(" -> 127.0.0.1 -> " + web.Addr() + "\n")
+	f.end(syscall.SIGINT)
+}
+
 func TestForwardJump(t *testing.T) {
 	t.Parallel()
 	web := sshtest.NewWeb(t, sshtest.WebOptions{})
