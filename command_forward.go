@@ -141,6 +141,9 @@ func (flags *forwardFlags) plan(args []string, out *output) (hops []hop, specs [
 		return nil, nil, err
 	}
 	if specs, err = flags.specs(args[:len(args)-1]); err != nil {
+		if _, destErr := parseDestination(args[0]); destErr == nil && len(args) > 1 {
+			err = fmt.Errorf("%w; the destination is last, and no command is run there", err)
+		}
 		return nil, nil, err
 	}
 	if hops, err = flags.hops(args[len(args)-1], out); err != nil {
