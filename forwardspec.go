@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
@@ -114,9 +115,9 @@ func (kind forwardKind) endpoints(fields []sshconfig.ForwardField) (listen, targ
 
 	switch n {
 	case 1:
-		listen, err = parseEndpoint(noHost, fields[0])
+		listen, err = parseEndpoint(noHost, fields[0], kind != forwardR)
 	case 2:
-		listen, err = parseEndpoint(string(fields[0]), fields[1])
+		listen, err = parseEndpoint(string(fields[0]), fields[1], kind != forwardR)
 	}
 	if err != nil {
 		return listen, target, err
@@ -127,24 +128,28 @@ func (kind forwardKind) endpoints(fields []sshconfig.ForwardField) (listen, targ
 
 	switch rest := fields[n:]; len(rest) {
 	case 1:
-		target, err = parseEndpoint("", rest[0])
+		target, err = parseEndpoint("", rest[0], kind == forwardR)
 	case 2:
 		if rest[0] == "" {
 			return listen, target, errors.New(`no host to forward to; for the machine that connects to it write "localhost"`)
 		}
-		target, err = parseEndpoint(string(rest[0]), rest[1])
+		target, err = parseEndpoint(string(rest[0]), rest[1], kind == forwardR)
 	}
 	return listen, target, err
 }
 
-// parseEndpoint reads a path, or the port at a host.
-func parseEndpoint(host string, f sshconfig.ForwardField) (endpoint, error) {
-	if f.IsPath() {
-		// Another would be relative to a directory that only one side knows.
-		if f[0] != '/' {
-			return endpoint{}, fmt.Errorf("%q is not the absolute path of a socket", string(f))
-		}
+// parseEndpoint reads a path, or the port at a host. here tells that it is one of
+// this machine.
+func parseEndpoint(host string, f sshconfig.ForwardField, here bool) (endpoint, error) {
+	switch {
+	case f.IsPath() && f[0] == '/':
 		return endpoint{path: string(f)}, nil
+	case f.IsPath() && here:
+		path, err := filepath.Abs(string(f))
+		return endpoint{path: path}, err
+	case f.IsPath():
+		// It would be relative to a directory that the bastion chooses.
+		return endpoint{}, fmt.Errorf("%q is not the absolute path of a socket on the bastion", string(f))
 	}
 	port, err := parsePort(string(f))
 	return endpoint{host: host, port: port}, err

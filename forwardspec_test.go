@@ -1,6 +1,7 @@
 package sshtunnel
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -70,7 +71,7 @@ func TestParseForwardRefuses(t *testing.T) {
 		{forwardL, "[::1:8080:web:80", "a bracket is not closed"},
 		{forwardL, "[::1]8080:web:80", "expected a colon after the bracket"},
 		{forwardL, "8080:run/app.sock", "not the absolute path"},
-		{forwardL, "tmp/app.sock:web:80", "not the absolute path"},
+		{forwardR, "tmp/app.sock:web:80", "not the absolute path"},
 		{forwardL, "8080:/tmp/x:web:80", "write [bind:]port:host:hostport"},
 		{forwardL, "a:/tmp/x:/run/y", "write [bind:]port:host:hostport"},
 		{forwardR, "", `port "" is not`},
@@ -83,6 +84,22 @@ func TestParseForwardRefuses(t *testing.T) {
 		_, err := parseForward(c.kind, c.text)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%c %q: got %v, want %q", c.kind, c.text, err, c.want)
+		}
+	}
+}
+
+// TestParseForwardRelative: as for ssh, a socket of this machine may be relative to
+// the directory that the command runs in.
+func TestParseForwardRelative(t *testing.T) {
+	t.Parallel()
+	want, err := filepath.Abs("run/app.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, kind := range map[string]forwardKind{"./run/app.sock:web:80": forwardL, "run/app.sock": forwardD, "8080:run/app.sock": forwardR} {
+		spec, err := parseForward(kind, text)
+		if err != nil || spec.listen.path != want && spec.target.path != want {
+			t.Errorf("%c %s: %+v, %v", kind, text, spec, err)
 		}
 	}
 }

@@ -232,6 +232,7 @@ func judgedOtherwise(line string, refused bool) bool {
 // TestOracleLines writes all kinds of arguments behind every keyword. What ssh
 // refuses is refused, and nothing else.
 func TestOracleLines(t *testing.T) {
+	t.Parallel()
 	ssh := lookSSH(t)
 	var lines []string
 	keywords := slices.Concat(slices.Collect(maps.Keys(taken)), slices.Collect(maps.Keys(notTaken)), slices.Collect(maps.Keys(ignored)), slices.Collect(maps.Keys(synonyms)),
@@ -255,6 +256,7 @@ func TestOracleLines(t *testing.T) {
 
 // TestOracleTypos changes one character of lines that are right.
 func TestOracleTypos(t *testing.T) {
+	t.Parallel()
 	ssh := lookSSH(t)
 	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // the same each time
 	const characters = "aeost EHP0129 =\"'\\#,:;@%$/*!?-_.[]{}~^+|<>()\xa0\xc3\xff"
