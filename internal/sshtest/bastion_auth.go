@@ -70,6 +70,8 @@ func (b *Bastion) serverConfig() *ssh.ServerConfig {
 	first := b.authCallbacks(lists)
 	config := &ssh.ServerConfig{
 		Config:                      b.opts.Config,
+		NoClientAuth:                b.opts.AdmitNone,
+		NoClientAuthCallback:        func(ssh.ConnMetadata) (*ssh.Permissions, error) { return mayForward(), nil },
 		MaxAuthTries:                b.opts.MaxAuthTries,
 		PublicKeyCallback:           first.PublicKeyCallback,
 		PasswordCallback:            first.PasswordCallback,

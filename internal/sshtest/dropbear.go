@@ -23,6 +23,10 @@ var dropbearAccepted = regexp.MustCompile(`(?m)\b\w+ auth succeeded for `)
 type DropbearOptions struct {
 	// Args are added to dropbear(8)'s. Default: none.
 	Args []string
+
+	// BlankPassword gives our user an empty password, which needs root. With -B in
+	// Args, such a user is let in for the asking.
+	BlankPassword bool
 }
 
 // Dropbear is a running Dropbear server. Whoever logs in is us.
@@ -45,9 +49,14 @@ func StartDropbear(t testing.TB, opts DropbearOptions) *Dropbear {
 	}{ssh.KeyAlgoED25519, private}))
 
 	wrapper, args := dropbearHome(t, d, path)
+	if opts.BlankPassword {
+		wrapper = append(wrapper, withBlankPassword(t, d, "dropbear")...)
+	} else {
+		args = append(args, "-s") // no passwords
+	}
 	d.listening, d.accepted = "Not backgrounding", dropbearAccepted
 	d.command = func() *exec.Cmd {
-		argv := append(append([]string(nil), wrapper...), path, "-F", "-E", "-s", "-m", "-p", d.Addr(), "-r", keyFile, "-P", "")
+		argv := append(append([]string(nil), wrapper...), path, "-F", "-E", "-m", "-p", d.Addr(), "-r", keyFile, "-P", "")
 		argv = append(append(argv, args...), opts.Args...)
 		return exec.Command(argv[0], argv[1:]...)
 	}
@@ -95,10 +104,36 @@ func withHome(t testing.TB, home, server string) (wrapper []string) {
 	if err != nil {
 		t.Fatalf("looking up our user: %v", err)
 	}
+	return withMount(t, home, me.HomeDir, server+" needs root and unshare(1) for a home of its own")
+}
+
+// withBlankPassword returns the wrapper for a command for which our user has an
+// empty password.
+func withBlankPassword(t testing.TB, d *daemon, server string) (wrapper []string) {
+	t.Helper()
+	why := server + " needs root and unshare(1) for a user with an empty password"
+	shadow, err := os.ReadFile("/etc/shadow")
+	if err != nil {
+		Missing(t, why)
+	}
+	lines := strings.Split(string(shadow), "\n")
+	for i, line := range lines {
+		if fields := strings.Split(line, ":"); fields[0] == d.User && len(fields) > 1 {
+			fields[1] = ""
+			lines[i] = strings.Join(fields, ":")
+		}
+	}
+	return withMount(t, d.write("shadow", []byte(strings.Join(lines, "\n"))), "/etc/shadow", why)
+}
+
+// withMount returns the wrapper for a command that puts from in the place of to
+// for that process alone. Where that is not possible the test is skipped.
+func withMount(t testing.TB, from, to, missing string) (wrapper []string) {
+	t.Helper()
 	unshare, err := exec.LookPath("unshare")
 	if err != nil || os.Geteuid() != 0 {
-		Missing(t, server+" needs root and unshare(1) for a home of its own")
+		Missing(t, missing)
 	}
 	const script = `mount --bind "$1" "$2" && shift 2 && exec "$@"`
-	return []string{unshare, "--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh", home, me.HomeDir}
+	return []string{unshare, "--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh", from, to}
 }

@@ -50,6 +50,9 @@ const (
 type ParamikoOptions struct {
 	// Reply is what such questions get. Default: KeepaliveFailure.
 	Reply KeepaliveReply
+	// AdmitNone lets everybody in who asks for it, with nothing to show (RFC 4252
+	// section 5.2).
+	AdmitNone bool
 }
 
 var paramikoAccepted = regexp.MustCompile(`(?m)^Accepted publickey$`)
@@ -73,7 +76,7 @@ func StartParamiko(t testing.TB, opts ParamikoOptions) *Paramiko {
 	authorized := d.write("authorized_keys", []byte(d.ClientKey.AuthorizedKey()+"\n"))
 	d.listening, d.accepted = "Server listening on ", paramikoAccepted
 	d.command = func() *exec.Cmd {
-		return exec.Command(python, "-I", "-W", "ignore", script, strconv.Itoa(d.Port), hostKey, authorized, string(opts.Reply))
+		return exec.Command(python, "-I", "-W", "ignore", script, strconv.Itoa(d.Port), hostKey, authorized, string(opts.Reply), strconv.FormatBool(opts.AdmitNone))
 	}
 	d.run()
 	return &Paramiko{d}

@@ -1,8 +1,8 @@
 """An SSH server made of paramiko, for ParamikoOptions in paramiko.go.
 
-    paramiko_server.py PORT HOST_KEY_FILE AUTHORIZED_KEYS_FILE REPLY
+    paramiko_server.py PORT HOST_KEY_FILE AUTHORIZED_KEYS_FILE REPLY ADMIT_NONE
 
-It lets in whoever has one of the keys, connects what is opened to TCP targets,
+It lets in whoever has one of the keys, or everybody if ADMIT_NONE is true, connects what is opened to TCP targets,
 listens for remote forwards, and treats keepalives, and
 channels of types that it does not know, as REPLY says.
 """
@@ -20,7 +20,7 @@ from paramiko.common import MSG_CHANNEL_OPEN, MSG_GLOBAL_REQUEST, cMSG_UNIMPLEME
 KEEPALIVE = "keepalive@openssh.com"
 LATE = 2  # seconds
 
-port, host_key_file, keys_file, reply = sys.argv[1:]
+port, host_key_file, keys_file, reply, admit_none = sys.argv[1:]
 host_key = paramiko.Ed25519Key(filename=host_key_file)
 with open(keys_file) as f:
     authorized = {tuple(line.split()[:2]) for line in f}
@@ -62,6 +62,9 @@ class Server(paramiko.ServerInterface):
 
     def get_allowed_auths(self, username):
         return "publickey"
+
+    def check_auth_none(self, username):
+        return paramiko.AUTH_SUCCESSFUL if admit_none == "true" else paramiko.AUTH_FAILED
 
     def check_auth_publickey(self, username, key):
         if (key.get_name(), key.get_base64()) in authorized:

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -36,6 +37,11 @@ type SSHDOptions struct {
 
 	// Netns runs it inside, listening on its Addr. Default: on 127.0.0.1.
 	Netns *Netns
+
+	// BlankPassword gives our user an empty password, which needs root. With
+	// PasswordAuthentication and PermitEmptyPasswords in Config, such a user is
+	// let in for the asking.
+	BlankPassword bool
 
 	// MaxFiles is how many files each of its processes may open
 	// (getrlimit(2), RLIMIT_NOFILE). Default: as many as we may.
@@ -117,6 +123,10 @@ func StartSSHD(t testing.TB, opts SSHDOptions) *SSHD {
 	}
 	config := fixed + global + fmt.Sprintf(sshdConfig, keysFile) + matches + "\n"
 
+	var wrapper []string
+	if opts.BlankPassword {
+		wrapper = withBlankPassword(t, d, "sshd")
+	}
 	s := &SSHD{daemon: d}
 	d.listening, d.accepted = "Server listening on ", sshdAccepted
 	d.command = func() *exec.Cmd {
@@ -126,6 +136,7 @@ func StartSSHD(t testing.TB, opts SSHDOptions) *SSHD {
 			// It becomes sshd: its process is sshd's.
 			args = append([]string{limiter, fmt.Sprintf("--nofile=%d", opts.MaxFiles)}, args...)
 		}
+		args = append(slices.Clone(wrapper), args...)
 		if opts.Netns != nil {
 			return opts.Netns.Command(args[0], args[1:]...)
 		}

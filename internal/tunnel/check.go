@@ -309,7 +309,8 @@ func (c *checker) agent() error {
 	return nil
 }
 
-// something refuses a tunnel that nothing lets in.
+// something warns of a tunnel that has nothing to log in with: few servers admit
+// a user for the asking (RFC 4252 section 5.2).
 func (c *checker) something() error {
 	files := c.keyFiles > 0
 	agentKeys := c.cfg.agentPath() != "" && (!c.cfg.IdentitiesOnly || len(c.cfg.CertificateFiles) > 0)
@@ -324,10 +325,8 @@ func (c *checker) something() error {
 	if len(why) > 0 {
 		detail = " (" + strings.Join(why, ", ") + ")"
 	}
-	return &AuthError{
-		Message: fmt.Sprintf("nothing to authenticate as %q with: no identity file, agent or password%s; add identity_file or password", c.cfg.User, detail),
-		Cause:   CauseNoCredentials,
-	}
+	c.warn("nothing to authenticate as %q with: no identity file, agent or password%s; the tunnel is down, unless the bastion lets this user in without any; add identity_file or password", c.cfg.User, detail)
+	return nil
 }
 
 // hostKeys reads what the bastion's host key is verified against.

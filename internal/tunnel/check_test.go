@@ -46,6 +46,12 @@ func TestCheck(t *testing.T) {
 			c.ApplyDefaults(filepath.Join(dir, name))
 		}
 	}
+	verified := func(name string) func(*Config) {
+		return func(c *Config) {
+			home(name)(c)
+			c.HostKeys = []string{authorized(one)}
+		}
+	}
 	identity := func(name, passphrase string) func(*Config) {
 		return func(c *Config) {
 			c.IdentityFiles = []IdentityFile{{Path: filepath.Join(dir, name), Passphrase: passphrase}}
@@ -96,7 +102,7 @@ func TestCheck(t *testing.T) {
 			identity("id_sk", "")(c)
 			c.IdentityAgent = dir + "/agent"
 		}},
-		{name: "security token by default", edit: home("home3"), err: `nothing to authenticate as "deploy" with: no identity file, agent or password (identity_file "/home3/.ssh/id_ed25519_sk" is a key on a security token, which only an agent can sign with; add it to one with ssh-add, and set identity_agent or SSH_AUTH_SOCK, SSH_AUTH_SOCK is not set); add identity_file or password`},
+		{name: "security token by default", edit: verified("home3"), warnings: []string{`nothing to authenticate as "deploy" with: no identity file, agent or password (identity_file "/home3/.ssh/id_ed25519_sk" is a key on a security token, which only an agent can sign with; add it to one with ssh-add, and set identity_agent or SSH_AUTH_SOCK, SSH_AUTH_SOCK is not set); the tunnel is down, unless the bastion lets this user in without any; add identity_file or password`}},
 		{name: "none and some", edit: func(c *Config) { c.NoIdentityFiles = true }, err: `identity_file none contradicts identity_file "/id"; keep one of them`},
 		{name: "certificate", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/cert"} }},
 		{name: "absent certificate", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/absent"} }, warnings: []string{`certificate_file "/absent" does not exist; it is taken once it does`}},
@@ -119,11 +125,11 @@ func TestCheck(t *testing.T) {
 		{name: "absent agent", edit: func(c *Config) { c.IdentityFiles, c.IdentityAgent = nil, dir+"/absent" }, warnings: []string{`identity_agent "/absent" does not exist; the tunnel is down until it does`}},
 		{name: "absent agent beside a key", edit: func(c *Config) { c.IdentityAgent = dir + "/absent" }, warnings: []string{`identity_agent "/absent" does not exist; its keys are offered once it does`}},
 		{name: "agent", edit: func(c *Config) { c.IdentityFiles, c.IdentityAgent = nil, dir+"/agent" }},
-		{name: "nothing", edit: func(c *Config) { c.IdentityFiles, c.IdentityAgent = nil, "none" }, err: `nothing to authenticate as "deploy" with: no identity file, agent or password; add identity_file or password`},
-		{name: "nothing by default", edit: home("none"), err: `nothing to authenticate as "deploy" with: no identity file, agent or password (SSH_AUTH_SOCK is not set); add identity_file or password`},
+		{name: "nothing", edit: func(c *Config) { c.IdentityFiles, c.IdentityAgent = nil, "none" }, warnings: []string{`nothing to authenticate as "deploy" with: no identity file, agent or password; the tunnel is down, unless the bastion lets this user in without any; add identity_file or password`}},
+		{name: "nothing by default", edit: verified("none"), warnings: []string{`nothing to authenticate as "deploy" with: no identity file, agent or password (SSH_AUTH_SOCK is not set); the tunnel is down, unless the bastion lets this user in without any; add identity_file or password`}},
 		{
-			name: "locked by default", edit: home("home2"),
-			err: `nothing to authenticate as "deploy" with: no identity file, agent or password (identity_file "/home2/.ssh/id_ed25519" is encrypted and has no passphrase, SSH_AUTH_SOCK is not set); add identity_file or password`,
+			name: "locked by default", edit: verified("home2"),
+			warnings: []string{`nothing to authenticate as "deploy" with: no identity file, agent or password (identity_file "/home2/.ssh/id_ed25519" is encrypted and has no passphrase, SSH_AUTH_SOCK is not set); the tunnel is down, unless the bastion lets this user in without any; add identity_file or password`},
 		},
 		{name: "password", edit: func(c *Config) { c.IdentityFiles, c.Password = nil, "{ok}" }},
 		{name: "literal password", edit: func(c *Config) { c.IdentityFiles, c.Password = nil, "hunter2" }, warnings: []string{`password is written literally and shows in the configuration; use a placeholder, {env.NAME} or {file./path}`}},
