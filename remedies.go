@@ -93,6 +93,10 @@ var remedies = map[tunnel.Cause]remedy{
 		"the bastion does not take the password",
 		"correct what the placeholder of password stands for, or user, which is {user}; on the bastion, sshd -T -C user={user} shows whether passwords are taken",
 	},
+	tunnel.CauseSecondFactor: {
+		"the bastion asks for a second factor, such as a one-time code",
+		"exempt {user} from it on the bastion: AuthenticationMethods publickey in a Match User block of its sshd_config, and an identity_file here; or a rule of its PAM module",
+	},
 	tunnel.CauseAuthentication: {
 		"the authentication was cut off, or did not end in time",
 		"see the bastion's log (journalctl -u ssh); if the agent waits for a confirmation, give it, or raise connect_timeout",

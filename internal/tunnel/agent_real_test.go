@@ -10,7 +10,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -85,7 +84,10 @@ func TestStoppedAgent(t *testing.T) {
 		_ = cmd.Wait()
 	})
 	sshtest.Eventually(t, 10*time.Second, "the agent listens", func() bool {
-		_, err := os.Stat(socket)
+		c, err := net.Dial("unix", socket) // it may be bound before
+		if err == nil {
+			_ = c.Close()
+		}
 		return err == nil
 	})
 	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {

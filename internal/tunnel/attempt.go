@@ -151,7 +151,7 @@ func failedStep(cause Cause, done []Step) string {
 	switch cause {
 	case CauseHostKeyUnknown, CauseHostKeyMismatch, CauseHostKeyRefused:
 		return StepHostKey
-	case CauseNoCredentials, CauseKeyRefused, CauseCertificateExpired, CausePasswordRefused, CauseAuthentication:
+	case CauseNoCredentials, CauseKeyRefused, CauseCertificateExpired, CausePasswordRefused, CauseSecondFactor, CauseAuthentication:
 		return StepAuthentication
 	case CauseNotSSH, CauseNoBanner:
 		return StepBanner

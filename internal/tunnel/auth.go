@@ -33,6 +33,7 @@ type authenticator struct {
 	sent     bool   // the password was sent, and not accepted so far
 	dialogue bool   // keyboard-interactive was tried
 	prompt   string // a prompt that the password does not answer
+	expired  bool   // a new password is demanded
 	trouble  string // why the password could not be used
 	secret   string // the password, once it may have been sent
 
@@ -45,6 +46,7 @@ type authAttempt struct {
 	doubt    string     // why the bastion may say no, or ""
 	cert     credential // zero for no certificate
 	rsa      bool       // with an RSA key
+	dialogue bool       // keyboard-interactive
 	asked    bool       // the bastion was asked
 	accepted bool       // as a part of what it demands
 	err      error      // what went wrong on our side
@@ -95,10 +97,12 @@ func (a *authenticator) choose(ctx *ssh.ClientAuthContext) (ssh.AuthMethod, erro
 			return method, nil
 		}
 	}
+	other := a.withoutPassword
 	if a.cfg.Password != "" {
-		if method := a.password(); method != nil {
-			return method, nil
-		}
+		other = a.password
+	}
+	if method := other(); method != nil {
+		return method, nil
 	}
 	a.exhausted = true
 	return nil, nil

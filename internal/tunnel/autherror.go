@@ -42,7 +42,7 @@ func (a *authenticator) explain(err error) error {
 		return &AuthError{a.message("the bastion ended the connection", "name the right key with identity_file, so that no other is tried first"), CauseKeyRefused}
 	case !a.exhausted:
 		return err
-	case strings.Contains(err.Error(), "unexpected message type 60 "):
+	case a.expired, strings.Contains(err.Error(), "unexpected message type 60 "):
 		// SSH_MSG_USERAUTH_PASSWD_CHANGEREQ, RFC 4252 section 8.
 		return &AuthError{a.message("the bastion demands a new password", "set it with an interactive ssh login"), CausePasswordRefused}
 	default:
@@ -70,11 +70,13 @@ func isConnError(err error) bool {
 
 // message puts together what was tried and what the bastion would take.
 func (a *authenticator) message(end, fix string) string {
-	var accepted, refused, skipped []string
+	var accepted, refused, unfinished, skipped []string
 	for _, t := range a.attempts {
 		switch {
 		case t.accepted:
 			accepted = append(accepted, t.what)
+		case t.err != nil && a.sent && t.dialogue:
+			unfinished = append(unfinished, fmt.Sprintf("%s: %v", t.what, t.err))
 		case t.err != nil:
 			skipped = append(skipped, fmt.Sprintf("%s: %v", t.what, t.err))
 		case !t.asked:
@@ -96,6 +98,9 @@ func (a *authenticator) message(end, fix string) string {
 	}
 	if len(refused) > 0 {
 		parts = append(parts, "refused: "+strings.Join(refused, ", "))
+	}
+	if len(unfinished) > 0 {
+		parts = append(parts, "not finished: "+strings.Join(unfinished, ", "))
 	}
 	if len(skipped) > 0 {
 		parts = append(parts, "not offered: "+strings.Join(skipped, ", "))
@@ -133,6 +138,8 @@ func (a *authenticator) keysRefused() bool {
 // cause says what, above all, has kept us out.
 func (a *authenticator) cause() Cause {
 	switch {
+	case a.prompt != "":
+		return CauseSecondFactor
 	case a.sent:
 		return CausePasswordRefused
 	case a.keys != nil && a.keys.expired:
@@ -150,7 +157,7 @@ func (a *authenticator) fix() string {
 	takesPassword := slices.Contains(a.allowed, "password") || slices.Contains(a.allowed, "keyboard-interactive")
 	switch {
 	case a.prompt != "":
-		return fmt.Sprintf("a password does not answer %q: let this user in without it", a.prompt)
+		return fmt.Sprintf("a password does not answer %q: let this user in without a second factor", a.prompt)
 	case a.trouble != "":
 		return "give password a value"
 	case a.sent && (takesPassword || len(a.allowed) == 0):

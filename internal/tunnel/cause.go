@@ -55,6 +55,9 @@ const (
 	CauseCertificateExpired Cause = "certificate_expired"
 	// CausePasswordRefused is that the bastion does not take the password.
 	CausePasswordRefused Cause = "password_refused"
+	// CauseSecondFactor is that the bastion asks for a one-time code or something
+	// else that no configuration has.
+	CauseSecondFactor Cause = "second_factor"
 	// CauseAuthentication is that the authentication was cut off, or did not end
 	// within connect_timeout.
 	CauseAuthentication Cause = "authentication"
@@ -68,7 +71,8 @@ const (
 var Causes = []Cause{
 	CauseConfiguration, CauseJump, CauseProxy, CauseUnknownName, CauseRefused, CauseUnreachable, CauseNoAnswer,
 	CauseNoBanner, CauseNotSSH, CauseKeyExchange, CauseHostKeyUnknown, CauseHostKeyMismatch, CauseHostKeyRefused,
-	CauseNoCredentials, CauseKeyRefused, CauseCertificateExpired, CausePasswordRefused, CauseAuthentication,
+	CauseNoCredentials, CauseKeyRefused, CauseCertificateExpired, CausePasswordRefused, CauseSecondFactor,
+	CauseAuthentication,
 	CauseNotWaitedFor, CauseOther,
 }
 

@@ -124,12 +124,12 @@ type HostKeyError struct {
 func (e *HostKeyError) Error() string { return e.Message }
 
 // AuthError is returned by a connect when the bastion accepted none of what we
-// have to authenticate with, and by Check when there is nothing.
+// have to authenticate with.
 type AuthError struct {
 	// Message says what was offered and what the bastion would take.
 	Message string
 	// Cause is one of CauseNoCredentials, CauseKeyRefused,
-	// CauseCertificateExpired and CausePasswordRefused.
+	// CauseCertificateExpired, CausePasswordRefused and CauseSecondFactor.
 	Cause Cause
 }
 

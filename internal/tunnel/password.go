@@ -1,12 +1,12 @@
 // password.go answers with the password: to the method of that name, or to a
-// keyboard-interactive dialogue that asks for nothing else.
+// keyboard-interactive dialogue that asks for nothing else; see prompt.go.
 
 package tunnel
 
 import (
 	"errors"
 	"fmt"
-	"regexp"
+	"net"
 	"slices"
 	"strings"
 
@@ -35,15 +35,31 @@ func (a *authenticator) password() ssh.AuthMethod {
 		a.current = &authAttempt{what: "password", asked: true}
 		return ssh.Password(secret)
 	}
+	return a.converse("keyboard-interactive password")
+}
+
+// withoutPassword returns a method that answers a keyboard-interactive dialogue
+// which asks for nothing, as that of a bastion which asks somebody's telephone; or
+// nil. No dialogue follows a refused key: whoever is asked would be asked again at
+// each try.
+func (a *authenticator) withoutPassword() ssh.AuthMethod {
+	if a.dialogue || !slices.Contains(a.allowed, "keyboard-interactive") || slices.ContainsFunc(a.attempts, (*authAttempt).refused) {
+		return nil
+	}
+	return a.converse("keyboard-interactive")
+}
+
+// converse returns the method keyboard-interactive (RFC 4256).
+func (a *authenticator) converse(what string) ssh.AuthMethod {
 	a.dialogue = true
-	a.current = &authAttempt{what: "keyboard-interactive password", asked: true}
+	a.current = &authAttempt{what: what, asked: true, dialogue: true}
 	current, rounds := a.current, 0
-	return ssh.KeyboardInteractive(func(_, _ string, questions []string, echos []bool) ([]string, error) {
+	return ssh.KeyboardInteractive(func(name, instruction string, questions []string, echos []bool) ([]string, error) {
 		if rounds++; rounds > maxRounds {
 			current.err = fmt.Errorf("the dialogue went on for more than %d rounds", maxRounds)
 			return nil, current.err
 		}
-		answers, err := a.answer(secret, questions, echos)
+		answers, err := a.answer(name+"\n"+instruction, questions, echos)
 		if !errors.Is(err, errAskedAgain) {
 			current.err = err
 		}
@@ -61,36 +77,46 @@ const (
 // errAskedAgain ends a dialogue in which the password was refused.
 var errAskedAgain = errors.New("asked for the password again")
 
-// answer answers one round of a keyboard-interactive dialogue.
-func (a *authenticator) answer(secret string, questions []string, echos []bool) ([]string, error) {
+// answer answers one round of a keyboard-interactive dialogue. about is what the
+// bastion says before the questions.
+func (a *authenticator) answer(about string, questions []string, echos []bool) ([]string, error) {
 	if len(questions) == 0 {
 		return nil, nil // a mere message
 	}
-	if len(questions) == 1 && !echos[0] && asksPassword(questions[0]) {
-		if a.sent {
-			return nil, errAskedAgain
-		}
-		a.sent = true
-		return []string{secret}, nil
-	}
+	hidden := !slices.Contains(echos, true)
 	questions = questions[:min(len(questions), maxPrompts)]
-	a.prompt = a.shown(strings.Join(questions, " "))
-	return nil, fmt.Errorf("asked %q", a.prompt)
+	kinds := make([]promptKind, len(questions))
+	for i, question := range questions {
+		kinds[i] = judgePrompt(question, about, a.cfg.names()...)
+	}
+	asked := a.shown(strings.Join(questions, " "))
+	switch {
+	case hidden && slices.Contains(kinds, promptNew):
+		a.expired = true
+		return nil, fmt.Errorf("asked %q", asked)
+	case len(questions) > 1 || !hidden || kinds[0] != promptPassword:
+		a.prompt = asked
+		if a.sent {
+			return nil, fmt.Errorf("asked %q after the password", asked)
+		}
+		return nil, fmt.Errorf("asked %q", asked)
+	case a.sent:
+		return nil, errAskedAgain
+	case a.secret == "":
+		return nil, fmt.Errorf("asked %q", asked)
+	default:
+		a.sent = true
+		return []string{a.secret}, nil
+	}
 }
 
-// passwordWords are what PAM's prompt for a password contains, in the languages
-// that sshd may inherit from its machine's locale.
-var passwordWords = []string{
-	"password", "passwort", "mot de passe", "contraseña", "senha", "wachtwoord",
-	"lösenord", "hasło", "heslo", "пароль", "密码", "密碼", "パスワード",
-}
-
-// otherSecret tells prompts that mention a password, but mean one that changes
-// with time, or a new one. A wrong answer to them could lock the account.
-var otherSecret = regexp.MustCompile(`(?i)\b(one[- ]?time|[th]?otp|2fa|mfa|verification|code|token|passcode|pin|duo|new|retype|again)\b`)
-
-func asksPassword(prompt string) bool {
-	lower := strings.ToLower(prompt)
-	return slices.ContainsFunc(passwordWords, func(word string) bool { return strings.Contains(lower, word) }) &&
-		!otherSecret.MatchString(prompt)
+// names are names that a prompt may show, and that say nothing about what it asks
+// for.
+func (cfg *Config) names() []string {
+	host, _, err := net.SplitHostPort(cfg.Address)
+	if err != nil {
+		host = cfg.Address
+	}
+	label, _, _ := strings.Cut(host, ".")
+	return []string{cfg.User, host, label, cfg.HostKeyAlias}
 }
