@@ -84,8 +84,16 @@ func TestAgent(t *testing.T) {
 	}{
 		{name: "all of it", keys: []agent.AddedKey{keyOne, keyTwo}, want: []string{"publickey " + f1 + ` (agent, "me@home")`, "publickey " + f2 + " (agent)"}},
 		{
-			name: "files first", keys: []agent.AddedKey{keyOne}, cfg: Config{IdentityFiles: []IdentityFile{{Path: "/other"}}},
-			want: []string{"publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(9))) + " (/other)", "publickey " + f1 + ` (agent, "me@home")`},
+			name: "before keys that are in files only", keys: []agent.AddedKey{keyOne}, cfg: Config{IdentityFiles: []IdentityFile{{Path: "/other"}}},
+			want: []string{"publickey " + f1 + ` (agent, "me@home")`, "publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(9))) + " (/other)"},
+		},
+		{
+			name: "named ones first", keys: []agent.AddedKey{keyOne, keyTwo}, cfg: Config{IdentityFiles: []IdentityFile{{Path: "/other"}, {Path: "/two.pub"}}},
+			want: []string{"publickey " + f2 + " (/two.pub, signed by the agent)", "publickey " + f1 + ` (agent, "me@home")`, "publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(9))) + " (/other)"},
+		},
+		{
+			name: "those of default files first", keys: []agent.AddedKey{keyOne, keyTwo}, cfg: Config{IdentityFiles: []IdentityFile{{Path: "/other", Default: true}, {Path: "/two", Default: true}}},
+			want: []string{"publickey " + f2 + " (/two)", "publickey " + f1 + ` (agent, "me@home")`, "publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(9))) + " (/other)"},
 		},
 		{
 			name: "a .pub picks one", keys: []agent.AddedKey{keyOne, keyTwo}, cfg: Config{IdentityFiles: []IdentityFile{{Path: "/two.pub"}}, IdentitiesOnly: true},
@@ -117,8 +125,12 @@ func TestAgent(t *testing.T) {
 			skips: []string{`certificate "test" ` + f2 + ` (agent, "c") expired on 1970-01-01T00:00:02Z`},
 		},
 		{
-			name: "three at most", keys: []agent.AddedKey{keyOne, keyTwo, added(edKey(3), ""), added(edKey(4), ""), added(edKey(5), "")}, skips: []string{"2 more keys, since at most 3 are offered that no identity_file names"},
-			want: []string{"publickey " + f1 + ` (agent, "me@home")`, "publickey " + f2 + " (agent)", "publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(3))) + " (agent)"},
+			name: "six at most", keys: []agent.AddedKey{keyOne, keyTwo, added(edKey(3), ""), added(edKey(4), ""), added(edKey(5), ""), added(edKey(6), ""), added(edKey(7), "")},
+			skips: []string{"1 others, since sshd takes 6 attempts by default (MaxAuthTries); the next login begins with these"},
+			want: []string{
+				"publickey " + f1 + ` (agent, "me@home")`, "publickey " + f2 + " (agent)", "publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(3))) + " (agent)", "publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(4))) + " (agent)",
+				"publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(5))) + " (agent)", "publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(6))) + " (agent)",
+			},
 		},
 		{name: "RSA", keys: []agent.AddedKey{added(rsaPrivate, "")}, want: []string{"publickey " + fRSA + " (agent)"}},
 		{name: "empty", skips: []string{`agent at "AGENT" has no key, or is locked (see ssh-add -l and ssh-add -X)`}},

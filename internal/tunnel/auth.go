@@ -21,6 +21,8 @@ type authenticator struct {
 	cfg  *Config
 	log  *zap.Logger
 	link *agentLink // nil for no agent
+	// memory is what the bastion said to earlier logins, or nil.
+	memory *keyMemory
 
 	began    bool         // the bastion has said which methods it takes
 	allowed  []string     // what it said last
@@ -43,6 +45,7 @@ type authenticator struct {
 // authAttempt is one method tried with one key or password.
 type authAttempt struct {
 	what     string
+	blob     string     // of its key, or ""
 	doubt    string     // why the bastion may say no, or ""
 	cert     credential // zero for no certificate
 	rsa      bool       // with an RSA key
@@ -92,20 +95,25 @@ func (a *authenticator) choose(ctx *ssh.ClientAuthContext) (ssh.AuthMethod, erro
 			return nil, errors.New("authentication was given up")
 		}
 	}
-	if slices.Contains(a.allowed, "publickey") {
-		if method := a.publicKey(); method != nil {
-			return method, nil
+	methods := []func() ssh.AuthMethod{a.publicKey, a.withoutKey}
+	if a.memory.withoutKeys() {
+		slices.Reverse(methods)
+	}
+	for _, method := range methods {
+		if m := method(); m != nil {
+			return m, nil
 		}
-	}
-	other := a.withoutPassword
-	if a.cfg.Password != "" {
-		other = a.password
-	}
-	if method := other(); method != nil {
-		return method, nil
 	}
 	a.exhausted = true
 	return nil, nil
+}
+
+// withoutKey returns a method other than publickey, or nil.
+func (a *authenticator) withoutKey() ssh.AuthMethod {
+	if a.cfg.Password != "" {
+		return a.password()
+	}
+	return a.withoutPassword()
 }
 
 // settle notes how the attempt in flight has ended.
@@ -122,8 +130,11 @@ func (a *authenticator) settle(partial int) {
 }
 
 func (a *authenticator) publicKey() ssh.AuthMethod {
+	if !slices.Contains(a.allowed, "publickey") {
+		return nil
+	}
 	if a.keys == nil {
-		a.keys = &collector{cfg: a.cfg, log: a.log, link: a.link}
+		a.keys = &collector{cfg: a.cfg, log: a.log, link: a.link, memory: a.memory}
 		a.keys.collect()
 	}
 	if a.nextKey == len(a.keys.offers) {
@@ -131,21 +142,35 @@ func (a *authenticator) publicKey() ssh.AuthMethod {
 	}
 	offer := a.keys.offers[a.nextKey]
 	a.nextKey++
-	a.current = &authAttempt{what: offer.what, doubt: offer.doubt, cert: offer.cert, rsa: plainKey(offer.signer.PublicKey()).Type() == ssh.KeyAlgoRSA}
+	a.current = &authAttempt{what: offer.what, blob: offer.blob, doubt: offer.doubt, cert: offer.cert, rsa: plainKey(offer.signer.PublicKey()).Type() == ssh.KeyAlgoRSA}
 	return ssh.PublicKeys(trackedSigner{offer.signer, a.current})
+}
+
+// accepted returns the attempts that let us in, after the handshake has succeeded.
+func (a *authenticator) accepted() []*authAttempt {
+	list := slices.DeleteFunc(slices.Clone(a.attempts), func(t *authAttempt) bool { return !t.accepted })
+	if a.current != nil {
+		list = append(list, a.current)
+	}
+	return list
+}
+
+// learn remembers for the next logins how this one has ended.
+func (a *authenticator) learn(succeeded bool) {
+	switch {
+	case succeeded:
+		a.memory.succeeded(a.accepted())
+	case a.keys != nil:
+		a.memory.failed(a.attempts, a.keys.all)
+	}
 }
 
 // used says what the bastion accepted, after the handshake has succeeded: as in
 // "publickey SHA256:… (/home/u/.ssh/id_ed25519) + password".
 func (a *authenticator) used() string {
 	var parts []string
-	for _, t := range a.attempts {
-		if t.accepted {
-			parts = append(parts, t.what)
-		}
-	}
-	if a.current != nil {
-		parts = append(parts, a.current.what)
+	for _, t := range a.accepted() {
+		parts = append(parts, t.what)
 	}
 	if len(parts) == 0 {
 		return "none"
@@ -157,13 +182,10 @@ func (a *authenticator) used() string {
 // succeeded.
 func (a *authenticator) certificates() []credential {
 	var certs []credential
-	for _, t := range a.attempts {
-		if t.accepted && t.cert.Certificate != nil {
+	for _, t := range a.accepted() {
+		if t.cert.Certificate != nil {
 			certs = append(certs, t.cert)
 		}
-	}
-	if a.current != nil && a.current.cert.Certificate != nil {
-		certs = append(certs, a.current.cert)
 	}
 	return certs
 }

@@ -29,6 +29,7 @@ func TestAuthenticate(t *testing.T) {
 		}
 		return list
 	}
+	fMany := func(seed byte) string { return ssh.FingerprintSHA256(publicOf(t, edKey(seed))) }
 	many := files("many0", "many1", "many2", "many3", "many4", "many5", "many6")
 	var defaults []IdentityFile
 	for _, f := range many {
@@ -155,10 +156,14 @@ func TestAuthenticate(t *testing.T) {
 				` (many1); the bastion ended the connection; the bastion takes publickey; name the right key with identity_file, so that no other is tried first`,
 		},
 		{
-			name: "unnamed keys are three at most", cfg: Config{IdentityFiles: defaults}, guard: guard{keys: []ssh.PublicKey{one}, maxTries: 4},
-			offered: []string{ssh.FingerprintSHA256(publicOf(t, edKey(10))), ssh.FingerprintSHA256(publicOf(t, edKey(11))), ssh.FingerprintSHA256(publicOf(t, edKey(12)))},
-			err: `authentication as "deploy" failed; refused: publickey ` + ssh.FingerprintSHA256(publicOf(t, edKey(10))) + ` (many0), publickey ` + ssh.FingerprintSHA256(publicOf(t, edKey(11))) +
-				` (many1), publickey ` + ssh.FingerprintSHA256(publicOf(t, edKey(12))) + ` (many2); not offered: 4 more keys, since at most 3 are offered that no identity_file names; ` +
+			name: "unnamed keys are five at most, with a password", cfg: Config{IdentityFiles: defaults, Password: "right"}, guard: guard{keys: []ssh.PublicKey{one}, password: "right"},
+			offered: []string{fMany(10), fMany(11), fMany(12), fMany(13), fMany(14)}, used: "password", passwords: 1,
+		},
+		{
+			name: "unnamed keys are six at most", cfg: Config{IdentityFiles: defaults}, guard: guard{keys: []ssh.PublicKey{one}, maxTries: 7},
+			offered: []string{fMany(10), fMany(11), fMany(12), fMany(13), fMany(14), fMany(15)},
+			err: `authentication as "deploy" failed; refused: publickey ` + fMany(10) + ` (many0), publickey ` + fMany(11) + ` (many1), publickey ` + fMany(12) + ` (many2), publickey ` + fMany(13) +
+				` (many3), publickey ` + fMany(14) + ` (many4), publickey ` + fMany(15) + ` (many5); not offered: 1 others, since sshd takes 6 attempts by default (MaxAuthTries); the next login begins with these; ` +
 				`the bastion takes publickey; add the public key to the authorized_keys of "deploy" on the bastion, or name another with identity_file`,
 		},
 		{

@@ -250,6 +250,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 	ctx, h, w, keys := a.ctx, a.host, a.wire, a.keys
 	log := e.hostLog(h)
 	auth := newAuthenticator(&h.cfg, log)
+	auth.memory = &h.memory
 	defer auth.close()
 	stop := context.AfterFunc(ctx, func() {
 		w.die(context.Cause(ctx))
@@ -290,9 +291,12 @@ func (e *entry) handshake(a *approach) (*link, error) {
 	if err != nil {
 		w.die(err)
 		go takeLeftover(inner)
-		return nil, e.explainHandshake(ctx, h, w, keys, auth, err)
+		err = e.explainHandshake(ctx, h, w, keys, auth, err)
+		auth.learn(false)
+		return nil, err
 	}
 	w.advance(stageOpen)
+	auth.learn(true)
 
 	about := []zap.Field{
 		zap.Stringer("remote", w.RemoteAddr()),

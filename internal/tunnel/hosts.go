@@ -20,6 +20,8 @@ type host struct {
 	gate *gate
 	// login is how it is logged in at, apart from the settings; see entry.login.
 	login login
+	// memory is which keys it accepts.
+	memory keyMemory
 
 	// failures is maintain's, of which there is one at a time, and so is
 	// passedOver: that the host was not waited for the last time, since others had

@@ -1,4 +1,4 @@
-// offers.go decides which public keys are offered to the bastion, in which
+// offers.go decides which public keys are offered to the bastion, and in which
 // order: each one that is refused counts towards its MaxAuthTries.
 
 package tunnel
@@ -16,9 +16,9 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// maxUnnamed is how many keys are offered that the user did not name: the
-// default files' and the agent's. Hardened bastions take four attempts in all.
-const maxUnnamed = 3
+// maxTries is how many attempts sshd takes by default (MaxAuthTries). Keys that the
+// user did not name are offered only within that many.
+const maxTries = 6
 
 // offer is a public key to authenticate with.
 type offer struct {
@@ -26,6 +26,8 @@ type offer struct {
 	what   string     // as in `publickey SHA256:… (/home/u/.ssh/id_ed25519)`
 	doubt  string     // why the bastion may refuse it, or ""
 	cert   credential // zero for no certificate
+	blob   string     // the key or certificate on the wire (RFC 4253 section 6.6)
+	named  bool       // by the user
 }
 
 // collector gathers the offers of one connect.
@@ -33,8 +35,11 @@ type collector struct {
 	cfg  *Config
 	log  *zap.Logger
 	link *agentLink // nil for no agent
+	// memory is what the bastion said to earlier logins, or nil.
+	memory *keyMemory
 
 	offers  []offer
+	all     []offer  // the offers, and those that maxTries leaves for the next login
 	skipped []string // what is not offered, and why
 	seen    map[string]bool
 	// waits tells that the agent may have a key later, with no file changed: it
@@ -44,46 +49,56 @@ type collector struct {
 	scarce bool
 	// expired tells that a certificate has.
 	expired bool
-	unnamed int // offers of keys that the user did not name
-	over    int // keys that maxUnnamed kept from being offered
 }
 
 // namedCert is a certificate that an option names.
 type namedCert struct {
 	*ssh.Certificate
 	path string
-	used bool
 }
 
-// collect reads the files and asks the agent, and returns what to offer: the
-// files in their written order, a certificate before its bare key, then the
-// agent's other keys.
+// collect reads the files and asks the agent, and finds out what to offer, in
+// ssh's order: certificate files, the agent's keys, those first that an option or
+// a default file names, and then the keys that are in files only. In each of these
+// groups certificates come first, as in the latest ssh.
 func (c *collector) collect() {
 	c.seen = map[string]bool{}
 	ids := c.identities()
 	certs := c.certificates()
 	keys := c.agentKeys(ids, certs)
 
-	for _, id := range ids {
-		c.addIdentity(id, certs, keys)
-	}
-	for _, cert := range certs {
-		if cert.used {
-			continue
-		}
-		if signer := find(keys, cert.Key); signer != nil {
-			c.addCert(cert.Certificate, signer, cert.path, true)
-		} else {
-			c.skip(fmt.Sprintf("certificate_file %q has its private key in no identity_file and not in the agent", cert.path))
-		}
-	}
+	c.addCertFiles(certs, ids, keys)
+	held, rest := splitHeld(ids, keys)
+	c.addIdentities(held, keys)
 	if !c.cfg.IdentitiesOnly {
 		for _, k := range keys {
 			c.add(k.public, k.signer, k.source(), false)
 		}
 	}
-	if c.over > 0 {
-		c.skip(fmt.Sprintf("%d more keys, since at most %d are offered that no identity_file names", c.over, maxUnnamed))
+	c.addIdentities(rest, keys)
+	c.choose()
+}
+
+// choose orders the offers by what earlier logins have shown, and leaves out those
+// beyond maxTries that the user did not name.
+func (c *collector) choose() {
+	c.memory.sort(c.offers)
+	c.all = slices.Clone(c.offers)
+	limit := maxTries
+	if c.cfg.Password != "" {
+		limit-- // for the password
+	}
+	over, n := 0, 0
+	c.offers = slices.DeleteFunc(c.offers, func(o offer) bool {
+		if !o.named && n >= limit {
+			over++
+			return true
+		}
+		n++
+		return false
+	})
+	if over > 0 {
+		c.skip(fmt.Sprintf("%d others, since sshd takes %d attempts by default (MaxAuthTries); the next login begins with these", over, maxTries))
 	}
 }
 
@@ -115,21 +130,21 @@ func (c *collector) identities() []identity {
 }
 
 // certificates reads the certificate files.
-func (c *collector) certificates() []*namedCert {
-	var certs []*namedCert
+func (c *collector) certificates() []namedCert {
+	var certs []namedCert
 	for _, path := range c.cfg.CertificateFiles {
 		cert, err := loadCertificate("certificate_file", path)
 		if err != nil {
 			c.warnCert(err)
 			continue
 		}
-		certs = append(certs, &namedCert{Certificate: cert, path: path})
+		certs = append(certs, namedCert{cert, path})
 	}
 	return certs
 }
 
 // agentKeys asks the agent for its keys, if any of them would be of use.
-func (c *collector) agentKeys(ids []identity, certs []*namedCert) []agentKey {
+func (c *collector) agentKeys(ids []identity, certs []namedCert) []agentKey {
 	if c.link == nil {
 		return nil
 	}
@@ -157,37 +172,77 @@ func (c *collector) agentKeys(ids []identity, certs []*namedCert) []agentKey {
 	return keys
 }
 
-func (c *collector) addIdentity(id identity, certs []*namedCert, keys []agentKey) {
-	signer, source := id.signer, id.Path
-	if signer == nil {
-		signer, source = find(keys, id.public), id.Path+", signed by the agent"
-	}
-	found := signer != nil
-	if signer != nil && id.cert != nil {
-		c.addCert(id.cert, signer, id.certPath(), !id.Default)
-	}
+// addCertFiles offers the certificates that options name.
+func (c *collector) addCertFiles(certs []namedCert, ids []identity, keys []agentKey) {
 	for _, cert := range certs {
-		if signer != nil && sameKey(cert.Key, id.public) {
-			cert.used = true
-			c.addCert(cert.Certificate, signer, cert.path, true)
+		signer := find(keys, cert.Key)
+		for _, id := range ids {
+			if id.signer != nil && sameKey(id.public, cert.Key) {
+				signer = id.signer
+			}
 		}
+		if signer == nil {
+			c.skip(fmt.Sprintf("certificate_file %q has its private key in no identity_file and not in the agent", cert.path))
+			continue
+		}
+		c.addCert(cert.Certificate, signer, cert.path, true)
+	}
+}
+
+// splitHeld returns the identities that the agent holds, in its order, and the
+// others.
+func splitHeld(ids []identity, keys []agentKey) (held, rest []identity) {
+	of := func(k agentKey) func(identity) bool {
+		return func(id identity) bool { return id.public != nil && sameKey(id.public, plainKey(k.public)) }
 	}
 	for _, k := range keys {
-		if cert, ok := k.public.(*ssh.Certificate); ok && sameKey(cert.Key, id.public) {
-			found = true
-			c.add(cert, k.signer, k.source(), !id.Default)
+		if i := slices.IndexFunc(ids, of(k)); i >= 0 && !slices.ContainsFunc(held, of(k)) {
+			held = append(held, ids[i])
 		}
 	}
-	switch {
-	case !found && !id.Default && isTokenKey(id.public):
-		c.skip(fmt.Sprintf("identity_file %q is a key on a security token, which only an agent can sign with, and no agent holds it; add it to one with ssh-add", id.Path))
-	case !found && !id.Default:
-		c.skip(fmt.Sprintf("identity_file %q has no usable private half, and the agent does not hold it", id.Path))
-	case id.Default && len(c.cfg.CertificateFiles) > 0:
-		// Only the written certificate is offered; the default file was read for
-		// its private key.
-	case signer != nil:
-		c.add(id.public, signer, source, !id.Default)
+	for _, id := range ids {
+		if !slices.ContainsFunc(keys, func(k agentKey) bool { return of(k)(id) }) {
+			rest = append(rest, id)
+		}
+	}
+	return held, rest
+}
+
+// addIdentities offers the certificates of identities, then their keys.
+func (c *collector) addIdentities(ids []identity, keys []agentKey) {
+	signers := make([]ssh.AlgorithmSigner, len(ids))
+	for i, id := range ids {
+		if signers[i] = id.signer; signers[i] == nil {
+			signers[i] = find(keys, id.public)
+		}
+		found := signers[i] != nil
+		if found && id.cert != nil {
+			c.addCert(id.cert, signers[i], id.certPath(), !id.Default)
+		}
+		for _, k := range keys {
+			if cert, ok := k.public.(*ssh.Certificate); ok && sameKey(cert.Key, id.public) {
+				found = true
+				c.add(cert, k.signer, k.source(), !id.Default)
+			}
+		}
+		switch {
+		case found || id.Default:
+		case isTokenKey(id.public):
+			c.skip(fmt.Sprintf("identity_file %q is a key on a security token, which only an agent can sign with, and no agent holds it; add it to one with ssh-add", id.Path))
+		default:
+			c.skip(fmt.Sprintf("identity_file %q has no usable private half, and the agent does not hold it", id.Path))
+		}
+	}
+	for i, id := range ids {
+		// With a certificate file, a default file is read for its private key alone.
+		if signers[i] == nil || id.Default && len(c.cfg.CertificateFiles) > 0 {
+			continue
+		}
+		source := id.Path
+		if id.signer == nil {
+			source += ", signed by the agent"
+		}
+		c.add(id.public, signers[i], source, !id.Default)
 	}
 }
 
@@ -209,8 +264,7 @@ func (c *collector) addCert(cert *ssh.Certificate, signer ssh.AlgorithmSigner, p
 	}
 }
 
-// add offers a key unless it was offered already, cannot be used, or is one
-// too many that the user did not name.
+// add offers a key unless it was offered already, or cannot be used.
 func (c *collector) add(public ssh.PublicKey, signer ssh.AlgorithmSigner, source string, named bool) {
 	blob := string(public.Marshal())
 	if c.seen[blob] {
@@ -245,14 +299,7 @@ func (c *collector) add(public ssh.PublicKey, signer ssh.AlgorithmSigner, source
 		c.skip(fmt.Sprintf("%s: %v", what, err))
 		return
 	}
-	if !named {
-		if c.unnamed == maxUnnamed {
-			c.over++
-			return
-		}
-		c.unnamed++
-	}
-	o := offer{signer: restricted, what: what}
+	o := offer{signer: restricted, what: what, blob: blob, named: named}
 	if cert, ok := public.(*ssh.Certificate); ok {
 		o.cert.Certificate = cert
 		if flaw := principalFlaw(cert, c.cfg.User); flaw != "" {

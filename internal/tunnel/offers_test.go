@@ -34,9 +34,9 @@ func TestCertificates(t *testing.T) {
 		{name: "beside a default file", beside: good, isDef: true, want: []string{`publickey certificate "test" ` + f1 + " (id-cert.pub)", "publickey " + f1 + " (id)"}},
 		{
 			name: "both", beside: good, files: []*ssh.Certificate{second},
-			want: []string{`publickey certificate "test" ` + f1 + " (id-cert.pub)", `publickey certificate "second" ` + f1 + " (cert0)", "publickey " + f1 + " (id)"},
+			want: []string{`publickey certificate "second" ` + f1 + " (cert0)", `publickey certificate "test" ` + f1 + " (id-cert.pub)", "publickey " + f1 + " (id)"},
 		},
-		{name: "the same twice", beside: good, files: []*ssh.Certificate{good}, want: []string{`publickey certificate "test" ` + f1 + " (id-cert.pub)", "publickey " + f1 + " (id)"}},
+		{name: "the same twice", beside: good, files: []*ssh.Certificate{good}, want: []string{`publickey certificate "test" ` + f1 + " (cert0)", "publickey " + f1 + " (id)"}},
 		{name: "written with a default file", files: []*ssh.Certificate{second}, isDef: true, want: []string{`publickey certificate "second" ` + f1 + " (cert0)"}},
 		{name: "expired", beside: expired, want: []string{"publickey " + f1 + " (id)"}, why: []string{`certificate "test" ` + f1 + " (id-cert.pub) expired on 1970-01-01T00:00:02Z"}},
 		{name: "host", beside: host, want: []string{"publickey " + f1 + " (id)"}, why: []string{`certificate beside the identity_file "id-cert.pub" is not a user certificate`}},
