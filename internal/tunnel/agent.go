@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
@@ -71,8 +72,9 @@ func newAgentLink(path string) *agentLink {
 	return &agentLink{path: path, ctx: ctx, cancel: cancel}
 }
 
-// keys returns what the agent holds.
-func (l *agentLink) keys() ([]agentKey, error) {
+// keys returns what the agent holds, and may use for the connection that binding
+// is about.
+func (l *agentLink) keys(binding *sessionBind, log *zap.Logger) ([]agentKey, error) {
 	var keys []agentKey
 	err := l.call(func() error {
 		ctx, cancel := context.WithTimeout(l.ctx, agentPatience)
@@ -85,7 +87,9 @@ func (l *agentLink) keys() ([]agentKey, error) {
 			return net.ErrClosed
 		}
 		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-		signers, err := agent.NewClient(conn).Signers()
+		client := agent.NewClient(conn)
+		binding.bind(client, log)
+		signers, err := client.Signers()
 		stop()
 		switch {
 		case err != nil && l.ctx.Err() == nil && ctx.Err() != nil:

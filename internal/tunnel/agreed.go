@@ -44,11 +44,13 @@ func isPostQuantum(kex string) bool {
 	return strings.Contains(kex, "mlkem") || strings.Contains(kex, "sntrup")
 }
 
-// noteGreeting finds out, when the first key exchange has just ended, the server's
-// version and whether the exchange was strict. x/crypto always asks for that, and
-// does not tell whether the server does.
-func (w *wire) noteGreeting() {
-	version, init, err := parseGreeting(w.preamble.end())
+// noteGreeting finds out, when the first key exchange has just ended, what x/crypto
+// does not tell: the server's version, whether the exchange was strict, for which
+// x/crypto always asks, and the signature that was made with the server's key.
+func (w *wire) noteGreeting(hostKey ssh.PublicKey) {
+	data := w.preamble.end()
+	version, init, err := parseGreeting(data)
+	w.hostKey, w.signature = hostKey.Marshal(), hostKeySignature(data, hostKey)
 	w.version = printable(version)
 	w.strict.Store(err == nil && slices.Contains(init.KexAlgorithms, strictKex))
 }

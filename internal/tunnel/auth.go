@@ -23,6 +23,8 @@ type authenticator struct {
 	link *agentLink // nil for no agent
 	// memory is what the bastion said to earlier logins, or nil.
 	memory *keyMemory
+	// binding is what the agent is to know of the connection, or nil.
+	binding *sessionBind
 
 	began    bool         // the bastion has said which methods it takes
 	allowed  []string     // what it said last
@@ -134,7 +136,7 @@ func (a *authenticator) publicKey() ssh.AuthMethod {
 		return nil
 	}
 	if a.keys == nil {
-		a.keys = &collector{cfg: a.cfg, log: a.log, link: a.link, memory: a.memory}
+		a.keys = &collector{cfg: a.cfg, log: a.log, link: a.link, memory: a.memory, binding: a.binding}
 		a.keys.collect()
 	}
 	if a.nextKey == len(a.keys.offers) {

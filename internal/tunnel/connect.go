@@ -273,6 +273,9 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		a.steps.done(StepHostKey, func(at *Attempt) { // which it is past
 			at.Server, at.Algorithms = printable(string(ac.Metadata.ServerVersion())), w.agreed(ac.Algorithms)
 		})
+		if w.signature != nil {
+			auth.binding = &sessionBind{HostKey: w.hostKey, SessionID: ac.Metadata.SessionID(), Signature: w.signature}
+		}
 		return auth.choose(ac)
 	}
 	sc, channels, requests, err := ssh.NewClientConn(w, h.cfg.Address, cc)
@@ -348,7 +351,7 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 	verify := keys.verifier(a.ctx)
 	return func(name string, remote net.Addr, key ssh.PublicKey) error {
 		if w.stage.Load() == stageExchange { // not at a rekey
-			w.noteGreeting()
+			w.noteGreeting(key)
 		}
 		w.advance(stagePaced)
 		steps.doneAt(w.start.Add(w.greeted), StepBanner, func(at *Attempt) { at.Server = w.version })

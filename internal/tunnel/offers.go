@@ -37,6 +37,8 @@ type collector struct {
 	link *agentLink // nil for no agent
 	// memory is what the bastion said to earlier logins, or nil.
 	memory *keyMemory
+	// binding is what the agent is to know of the connection, or nil.
+	binding *sessionBind
 
 	offers  []offer
 	all     []offer  // the offers, and those that maxTries leaves for the next login
@@ -160,7 +162,7 @@ func (c *collector) agentKeys(ids []identity, certs []namedCert) []agentKey {
 	if !needed {
 		return nil
 	}
-	keys, err := c.link.keys()
+	keys, err := c.link.keys(c.binding, c.log)
 	c.waits = errors.Is(err, errAgentSilent) || err == nil && len(keys) == 0
 	if err != nil {
 		c.log.Warn("agent is not usable", zap.Error(err))

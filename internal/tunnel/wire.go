@@ -30,11 +30,13 @@ type wire struct {
 	resumed atomic.Int64
 	// greeted is when the first byte arrived. It is set before heard.
 	greeted time.Duration
-	// preamble is what arrives until the end of the first key exchange. version and
-	// strict are what noteGreeting finds in it; version is for its caller only.
-	preamble preamble
-	version  string
-	strict   atomic.Bool
+	// preamble is what arrives until the end of the first key exchange. version,
+	// hostKey, signature and strict are what noteGreeting finds in it; the first three
+	// are for the handshake only.
+	preamble           preamble
+	version            string
+	hostKey, signature []byte
+	strict             atomic.Bool
 	// bytes counts both directions.
 	bytes atomic.Int64
 	// stage is how far the login is, and piece how much more the reader may have
