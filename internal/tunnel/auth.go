@@ -3,6 +3,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"slices"
@@ -34,12 +35,14 @@ type authenticator struct {
 
 	keys     *collector // nil until the bastion takes public keys
 	nextKey  int
-	sent     bool   // the password was sent, and not accepted so far
-	dialogue bool   // keyboard-interactive was tried
-	prompt   string // a prompt that the password does not answer
-	expired  bool   // a new password is demanded
-	trouble  string // why the password could not be used
-	secret   string // the password, once it may have been sent
+	shownKey offer   // the last one
+	unlisted []offer // of keys whose algorithms the bastion did not list
+	sent     bool    // the password was sent, and not accepted so far
+	dialogue bool    // keyboard-interactive was tried
+	prompt   string  // a prompt that the password does not answer
+	expired  bool    // a new password is demanded
+	trouble  string  // why the password could not be used
+	secret   string  // the password, once it may have been sent
 
 	exhausted bool // nothing is left to try
 }
@@ -106,6 +109,9 @@ func (a *authenticator) choose(ctx *ssh.ClientAuthContext) (ssh.AuthMethod, erro
 			return m, nil
 		}
 	}
+	if m := a.unlistedKey(string(ctx.Metadata.ServerVersion())); m != nil {
+		return m, nil
+	}
 	a.exhausted = true
 	return nil, nil
 }
@@ -123,6 +129,9 @@ func (a *authenticator) settle(partial int) {
 	if a.current != nil {
 		a.current.accepted = partial > a.partial
 		a.attempts = append(a.attempts, a.current)
+		if t := a.current; t.rsa && !t.asked && a.shownKey.signer.Algorithms()[0] != ssh.KeyAlgoRSA {
+			a.unlisted = append(a.unlisted, a.shownKey)
+		}
 		if a.current.accepted {
 			a.sent = false // it was right: sending it again can do no harm
 		}
@@ -142,10 +151,35 @@ func (a *authenticator) publicKey() ssh.AuthMethod {
 	if a.nextKey == len(a.keys.offers) {
 		return nil
 	}
-	offer := a.keys.offers[a.nextKey]
 	a.nextKey++
-	a.current = &authAttempt{what: offer.what, blob: offer.blob, doubt: offer.doubt, cert: offer.cert, rsa: plainKey(offer.signer.PublicKey()).Type() == ssh.KeyAlgoRSA}
-	return ssh.PublicKeys(trackedSigner{offer.signer, a.current})
+	return a.offer(a.keys.offers[a.nextKey-1], "")
+}
+
+// offer returns the method that shows a key to the bastion. As an algorithm that is
+// not "", it does so even if the bastion does not list that.
+func (a *authenticator) offer(o offer, algorithm string) ssh.AuthMethod {
+	a.shownKey = o
+	a.current = &authAttempt{what: o.what, blob: o.blob, doubt: o.doubt, cert: o.cert, rsa: plainKey(o.signer.PublicKey()).Type() == ssh.KeyAlgoRSA}
+	return ssh.PublicKeys(trackedSigner{o.signer, a.current, algorithm})
+}
+
+// unlistedKey offers RSA keys to sshd that it was not shown, since it lists none of
+// their algorithms (RFC 8308 section 3.1). It does so before it knows the user: what
+// a Match block accepts it lists later, to clients that ask for it with
+// ext-info-in-auth@openssh.com. x/crypto does not.
+func (a *authenticator) unlistedKey(server string) ssh.AuthMethod {
+	if len(a.unlisted) == 0 || !slices.Contains(a.allowed, "publickey") || !strings.Contains(server, "OpenSSH_") {
+		return nil
+	}
+	o := a.unlisted[0]
+	a.unlisted = a.unlisted[1:]
+	algorithm := o.signer.Algorithms()[0]
+	if o.cert.Certificate != nil {
+		algorithm = certAlgorithm(algorithm)
+	}
+	a.attempts = slices.DeleteFunc(a.attempts, func(t *authAttempt) bool { return t.blob == o.blob })
+	o.doubt += ", whose algorithms the bastion does not list"
+	return a.offer(o, algorithm)
 }
 
 // accepted returns the attempts that let us in, after the handshake has succeeded.
@@ -195,12 +229,13 @@ func (a *authenticator) certificates() []credential {
 // trackedSigner tells an attempt what becomes of its key.
 type trackedSigner struct {
 	ssh.MultiAlgorithmSigner
-	attempt *authAttempt
+	attempt   *authAttempt
+	algorithm string // the only one that it is offered as, or ""
 }
 
 // PublicKey implements ssh.Signer.
 func (s trackedSigner) PublicKey() ssh.PublicKey {
-	return trackedKey{s.MultiAlgorithmSigner.PublicKey(), s.attempt}
+	return trackedKey{s.MultiAlgorithmSigner.PublicKey(), s.attempt, s.algorithm}
 }
 
 // SignWithAlgorithm implements ssh.AlgorithmSigner.
@@ -221,8 +256,13 @@ func (s trackedSigner) SignWithAlgorithm(rand io.Reader, data []byte, algorithm 
 // have no signature algorithm in common, it is not.
 type trackedKey struct {
 	ssh.PublicKey
-	attempt *authAttempt
+	attempt   *authAttempt
+	algorithm string
 }
+
+// Type implements ssh.PublicKey. From a key's type x/crypto derives the algorithms
+// that it tries: from that of an algorithm, it alone.
+func (k trackedKey) Type() string { return cmp.Or(k.algorithm, k.PublicKey.Type()) }
 
 // Marshal implements ssh.PublicKey.
 func (k trackedKey) Marshal() []byte {
