@@ -47,16 +47,19 @@ func TestConnect(t *testing.T) {
 		t.Error(err)
 	}
 
-	// Check tells apart what connecting, or a password, would mend.
-	cfg.HostKeys, cfg.KnownHosts = nil, nil
+	// It asks whether it is let in without credentials.
+	identities := cfg.IdentityFiles
+	cfg.IdentityFiles = nil
+	refused, ok := errors.AsType[*AuthError](open(t, cfg, quick()).Connect(t.Context()))
+	if !ok || refused.Cause != CauseNoCredentials {
+		t.Errorf("without an identity: %v", refused)
+	}
+
+	// Check finds what connecting would solve.
+	cfg.IdentityFiles, cfg.HostKeys, cfg.KnownHosts = identities, nil, nil
 	_, err := cfg.Check()
 	if e, ok := errors.AsType[*HostKeyError](err); !ok || e.Cause != CauseHostKeyUnknown {
 		t.Errorf("without a known key: %v", err)
-	}
-	cfg.IdentityFiles = nil
-	_, err = cfg.Check()
-	if _, ok := errors.AsType[*AuthError](err); !ok {
-		t.Errorf("without an identity: %v", err)
 	}
 }
 
