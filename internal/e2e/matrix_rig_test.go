@@ -377,13 +377,15 @@ func newTestAgent(t *testing.T, key *sshtest.Key) *testAgent {
 	return a
 }
 
-// setKeys has it offer some keys that do not fit before the one that does.
+// setKeys gives it some keys that do not fit or, if none, the one that does.
 func (a *testAgent) setKeys(wrong int) {
 	_ = a.keyring.RemoveAll()
 	for range wrong {
 		_ = a.keyring.Add(agent.AddedKey{PrivateKey: sshtest.NewKey().Private()})
 	}
-	_ = a.keyring.Add(agent.AddedKey{PrivateKey: a.good.Private()})
+	if wrong == 0 {
+		_ = a.keyring.Add(agent.AddedKey{PrivateKey: a.good.Private()})
+	}
 }
 
 func (a *testAgent) open() {
