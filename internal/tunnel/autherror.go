@@ -36,7 +36,7 @@ func (a *authenticator) explain(err error) error {
 	case isConnError(err), errors.Is(err, errTalkative):
 		return err
 	case strings.Contains(err.Error(), "ssh: disconnect, reason "): // its type is not exported
-		if !slices.ContainsFunc(a.attempts, (*authAttempt).refused) {
+		if !a.wasRefused() {
 			return err
 		}
 		return &AuthError{a.message("the bastion ended the connection", "name the right key with identity_file, so that no other is tried first"), CauseKeyRefused}
@@ -58,7 +58,15 @@ func (a *authenticator) mayPass() bool {
 		return true
 	}
 	// A placeholder that stands for nothing may stand for something later.
-	return (a.trouble != "" || a.keys != nil && a.keys.waits) && !slices.ContainsFunc(a.attempts, (*authAttempt).refused)
+	return (a.trouble != "" || a.keys != nil && a.keys.waits) && !a.wasRefused()
+}
+
+// wasRefused tells whether the bastion has refused a key or the password. A dialogue
+// without a password is neither.
+func (a *authenticator) wasRefused() bool {
+	return slices.ContainsFunc(a.attempts, func(t *authAttempt) bool {
+		return t.refused() && (!t.dialogue || a.cfg.Password != "")
+	})
 }
 
 // isConnError tells whether an error is the connection's, not the protocol's.
@@ -79,6 +87,7 @@ func (a *authenticator) message(end, fix string) string {
 			unfinished = append(unfinished, fmt.Sprintf("%s: %v", t.what, t.err))
 		case t.err != nil:
 			skipped = append(skipped, fmt.Sprintf("%s: %v", t.what, t.err))
+		case t.dialogue && a.cfg.Password == "": // there was nothing to refuse
 		case !t.asked:
 			skipped = append(skipped, t.what+": the bastion takes none of its signature algorithms")
 		default:

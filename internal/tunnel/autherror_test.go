@@ -1,9 +1,11 @@
 package tunnel
 
 import (
+	"errors"
 	"testing"
 
 	"go.uber.org/zap"
+	"golang.org/x/crypto/ssh"
 )
 
 // TestNoMethods: a bastion that names no method is said to take nothing, and a
@@ -18,5 +20,19 @@ func TestNoMethods(t *testing.T) {
 		if got := a.message("", a.fix()); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+// TestDialogueIsNoRefusal: a bastion that lists keyboard-interactive and has no
+// questions refuses nothing of ours, so an agent that is empty is asked again soon.
+func TestDialogueIsNoRefusal(t *testing.T) {
+	t.Parallel()
+	cfg := &Config{IdentityAgent: realAgent(t)}
+	g := &guard{keys: []ssh.PublicKey{publicOf(t, edKey(1))}, prompts: []string{}}
+	a, h := authFor(t, cfg)
+	err := g.server(t).connect(t, a, h)
+	wantError(t, err, `authentication as "deploy" failed; not offered: agent at "`+cfg.IdentityAgent+`" has no key, or is locked (see ssh-add -l and ssh-add -X); the bastion takes publickey, keyboard-interactive; add identity_file or password`)
+	if refused, ok := errors.AsType[*AuthError](err); !ok || refused.Cause != CauseNoCredentials || !a.mayPass() {
+		t.Errorf("got %v, may pass: %t", err, a.mayPass())
 	}
 }

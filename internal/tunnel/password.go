@@ -43,7 +43,7 @@ func (a *authenticator) password() ssh.AuthMethod {
 // nil. No dialogue follows a refused key: whoever is asked would be asked again at
 // each try.
 func (a *authenticator) withoutPassword() ssh.AuthMethod {
-	if a.dialogue || !slices.Contains(a.allowed, "keyboard-interactive") || slices.ContainsFunc(a.attempts, (*authAttempt).refused) {
+	if a.dialogue || !slices.Contains(a.allowed, "keyboard-interactive") || a.wasRefused() {
 		return nil
 	}
 	return a.converse("keyboard-interactive")
