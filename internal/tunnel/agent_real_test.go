@@ -114,7 +114,9 @@ func (a tokenAgent) List() ([]*agent.Key, error) {
 	return []*agent.Key{{Format: a.public.Type(), Blob: a.public.Marshal(), Comment: "token"}}, nil
 }
 
-func (tokenAgent) Extension(string, []byte) ([]byte, error) { return nil, agent.ErrExtensionUnsupported }
+func (tokenAgent) Extension(string, []byte) ([]byte, error) {
+	return nil, agent.ErrExtensionUnsupported
+}
 
 func (a tokenAgent) SignWithFlags(key ssh.PublicKey, data []byte, _ agent.SignatureFlags) (*ssh.Signature, error) {
 	if !bytes.Equal(key.Marshal(), a.public.Marshal()) {

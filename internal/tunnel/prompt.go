@@ -34,7 +34,7 @@ var passwordWords = []string{
 }
 
 // otherWords say that a prompt asks for something that changes with time, wherever
-// they are in its last line. A name like "new-code" is another word.
+// they are in its last clause. A name like "new-code" is another word.
 var otherWords = words(`code codes codice código codigo kod kód kode koodi код кода κωδικός
 	passcode tokencode token otp totp hotp 2fa mfa u2f fido pin sms authenticator yubikey securid captcha`)
 
@@ -66,6 +66,9 @@ var newParts = []string{"新password", "新的password", "新しいpassword", "�
 // after which FreeBSD asks for a "Password".
 var oneTimeChallenge = regexp.MustCompile(`(?i)\b(otp-(md4|md5|sha1)|s/key) `)
 
+// anAddress is of the form user@host.
+var anAddress = regexp.MustCompile(`[^\s()\[\]]*@[^\s()\[\]]*`)
+
 // clauseEnd ends what need not belong to what follows.
 var clauseEnd = regexp.MustCompile(`[.!?;]\s+`)
 
@@ -79,15 +82,18 @@ func words(list string) map[string]bool {
 
 // judgePrompt finds out what a prompt asks for. names are those of the user and
 // the host, which mean nothing. about is what the server says before the prompts:
-// it counts where the prompt's last line names no password.
+// it counts where the prompt names no password.
 func judgePrompt(prompt, about string, names ...string) promptKind {
 	prompt, about = tail(prompt), tail(about)
 	if oneTimeChallenge.MatchString(prompt) {
 		return promptOther
 	}
 	line := lastLine(prompt)
+	if !strings.ContainsFunc(line, unicode.IsLetter) {
+		line = lastLine(about)
+	}
 	if !strings.Contains(normal(line), aPassword) {
-		all := normal(about + "\n" + prompt)
+		all := normal(anAddress.ReplaceAllString(about+"\n"+prompt, ""))
 		// Here the parts of "login-code" are words as well.
 		split := strings.ReplaceAll(all, "-", " ")
 		if hasAny(all, otherParts) || hasWord(tokens(split), otherWords) || hasWord(tokens(lastLine(split)), vagueWords) {
@@ -96,13 +102,17 @@ func judgePrompt(prompt, about string, names ...string) promptKind {
 		return promptPassword
 	}
 	line = normal(withoutNames(line, names))
-	if hasAny(line, otherParts) || hasWord(tokens(line), otherWords) {
+	if clauses := clauseEnd.Split(line, -1); strings.Contains(clauses[len(clauses)-1], aPassword) {
+		line = clauses[len(clauses)-1]
+	}
+	switch {
+	case hasAny(line, otherParts) || hasWord(tokens(line), otherWords):
 		return promptOther
-	}
-	if clauses := clauseEnd.Split(line, -1); asksNew(clauses[len(clauses)-1]) {
+	case asksNew(line):
 		return promptNew
+	default:
+		return promptPassword
 	}
-	return promptPassword
 }
 
 // asksNew tells whether a clause that is about a password is about a new one.
@@ -132,15 +142,17 @@ func normal(text string) string {
 }
 
 // withoutNames takes out what names somebody or something: addresses, hosts,
-// what has a possessive ending, what follows "for", and names.
+// what has a possessive ending, what follows "for", and names that come first or
+// between brackets or quotes.
 func withoutNames(line string, names []string) string {
 	var kept []string
 	skip := false
-	for _, field := range strings.Fields(line) {
+	for i, field := range strings.Fields(line) {
 		word := strings.Trim(field, `"'`+"`‘’“”()[]<>{}:,;")
+		apart := i == 0 || !strings.HasPrefix(field, word)
 		isName := skip || strings.Contains(word, "@") || strings.HasSuffix(word, "'s") || strings.HasSuffix(word, "’s") ||
-			strings.Contains(strings.Trim(word, "."), ".") || slices.Contains(names, word)
-		skip = !skip && forWords[strings.ToLower(word)]
+			strings.Contains(strings.Trim(word, "."), ".") || apart && slices.Contains(names, word)
+		skip = forWords[strings.ToLower(word)]
 		if !isName {
 			kept = append(kept, field)
 		}

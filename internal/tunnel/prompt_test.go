@@ -18,7 +18,7 @@ func TestJudgePrompt(t *testing.T) {
 			"newcastle password:", "pinguin password", "decoder's password", "deploy password:", "code password:", "Password for deploy on new.example.com: ", "(code) Password:", "Password (deploy@2fa.example.com): ", "Enter password for code: ",
 			"Mot de passe pour code :", "Contraseña para duo:", "Passwort für pin: ",
 			// Text before it.
-			"Welcome to the new bastion!\nPassword: ", "Postal code service\r\nPassword:", "Duo Security\n\nPassword: ", "A new server. Password: ", "Duo password:", "Duo login\nPassword:", "Try again.\nPassword: ", "Wrong. Try again. Password:",
+			"Welcome to the new bastion!\nPassword: ", "Postal code service\r\nPassword:", "Duo Security\n\nPassword: ", "A new server. Password: ", "Restricted code repository. Password: ", "PIN pads are in stock; password:", "Duo password:", "Duo login\nPassword:", "Try again.\nPassword: ", "Wrong. Try again. Password:",
 			"New in 2026: pin boards\nPassword:", "Enter a code later\n(deploy@b) Password:\n", "Welcome to our new login service. Please enter your password:",
 			// Languages.
 			"Passwort: ", "Kennwort:", "Mot de passe : ", "Contraseña: ", "Senha: ", "Wachtwoord: ", "Lösenord: ", "Adgangskode: ", "Kodeord: ", "Hasło: ", "Heslo: ", "Jelszó: ", "Пароль: ", "密码：", "密碼: ", "パスワード: ", "암호: ",
@@ -32,7 +32,7 @@ func TestJudgePrompt(t *testing.T) {
 			"Wait for the tokencode to change, then enter the new tokencode: ", "Enter a new PIN having from 4 to 8 digits: ", "PIN: ", "Enter PIN:", "Enter your PIN and password", "Second Factor: ", "Second Factor (optional): ", "Second password: ",
 			"Password + Token:", "Password + Token value: ", "Enter OTP: ", "OTP:", "OTP Password:", "TOTP-Code:", "OTP-Passwort: ", "Enter Your TOTP code", "2FA token:", "MFA Code: ", "Token: ", "Token for deploy: ", "SMS code: ", "Enter SMS passcode:",
 			"Challenge: 12345678\nResponse: ", "otp-md5 495 ke1234 ext\nPassword: ", "s/key 97 fw13894\nPassword: ", "otp-sha1 99 lo12345 ext, Response: ", "Response: ", "Authenticator: ", "Authentication code:", "Security code: ", "Access code:", "Login code: ",
-			"One time password: ", "Onetime password:", "Enter the code that was sent to you. Input: ", "Username: ", "login: ", "Continue? (yes/no) ", "Code for deploy@b.example: ", "Emergency scratch code:", "Captcha: ", "Touch your YubiKey: ",
+			"One time password: ", "Onetime password:", "Enter the code that was sent to you. Input: ", "Username: ", "login: ", "Continue? (yes/no) ", "Code for deploy@b.example: ", "Enter the OTP password. > ", "Enter the OTP password. Input: ", "Password, then the code: ", "Enter your password. Verification code: ", "Emergency scratch code:", "Captcha: ", "Touch your YubiKey: ",
 			// Languages.
 			"Einmalpasswort: ", "Einmal-Passwort:", "Bestätigungscode: ", "Sicherheitscode: ", "SMS-Code: ", "PIN-Code:", "Zweiter Faktor:", "Code de vérification : ", "Mot de passe à usage unique : ", "Código de verificación: ", "Código: ", "Contraseña de un solo uso: ", "Código de verificação: ",
 			"Codice di verifica: ", "Verificatiecode: ", "Eenmalig wachtwoord:", "Engångslösenord: ", "Kod weryfikacyjny: ", "Jednorazowe hasło: ", "Kód: ", "Jednorázové heslo:", "Код подтверждения: ", "Одноразовый пароль: ", "验证码：", "動態密碼:", "动态口令：",
@@ -66,6 +66,11 @@ func TestJudgePromptAbout(t *testing.T) {
 		{"You will be asked for a code next.", "Password: ", promptPassword},
 		{"Welcome to the new login server", "Answer: ", promptPassword},
 		{"", "Answer: ", promptPassword},
+		{"Password for deploy@code.example.com", "", promptPassword},
+		{"Login as deploy@code", "> ", promptPassword},
+		{"deploy@code", "Secret: ", promptPassword},
+		{"Choose a new password", ": ", promptNew},
+		{"Password:", "Code: ", promptOther},
 		{"Duo two-factor login for deploy", "Password: ", promptPassword},
 	} {
 		if got := judgePrompt(test.prompt, test.about, "deploy"); got != test.want {
