@@ -56,8 +56,7 @@ type BastionOptions struct {
 	// one method that has something configured above.
 	AuthenticationMethods []string
 
-	// AdmitNone lets everybody in who asks for it, with nothing to show (RFC 4252
-	// section 5.2).
+	// AdmitNone lets everybody in with the method "none" (RFC 4252 section 5.2).
 	AdmitNone bool
 
 	// MaxAuthTries is how many attempts to authenticate a connection has; every

@@ -25,7 +25,7 @@ type DropbearOptions struct {
 	Args []string
 
 	// BlankPassword gives our user an empty password, which needs root. With -B in
-	// Args, such a user is let in for the asking.
+	// Args, the method "none" lets such a user in.
 	BlankPassword bool
 }
 

@@ -50,8 +50,7 @@ const (
 type ParamikoOptions struct {
 	// Reply is what such questions get. Default: KeepaliveFailure.
 	Reply KeepaliveReply
-	// AdmitNone lets everybody in who asks for it, with nothing to show (RFC 4252
-	// section 5.2).
+	// AdmitNone lets everybody in with the method "none" (RFC 4252 section 5.2).
 	AdmitNone bool
 }
 

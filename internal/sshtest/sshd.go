@@ -39,8 +39,8 @@ type SSHDOptions struct {
 	Netns *Netns
 
 	// BlankPassword gives our user an empty password, which needs root. With
-	// PasswordAuthentication and PermitEmptyPasswords in Config, such a user is
-	// let in for the asking.
+	// PasswordAuthentication and PermitEmptyPasswords in Config, the method
+	// "none" lets such a user in.
 	BlankPassword bool
 
 	// MaxFiles is how many files each of its processes may open

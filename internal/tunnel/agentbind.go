@@ -1,7 +1,7 @@
-// agentbind.go says to an agent which host a connection is to, as ssh does: keys
-// that are restricted to some hosts (ssh-add -h) sign for no other, and for nobody
-// who does not say it. The agent checks it: it gets the host's signature over the
-// session identifier (OpenSSH's PROTOCOL.agent, session-bind@openssh.com).
+// agentbind.go tells an agent which host a connection is to, as ssh does. Keys that
+// are restricted to some hosts (ssh-add -h) sign nothing without that. As a proof
+// the agent gets the host's signature over the session identifier (OpenSSH's
+// PROTOCOL.agent, session-bind@openssh.com).
 
 package tunnel
 
@@ -24,8 +24,8 @@ type sessionBind struct {
 	Forwarding bool
 }
 
-// bind says to an agent which host its keys will sign for. Agents that do not know
-// of it refuse, and their keys serve all the same.
+// bind tells an agent which host its keys will sign for. Agents without the
+// extension refuse it, and their keys work all the same.
 func (b *sessionBind) bind(client agent.ExtendedAgent, log *zap.Logger) {
 	if b == nil {
 		return

@@ -309,8 +309,8 @@ func (c *checker) agent() error {
 	return nil
 }
 
-// something warns of a tunnel that has nothing to log in with: few servers admit
-// a user for the asking (RFC 4252 section 5.2).
+// something warns of a tunnel that has nothing to log in with: few servers accept
+// the method "none" (RFC 4252 section 5.2).
 func (c *checker) something() error {
 	files := c.keyFiles > 0
 	agentKeys := c.cfg.agentPath() != "" && (!c.cfg.IdentitiesOnly || len(c.cfg.CertificateFiles) > 0)

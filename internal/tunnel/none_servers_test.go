@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
-// TestNone: servers that let a user in for the asking get no key and no password,
+// TestNone: servers that let a user in with the method "none" get no key and no password,
 // as from ssh.
 func TestNone(t *testing.T) {
 	t.Parallel()
@@ -65,6 +65,6 @@ func letsIn(t *testing.T, addr, user, knownHosts string) {
 	out, _ := exec.Command(program(t, "ssh"), "-v", "-F", "none", "-o", "IdentityFile=none", "-o", "IdentityAgent=none", "-o", "BatchMode=yes",
 		"-o", "UserKnownHostsFile="+knownHosts, "-W", "127.0.0.1:1", "-p", port, user+"@"+host).CombinedOutput()
 	if !strings.Contains(string(out), `using "none"`) {
-		t.Errorf("ssh is not let in for the asking: %s", out)
+		t.Errorf("ssh is not let in without credentials: %s", out)
 	}
 }
