@@ -1,0 +1,80 @@
+package keyfile
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+)
+
+// TestDecryptsOnce: however many tunnels have a key, it is decrypted once for each
+// content and passphrase.
+func TestDecryptsOnce(t *testing.T) {
+	t.Parallel()
+	need(t, "ssh-keygen")
+	dir := t.TempDir()
+	shell(t, dir, "ssh-keygen -q -t ed25519 -a 1 -N horse -f a; ssh-keygen -q -t ed25519 -a 1 -N horse -f b")
+	a, b := read(t, dir+"/a"), read(t, dir+"/b")
+	for _, c := range []struct {
+		data       []byte
+		passphrase string
+		ok         bool
+	}{{a, "horse", true}, {b, "horse", true}, {a, "donkey", false}, {a, "horses", false}} {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		times := 0
+		for range 8 {
+			wg.Go(func() {
+				key, err := Parse(c.data, c.passphrase)
+				if (err == nil) != c.ok || c.ok && key.Signer == nil {
+					t.Errorf("%q: %v", c.passphrase, err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if key.Took > 0 {
+					times++
+				}
+			})
+		}
+		wg.Wait()
+		if times != 1 {
+			t.Errorf("%q: decrypted %d times", c.passphrase, times)
+		}
+	}
+}
+
+// TestCacheIsBounded: the key that was not used for longest goes first.
+func TestCacheIsBounded(t *testing.T) {
+	t.Parallel()
+	need(t, "ssh-keygen")
+	dir := t.TempDir()
+	shell(t, dir, "ssh-keygen -q -t ed25519 -a 1 -N horse -f a")
+	data := read(t, dir+"/a")
+	c := cache{kept: map[digest]*entry{}}
+	for i := range 2 * maxKept {
+		_, _ = c.get(data, fmt.Sprint("wrong ", i))
+		if key, err := c.get(data, "horse"); err != nil || (key.Took > 0) != (i == 0) {
+			t.Fatalf("%d: %v, took %s", i, err, key.Took)
+		}
+	}
+	if len(c.kept) != maxKept {
+		t.Errorf("%d are kept", len(c.kept))
+	}
+}
+
+// FuzzParse: no file leads to a panic, and what is no key is explained.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{"", "-----BEGIN EC PRIVATE KEY-----\nMHc=\n-----END EC PRIVATE KEY-----\n", "\xff\xfea", "0\x03\x02\x01\x00"} {
+		f.Add([]byte(seed), "horse")
+	}
+	f.Fuzz(func(t *testing.T, data []byte, passphrase string) {
+		if Rounds(data) > 16 || len(data) > 1<<12 {
+			t.Skip("it takes too long")
+		}
+		_, err := parse(data, []byte(passphrase))
+		if err != nil && Explain("/k", data, err) == nil {
+			t.Error("no word on it")
+		}
+		_ = ExplainLocked("/k", data)
+		_ = EmbeddedPublicKey(data)
+	})
+}
