@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keyfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -116,10 +117,7 @@ func (l *login) unlock(ctx context.Context, cfg *tunnel.Config) error {
 		if f.Default || err != nil {
 			continue // what is wrong with it, Check tells
 		}
-		if _, err := ssh.ParseRawPrivateKey(data); err != nil {
-			if _, encrypted := errors.AsType[*ssh.PassphraseMissingError](err); !encrypted {
-				continue
-			}
+		if keyfile.Encrypted(data) {
 			if _, asked := l.passphrases[f.Path]; !asked {
 				passphrase, err := l.terminal.secret(ctx, fmt.Sprintf("passphrase of %s: ", f.Path))
 				if err != nil {

@@ -293,7 +293,7 @@ func jsonFields(typ reflect.Type, path string) (fields []string) {
 // the source, around what is left out of it.
 func TestReadmeTexts(t *testing.T) {
 	var source strings.Builder
-	for _, pattern := range []string{"*.go", "internal/forward/*.go", "internal/permit/*.go", "internal/redact/*.go", "internal/tunnel/*.go"} {
+	for _, pattern := range []string{"*.go", "internal/forward/*.go", "internal/keyfile/*.go", "internal/permit/*.go", "internal/redact/*.go", "internal/tunnel/*.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -213,7 +213,8 @@ func (c *checker) identities() error {
 
 func (c *checker) identity(f IdentityFile) error {
 	id, err := c.cfg.loadIdentity(f)
-	agentMayHoldIt := errors.Is(err, errNeedsPassphrase) && id.public != nil && c.cfg.agentPath() != ""
+	c.slow(id)
+	agentMayHoldIt := err != nil && id.public != nil && c.cfg.agentPath() != ""
 	switch {
 	case err == nil && isTokenKey(id.public) && c.cfg.agentPath() == "":
 		err = &fileError{"identity_file", f.Path, errors.New("is a key on a security token, which only an agent can sign with; add it to one with ssh-add, and set identity_agent or SSH_AUTH_SOCK")}
@@ -231,7 +232,7 @@ func (c *checker) identity(f IdentityFile) error {
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		c.keyFiles++
-		c.warn("%v; the tunnel is down until it does, unless something else lets it in", err)
+		c.warn("%v; the tunnel is down until it does, unless something else lets it in%s", err, id.agentHint())
 		return nil
 	case errors.Is(err, errNeedsPassphrase):
 		return fmt.Errorf("%w; write it behind the path, as a placeholder, or add the key to an agent", err)
@@ -245,14 +246,15 @@ func (c *checker) identity(f IdentityFile) error {
 	case id.signer == nil && c.cfg.agentPath() == "":
 		return fmt.Errorf("identity_file %q has no private half, and there is no agent to sign with it; write the private key's path, or start an agent and set SSH_AUTH_SOCK", f.Path)
 	}
-	cert, err := loadCertificate("certificate beside the identity_file", f.certPath())
-	switch {
-	case err == nil && !sameKey(cert.Key, id.public):
-		c.warn("certificate %q is for another key than %q", f.certPath(), f.Path)
-	case err == nil:
-		c.certificate(f.certPath(), cert)
-	case !errors.Is(err, fs.ErrNotExist):
+	if err := id.loadCertificate(); err != nil {
 		c.warn("%v", err)
+	}
+	switch {
+	case id.cert == nil:
+	case !sameKey(id.cert.Key, id.public):
+		c.warn("certificate %q is for another key than %q", id.certFile, f.Path)
+	default:
+		c.certificate(id.certFile, id.cert)
 	}
 	return nil
 }

@@ -86,7 +86,7 @@ func TestCheck(t *testing.T) {
 		{name: "weak RSA size", edit: func(c *Config) { c.RequiredRSASize = 1024 }, warnings: []string{`required_rsa_size 1024: RSA keys of fewer than 2048 bits can be broken`}},
 
 		{name: "absent identity", edit: identity("absent", ""), warnings: []string{`identity_file "/absent" does not exist; the tunnel is down until it does, unless something else lets it in`}},
-		{name: "junk identity", edit: identity("junk", ""), err: `identity_file "/junk" is not a private key in OpenSSH or PEM form: no key found`},
+		{name: "junk identity", edit: identity("junk", ""), err: `identity_file "/junk" is not a private key in OpenSSH or PEM form; write the path of the file that ssh-keygen -y -f reads`},
 		{name: "directory", edit: identity("", ""), err: `identity_file "" cannot be read: is a directory`},
 		{name: "short RSA", edit: identity("rsa", ""), err: `identity_file "/rsa" cannot be used: RSA key of 1024 bits is shorter than required_rsa_size 2048; make one with ssh-keygen -t ed25519`},
 		{name: "no passphrase", edit: identity("locked", ""), err: `identity_file "/locked" is encrypted and has no passphrase; write it behind the path, as a placeholder, or add the key to an agent`},

@@ -22,6 +22,7 @@ var errConnectTimeout = errors.New("connect_timeout")
 // connect gets one connection, to the first of the hosts that can be had. It
 // returns nil if none can, and what has failed.
 func (e *entry) connect(hosts []*host) (*link, []hostFailure) {
+	e.unlock() // before any clock is set, and without a turn
 	if len(hosts) > 1 {
 		if e.jump == nil {
 			return e.raceTo(hosts)

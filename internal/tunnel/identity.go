@@ -3,10 +3,9 @@
 package tunnel
 
 import (
-	"bytes"
+	"cmp"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,9 +14,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keyfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
@@ -72,63 +73,122 @@ var processUser = sync.OnceValue(func() string {
 // identity is what an identity file holds.
 type identity struct {
 	IdentityFile
-	public ssh.PublicKey       // a plain key, or nil if the file does not show it
+	public ssh.PublicKey       // a plain key, or nil if nothing shows it
 	signer ssh.AlgorithmSigner // nil if the private half is left to the agent
-	cert   *ssh.Certificate    // the one beside the file, or nil
+	cert   *ssh.Certificate    // the one beside the file, or in its .pub, or nil
+	// certFile is where cert is.
+	certFile string
+	// took is how long it was decrypted.
+	took time.Duration
+	// err is why there is no signer, or nil.
+	err error
 }
 
 // certPath is where the certificate beside an identity file would be.
 func (f IdentityFile) certPath() string { return strings.TrimSuffix(f.Path, ".pub") + "-cert.pub" }
 
-// loadIdentity reads an identity file, but not the certificate beside it.
+// publicPath is where the public key of an identity file would be.
+func (f IdentityFile) publicPath() string { return strings.TrimSuffix(f.Path, ".pub") + ".pub" }
+
+// loadIdentity reads an identity file, and the public key beside it, but not the
+// certificate. With an error, too, it may return the public key, whose private half
+// an agent may hold.
 func (cfg *Config) loadIdentity(file IdentityFile) (identity, error) {
 	id := identity{IdentityFile: file}
 	data, err := readFile("identity_file", file.Path)
-	if err != nil {
-		return id, err
-	}
-	if pub, _, _, _, err := ssh.ParseAuthorizedKey(data); err == nil {
-		id.public = plainKey(pub)
-		return id, cfg.checkIdentity(file, id.public)
-	}
-	// A key on a security token: the file holds no more than a handle, which the
-	// agent knows how to use.
-	if pub := embeddedPublicKey(data); pub != nil && isTokenKey(pub) {
-		id.public = pub
-		return id, nil
-	}
-	signer, err := ssh.ParsePrivateKey(data)
-	missing, encrypted := errors.AsType[*ssh.PassphraseMissingError](err)
 	switch {
-	case encrypted && file.Passphrase == "":
-		id.public = missing.PublicKey
-		if id.public == nil { // the older PEM form hides it
-			id.public = publicBeside(file.Path)
-		}
-		return id, &fileError{"identity_file", file.Path, errNeedsPassphrase}
-	case encrypted:
-		passphrase, err := cfg.secret(fmt.Sprintf("passphrase of identity_file %q", file.Path), file.Passphrase)
-		if err != nil {
-			return id, err
-		}
-		signer, err = ssh.ParsePrivateKeyWithPassphrase(data, []byte(passphrase))
-		if err != nil {
-			return id, &fileError{"identity_file", file.Path, passphraseCause(err)}
-		}
-		return cfg.withSigner(id, signer)
 	case err != nil:
-		return id, &fileError{"identity_file", file.Path, privateKeyCause(data, err)}
+		id.showBeside()
+	case keyfile.HasPrivateKey(data):
+		err = cfg.loadPrivate(&id, data)
+	case !id.show(data, file.Path):
+		_, err = keyfile.Parse(data, "")
+		err = &fileError{"identity_file", file.Path, keyfile.Explain(file.Path, data, err)}
+		id.showBeside()
 	}
-	return cfg.withSigner(id, signer)
+	if id.public != nil {
+		if bad := cfg.checkIdentity(file, id.public); bad != nil {
+			id.public, id.signer = nil, nil
+			err = cmp.Or(err, bad)
+		}
+	}
+	id.err = err
+	return id, err
 }
 
-func (cfg *Config) withSigner(id identity, signer ssh.Signer) (identity, error) {
-	s, ok := signer.(ssh.AlgorithmSigner)
-	if !ok {
-		return id, &fileError{"identity_file", id.Path, fmt.Errorf("has a key of type %q, which is not supported", signer.PublicKey().Type())}
+// loadPrivate reads the private key of an identity file.
+func (cfg *Config) loadPrivate(id *identity, data []byte) error {
+	failed := func(err error) error { return &fileError{"identity_file", id.Path, err} }
+	// A key on a security token: the file holds no more than a handle, which the
+	// agent knows how to use.
+	if pub := keyfile.EmbeddedPublicKey(data); pub != nil && isTokenKey(pub) {
+		id.public = pub
+		return nil
 	}
-	id.public, id.signer = s.PublicKey(), s
-	return id, cfg.checkIdentity(id.IdentityFile, id.public)
+	passphrase := ""
+	if id.Passphrase != "" && keyfile.Encrypted(data) {
+		var err error
+		if passphrase, err = cfg.secret(fmt.Sprintf("passphrase of identity_file %q", id.Path), id.Passphrase); err != nil {
+			return err
+		}
+	}
+	key, err := keyfile.Parse(data, passphrase)
+	id.took = key.Took
+	missing, encrypted := errors.AsType[*ssh.PassphraseMissingError](err)
+	switch {
+	case encrypted:
+		id.showBeside()
+		if missing.PublicKey != nil {
+			id.public = missing.PublicKey
+		}
+		return failed(cmp.Or(keyfile.ExplainLocked(id.Path, data), errNeedsPassphrase))
+	case err != nil:
+		if !errors.Is(err, x509.IncorrectPasswordError) {
+			id.showBeside()
+		}
+		return failed(keyfile.Explain(id.Path, data, err))
+	}
+	signer, ok := key.Signer.(ssh.AlgorithmSigner)
+	if !ok {
+		return failed(fmt.Errorf("has a key of type %q, which is not supported", key.PublicKey().Type()))
+	}
+	id.showBeside()
+	id.public, id.signer = signer.PublicKey(), signer
+	return nil
+}
+
+// show takes the public key, or the certificate of one, from the content of a file,
+// if there is one.
+func (id *identity) show(data []byte, path string) bool {
+	pub, _, _, _, err := ssh.ParseAuthorizedKey(data)
+	if err != nil {
+		return false
+	}
+	id.public = plainKey(pub)
+	if cert, ok := pub.(*ssh.Certificate); ok && cert.CertType == ssh.UserCert {
+		id.cert, id.certFile = cert, path
+	}
+	return true
+}
+
+// showBeside takes them from the .pub file beside a private key.
+func (id *identity) showBeside() {
+	if data, err := readAll(id.publicPath()); err == nil {
+		id.show(data, id.publicPath())
+	}
+}
+
+// loadCertificate reads the certificate beside the file. Without one, a certificate
+// that the .pub file holds stays.
+func (id *identity) loadCertificate() error {
+	cert, err := loadCertificate("certificate beside the identity_file", id.certPath())
+	switch {
+	case err == nil:
+		id.cert, id.certFile = cert, id.certPath()
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	}
+	return err
 }
 
 func (cfg *Config) checkIdentity(file IdentityFile, key ssh.PublicKey) error {
@@ -153,68 +213,9 @@ func (cfg *Config) secret(what, raw string) (string, error) {
 	return value, nil
 }
 
-func passphraseCause(err error) error {
-	if errors.Is(err, x509.IncorrectPasswordError) {
-		return errors.New("cannot be decrypted: its passphrase is wrong")
-	}
-	return fmt.Errorf("cannot be decrypted: %w", err)
-}
-
-// privateKeyCause says why data is not a private key, and how to make it one.
-func privateKeyCause(data []byte, err error) error {
-	switch {
-	case bytes.HasPrefix(data, []byte("PuTTY-User-Key-File")):
-		return errors.New("is a PuTTY key; convert it with puttygen -O private-openssh")
-	case bytes.Contains(data, []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----")):
-		return errors.New("is an encrypted PKCS#8 key, which is not supported; convert it with ssh-keygen -p -f")
-	default:
-		return fmt.Errorf("is not a private key in OpenSSH or PEM form: %s", strings.TrimPrefix(err.Error(), "ssh: "))
-	}
-}
-
 // isTokenKey tells whether a key is on a security token (FIDO, OpenSSH's
 // PROTOCOL.u2f), which only an agent knows how to ask.
 func isTokenKey(key ssh.PublicKey) bool { return strings.HasPrefix(key.Type(), "sk-") }
-
-// embeddedPublicKey returns the public key that an OpenSSH private key file
-// shows besides the private one (OpenSSH's PROTOCOL.key), or nil.
-func embeddedPublicKey(data []byte) ssh.PublicKey {
-	block, _ := pem.Decode(data)
-	if block == nil {
-		return nil
-	}
-	body, ok := bytes.CutPrefix(block.Bytes, []byte("openssh-key-v1\x00"))
-	if !ok {
-		return nil
-	}
-	var head struct {
-		Cipher, KDF, KDFOptions string
-		Keys                    uint32
-		Public                  []byte
-		Rest                    []byte `ssh:"rest"`
-	}
-	if ssh.Unmarshal(body, &head) != nil || head.Keys != 1 {
-		return nil
-	}
-	pub, err := ssh.ParsePublicKey(head.Public)
-	if err != nil {
-		return nil
-	}
-	return pub
-}
-
-// publicBeside returns the key in the .pub file beside a private key, or nil.
-func publicBeside(path string) ssh.PublicKey {
-	data, err := readAll(path + ".pub")
-	if err != nil {
-		return nil
-	}
-	pub, _, _, _, err := ssh.ParseAuthorizedKey(data)
-	if err != nil {
-		return nil
-	}
-	return plainKey(pub)
-}
 
 // parsePublicKey parses "<type> <base64> [comment]".
 func parsePublicKey(s string) (ssh.PublicKey, error) {

@@ -90,10 +90,10 @@ func TestIdentityErrors(t *testing.T) {
 	short := filepath.Join(dir, "short")
 	writeKey(t, short, rsaKey(t, 1024), "")
 	for _, test := range []struct{ name, content, err string }{
-		{"empty", "", `identity_file "PATH" is not a private key in OpenSSH or PEM form: no key found`},
-		{"text", "hello", `identity_file "PATH" is not a private key in OpenSSH or PEM form: no key found`},
-		{"PuTTY", "PuTTY-User-Key-File-3: ssh-ed25519\n", `identity_file "PATH" is a PuTTY key; convert it with puttygen -O private-openssh`},
-		{"PKCS#8", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", `identity_file "PATH" is an encrypted PKCS#8 key, which is not supported; convert it with ssh-keygen -p -f`},
+		{"empty", "", `identity_file "PATH" is empty; copy the private key into it`},
+		{"text", "hello", `identity_file "PATH" is not a private key in OpenSSH or PEM form; write the path of the file that ssh-keygen -y -f reads`},
+		{"PuTTY", "PuTTY-User-Key-File-3: ssh-ed25519\n", `identity_file "PATH" is a PuTTY key; run puttygen PATH -O private-openssh -o PATH.openssh, and write the path of that file`},
+		{"PKCS#8", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", `identity_file "PATH" is encrypted and has no passphrase`},
 		{"short", readString(t, short), `identity_file "PATH" cannot be used: RSA key of 1024 bits is shorter than required_rsa_size 2048; make one with ssh-keygen -t ed25519`},
 		{"short public", readString(t, short+".pub"), `identity_file "PATH" cannot be used: RSA key of 1024 bits is shorter than required_rsa_size 2048; make one with ssh-keygen -t ed25519`},
 		{"security token", skFile(), ""},

@@ -110,7 +110,7 @@ func (c *collector) identities() []identity {
 	for _, file := range c.cfg.IdentityFiles {
 		id, err := c.cfg.loadIdentity(file)
 		switch {
-		case err == nil, errors.Is(err, errNeedsPassphrase) && id.public != nil && c.link != nil:
+		case err == nil, id.public != nil && c.link != nil: // which may hold its private half
 		case file.Default && errors.Is(err, fs.ErrNotExist):
 			continue
 		default:
@@ -120,10 +120,7 @@ func (c *collector) identities() []identity {
 			}
 			continue
 		}
-		cert, err := loadCertificate("certificate beside the identity_file", file.certPath())
-		if err == nil {
-			id.cert = cert
-		} else if !errors.Is(err, fs.ErrNotExist) {
+		if err := id.loadCertificate(); err != nil {
 			c.warnCert(err)
 		}
 		ids = append(ids, id)
@@ -219,7 +216,7 @@ func (c *collector) addIdentities(ids []identity, keys []agentKey) {
 		}
 		found := signers[i] != nil
 		if found && id.cert != nil {
-			c.addCert(id.cert, signers[i], id.certPath(), !id.Default)
+			c.addCert(id.cert, signers[i], id.certFile, !id.Default)
 		}
 		for _, k := range keys {
 			if cert, ok := k.public.(*ssh.Certificate); ok && sameKey(cert.Key, id.public) {
@@ -231,6 +228,8 @@ func (c *collector) addIdentities(ids []identity, keys []agentKey) {
 		case found || id.Default:
 		case isTokenKey(id.public):
 			c.skip(fmt.Sprintf("identity_file %q is a key on a security token, which only an agent can sign with, and no agent holds it; add it to one with ssh-add", id.Path))
+		case id.err != nil:
+			c.skip(fmt.Sprintf("%v, and the agent does not hold its key", id.err))
 		default:
 			c.skip(fmt.Sprintf("identity_file %q has no usable private half, and the agent does not hold it", id.Path))
 		}

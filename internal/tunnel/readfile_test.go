@@ -39,10 +39,10 @@ func TestOddFiles(t *testing.T) {
 		return path
 	}
 	for _, c := range []struct{ name, path, text string }{
-		{"a pipe without another end", pipe("", ""), "no key found"},
+		{"a pipe without another end", pipe("", ""), "is empty; copy the private key into it"},
 		{"a pipe through which nothing comes", pipe("held", "half a key"), "nothing came through the named pipe for 5s; write the path of a file"},
 		{"a device without end", "/dev/zero", "longer than 64 MiB; write the path of a file of keys"},
-		{"a device without anything", os.DevNull, "no key found"},
+		{"a device without anything", os.DevNull, "is empty; copy the private key into it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			within(t, 2*fileTimeout, "reading it", func() {
