@@ -189,16 +189,3 @@ func ExplainLocked(path string, data []byte) error {
 	}
 	return head.explain(Shell(path))
 }
-
-// Rounds returns how many KDF rounds a private key in OpenSSH's form has, or 0.
-func Rounds(data []byte) uint32 {
-	block := privateBlock(data)
-	if block == nil || block.Type != typeOpenSSH {
-		return 0
-	}
-	head, err := parseHead(block)
-	if err != nil {
-		return 0
-	}
-	return head.rounds()
-}

@@ -306,7 +306,7 @@ func (c *checker) agent() error {
 	case errors.Is(err, fs.ErrNotExist):
 		c.warn("identity_agent %q does not exist; the tunnel is down until it does", path)
 	default:
-		return &fileError{"identity_agent", path, rootCause(err)}
+		return &fileError{"identity_agent", path, permissionError(path, rootCause(err))}
 	}
 	return nil
 }

@@ -9,9 +9,9 @@ import (
 	"slices"
 )
 
-// defaultIdentities are the private keys that ssh tries, in its order. DSA is
-// not among them.
-var defaultIdentities = []string{"id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"}
+// defaultIdentities are the private keys that ssh tries since OpenSSH 10, in its
+// order. Of the last, an error can say no more than that it is not supported.
+var defaultIdentities = []string{"id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk", "id_mldsa44_ed25519"}
 
 // ApplyDefaults fills in what is not written as ssh does for a user whose home
 // directory is home. Without a home ("") only the system's known_hosts files

@@ -9,7 +9,7 @@ import (
 )
 
 func TestApplyDefaults(t *testing.T) {
-	const all = "id_rsa id_ecdsa id_ecdsa_sk id_ed25519 id_ed25519_sk"
+	const all = "id_rsa id_ecdsa id_ecdsa_sk id_ed25519 id_ed25519_sk id_mldsa44_ed25519"
 	files := []IdentityFile{{Path: "/k"}}
 	for _, test := range []struct {
 		name  string

@@ -38,6 +38,8 @@ func (e *fileError) Error() string {
 	switch {
 	case errors.Is(e.err, fs.ErrNotExist):
 		return fmt.Sprintf("%s %s does not exist", e.option, redact.Quote(e.path))
+	case errors.As(e.err, new(*directoryError)):
+		return fmt.Sprintf("%s %s %v", e.option, redact.Quote(e.path), e.err)
 	case errors.Is(e.err, fs.ErrPermission):
 		return fmt.Sprintf("%s %s cannot be read by user %q; change its owner or mode", e.option, redact.Quote(e.path), processUser())
 	default:
@@ -55,7 +57,9 @@ func readFile(option, path string) ([]byte, error) {
 		return data, nil
 	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrPermission):
+		err = permissionError(path, err)
 	default:
 		err = fmt.Errorf("cannot be read: %w", rootCause(err))
 	}
@@ -209,6 +213,9 @@ func (cfg *Config) secret(what, raw string) (string, error) {
 	}
 	if value == "" {
 		return "", fmt.Errorf("%s is empty; check what its placeholder stands for", what)
+	}
+	if err := secretFlaw(raw, value); err != nil {
+		return "", fmt.Errorf("%s %w", what, err)
 	}
 	return value, nil
 }

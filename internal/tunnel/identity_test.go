@@ -84,6 +84,17 @@ func skFile() string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "OPENSSH PRIVATE KEY", Bytes: append([]byte("openssh-key-v1\x00"), body...)}))
 }
 
+// postQuantumFile is an id_mldsa44_ed25519 of OpenSSH 10.
+func postQuantumFile() string {
+	public := ssh.Marshal(struct{ Type, Key string }{"ssh-mldsa44-ed25519", "key"})
+	body := ssh.Marshal(struct {
+		Cipher, KDF, Options string
+		Keys                 uint32
+		Public, Private      []byte
+	}{"none", "none", "", 1, public, make([]byte, 64)})
+	return string(pem.EncodeToMemory(&pem.Block{Type: "OPENSSH PRIVATE KEY", Bytes: append([]byte("openssh-key-v1\x00"), body...)}))
+}
+
 func TestIdentityErrors(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "id")
@@ -97,6 +108,7 @@ func TestIdentityErrors(t *testing.T) {
 		{"short", readString(t, short), `identity_file "PATH" cannot be used: RSA key of 1024 bits is shorter than required_rsa_size 2048; make one with ssh-keygen -t ed25519`},
 		{"short public", readString(t, short+".pub"), `identity_file "PATH" cannot be used: RSA key of 1024 bits is shorter than required_rsa_size 2048; make one with ssh-keygen -t ed25519`},
 		{"security token", skFile(), ""},
+		{"post-quantum", postQuantumFile(), `identity_file "PATH" has a key of type ssh-mldsa44-ed25519, which is not supported; make another with ssh-keygen -t ed25519, and add its .pub to authorized_keys on the bastion`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			write(t, path, test.content)
@@ -141,6 +153,16 @@ func TestSecret(t *testing.T) {
 	wantError(t, err, "password is empty; check what its placeholder stands for")
 	_, err = cfg.secret("password", "{x}")
 	wantError(t, err, "password: unknown placeholder {x}")
+	for value, want := range map[string]string{
+		"\ufeffsecret":       `password begins with a byte order mark, which is no part of it; run sed -i '1s/^\xEF\xBB\xBF//' '/etc/my caddy/pw'`,
+		"\xff\xfes\x00e\x00": `password is in UTF-16; run k=$(iconv -f UTF-16 -t UTF-8 '/etc/my caddy/pw' | tr -d '\r') && printf '%s' "$k" > '/etc/my caddy/pw'`,
+		"s\x00e\x00":         "password has a zero byte in it, as a text in UTF-16 has; save its file as UTF-8",
+		"secret\n":           "password ends in a line break, which is no part of it; remove that, and the empty lines at its end",
+		"secret\r":           "password ends in a line break, which is no part of it; remove that, and the empty lines at its end",
+	} {
+		_, err := (&Config{Resolve: func(string) (string, error) { return value, nil }}).secret("password", "{file./etc/my caddy/pw}")
+		wantError(t, err, want)
+	}
 	if v, err := (&Config{}).secret("password", "plain"); v != "plain" || err != nil {
 		t.Errorf("%q, %v", v, err)
 	}

@@ -31,11 +31,11 @@ func (e *entry) unlock() {
 			if file.Passphrase == "" || err != nil || !info.Mode().IsRegular() { // to read a pipe takes the key away
 				continue
 			}
-			id, _ := e.cfg.loadIdentity(file) // the login says what is wrong with it
-			if id.took > slowDecryption {
-				e.log().Info("private key took long to decrypt, and stays decrypted in memory",
-					zap.String("path", file.Path), zap.Duration("duration", id.took))
-			}
+			slow := time.AfterFunc(slowDecryption, func() {
+				e.log().Info("decrypting a private key, which takes long and is done once", zap.String("path", file.Path))
+			})
+			_, _ = e.cfg.loadIdentity(file) // the login says what is wrong with it
+			slow.Stop()
 		}
 	}()
 	select {

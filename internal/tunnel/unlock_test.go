@@ -21,7 +21,9 @@ func TestUnlock(t *testing.T) {
 	bastion := bastionFor(t, key, nil)
 	cfg := configFor(t, key, bastion.HostKeyFingerprint(), bastion.Addr())
 	cfg.IdentityFiles = []IdentityFile{{Path: path, Passphrase: "{passphrase}"}}
-	cfg.Resolve = func(secret string) (string, error) { return strings.Replace(secret, "{passphrase}", "correct horse", 1), nil }
+	cfg.Resolve = func(secret string) (string, error) {
+		return strings.Replace(secret, "{passphrase}", "correct horse", 1), nil
+	}
 	decrypted := func(when string) {
 		data, err := os.ReadFile(path) //nolint:gosec // a path of the test's
 		if err != nil {

@@ -1,0 +1,36 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keyfile"
+)
+
+// secrettext.go refuses secrets that are not what their file shows in an editor.
+
+// secretFile is a placeholder that stands for the content of a file.
+var secretFile = regexp.MustCompile(`^\{file\.([^{}]+)\}$`)
+
+// secretFlaw says why the value of a secret, which raw is the placeholder of, cannot be
+// meant. It does not show the value.
+func secretFlaw(raw, value string) error {
+	file := "of its file"
+	if m := secretFile.FindStringSubmatch(raw); m != nil {
+		file = keyfile.Shell(m[1])
+	}
+	switch {
+	case strings.HasPrefix(value, "\ufeff"):
+		return fmt.Errorf(`begins with a byte order mark, which is no part of it; run sed -i '1s/^\xEF\xBB\xBF//' %s`, file)
+	case strings.HasPrefix(value, "\xff\xfe"), strings.HasPrefix(value, "\xfe\xff"):
+		return fmt.Errorf(`is in UTF-16; run k=$(iconv -f UTF-16 -t UTF-8 %[1]s | tr -d '\r') && printf '%%s' "$k" > %[1]s`, file)
+	case strings.Contains(value, "\x00"):
+		return errors.New("has a zero byte in it, as a text in UTF-16 has; save its file as UTF-8")
+	case strings.HasSuffix(value, "\n"), strings.HasSuffix(value, "\r"):
+		return errors.New("ends in a line break, which is no part of it; remove that, and the empty lines at its end")
+	default:
+		return nil
+	}
+}
