@@ -115,6 +115,36 @@ func (r *resolver) path(option, s string) string {
 	return r.inHome(option, r.resolve(option, s, redact.CheckPath))
 }
 
+// knownHosts resolves the paths of known_hosts files. What belongs into such a file is
+// often written in their place.
+func (r *resolver) knownHosts(list []string) []string {
+	return r.each("known_hosts", list, func(option, s string) string {
+		return r.inHome(option, r.resolve(option, s, checkKnownHosts))
+	})
+}
+
+func checkKnownHosts(s string) error {
+	if strings.HasPrefix(s, "SHA256:") {
+		return errors.New("the value is a fingerprint, not a path; write it as host_key")
+	}
+	if err := redact.CheckPath(s); err != nil {
+		return fmt.Errorf("%w, or write the host's key as host_key <type> <base64>", err)
+	}
+	return nil
+}
+
+// hostKeys resolves host keys. A line of known_hosts has a name before the key.
+func (r *resolver) hostKeys(list []string) []string {
+	return r.each("host_key", list, func(option, s string) string {
+		return r.resolve(option, s, func(s string) error {
+			if t := redact.Content(s); t != nil && t.Is == redact.KnownHosts {
+				return fmt.Errorf("the value is %s; write <type> <base64>, without the name of the host", t)
+			}
+			return redact.CheckPublicKey(s)
+		})
+	})
+}
+
 // inHome replaces the ~ at the start of a path.
 func (r *resolver) inHome(option, s string) string {
 	if r.err != nil || !strings.HasPrefix(s, "~") {

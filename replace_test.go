@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 func TestReplacePlaceholders(t *testing.T) {
@@ -103,5 +105,40 @@ func TestResolvePath(t *testing.T) {
 	r.path("known_hosts", "~other/x")
 	if !errors.Is(r.err, first) {
 		t.Errorf("the first error was %v, and became %v", first, r.err)
+	}
+}
+
+// TestHostKeysInWrongPlaces: the text of known_hosts in the place of its path, and with
+// a name in the place of a key, is refused with what to write instead.
+func TestHostKeysInWrongPlaces(t *testing.T) {
+	t.Parallel()
+	key := sshtest.NewKey()
+	line := "b.example " + key.AuthorizedKey()
+	const orKey = ", not a path; write it to a file and name that file, or write the host's key as host_key <type> <base64>"
+	for _, c := range []struct {
+		option, value, want string
+	}{
+		{"known_hosts", line, "known_hosts: the value is the text of a known_hosts file (90 bytes)" + orKey},
+		{"known_hosts", line + "\n" + line + "\n", "known_hosts: the value is the text of a known_hosts file (182 bytes)" + orKey},
+		{"known_hosts", key.AuthorizedKey(), "known_hosts: the value is the text of a public key (80 bytes)" + orKey},
+		{"known_hosts", key.Fingerprint(), "known_hosts: the value is a fingerprint, not a path; write it as host_key"},
+		{"known_hosts", "/etc/ssh/ssh_known_hosts", ""},
+		{"host_key", line, "host_key: the value is the text of a known_hosts file (90 bytes); write <type> <base64>, without the name of the host"},
+		{"host_key", key.AuthorizedKey(), ""},
+		{"host_key", key.Fingerprint(), ""},
+	} {
+		r := &resolver{}
+		if c.option == "known_hosts" {
+			r.knownHosts([]string{c.value})
+		} else {
+			r.hostKeys([]string{c.value})
+		}
+		got := ""
+		if r.err != nil {
+			got = r.err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s %q\n got: %s\nwant: %s", c.option, c.value, got, c.want)
+		}
 	}
 }

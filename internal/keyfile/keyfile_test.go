@@ -186,6 +186,7 @@ func TestFixes(t *testing.T) {
 		{name: "quoted once", make: `(printf "'"; cat rsa8; printf "'") > key`, says: "is a private key in quotes; run "},
 		{name: "CR only", make: `tr '\n' '\r' < a > key`, says: "is a private key whose lines end in a carriage return alone; run "},
 		{name: "UTF-16 public key", make: "iconv -t UTF-16 a.pub > key", says: "is a public key in UTF-16; run ", public: true},
+		{name: "public key with BOM", make: `(printf '\357\273\277'; cat a.pub) > key`, says: "is a public key behind a byte order mark; run ", public: true},
 		{name: "DER", make: "openssl pkey -in rsa8 -outform DER -out key", says: "is a private key in DER form; run "},
 		{name: "DER of PKCS#1", make: "openssl rsa -in rsa8 -traditional -outform DER -out key", says: "is a private key in DER form; run "},
 		{name: "DER of an EC key", make: "openssl ecparam -name prime256v1 -genkey -noout -outform DER -out key", says: "is a private key in DER form; run "},
@@ -302,6 +303,8 @@ func TestUnsupported(t *testing.T) {
 		{"bad base64", "sed '2s/^..../§§§§/' a > key", "is damaged or incomplete; copy the whole file again"},
 		{"certificate alone", "openssl req -x509 -subj /CN=x -key rsa8 -out key", "has a certificate of TLS and no private key; write the path of the private key"},
 		{"certificate in DER", "openssl req -x509 -subj /CN=x -key rsa8 -outform DER -out key", "is a certificate or public key in DER form; write the path of the private key"},
+		{"public DSA key", "ssh-keygen -q -t dsa -N '' -f d && mv d.pub key", "has a key of type ssh-dss" + another},
+		{"public key cut short", "cut -c-50 a.pub > key", "is a public key that is damaged or incomplete; copy the whole line again"},
 		{"text", "echo hello > key", "is not a private key in OpenSSH or PEM form; write the path of the file that ssh-keygen -y -f reads"},
 		{"HTML", "echo '<!DOCTYPE html><html>' > key", "is a web page or XML; download the key itself"},
 		{"PGP", "(printf -- '-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQ==\n=aaaa\n-----END PGP PRIVATE KEY BLOCK-----\n') > key", "is a PGP key or message, which SSH does not use; " + anotherKey},
@@ -337,6 +340,41 @@ func TestUnsupported(t *testing.T) {
 			}
 			if bySSH(t, path, "horse") != nil && !strings.Contains(c.name, "DSA") {
 				t.Error("ssh-keygen reads it")
+			}
+		})
+	}
+}
+
+// TestExplainPublic: what stands in the place of a certificate is named.
+func TestExplainPublic(t *testing.T) {
+	t.Parallel()
+	need(t, "ssh-keygen", "openssl", "iconv")
+	keys := sources(t)
+	for _, c := range []struct{ name, make, says string }{
+		{"private key", "cp a key", "is a private key; write the path of its certificate, which ssh-keygen -s writes to a file that ends in -cert.pub"},
+		{"TLS", "openssl req -x509 -subj /CN=x -key rsa8 -out key", "is a certificate of TLS, which SSH does not use; sign the public key with ssh-keygen -s"},
+		{"empty", "touch key", "is empty; copy the certificate into it again"},
+		{"text", "echo hello > key", "is not an OpenSSH certificate"},
+		{"BOM", `ssh-keygen -q -s a -I id -n u a.pub && (printf '\357\273\277'; cat a-cert.pub) > key`, "is a certificate behind a byte order mark; run "},
+		{"UTF-16", "ssh-keygen -q -s a -I id -n u a.pub && iconv -t UTF-16 a-cert.pub > key", "is a certificate in UTF-16; run "},
+		{"base64", "ssh-keygen -q -s a -I id -n u a.pub && base64 a-cert.pub > key", "is a certificate in base64 a second time; run "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			shell(t, dir, "cp "+keys+"/* .; "+c.make)
+			path := filepath.Join(dir, "key")
+			text := ExplainPublic(path, read(t, path)).Error()
+			if !strings.HasPrefix(text, c.says) {
+				t.Fatalf("got %q, want %q", text, c.says)
+			}
+			m := command.FindStringSubmatch(text)
+			if m == nil {
+				return
+			}
+			shell(t, "/", m[1])
+			if key, _, _, _, err := ssh.ParseAuthorizedKey(read(t, path)); err != nil || key.Type() != ssh.CertAlgoED25519v01 {
+				t.Errorf("%v, %v", key, err)
 			}
 		})
 	}

@@ -26,12 +26,8 @@ func explainText(name string, data []byte) error {
 		}
 		return errors.New("is empty; copy the private key into it")
 	}
-	for _, d := range damages {
-		if repaired, ok := d.repair(data); ok {
-			if what := contentOf(repaired); what != "" {
-				return fmt.Errorf("is %s %s; run %s", what, d.how, fmt.Sprintf(d.command, name))
-			}
-		}
+	if damage := explainDamage(name, data); damage != nil {
+		return damage
 	}
 	for _, o := range others {
 		if o.pattern.Match(data) {
@@ -42,6 +38,40 @@ func explainText(name string, data []byte) error {
 		return what
 	}
 	return explainParts(data)
+}
+
+// ExplainPublic says what the file at path is in which no public key or certificate
+// of SSH was found.
+func ExplainPublic(path string, data []byte) error {
+	name := Shell(path)
+	data = data[:min(len(data), maxFile)]
+	block, _ := pem.Decode(data)
+	damage := explainDamage(name, data)
+	switch {
+	case privateBlock(data) != nil:
+		return errors.New("is a private key; write the path of its certificate, which ssh-keygen -s writes to a file that ends in -cert.pub")
+	case damage != nil:
+		return damage
+	case block != nil && strings.Contains(block.Type, "CERTIFICATE"):
+		return errors.New("is a certificate of TLS, which SSH does not use; sign the public key with ssh-keygen -s")
+	case len(bytes.TrimSpace(data)) == 0:
+		return errors.New("is empty; copy the certificate into it again")
+	default:
+		return errors.New("is not an OpenSSH certificate")
+	}
+}
+
+// explainDamage says how a key or certificate was damaged and what repairs it, or
+// returns nil.
+func explainDamage(name string, data []byte) error {
+	for _, d := range damages {
+		if repaired, ok := d.repair(data); ok {
+			if what := contentOf(repaired); what != "" {
+				return fmt.Errorf("is %s %s; run %s", what, d.how, fmt.Sprintf(d.command, name))
+			}
+		}
+	}
+	return nil
 }
 
 // inPlace writes what a command makes of a file to that file, whose owner and mode
@@ -56,6 +86,7 @@ var damages = []struct {
 	how, command string
 	repair       func([]byte) ([]byte, bool)
 }{
+	{"behind a byte order mark", `sed -i '1s/^\xEF\xBB\xBF//' %[1]s`, func(b []byte) ([]byte, bool) { return bytes.CutPrefix(b, []byte(bom)) }},
 	{"in UTF-16", inPlace(`iconv -f UTF-16 -t UTF-8 %[1]s | tr -d '\r'`), func(b []byte) ([]byte, bool) { return fromUTF16(b, true) }},
 	{"in UTF-16 (little-endian)", inPlace(`iconv -f UTF-16LE -t UTF-8 %[1]s | tr -d '\r'`), func(b []byte) ([]byte, bool) { return fromUTF16(b, false) }},
 	{"in UTF-16 (big-endian)", inPlace(`iconv -f UTF-16BE -t UTF-8 %[1]s | tr -d '\r'`), func(b []byte) ([]byte, bool) {
@@ -122,7 +153,11 @@ func contentOf(text []byte) string {
 		return "a PuTTY key"
 	}
 	if len(text) < 1<<16 {
-		if _, _, _, _, err := ssh.ParseAuthorizedKey(text); err == nil {
+		key, _, _, _, err := ssh.ParseAuthorizedKey(text)
+		if _, ok := key.(*ssh.Certificate); ok {
+			return "a certificate"
+		}
+		if err == nil {
 			return "a public key"
 		}
 	}
@@ -201,9 +236,29 @@ func explainParts(data []byte) error {
 		return errors.New("has a certificate of TLS and no private key; write the path of the private key")
 	case isBody(data):
 		return errors.New("is incomplete: the first and last line of the key, with BEGIN and END, are missing; copy the whole file again")
+	case publicLine.Match(data):
+		return explainPublicLine(publicLine.FindSubmatch(data))
 	default:
 		return errors.New("is not a private key in OpenSSH or PEM form; write the path of the file that ssh-keygen -y -f reads")
 	}
+}
+
+// publicLine is a public key as a .pub file has it.
+var publicLine = regexp.MustCompile(`^\s*((?:ssh|ecdsa|sk)-[a-z0-9@.-]{1,60})[ \t]+(AAAA[A-Za-z0-9+/=]*)`)
+
+// explainPublicLine says why a public key cannot be read.
+func explainPublicLine(match [][]byte) error {
+	var blob struct {
+		Type string
+		Rest []byte `ssh:"rest"`
+	}
+	data, err := base64.StdEncoding.DecodeString(string(match[2]))
+	if err == nil && ssh.Unmarshal(data, &blob) == nil && blob.Type == string(match[1]) {
+		if _, err := ssh.ParsePublicKey(data); err != nil && strings.Contains(err.Error(), "unknown key algorithm") {
+			return (&unsupportedError{blob.Type}).explain()
+		}
+	}
+	return errors.New("is a public key that is damaged or incomplete; copy the whole line again")
 }
 
 // isBody tells whether a text is what stands between the first and last line.

@@ -31,6 +31,9 @@ const (
 	minDER = 32
 )
 
+// KnownHosts is what a Text is that has lines of a known_hosts file.
+const KnownHosts = "the text of a known_hosts file"
+
 // Text says what a value is that is no path or name.
 type Text struct {
 	// Is names it, as in "the text of a private key".
@@ -243,7 +246,7 @@ func publicKey(s string) *Text {
 			case name == "":
 				continue
 			case i > 1 || i == 1 && !keyType.MatchString(words[0]):
-				return &Text{Is: "the text of a known_hosts file"}
+				return &Text{Is: KnownHosts}
 			case strings.Contains(name, "-cert-v01@"):
 				return &Text{Is: "the text of a certificate", Public: run == word}
 			default:

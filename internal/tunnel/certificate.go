@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keyfile"
 )
 
 // credential is a certificate that a connection authenticates with.
@@ -50,7 +52,7 @@ func loadCertificate(option, path string) (*ssh.Certificate, error) {
 	}
 	pub, _, _, _, err := ssh.ParseAuthorizedKey(data)
 	if err != nil {
-		return nil, &fileError{option, path, errors.New("is not an OpenSSH certificate")}
+		return nil, &fileError{option, path, keyfile.ExplainPublic(path, data)}
 	}
 	cert, ok := pub.(*ssh.Certificate)
 	if !ok {
