@@ -229,7 +229,8 @@ type SSHConfig struct {
 // IdentityFile is a private key to log in with.
 type IdentityFile struct {
 	// The path of a private key in OpenSSH or PEM form; of a public key (.pub)
-	// whose private half the agent has; or `none`, alone, to read no key file.
+	// whose private half the agent has, which is read in place of an absent
+	// private key, too; or `none`, alone, to read no key file.
 	// The text of a key is an error, which does not show it. Required.
 	Path string `json:"path"`
 

@@ -2,6 +2,8 @@ package keyfile
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/pem"
 	"errors"
 	"os"
 	"os/exec"
@@ -169,13 +171,17 @@ func TestFixes(t *testing.T) {
 		{name: "UTF-16, big-endian", make: `(printf '\376\377'; iconv -t UTF-16BE a) > key`, says: "is a private key in UTF-16; run "},
 		{name: "UTF-16 without a mark", make: "iconv -t UTF-16LE a > key", says: "is a private key in UTF-16 (little-endian); run "},
 		{name: "UTF-16BE without a mark", make: "iconv -t UTF-16BE a > key", says: "is a private key in UTF-16 (big-endian); run "},
-		{name: "on one line", make: `tr -d '\n' < a > key`, says: "is a private key on one line; run "},
-		{name: "on one line with spaces", make: `tr '\n' ' ' < a > key`, says: "is a private key on one line; run "},
-		{name: "PEM on one line with spaces", make: `tr '\n' ' ' < rsa8 > key`, says: "is a private key on one line; run "},
-		{name: "header in the same line", make: `sed '1{N;s/\n/ /}' a > key`, says: "is a private key on one line; run "},
+		{name: "on one line", make: `tr -d '\n' < a > key`, says: "is a private key on one line, or with other text in its first or last line; run "},
+		{name: "on one line with spaces", make: `tr '\n' ' ' < a > key`, says: "is a private key on one line, or with other text in its first or last line; run "},
+		{name: "PEM on one line with spaces", make: `tr '\n' ' ' < rsa8 > key`, says: "is a private key on one line, or with other text in its first or last line; run "},
+		{name: "header in the same line", make: `sed '1{N;s/\n/ /}' a > key`, says: "is a private key on one line, or with other text in its first or last line; run "},
 		{name: "literal \\n", make: `awk '{printf "%s\\n", $0}' a > key`, says: `is a private key with \n where its line breaks belong; run `},
 		{name: "literal \\n in quotes", make: `(printf '"'; awk '{printf "%s\\n", $0}' a; printf '"') > key`, says: `is a private key with \n where its line breaks belong; run `},
 		{name: "literal \\r\\n", make: `awk '{printf "%s\\r\\n", $0}' rsa8 > key`, says: `is a private key with \n where its line breaks belong; run `},
+		{name: "JSON", make: `(printf '{"type": "ssh", "private_key": "'; awk '{printf "%s\\n", $0}' a; printf '", "id": 1}\n') > key`, says: `is a private key with \n where its line breaks belong; run `},
+		{name: "environment file", make: `(printf 'SSH_KEY="'; awk '{printf "%s\\n", $0}' rsa8; printf '"\nPORT=22\n') > key`, says: `is a private key with \n where its line breaks belong; run `},
+		{name: "environment file of several lines", make: `(printf 'SSH_KEY="'; cat a; printf '"\nPORT=22\n') > key`, says: "is a private key on one line, or with other text in its first or last line; run "},
+		{name: "YAML on one line", make: `(printf 'key: '; tr '\n' ' ' < a) > key`, says: "is a private key on one line, or with other text in its first or last line; run "},
 		{name: "base64", make: "base64 a > key", says: "is a private key in base64 a second time; run "},
 		{name: "base64 on one line", make: "base64 -w0 rsa8 > key", says: "is a private key in base64 a second time; run "},
 		{name: "indented", make: `sed 's/^/    /' a > key`, says: "is a private key whose lines are indented or quoted; run "},
@@ -305,6 +311,9 @@ func TestUnsupported(t *testing.T) {
 		{"certificate in DER", "openssl req -x509 -subj /CN=x -key rsa8 -outform DER -out key", "is a certificate or public key in DER form; write the path of the private key"},
 		{"public DSA key", "ssh-keygen -q -t dsa -N '' -f d && mv d.pub key", "has a key of type ssh-dss" + another},
 		{"public key cut short", "cut -c-50 a.pub > key", "is a public key that is damaged or incomplete; copy the whole line again"},
+		{"four hyphens", "sed 's/-----/----/g' a > key", "is damaged: the first and last line of a private key begin and end with five hyphens, and are in capital letters; copy the whole file again"},
+		{"dashes", "sed 's/-----/—–/g' a > key", "is damaged: the first and last line of a private key begin"},
+		{"small letters", "sed '/-----/s/.*/\\L&/' a > key", "is damaged: the first and last line of a private key begin"},
 		{"text", "echo hello > key", "is not a private key in OpenSSH or PEM form; write the path of the file that ssh-keygen -y -f reads"},
 		{"HTML", "echo '<!DOCTYPE html><html>' > key", "is a web page or XML; download the key itself"},
 		{"PGP", "(printf -- '-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQ==\n=aaaa\n-----END PGP PRIVATE KEY BLOCK-----\n') > key", "is a PGP key or message, which SSH does not use; " + anotherKey},
@@ -377,5 +386,24 @@ func TestExplainPublic(t *testing.T) {
 				t.Errorf("%v, %v", key, err)
 			}
 		})
+	}
+}
+
+// TestManyRounds: what takes longer to decrypt than x/crypto/ssh allows is not begun.
+func TestManyRounds(t *testing.T) {
+	t.Parallel()
+	need(t, "ssh-keygen")
+	dir := t.TempDir()
+	shell(t, dir, "ssh-keygen -q -t ed25519 -a 1 -N horse -f key")
+	block, _ := pem.Decode(read(t, dir+"/key"))
+	at := bytes.Index(block.Bytes, []byte("bcrypt")) + len("bcrypt") + 4 + 4 + 16 // the options, of which the salt is first
+	binary.BigEndian.PutUint32(block.Bytes[at:], 3000)
+	data := pem.EncodeToMemory(block)
+	const want = "has 3000 KDF rounds, and at most 2048 are supported; run ssh-keygen -p -a 100 -f /k"
+	if _, err := Parse(data, "horse"); err == nil || Explain("/k", data, err).Error() != want {
+		t.Errorf("got %v", err)
+	}
+	if _, err := Parse(data, ""); !errors.As(err, new(*ssh.PassphraseMissingError)) || ExplainLocked("/k", data).Error() != want {
+		t.Errorf("without a passphrase: %v", err)
 	}
 }

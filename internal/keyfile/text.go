@@ -94,13 +94,15 @@ var damages = []struct {
 	}},
 	{"whose lines end in a carriage return alone", inPlace(`tr '\r' '\n' < %[1]s`), replacing("\r", "\n")},
 	{"in quotes", inPlace(`tr -d "\"'" < %[1]s`), replacing(`"`, "", "'", "")},
-	{`with \n where its line breaks belong`, inPlace(`sed 's/["'\'']//g; s/\\r//g; s/\\n/\n/g' %[1]s`), func(b []byte) ([]byte, bool) {
-		return replaceAll(b, `"`, "", "'", "", `\r`, "", `\n`, "\n")
+	{`with \n where its line breaks belong`, inPlace(`sed 's/["'\'']//g; s/\\r//g; s/\\n/\n/g' %[1]s | ` + cutOut), func(b []byte) ([]byte, bool) {
+		repaired, _ := replaceAll(b, `"`, "", "'", "", `\r`, "", `\n`, "\n")
+		return marks.ReplaceAll(repaired, []byte("\n$1\n")), bytes.Contains(b, []byte(`\n`))
 	}},
 	{"whose lines are indented or quoted", inPlace(`sed 's/^[[:space:]>]*//' %[1]s | sed -n '/^-----B/,$p'`), func(b []byte) ([]byte, bool) {
 		return indentation.ReplaceAll(b, nil), indentation.Match(b)
 	}},
-	{"on one line", inPlace(`sed -E 's/ *-----(BEGIN|END) [A-Z0-9 ]+----- */\n&\n/g' %[1]s | sed 's/^ *//; s/ *$//; /^$/d'`), func(b []byte) ([]byte, bool) {
+	{"on one line, or with other text in its first or last line", inPlace(`tr -d "\"'" < %[1]s | ` + cutOut), func(b []byte) ([]byte, bool) {
+		b, _ = replaceAll(b, `"`, "", "'", "")
 		return marks.ReplaceAll(b, []byte("\n$1\n")), marks.Match(b)
 	}},
 	{"in base64 a second time", inPlace("base64 -d < %[1]s"), func(b []byte) ([]byte, bool) {
@@ -108,6 +110,10 @@ var damages = []struct {
 		return decoded, err == nil
 	}},
 }
+
+// cutOut puts the first and last line of a key on lines of their own, and leaves out
+// what is before and behind them.
+const cutOut = `sed -E 's/(.)(-----(BEGIN|END) [A-Z0-9 ]+-----)/\1\n\2/g; s/(-----(BEGIN|END) [A-Z0-9 ]+-----)(.)/\1\n\3/g' | sed -n 's/^ *//; s/ *$//; /^-----B/,/^-----E/p'`
 
 var (
 	indentation = regexp.MustCompile(`(?m)^[ \t>]+`)
@@ -216,6 +222,9 @@ func explainDER(name string, data []byte) error {
 // anyMark is the first or last line of a PEM file.
 var anyMark = regexp.MustCompile(`-----(BEGIN|END) ([A-Z0-9 ]{1,40})-----`)
 
+// almostMark is the first line of a private key with other hyphens, or fewer.
+var almostMark = regexp.MustCompile(`(?im)^[^A-Za-z0-9\n]{0,20}BEGIN [A-Z0-9 ]{0,20}PRIVATE KEY`)
+
 // explainParts says which part of a key a file has.
 func explainParts(data []byte) error {
 	has := map[string]bool{}
@@ -234,6 +243,8 @@ func explainParts(data []byte) error {
 		return errors.New("is incomplete: the first line of the private key, the one with BEGIN, is missing; copy the whole file again")
 	case block != nil && strings.Contains(block.Type, "CERTIFICATE"):
 		return errors.New("has a certificate of TLS and no private key; write the path of the private key")
+	case almostMark.Match(data):
+		return errors.New("is damaged: the first and last line of a private key begin and end with five hyphens, and are in capital letters; copy the whole file again")
 	case isBody(data):
 		return errors.New("is incomplete: the first and last line of the key, with BEGIN and END, are missing; copy the whole file again")
 	case publicLine.Match(data):

@@ -130,8 +130,8 @@ type Config struct {
 // IdentityFile is a private key to authenticate with.
 type IdentityFile struct {
 	// Path of a private key in OpenSSH or PEM form, or of a public key (.pub)
-	// whose private half the agent holds. A certificate at Path + "-cert.pub"
-	// is taken with it.
+	// whose private half the agent holds; of one that is absent, Path + ".pub" is
+	// read. A certificate at Path + "-cert.pub", or in the .pub, is taken with it.
 	Path string
 
 	// Passphrase is a secret (see Config.Resolve), or "".
