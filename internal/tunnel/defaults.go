@@ -94,7 +94,10 @@ func (cfg *Config) files() []string { return append(cfg.credentialFiles(), cfg.h
 func (cfg *Config) credentialFiles() []string {
 	var paths []string
 	for _, f := range cfg.IdentityFiles {
-		paths = append(paths, f.Path, f.publicPath(), f.certPath())
+		paths = append(paths, f.Path, f.certPath())
+		if public := f.publicPath(); public != f.Path {
+			paths = append(paths, public)
+		}
 	}
 	paths = append(paths, cfg.CertificateFiles...)
 	if path := cfg.agentPath(); path != "" && !isPipe(path) {

@@ -88,7 +88,7 @@ func TestFiles(t *testing.T) {
 		KnownHosts: []string{"/kh"}, HostCertificateAuthorities: []string{"ssh-ed25519 AAAA", "/ca.pub"},
 		RevokedHostKeys: []string{"/rev"},
 	}
-	want := []string{"/k", "/k-cert.pub", "/p.pub", "/p-cert.pub", "/c", "/s", "/kh", "/ca.pub", "/rev"}
+	want := []string{"/k", "/k-cert.pub", "/k.pub", "/p.pub", "/p-cert.pub", "/c", "/s", "/kh", "/ca.pub", "/rev"}
 	if got := cfg.files(); !slices.Equal(got, want) {
 		t.Errorf("files %q", got)
 	}
