@@ -272,7 +272,7 @@ func explainPublicLine(match [][]byte) error {
 	return errors.New("is a public key that is damaged or incomplete; copy the whole line again")
 }
 
-// isBody tells whether a text is what stands between the first and last line.
+// isBody tells whether a text is that of a key without its first and last line.
 func isBody(data []byte) bool {
 	decoded, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(string(data)), ""))
 	var body asn1.RawValue
