@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/asn1"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"regexp"
@@ -39,8 +40,8 @@ func Explain(path string, data []byte, err error) error {
 	switch {
 	case block == nil:
 		return explainText(name, data)
-	case block.Type != typeOpenSSH && bytes.HasPrefix(block.Bytes, []byte("openssh-key-v1\x00")):
-		return fmt.Errorf(`is a private key in OpenSSH's form with the first and last line of another; run sed -i 's/-----\(BEGIN\|END\) .*-----/-----\1 OPENSSH PRIVATE KEY-----/' %s`, name)
+	case mislabelled(block, err) != "":
+		return fmt.Errorf(`is a private key whose first and last line are those of another form; run sed -i 's/-----\(BEGIN\|END\) [A-Z ]*PRIVATE KEY-----/-----\1 %s-----/' %s`, mislabelled(block, err), name)
 	case block.Type != typeOpenSSH:
 		return explainParsing(err)
 	}
@@ -51,7 +52,7 @@ func Explain(path string, data []byte, err error) error {
 	if err := head.explain(name); err != nil {
 		return err
 	}
-	return explainParsing(err)
+	return explainParsing(errDamaged) // the parser's error may quote the file
 }
 
 // explain says what is not supported about a key in OpenSSH's form, or returns nil.
@@ -68,6 +69,24 @@ func (h *openSSHHead) explain(name string) error {
 		return fmt.Errorf("has %d KDF rounds, and at most %d are supported; run ssh-keygen -p -a 100 -f %s", h.rounds(), maxRounds, name)
 	default:
 		return nil
+	}
+}
+
+// mislabelled returns the type that a block should have, if it has another, or "".
+func mislabelled(block *pem.Block, err error) string {
+	switch {
+	case block.Type == typeOpenSSH:
+		return ""
+	case bytes.HasPrefix(block.Bytes, []byte("openssh-key-v1\x00")):
+		return typeOpenSSH
+	case strings.Contains(err.Error(), "use ParsePKCS8PrivateKey instead"):
+		return typePKCS8
+	case strings.Contains(err.Error(), "use ParsePKCS1PrivateKey instead"):
+		return typeRSA
+	case strings.Contains(err.Error(), "use ParseECPrivateKey instead"):
+		return typeEC
+	default:
+		return ""
 	}
 }
 

@@ -71,7 +71,11 @@ func TestFixes(t *testing.T) {
 		{name: "aes256-gcm", make: "ssh-keygen -q -t ed25519 -a 1 -Z aes256-gcm@openssh.com -N horse -f key", says: "is encrypted with aes256-gcm@openssh.com, which is not supported; run ssh-keygen -p -Z aes256-ctr -f ", answers: "-p/-p -P horse -N horse"},
 		{name: "chacha20-poly1305", make: "ssh-keygen -q -t ed25519 -a 1 -Z chacha20-poly1305@openssh.com -N horse -f key", says: "is encrypted with chacha20-poly1305@openssh.com, which is not supported; run ssh-keygen -p -Z aes256-ctr -f ", answers: "-p/-p -P horse -N horse"},
 		{name: "3des-cbc", make: "ssh-keygen -q -t ed25519 -a 1 -Z 3des-cbc -N horse -f key", says: "is encrypted with 3des-cbc, which is not supported; run ssh-keygen -p -Z aes256-ctr -f ", answers: "-p/-p -P horse -N horse"},
-		{name: "OpenSSH's form with another first line", make: `sed 's/ OPENSSH / /' a > key`, says: "is a private key in OpenSSH's form with the first and last line of another; run "},
+		{name: "OpenSSH's form with another first line", make: `sed 's/ OPENSSH / /' a > key`, says: "is a private key whose first and last line are those of another form; run "},
+		{name: "PKCS#8 as PKCS#1", make: `sed 's/ PRIVATE / RSA PRIVATE /' rsa8 > key`, says: "is a private key whose first and last line are those of another form; run "},
+		{name: "PKCS#8 as an EC key", make: `openssl genpkey -algorithm ec -pkeyopt ec_paramgen_curve:P-256 -out b && sed 's/ PRIVATE / EC PRIVATE /' b > key`, says: "is a private key whose first and last line are those of another form; run "},
+		{name: "PKCS#1 as PKCS#8", make: `openssl rsa -in rsa8 -traditional -out b && sed 's/ RSA / /' b > key`, says: "is a private key whose first and last line are those of another form; run "},
+		{name: "EC key as PKCS#8", make: `openssl ecparam -name prime256v1 -genkey -noout -out b && sed 's/ EC / /' b > key`, says: "is a private key whose first and last line are those of another form; run "},
 		{name: "RFC 4716", make: "ssh-keygen -e -f a.pub > key", says: "is a public key in the form of RFC 4716; run ", public: true},
 		{name: "public PEM", make: "openssl pkey -in rsa8 -pubout -out key", says: "is a public key in PEM form; write the path of the private key or, with its key in the agent, run ", public: true},
 		{name: "public PKCS#1", make: "openssl rsa -in rsa8 -RSAPublicKey_out -out key", says: "is a public key in PEM form; write the path of the private key or, with its key in the agent, run ", public: true},
@@ -131,23 +135,30 @@ func TestFixes(t *testing.T) {
 func TestPuTTY(t *testing.T) {
 	t.Parallel()
 	need(t, "puttygen", "ssh-keygen")
-	for _, args := range []string{"-t ed25519", "-t rsa -b 2048", "-t ecdsa -b 384", "-t ed25519 --ppk-param version=2", "-t rsa -b 2048 -O private-sshcom"} {
-		t.Run(args, func(t *testing.T) {
+	for _, c := range []struct{ args, passphrase string }{
+		{"-t ed25519", ""}, {"-t rsa -b 2048", ""}, {"-t ecdsa -b 384", ""}, {"-t ed25519 --ppk-param version=2", ""}, {"-t rsa -b 2048 -O private-sshcom", ""},
+		{"-t ed25519", "horse"}, {"-t rsa -b 2048", "horse"}, {"-t ecdsa", "horse"},
+	} {
+		t.Run(c.args+" "+c.passphrase, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			shell(t, dir, "touch empty; puttygen -q "+args+" --new-passphrase empty -o 'a key.ppk'")
+			shell(t, dir, "printf '"+c.passphrase+"' > pass; puttygen -q "+c.args+" --new-passphrase pass -o 'a key.ppk'")
 			path := filepath.Join(dir, "a key.ppk")
 			data := read(t, path)
-			_, err := Parse(data, "")
+			_, err := Parse(data, c.passphrase)
 			text := Explain(path, data, err).Error()
 			m := command.FindStringSubmatch(text)
 			if m == nil {
 				t.Fatal(text)
 			}
-			shell(t, "/", m[1])
+			line := m[1]
+			if c.passphrase != "" { // which a person types
+				line += " --old-passphrase pass"
+			}
+			shell(t, dir, line)
 			made := path + ".openssh"
-			key, err := Parse(read(t, made), "")
-			if by := bySSH(t, made, ""); err != nil || by == nil || !bytes.Equal(by.Marshal(), key.PublicKey().Marshal()) {
+			key, err := Parse(read(t, made), c.passphrase)
+			if by := bySSH(t, made, c.passphrase); err != nil || by == nil || !bytes.Equal(by.Marshal(), key.PublicKey().Marshal()) {
 				t.Errorf("%v, ssh-keygen reads %v", err, by)
 			}
 		})
