@@ -262,6 +262,9 @@ func (l *hostLogin) diagnose(step *checkStep, err error, memory *readOnlyMemory)
 	if none, ok := errors.AsType[*tunnel.NegotiationError](err); ok {
 		step.Fix = none.Fix
 	}
+	if other, ok := errors.AsType[*tunnel.NotSSHError](err); ok {
+		step.Fix = other.Fix
+	}
 	open, isOpen := errors.AsType[*tunnel.OpenError](err)
 	switch {
 	case step.Cause == tunnel.CauseJump && isOpen: // by the hop before

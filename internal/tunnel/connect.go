@@ -155,7 +155,7 @@ func (e *entry) reach(a *approach) error {
 	conn, err := dialBastion(a.ctx, &h.cfg, e.hostLog(h))
 	if err != nil {
 		cause := reachCause(&h.cfg, err)
-		return &connectError{classOf(err), cause, fmt.Errorf("connecting to %q: %w", h.cfg.Address, e.explainTimeout(a.ctx, err, "no answer"))}
+		return &connectError{classOf(err), cause, fmt.Errorf("connecting to %q: %w", h.cfg.Address, e.explainTimeout(a.ctx, err, noAnswer(err)))}
 	}
 	a.reached(conn)
 	return nil
@@ -179,22 +179,6 @@ func (e *entry) awaitBanner(a *approach) error {
 	}
 	return nil
 }
-
-// noBanner says that nothing came.
-func noBanner(cfg *Config) string {
-	if len(cfg.ProxyCommand) > 0 {
-		return "no SSH banner came"
-	}
-	return "it accepted the connection, but sent no SSH banner"
-}
-
-// shutOutWords are what sshd sends instead of a banner since OpenSSH 9.8, to a
-// source that it penalises and past MaxStartups: it does not say which of the two.
-// Before, it sent "Exceeded MaxStartups", which is soon over.
-const shutOutWords = "Not allowed at this time"
-
-// notSSH says that something else came.
-func notSSH(words string) string { return fmt.Sprintf("it sent %q instead of an SSH banner", words) }
 
 // logIn makes a connection of an approach, whose wire it takes.
 func (e *entry) logIn(a *approach) (*link, error) {
@@ -392,7 +376,8 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 		return &connectError{class, refused.Cause, err}
 	}
 	class, cause, stage := classProtocol, CauseKeyExchange, "in the key exchange"
-	words, isSSH := firstWords(w.preamble.end())
+	data := w.preamble.end()
+	_, isSSH := firstWords(data)
 	switch {
 	case w.lastHeard() == 0:
 		class, cause, stage = classNetwork, CauseNoBanner, noBanner(&h.cfg)
@@ -400,10 +385,9 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 		cause, stage = CauseAuthentication, "in the authentication, "+strings.TrimSuffix(explained.Error(), ": "+err.Error())
 	case keys.accepted() != nil:
 		cause, stage = CauseAuthentication, "in the authentication"
-	case isConnError(err) && ctx.Err() == nil && w.stage.Load() == stageExchange && !isSSH && strings.HasPrefix(words, shutOutWords):
-		class, cause, stage = classShutOut, CauseNotSSH, notSSH(words)+", as it does after too many failed logins from this address (PerSourcePenalties), or while too many are under way (MaxStartups)"
-	case isConnError(err) && ctx.Err() == nil && w.stage.Load() == stageExchange && !isSSH:
-		class, cause, stage = classNetwork, CauseNotSSH, notSSH(words)
+	case w.stage.Load() == stageExchange && !isSSH:
+		other := h.cfg.notSSH(data)
+		return &connectError{other.class, other.cause, fmt.Errorf("connecting to %q: %w: %w", h.cfg.Address, other, e.explainTimeout(ctx, err, "no progress"))}
 	}
 	if errors.Is(err, net.ErrClosed) {
 		err = w.err() // x/crypto has heard of no more than that the wire is closed

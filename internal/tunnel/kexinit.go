@@ -55,6 +55,16 @@ func (o *preamble) add(p []byte) {
 	}
 }
 
+// restart drops what has arrived so far for other data.
+func (o *preamble) restart(data ...[]byte) {
+	o.mu.Lock()
+	o.data = nil
+	o.mu.Unlock()
+	for _, p := range data {
+		o.add(p)
+	}
+}
+
 // end returns what has arrived so far. Nothing more is kept.
 func (o *preamble) end() []byte {
 	o.mu.Lock()

@@ -173,7 +173,7 @@ var attacks = []attack{
 	{name: "uses wrong channel numbers", enough: 1, log: "invalid channel 4242", script: loggedIn(func(c *sshtest.MaliceConn) {
 		repeat(c, func(uint32) any { return sshtest.ChannelData{Theirs: 4242, Data: "x"} })
 	})},
-	{name: "sends lines without end", enough: 20, log: "in the key exchange", script: func(c *sshtest.MaliceConn) {
+	{name: "sends lines without end", enough: 20, log: "instead of an SSH banner", script: func(c *sshtest.MaliceConn) {
 		for {
 			if _, err := c.Write([]byte(nasty + "\r\n")); err != nil {
 				return
@@ -181,7 +181,7 @@ var attacks = []attack{
 			c.Did(1)
 		}
 	}},
-	{name: "sends a line without end", enough: 20, log: "in the key exchange", script: func(c *sshtest.MaliceConn) {
+	{name: "sends a line without end", enough: 20, log: "instead of an SSH banner", script: func(c *sshtest.MaliceConn) {
 		for {
 			if _, err := c.Write([]byte(strings.Repeat("x", 1000))); err != nil {
 				return

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,7 +48,7 @@ func dialProxy(ctx context.Context, cfg *Config) (net.Conn, error) {
 	}
 	conn, err := dialTCP(ctx, cfg, p.Address)
 	if err != nil {
-		return nil, fmt.Errorf("proxy %s: %w", p, err)
+		return nil, &proxyError{p, "no answer", err}
 	}
 	connect := connectHTTP
 	if p.Scheme == "socks5" {
@@ -57,9 +59,29 @@ func dialProxy(ctx context.Context, cfg *Config) (net.Conn, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("proxy %s: %w", p, err)
+		return nil, &proxyError{p, "it accepted the connection, but did not answer", err}
 	}
 	return conn, nil
+}
+
+// proxyError is why a proxy did not connect us. silence is what to say of it if the
+// time is over.
+type proxyError struct {
+	proxy   *Proxy
+	silence string
+	err     error
+}
+
+func (e *proxyError) Error() string { return fmt.Sprintf("proxy %s: %v", e.proxy, e.err) }
+func (e *proxyError) Unwrap() error { return e.err }
+
+// noAnswer says what did not answer, of an attempt to reach a bastion that took too
+// long.
+func noAnswer(err error) string {
+	if p, ok := errors.AsType[*proxyError](err); ok {
+		return fmt.Sprintf("proxy %s: %s", p.proxy, p.silence)
+	}
+	return "no answer"
 }
 
 // proxyLogin resolves the user info.
@@ -89,20 +111,33 @@ func connectSOCKS5(ctx context.Context, conn net.Conn, target, user, password st
 	}
 	// What it returns wraps conn, to no purpose of ours.
 	_, err = d.(proxy.ContextDialer).DialContext(ctx, "tcp", target)
+	if errors.Is(err, os.ErrDeadlineExceeded) { // which is ctx's
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "socks connect" {
 		err = op.Err // without the addresses, which the caller has
 	}
 	if err == nil {
 		return nil
 	}
-	why := strings.TrimPrefix(err.Error(), "unknown error ")
-	if user == "" && strings.Contains(why, "no acceptable authentication methods") {
-		return &connectError{classProtocol, CauseProxy, errors.New("it wants a login; write user info, as in socks5://{env.PROXY_USER}:{env.PROXY_PASSWORD}@host:port")}
-	}
-	if strings.Contains(why, "authentication") {
-		return &connectError{classProtocol, CauseProxy, errors.New("the login was refused (" + why + "); check the user info")}
+	why, noMethod := strings.TrimPrefix(err.Error(), "unknown error "), "no acceptable authentication methods"
+	switch {
+	case user == "" && strings.Contains(why, noMethod):
+		return proxyRefusal("it wants a login; write user info, as in socks5://{env.PROXY_USER}:{env.PROXY_PASSWORD}@host:port")
+	case strings.Contains(why, noMethod):
+		return proxyRefusal("it takes no user and password, and wants another login, such as GSSAPI; only user and password are supported")
+	case strings.Contains(why, "authentication"):
+		return proxyRefusal("the login was refused (%s); check the user info", why)
+	case strings.Contains(why, "unexpected protocol version 72"): // the H of HTTP
+		return proxyRefusal("it answers as an HTTP proxy; write http:// in place of socks5://")
 	}
 	return fmt.Errorf("SOCKS5 connect: %s", why)
+}
+
+// proxyRefusal is the error of a proxy that does not change its mind by itself.
+func proxyRefusal(format string, args ...any) error {
+	return &connectError{classProtocol, CauseProxy, fmt.Errorf(format, args...)}
 }
 
 // connected is a dialer to where it is connected already.
@@ -146,16 +181,50 @@ func connectHTTP(ctx context.Context, conn net.Conn, target, user, password stri
 			return nil
 		case status >= 100 && status < 200:
 			continue // the answer is still to come
-		case user == "" && wantsLogin(status):
-			return &connectError{classProtocol, CauseProxy, fmt.Errorf("it answered CONNECT with %q; write user info, as in http://{env.PROXY_USER}:{env.PROXY_PASSWORD}@host:port", shown(answer.Status))}
 		case wantsLogin(status):
-			return &connectError{classProtocol, CauseProxy, fmt.Errorf("it answered CONNECT with %q; check the user info", shown(answer.Status))}
+			return loginRefusal(answer, user, shown)
 		case status == http.StatusForbidden || status == http.StatusMethodNotAllowed:
 			return fmt.Errorf("it answered CONNECT with %q; allow CONNECT to that port there", shown(answer.Status))
+		case status >= 300 && status < 400:
+			return fmt.Errorf("it answered CONNECT with %q, and leads to a page of its own; log in there with a browser on this machine, or let it pass SSH to %q", shown(answer.Status), target)
 		default:
 			return fmt.Errorf("it answered CONNECT with %q", shown(answer.Status))
 		}
 	}
+}
+
+// loginRefusal says which login a proxy wants.
+func loginRefusal(answer *http.Response, user string, shown func(string) string) error {
+	schemes := authSchemes(slices.Concat(answer.Header.Values("Proxy-Authenticate"), answer.Header.Values("WWW-Authenticate")))
+	takesBasic := slices.ContainsFunc(schemes, func(s string) bool { return strings.EqualFold(s, "Basic") })
+	switch status := shown(answer.Status); {
+	case len(schemes) > 0 && !takesBasic:
+		return proxyRefusal("it answered CONNECT with %q and wants a login by %s, but only Basic is supported; "+
+			"enable Basic there, or put a proxy between that logs in so, such as cntlm, or use proxy_command", status, shown(strings.Join(schemes, " or ")))
+	case user == "":
+		return proxyRefusal("it answered CONNECT with %q; write user info, as in http://{env.PROXY_USER}:{env.PROXY_PASSWORD}@host:port", status)
+	default:
+		return proxyRefusal("it answered CONNECT with %q; check the user info", status)
+	}
+}
+
+// authSchemes returns the schemes of challenges (RFC 9110 section 11.6.1), as in
+// "Digest" and "NTLM". A header may have several, with parameters.
+func authSchemes(headers []string) (schemes []string) {
+	for _, header := range headers {
+		inQuotes := false
+		parts := strings.FieldsFunc(header, func(r rune) bool {
+			inQuotes = inQuotes != (r == '"')
+			return r == ',' && !inQuotes
+		})
+		for _, part := range parts {
+			words := strings.Fields(part)
+			if len(words) > 0 && !strings.Contains(words[0], "=") && !slices.Contains(schemes, words[0]) {
+				schemes = append(schemes, words[0])
+			}
+		}
+	}
+	return schemes
 }
 
 // wantsLogin tells whether a proxy wants another login, or any: tinyproxy says

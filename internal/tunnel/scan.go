@@ -3,6 +3,7 @@
 package tunnel
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -144,7 +145,7 @@ func (s *scan) take(ctx context.Context, algos []string) (*kexInit, error) {
 		}
 		return nil, s.fail(ctx, cause, "", err)
 	}
-	r := &recorder{Conn: conn}
+	r := newRecorder(conn)
 	defer func() { _ = r.Close() }()
 	// The watchdog: neither a server that says nothing keeps us, nor one that
 	// says one byte a second.
@@ -169,12 +170,13 @@ func (s *scan) take(ctx context.Context, algos []string) (*kexInit, error) {
 	select {
 	case key = <-shown:
 	default:
-		words, isSSH := firstWords(record)
+		_, isSSH := firstWords(record)
 		switch {
 		case len(record) == 0:
 			return nil, s.fail(ctx, CauseNoBanner, noBanner(s.cfg), err)
 		case !isSSH:
-			return nil, s.fail(ctx, CauseNotSSH, notSSH(words), err)
+			other := s.cfg.notSSH(record)
+			return nil, s.fail(ctx, other.cause, other.Message, err)
 		}
 		return nil, s.fail(ctx, CauseKeyExchange, "in the key exchange", err)
 	}
@@ -206,7 +208,11 @@ func (s *scan) dial(ctx context.Context) (net.Conn, error) {
 // fail is the error of a connection, in the words of one that is to last.
 func (s *scan) fail(ctx context.Context, cause Cause, stage string, err error) error {
 	if errors.Is(context.Cause(ctx), errConnectTimeout) {
-		err = fmt.Errorf("no progress within connect_timeout (%s)", s.timeout)
+		what := "no progress"
+		if _, ok := errors.AsType[*proxyError](err); ok {
+			what = noAnswer(err)
+		}
+		err = fmt.Errorf("%s within connect_timeout (%s)", what, s.timeout)
 	} else if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -220,11 +226,23 @@ func (s *scan) fail(ctx context.Context, cause Cause, stage string, err error) e
 type recorder struct {
 	net.Conn
 	preamble preamble
+	server   versionReader
+}
+
+func newRecorder(conn net.Conn) *recorder {
+	r := &recorder{Conn: conn}
+	r.server = versionReader{in: bufio.NewReader(recordedReader{r}), preamble: &r.preamble}
+	return r
 }
 
 // Read implements net.Conn.
-func (r *recorder) Read(p []byte) (int, error) {
-	n, err := r.Conn.Read(p)
-	r.preamble.add(p[:n])
+func (r *recorder) Read(p []byte) (int, error) { return r.server.Read(p) }
+
+// recordedReader reads from the connection of a recorder.
+type recordedReader struct{ r *recorder }
+
+func (r recordedReader) Read(p []byte) (int, error) {
+	n, err := r.r.Conn.Read(p)
+	r.r.preamble.add(p[:n])
 	return n, err
 }

@@ -266,3 +266,85 @@ func TestCommandLine(t *testing.T) {
 		}
 	}
 }
+
+// TestProxyAnswers: an error says what a proxy wants, and names it where it is
+// silent, or answers with a page of its own.
+func TestProxyAnswers(t *testing.T) {
+	t.Parallel()
+	const page = "<!DOCTYPE html><html><head><title>Log in</title></head><body>somebody hunter2</body></html>"
+	answer := func(lines ...string) func(net.Conn) {
+		return func(c net.Conn) {
+			_, _ = c.Read(make([]byte, 1024))
+			_, _ = io.WriteString(c, strings.Join(lines, "\r\n"))
+			_, _ = io.Copy(io.Discard, c)
+		}
+	}
+	atOnce := func(text string) func(net.Conn) {
+		return func(c net.Conn) {
+			_, _ = io.WriteString(c, text)
+			_, _ = io.Copy(io.Discard, c)
+		}
+	}
+	silent := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
+	socks := func(method byte, then string) func(net.Conn) { // that connects
+		return func(c net.Conn) {
+			_, _ = c.Read(make([]byte, 64))
+			_, _ = c.Write([]byte{5, method})
+			_, _ = c.Read(make([]byte, 512))
+			_, _ = io.WriteString(c, "\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"+then)
+			_, _ = io.Copy(io.Discard, c)
+		}
+	}
+	required := "HTTP/1.1 407 Proxy Authentication Required"
+	for name, c := range map[string]struct {
+		scheme, user string
+		serve        func(net.Conn)
+		cause        Cause
+		wants        []string
+	}{
+		"NTLM":              {"http", "", answer(required, "Proxy-Authenticate: Negotiate", "Proxy-Authenticate: NTLM", "", ""), CauseProxy, []string{"wants a login by Negotiate or NTLM", "only Basic is supported", "cntlm"}},
+		"NTLM in one line":  {"http", "somebody", answer(required, "Proxy-Authenticate: Negotiate, NTLM", "", ""), CauseProxy, []string{"by Negotiate or NTLM, but only Basic"}},
+		"NTLM of a 401":     {"http", "somebody", answer("HTTP/1.1 401 No", "WWW-Authenticate: NTLM TlRMTVNTUAAC==", "", ""), CauseProxy, []string{"by NTLM, but only Basic"}},
+		"Digest":            {"http", "somebody", answer(required, `Proxy-Authenticate: Digest realm="a, Basic", qop="auth,auth-int", nonce="x"`, "", ""), CauseProxy, []string{"by Digest, but only Basic"}},
+		"Digest or Basic":   {"http", "somebody", answer(required, `Proxy-Authenticate: Digest realm="a", nonce="x", basic realm="b"`, "", ""), CauseProxy, []string{"check the user info"}},
+		"no scheme":         {"http", "", answer(required, "", ""), CauseProxy, []string{"write user info"}},
+		"page":              {"http", "somebody", answer("HTTP/1.1 200 OK", "Content-Type: text/html", "", page), CauseProxy, []string{"web page instead of an SSH banner", "Log in", "log in on that page"}},
+		"page at once":      {"http", "", atOnce("HTTP/1.1 200 OK\r\n\r\n" + page), CauseProxy, []string{"web page instead of an SSH banner"}},
+		"page by SOCKS":     {"socks5", "", socks(0, "HTTP/1.0 200 OK\r\n\r\n"+page), CauseProxy, []string{"web page instead of an SSH banner"}},
+		"other words":       {"http", "", answer("HTTP/1.1 200 OK", "", "220 mail.example ESMTP\r\n"), CauseNotSSH, []string{"through proxy", `it sent "220 mail.example ESMTP"`}},
+		"shut out":          {"http", "", answer("HTTP/1.1 200 OK", "", "Not allowed at this time\r\n"), CauseNotSSH, []string{"PerSourcePenalties"}},
+		"silent":            {"http", "", silent, CauseProxy, []string{"it accepted the connection, but did not answer within connect_timeout (1s)"}},
+		"silent SOCKS":      {"socks5", "", silent, CauseProxy, []string{"it accepted the connection, but did not answer within connect_timeout (1s)"}},
+		"silent bastion":    {"http", "", answer("HTTP/1.1 200 OK", "", ""), CauseNoBanner, []string{"connected, but no SSH banner came"}},
+		"silent by SOCKS":   {"socks5", "", socks(0, ""), CauseNoBanner, []string{"connected, but no SSH banner came"}},
+		"GSSAPI":            {"socks5", "somebody", socks(0xff, ""), CauseProxy, []string{"such as GSSAPI", "only user and password are supported"}},
+		"HTTP, not SOCKS":   {"socks5", "", answer("HTTP/1.1 400 Bad Request", "", ""), CauseProxy, []string{"write http:// in place of socks5://"}},
+		"redirect to login": {"http", "", answer("HTTP/1.1 302 Found", "Location: http://login.example/", "", ""), CauseProxy, []string{`"302 Found"`, "a page of its own"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := configFor(t, sshtest.NewKey(), sshtest.NewKey().Fingerprint(), "bastion.example:22")
+			cfg.Name, cfg.Proxy = name, &Proxy{Scheme: c.scheme, Address: listen(t, c.serve), User: c.user}
+			if c.user != "" {
+				cfg.Proxy.Password = "hunter2"
+			}
+			set := quick()
+			set.ConnectTimeout = time.Second
+			err := open(t, cfg, set).Connect(t.Context())
+			if err == nil || CauseOf(err) != c.cause || c.user != "" && strings.Contains(err.Error(), "hunter2") {
+				t.Fatalf("got %v of cause %q, want %q", err, CauseOf(err), c.cause)
+			}
+			if name != "shut out" { // which is the bastion's answer
+				c.wants = append(c.wants, cfg.Proxy.String())
+			}
+			for _, want := range c.wants {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got %v, want %q", err, want)
+				}
+			}
+			if _, err := Scan(t.Context(), cfg, nil, 300*time.Millisecond); err == nil || CauseOf(err) != c.cause || !strings.Contains(err.Error(), c.wants[len(c.wants)-1]) {
+				t.Errorf("scan: got %v of cause %q, want %q and %q", err, CauseOf(err), c.cause, c.wants)
+			}
+		})
+	}
+}

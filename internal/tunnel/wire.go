@@ -19,6 +19,7 @@ type wire struct {
 	net.Conn
 	socket socketOptions
 	in     *bufio.Reader
+	server versionReader
 	out    *flusher
 
 	// start is what the times below are counted from.
@@ -58,6 +59,7 @@ func newWire(conn net.Conn) *wire {
 	w := &wire{Conn: conn, start: time.Now(), dead: make(chan struct{})}
 	w.lost, w.end = context.WithCancel(context.Background())
 	w.in = bufio.NewReaderSize(socketReader{w}, wireReadBuffer)
+	w.server = versionReader{in: w.in, preamble: &w.preamble}
 	w.socket = socketOptionsOf(conn)
 	w.out = newFlusher(conn, w.socket, w.die)
 	return w
@@ -76,7 +78,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	}
 	n, err := 0, net.ErrClosed
 	if p, ok := w.pace(p); ok {
-		n, err = w.in.Read(p)
+		n, err = w.server.Read(p)
 		w.piece -= n
 	}
 	if err != nil {

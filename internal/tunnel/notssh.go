@@ -1,0 +1,95 @@
+package tunnel
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net"
+	"strings"
+)
+
+// notssh.go says what answers in the place of an SSH server, or that nothing does.
+
+// NotSSHError is returned by a connect when something else than an SSH banner
+// arrives.
+type NotSSHError struct {
+	// Message says what arrived.
+	Message string
+	// Fix is what helps.
+	Fix string
+
+	class failureClass
+	cause Cause
+}
+
+func (e *NotSSHError) Error() string { return e.Message }
+
+// shutOutWords are what sshd sends instead of a banner since OpenSSH 9.8, to a
+// source that it penalises and past MaxStartups: it does not say which of the two.
+// Before, it sent startupsWords, which is soon over.
+const (
+	shutOutWords  = "Not allowed at this time"
+	startupsWords = "Exceeded MaxStartups"
+)
+
+// notSSH explains what arrived instead of an SSH banner.
+func (cfg *Config) notSSH(data []byte) *NotSSHError {
+	words, _ := firstWords([]byte(conceal(string(data[:min(len(data), 4*maxWords)]), cfg.proxySecrets()...)))
+	_, port, _ := net.SplitHostPort(cfg.Address)
+	e := &NotSSHError{
+		Message: fmt.Sprintf("it sent %q instead of an SSH banner", words),
+		Fix:     fmt.Sprintf("write sshd's port behind the host, in place of %s: ss -tlnp on the bastion shows it", port),
+		class:   classNetwork, cause: CauseNotSSH,
+	}
+	switch {
+	case strings.HasPrefix(words, shutOutWords):
+		e.class = classShutOut
+		e.Message += ", as it does after too many failed logins from this address (PerSourcePenalties), or while too many are under way (MaxStartups)"
+		e.Fix = "raise MaxStartups in the bastion's sshd_config, or exempt this machine with PerSourcePenaltyExemptList"
+	case strings.HasPrefix(words, startupsWords):
+		e.Fix = "raise MaxStartups in the bastion's sshd_config"
+	case isWebPage(words) && cfg.Proxy != nil:
+		e.cause = CauseProxy
+		e.Message = fmt.Sprintf("proxy %s connected, but sent a web page instead of an SSH banner: %q; log in on that page, or let the proxy pass SSH to %q", cfg.Proxy, words, cfg.Address)
+		e.Fix = fmt.Sprintf("open the page with a browser on this machine, through %s, and do what it says; or let that proxy pass SSH to %s", cfg.Proxy, cfg.Address)
+	case isWebPage(words):
+		e.Message += ": that is a web server"
+	case cfg.Proxy != nil:
+		e.Message = fmt.Sprintf("through proxy %s, it sent %q instead of an SSH banner", cfg.Proxy, words)
+	}
+	return e
+}
+
+// isWebPage tells whether words are the beginning of what a web server sends.
+func isWebPage(words string) bool {
+	words = strings.ToLower(words)
+	for _, start := range []string{"http/", "<!doctype", "<html", "<head", "<?xml", "<!--"} {
+		if strings.HasPrefix(words, start) {
+			return true
+		}
+	}
+	return false
+}
+
+// proxySecrets are what a proxy may repeat, and nobody may see.
+func (cfg *Config) proxySecrets() []string {
+	if cfg.Proxy == nil {
+		return nil
+	}
+	user, password, err := cfg.proxyLogin()
+	if err != nil {
+		return nil // the proxy got none
+	}
+	return []string{base64.StdEncoding.EncodeToString([]byte(user + ":" + password)), password, user}
+}
+
+// noBanner says that nothing came.
+func noBanner(cfg *Config) string {
+	switch {
+	case len(cfg.ProxyCommand) > 0:
+		return "no SSH banner came"
+	case cfg.Proxy != nil:
+		return fmt.Sprintf("proxy %s connected, but no SSH banner came", cfg.Proxy)
+	default:
+		return "it accepted the connection, but sent no SSH banner"
+	}
+}
