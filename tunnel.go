@@ -168,9 +168,8 @@ type Tunnel struct {
 	// Go's SSH library considers secure, without SHA-1.
 	MACs []string `json:"macs,omitempty"`
 
-	// Signature algorithms of the bastion's host key. Those of certificates are
-	// offered only where an authority is known. Default: those that Go's SSH library
-	// considers secure.
+	// Signature algorithms of the bastion's host key. Those of known keys go first.
+	// Default: those that Go's SSH library considers secure.
 	HostKeyAlgorithms []string `json:"host_key_algorithms,omitempty"`
 
 	// Signature algorithms to log in with. Default: those that Go's SSH library

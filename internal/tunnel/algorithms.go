@@ -64,11 +64,14 @@ func (cfg *Config) algorithmOptions() []algorithmOption {
 	}
 }
 
+// kexCurve25519LibSSH is another name of curve25519-sha256, of before RFC 8731.
+// x/crypto/ssh knows it, and does not list it.
+const kexCurve25519LibSSH = "curve25519-sha256@libssh.org"
+
 func (cfg *Config) kexOption() algorithmOption {
-	return algorithmOption{
-		"kex_algorithms", cfg.KexAlgorithms,
-		ssh.SupportedAlgorithms().KeyExchanges, ssh.InsecureAlgorithms().KeyExchanges,
-	}
+	supported := ssh.SupportedAlgorithms().KeyExchanges
+	supported = slices.Insert(supported, slices.Index(supported, ssh.KeyExchangeCurve25519)+1, kexCurve25519LibSSH)
+	return algorithmOption{"kex_algorithms", cfg.KexAlgorithms, supported, ssh.InsecureAlgorithms().KeyExchanges}
 }
 
 func (cfg *Config) cipherOption() algorithmOption {

@@ -76,7 +76,7 @@ func readHostKeys(cfg *Config) (h *hostKeys, warnings []string, err error) {
 			return nil, warnings, err
 		}
 		fileLines, bad := parseKnownHosts(path, data)
-		if i := slices.IndexFunc(bad, func(b badLine) bool { return b.revokes }); i >= 0 {
+		if i := slices.IndexFunc(bad, func(b badLine) bool { return b.revokes && b.isAbout(h.names) }); i >= 0 {
 			// Not skipped: what it was to revoke must not be trusted.
 			return nil, warnings, fmt.Errorf("known_hosts line %s is to revoke a key and cannot be read: %w; correct it, or remove it", bad[i].source, bad[i].err)
 		}
@@ -152,63 +152,6 @@ func parseHostKey(s string) (key ssh.PublicKey, fingerprint string, err error) {
 		return nil, "", fmt.Errorf("host_key %s is a certificate; write its authority's key as host_certificate_authority", redact.Quote(s))
 	}
 	return key, "", nil
-}
-
-// algorithms returns the host key algorithms to offer, best first. The bastion
-// picks the first one that it has a key for, so those for which a key is known
-// go first: otherwise it would show another of its keys. Certificates are asked
-// for only if an authority is known: otherwise none could be verified. There may
-// be none: see noAlgorithms.
-func (h *hostKeys) algorithms() []string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	rank := func(algo string) int {
-		keyType := keyTypeOf(algo)
-		switch {
-		case isCertAlgorithm(algo):
-			return 0
-		case slices.ContainsFunc(h.known.keys, func(k knownKey) bool { return k.Type() == keyType }):
-			return 1
-		case slices.Contains(h.mistaken, keyType):
-			return 3
-		default:
-			// Offered all the same: "another key" tells more than "no common
-			// algorithm".
-			return 2
-		}
-	}
-	var algos []string
-	for _, algo := range h.cfg.hostKeyOption().names() {
-		if !isCertAlgorithm(algo) || len(h.known.authorities) > 0 {
-			algos = append(algos, algo)
-		}
-	}
-	slices.SortStableFunc(algos, func(a, b string) int { return rank(a) - rank(b) })
-	return algos
-}
-
-// noAlgorithms returns an error if there is no host key algorithm to offer. It must
-// be asked before a key exchange: x/crypto/ssh takes an empty list for its own
-// defaults, SHA-1 among them.
-func (h *hostKeys) noAlgorithms() error {
-	if len(h.algorithms()) > 0 {
-		return nil
-	}
-	why := ""
-	if h.unread != nil {
-		why = " (" + h.unread.Error() + ")"
-	}
-	return fmt.Errorf("host_key_algorithms has certificates alone, and no authority of %q is known%s; add host_certificate_authority, a @cert-authority line, or the algorithms of plain keys",
-		h.cfg.Address, why)
-}
-
-// keyTypeOf returns the type of the plain keys that a signature algorithm is
-// for.
-func keyTypeOf(algo string) string {
-	if algo == ssh.KeyAlgoRSASHA256 || algo == ssh.KeyAlgoRSASHA512 {
-		return ssh.KeyAlgoRSA
-	}
-	return algo
 }
 
 // verifier returns an ssh.HostKeyCallback for a handshake that ctx bounds.
@@ -315,7 +258,7 @@ func (h *hostKeys) check(key ssh.PublicKey) error {
 	if h.fingerprints[ssh.FingerprintSHA256(plain)] {
 		return nil
 	}
-	if certErr != nil {
+	if certErr != nil && len(h.known.authorities) > 0 {
 		return h.refuse(key, CauseHostKeyRefused, "host certificate of %q is refused: %s %v", h.cfg.Address, describeHostKey(key), certErr)
 	}
 	if h.memory != nil && h.learned == nil {
@@ -324,8 +267,9 @@ func (h *hostKeys) check(key ssh.PublicKey) error {
 	return h.mismatch(key)
 }
 
-// mismatch says why a plain key is not accepted.
-func (h *hostKeys) mismatch(key ssh.PublicKey) error {
+// mismatch says why a plain key is not accepted, which may be in a certificate.
+func (h *hostKeys) mismatch(offered ssh.PublicKey) error {
+	key := plainKey(offered)
 	known := h.expected(key.Type())
 	if len(h.fingerprints) > 0 {
 		h.mistaken = append(h.mistaken, key.Type())
@@ -347,8 +291,12 @@ func (h *hostKeys) mismatch(key ssh.PublicKey) error {
 		if len(h.searched) > 0 {
 			searched = strings.Join(h.searched, ", ")
 		}
-		return h.refuse(key, CauseHostKeyUnknown, "host key of %q is unknown: offered %s; searched %s for %s; compare it with %s on the bastion, then add host_key %s or a known_hosts line",
-			h.cfg.Address, describeHostKey(key), searched, h.names.name, KeygenCommand(key), ssh.FingerprintSHA256(key))
+		authority := ""
+		if cert, ok := offered.(*ssh.Certificate); ok {
+			authority = ", or host_certificate_authority with the key " + ssh.FingerprintSHA256(cert.SignatureKey) + ", which has signed its certificate"
+		}
+		return h.refuse(key, CauseHostKeyUnknown, "host key of %q is unknown: offered %s; searched %s for %s; compare it with %s on the bastion, then add host_key %s or a known_hosts line%s",
+			h.cfg.Address, describeHostKey(key), searched, h.names.name, KeygenCommand(key), ssh.FingerprintSHA256(key), authority)
 	}
 }
 

@@ -15,9 +15,11 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
-// x/crypto/ssh parses the lines. Its known_hosts package, and those built on
+// The known_hosts package of x/crypto/ssh, and those built on
 // it, are not used: they refuse a whole file for one bad line, do not match a
 // wildcard or a bare host name against another port as OpenSSH does, and say of
 // a mismatch neither the file nor the line.
@@ -43,6 +45,19 @@ type badLine struct {
 	// revokes tells that the line is meant to revoke a key, and does not: nobody
 	// can say which one.
 	revokes bool
+	// hosts are those that it is about, as written, or "" if a word is missing.
+	hosts string
+}
+
+// isAbout tells whether a bad line may be about the host. One with a name that cannot
+// be read may be about any.
+func (b *badLine) isAbout(names hostNames) bool {
+	patterns, err := parsePatterns(b.hosts)
+	if err != nil {
+		return true
+	}
+	l := knownLine{patterns: patterns}
+	return l.matches(names.name) || l.matches(names.bare)
 }
 
 // parseKnownHosts parses a known_hosts file. It returns apart what it cannot parse:
@@ -51,20 +66,31 @@ func parseKnownHosts(file string, data []byte) (lines []knownLine, bad []badLine
 	number := 0
 	for text := range bytes.Lines(data) {
 		number++
-		text = bytes.TrimSpace(text)
+		text, _, _ = bytes.Cut(text, []byte{0}) // which ends a string in C
+		text = bytes.TrimRight(bytes.TrimLeft(text, " \t"), " \t\r\n")
 		if len(text) == 0 || text[0] == '#' {
 			continue
 		}
 		line, err := parseKnownLine(text)
 		source := fmt.Sprintf("%s:%d", file, number)
 		if err != nil {
-			bad = append(bad, badLine{source, err, isRevocation(text) && !isForeignKey(text)})
+			bad = append(bad, badLine{source, err, isRevocation(text) && !isForeignKey(text), hostsOf(text)})
 			continue
 		}
 		line.source = source
 		lines = append(lines, line)
 	}
 	return lines, bad
+}
+
+// hostsOf returns the hosts of a line that has all its words, or "".
+func hostsOf(text []byte) string {
+	_, rest := cutMarker(string(text))
+	hosts, rest := cutWord(rest)
+	if _, blob := cutWord(rest); blob == "" {
+		return ""
+	}
+	return hosts
 }
 
 // isRevocation tells whether a line is meant to revoke a key, the marker misspelt
@@ -94,33 +120,59 @@ func isForeignKey(text []byte) bool {
 // wireString returns a string as SSH sends it (RFC 4251 section 5).
 func wireString(s []byte) []byte { return ssh.Marshal(struct{ S string }{string(s)}) }
 
+// cutWord returns the first word of a text, and what follows it.
+func cutWord(text string) (word, rest string) {
+	end := strings.IndexAny(text, " \t")
+	if end < 0 {
+		return text, ""
+	}
+	return text[:end], strings.TrimLeft(text[end:], " \t")
+}
+
+// cutMarker returns the marker of a line without its "@", if it has one, and what
+// follows it.
+func cutMarker(text string) (marker, rest string) {
+	if !strings.HasPrefix(text, "@") {
+		return "", text
+	}
+	return cutWord(text[1:])
+}
+
 func parseKnownLine(text []byte) (knownLine, error) {
-	if len(bytes.Fields(text)) < 3 {
-		return knownLine{}, errors.New("too few words")
-	}
-	marker, hosts, key, _, _, err := ssh.ParseKnownHosts(text)
-	if err != nil {
-		return knownLine{}, errors.New(strings.TrimPrefix(err.Error(), "ssh: "))
-	}
+	marker, rest := cutMarker(string(text))
 	switch marker {
 	case "", markerCA, markerRevoked:
 	default:
-		return knownLine{}, fmt.Errorf("unknown marker %q", "@"+marker)
+		return knownLine{}, fmt.Errorf("unknown marker %s", redact.Quote("@"+marker))
 	}
-	hosts = slices.DeleteFunc(hosts, func(h string) bool { return h == "" })
-	if len(hosts) == 0 || hosts[0][0] == '@' {
-		return knownLine{}, errors.New("no host name")
+	hosts, rest := cutWord(rest)
+	if kind, blob := cutWord(rest); kind == "" || blob == "" {
+		return knownLine{}, errors.New("too few words")
 	}
-	if hosts[0][0] == '|' {
-		if _, _, err := splitHash(hosts[0]); err != nil || len(hosts) > 1 {
-			return knownLine{}, errors.New("malformed hashed name")
+	patterns, err := parsePatterns(hosts)
+	if err != nil {
+		return knownLine{}, err
+	}
+	key, err := parsePublicKey(rest)
+	if err != nil {
+		return knownLine{}, fmt.Errorf("its key %w", err)
+	}
+	return knownLine{marker: marker, patterns: patterns, key: key}, nil
+}
+
+// parsePatterns returns the patterns of a line, in lower case, or its hashed name.
+func parsePatterns(hosts string) ([]string, error) {
+	if strings.HasPrefix(hosts, "|") {
+		if _, _, err := splitHash(hosts); err != nil {
+			return nil, errors.New("malformed hashed name")
 		}
-		return knownLine{marker: marker, patterns: hosts, key: key}, nil
+		return []string{hosts}, nil
 	}
-	for i, h := range hosts {
-		hosts[i] = strings.ToLower(h)
+	patterns := slices.DeleteFunc(strings.Split(strings.ToLower(hosts), ","), func(h string) bool { return h == "" })
+	if len(patterns) == 0 || patterns[0][0] == '@' {
+		return nil, errors.New("no host name")
 	}
-	return knownLine{marker: marker, patterns: hosts, key: key}, nil
+	return patterns, nil
 }
 
 // matches tells whether the line is about the host. Its name is lower-case,
@@ -145,7 +197,9 @@ func splitHash(s string) (salt, hash []byte, err error) {
 	if salt, err = base64.StdEncoding.DecodeString(parts[2]); err != nil {
 		return nil, nil, err
 	}
-	hash, err = base64.StdEncoding.DecodeString(parts[3])
+	if hash, err = base64.StdEncoding.DecodeString(parts[3]); err == nil && (len(salt) != sha1.Size || len(hash) != sha1.Size) {
+		err = errors.New("of the wrong length")
+	}
 	return salt, hash, err
 }
 

@@ -147,6 +147,29 @@ func TestKnownHosts(t *testing.T) {
 	}
 }
 
+// TestBadLineIsAbout: a revocation that cannot be read is an error for the hosts that
+// it may be about.
+func TestBadLineIsAbout(t *testing.T) {
+	t.Parallel()
+	names := lookupNames("b.example:2222", "")
+	for line, want := range map[string]bool{
+		"@revoked b.example ssh-ed25519 AAAA":        true,
+		"@Revoked [b.example]:2222 ssh-ed25519 AAAA": true,
+		"@revoked *,!c.example ssh-ed25519 AAAA":     true,
+		"@revoked |1|x ssh-ed25519 AAAA":             true,
+		"@revoked ssh-ed25519 AAAA":                  true,
+		"@revoked":                                   true,
+		"@revoked c.example ssh-ed25519 AAAA":        false,
+		"@revoked [b.example]:22 ssh-ed25519 AAAA":   false,
+		"@revoked *,!*b.example* ssh-ed25519 AAAA":   false,
+	} {
+		_, bad := parseKnownHosts("kh", []byte(line))
+		if len(bad) != 1 || bad[0].isAbout(names) != want {
+			t.Errorf("%q: %+v, want %v", line, bad, want)
+		}
+	}
+}
+
 // TestKnownHostsAgreesWithOpenSSH asks ssh-keygen -F about the same lines and
 // names, plain and hashed by ssh-keygen -H.
 func TestKnownHostsAgreesWithOpenSSH(t *testing.T) {

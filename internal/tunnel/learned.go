@@ -143,7 +143,7 @@ func (h *hostKeys) learn(ctx context.Context, key ssh.PublicKey) error {
 		return h.refuse(key, CauseHostKeyUnknown, "host key of %q is unknown: offered %s; it is not learned, since %v",
 			h.cfg.Address, describeHostKey(key), h.unread)
 	}
-	learned, err := h.memory.Learn(ctx, h.route, key)
+	learned, err := h.memory.Learn(ctx, h.route, plainKey(key))
 	if err != nil {
 		return &connectError{classProtocol, CauseConfiguration, fmt.Errorf("remembering the host key of %q: %w", h.cfg.Address, err)}
 	}
@@ -161,7 +161,7 @@ func (h *hostKeys) accept(learned *LearnedKey, key ssh.PublicKey) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.remember(learned)
-	if !sameKey(learned.Key, key) {
+	if !sameKey(learned.Key, plainKey(key)) {
 		return h.mismatch(key) // somebody else has just learned another one
 	}
 	h.pinned = key

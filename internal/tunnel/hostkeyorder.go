@@ -1,0 +1,66 @@
+// hostkeyorder.go says which host key algorithms a bastion is asked for.
+
+package tunnel
+
+import (
+	"fmt"
+	"slices"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// algorithms returns the host key algorithms to offer, best first. The bastion
+// picks the first one that it has a key for, so those for which a key is known
+// go first: otherwise it would show another of its keys. As with ssh, certificates
+// go before plain keys. Where no authority is known, the plain key in one counts.
+// There may be no algorithm that helps: see noAlgorithms.
+func (h *hostKeys) algorithms() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	rank := func(algo string) int {
+		keyType, isCert := scannedType(algo), isCertAlgorithm(algo)
+		isKnown := slices.ContainsFunc(h.known.keys, func(k knownKey) bool { return k.Type() == keyType })
+		switch {
+		case isCert && len(h.known.authorities) > 0:
+			return 0
+		case isKnown && isCert:
+			return 1
+		case isKnown:
+			return 2
+		case slices.Contains(h.mistaken, keyType):
+			return 5
+		case isCert:
+			return 4
+		default:
+			// Offered all the same: "another key" tells more than "no common
+			// algorithm".
+			return 3
+		}
+	}
+	algos := slices.Clone(h.cfg.hostKeyOption().names())
+	slices.SortStableFunc(algos, func(a, b string) int { return rank(a) - rank(b) })
+	return algos
+}
+
+// noAlgorithms returns an error if the only algorithms are those of certificates, and
+// no key is known that could be in one, or have signed one.
+func (h *hostKeys) noAlgorithms() error {
+	if h.knowsAnything() || slices.ContainsFunc(h.algorithms(), func(algo string) bool { return !isCertAlgorithm(algo) }) {
+		return nil
+	}
+	why := ""
+	if h.unread != nil {
+		why = " (" + h.unread.Error() + ")"
+	}
+	return fmt.Errorf("host_key_algorithms has certificates alone, and no authority of %q is known%s; add host_certificate_authority, a @cert-authority line, or the algorithms of plain keys",
+		h.cfg.Address, why)
+}
+
+// keyTypeOf returns the type of the plain keys that a signature algorithm is
+// for.
+func keyTypeOf(algo string) string {
+	if algo == ssh.KeyAlgoRSASHA256 || algo == ssh.KeyAlgoRSASHA512 {
+		return ssh.KeyAlgoRSA
+	}
+	return algo
+}

@@ -1,0 +1,230 @@
+//go:build unix
+
+package tunnel
+
+import (
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// hostLab is a set of real servers for the same name, and of keys for
+// known_hosts lines.
+type hostLab struct {
+	servers map[string]*sshtest.SSHD
+	keys    map[string]ssh.PublicKey
+	client  *sshtest.Key
+}
+
+const labName = "b.example"
+
+// newHostLab starts servers that have an Ed25519 key, an ECDSA key or both, with a
+// certificate, without one, or with nothing else.
+func newHostLab(t *testing.T) *hostLab {
+	t.Helper()
+	ed, ec, ca, other := sshtest.NewKey(), sshtest.NewECDSAKey(), sshtest.NewKey(), sshtest.NewKey()
+	lab := &hostLab{
+		servers: map[string]*sshtest.SSHD{},
+		keys:    map[string]ssh.PublicKey{"ed": ed.PublicKey(), "ec": ec.PublicKey(), "ca": ca.PublicKey(), "other": other.PublicKey(), "rsa": sshtest.NewRSAKey(2048).PublicKey()},
+		client:  sshtest.NewKey(),
+	}
+	certify := func(key *sshtest.Key, name string) *ssh.Certificate {
+		return sshtest.Certify(ca, key, ssh.Certificate{CertType: ssh.HostCert, KeyId: "host", ValidPrincipals: []string{name}, ValidBefore: ssh.CertTimeInfinity})
+	}
+	lab.keys["edcert"] = certify(ed, labName)
+	ecFile := sshtest.WriteFile(t, "ecdsa", ec.PEM(""))
+	withEC := "HostKey " + ecFile + "\n"
+	ecCert := withEC + "HostCertificate " + sshtest.WriteFile(t, "ecdsa-cert.pub", []byte(sshtest.AuthorizedKey(certify(ec, labName))+"\n")) + "\n"
+	for name, opts := range map[string]sshtest.SSHDOptions{
+		"plain":            {},
+		"both":             {HostCertificate: certify(ed, labName)},
+		"cert only":        {HostCertificate: certify(ed, labName), Config: "HostKeyAlgorithms ssh-ed25519-cert-v01@openssh.com\n"},
+		"wrong cert only":  {HostCertificate: certify(ed, "c.example"), Config: "HostKeyAlgorithms ssh-ed25519-cert-v01@openssh.com\n"},
+		"two plain":        {Config: withEC},
+		"two, one cert":    {Config: ecCert},
+		"two, other cert":  {Config: withEC, HostCertificate: certify(ed, labName)},
+		"ecdsa cert only":  {Config: ecCert + "HostKeyAlgorithms ecdsa-sha2-nistp256-cert-v01@openssh.com\n"},
+		"cert, ecdsa only": {Config: withEC + "HostKeyAlgorithms ssh-ed25519-cert-v01@openssh.com,ecdsa-sha2-nistp256\n", HostCertificate: certify(ed, labName)},
+	} {
+		opts.HostKey, opts.AuthorizedKeys = ed, []string{lab.client.AuthorizedKey()}
+		lab.servers[name] = sshtest.StartSSHD(t, opts)
+	}
+	return lab
+}
+
+// line returns a known_hosts line with one of the lab's keys.
+func (lab *hostLab) line(hosts, key string) string {
+	return hosts + " " + sshtest.AuthorizedKey(lab.keys[key]) + "\n"
+}
+
+// accepts tells whether we, and whether ssh, accept a server that is reached at a
+// port of labName, or under an alias, by known_hosts files.
+func (lab *hostLab) accepts(t *testing.T, server string, port int, alias string, files ...string) (we, they bool, why string) {
+	t.Helper()
+	sshd := lab.servers[server]
+	cfg := configFor(t, lab.client, "", sshd.Addr())
+	cfg.Name, cfg.User, cfg.HostKeys, cfg.KnownHosts, cfg.HostKeyAlias = t.Name(), sshd.User, nil, files, alias
+	_, they, said := sshKnows(t, cfg, port)
+
+	cfg.Address = net.JoinHostPort(labName, strconv.Itoa(port))
+	h, err := loadHostKeys(&cfg, nopLogger)
+	if err != nil {
+		return false, they, fmt.Sprintf("we: %v\nssh: %s", err, said)
+	}
+	conn, err := net.Dial("tcp", sshd.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _, _, err = ssh.NewClientConn(conn, cfg.Address, &ssh.ClientConfig{ // as no user
+		Config: cfg.cryptoConfig(), HostKeyAlgorithms: h.algorithms(), HostKeyCallback: h.verifier(t.Context()),
+	})
+	return h.accepted() != nil, they, fmt.Sprintf("we: %v\nssh: %s", err, said)
+}
+
+// sshKnows has ssh connect to cfg.Address as to labName.
+func sshKnows(t *testing.T, cfg Config, port int) (Config, bool, string) {
+	t.Helper()
+	host, actual, _ := net.SplitHostPort(cfg.Address)
+	options := []string{
+		"ProxyCommand=" + program(t, "nc") + " " + host + " " + actual, "StrictHostKeyChecking=yes",
+		"UserKnownHostsFile=" + strings.Join(cfg.KnownHosts, " "), "HashKnownHosts=no", "LogLevel=ERROR",
+	}
+	if cfg.HostKeyAlias != "" {
+		options = append(options, "HostKeyAlias="+cfg.HostKeyAlias)
+	}
+	named := cfg
+	named.Address = net.JoinHostPort(labName, strconv.Itoa(port))
+	ok, said := sshLogin(t, named, options...)
+	return named, ok, said
+}
+
+// TestHostCertificateFallback: whatever a server has and known_hosts says, we decide
+// as ssh.
+func TestHostCertificateFallback(t *testing.T) {
+	t.Parallel()
+	lab := newHostLab(t)
+	for name, known := range map[string]string{
+		"nothing":               "",
+		"plain":                 lab.line(labName, "ed"),
+		"plain ECDSA":           lab.line(labName, "ec"),
+		"authority":             lab.line("@cert-authority "+labName, "ca"),
+		"other authority":       lab.line("@cert-authority "+labName, "other"),
+		"both":                  lab.line(labName, "ed") + lab.line("@cert-authority "+labName, "ca"),
+		"plain, other CA":       lab.line(labName, "ed") + lab.line("@cert-authority *.example", "other"),
+		"another of the type":   lab.line(labName, "other"),
+		"another, authority":    lab.line(labName, "other") + lab.line("@cert-authority *", "ca"),
+		"another type":          lab.line(labName, "rsa"),
+		"two":                   lab.line(labName, "rsa") + lab.line(labName, "ed"),
+		"certificate as a key":  lab.line(labName, "edcert"),
+		"revoked key":           lab.line(labName, "ed") + lab.line("@revoked "+labName, "ed"),
+		"revoked authority":     lab.line(labName, "ed") + lab.line("@revoked *", "ca"),
+		"authority of a stem":   lab.line("@cert-authority b.*,!b.example", "ca") + lab.line(labName, "ed"),
+		"authority is the key":  lab.line(labName, "ca"),
+		"key is an authority":   lab.line("@cert-authority "+labName, "ed"),
+		"authority, other type": lab.line("@cert-authority "+labName, "ca") + lab.line(labName, "rsa"),
+	} {
+		file := sshtest.WriteFile(t, "known_hosts", []byte(known))
+		for server := range lab.servers {
+			t.Run(name+"/"+server, func(t *testing.T) {
+				t.Parallel()
+				we, they, why := lab.accepts(t, server, 22, "", file)
+				if we != they && !betterChoice(server, we, why) {
+					t.Errorf("we accept: %v, ssh: %v\n%s", we, they, why)
+				}
+			})
+		}
+	}
+}
+
+// betterChoice tells whether we have asked a server with several keys for the one
+// that is known, and ssh for a certificate that is not.
+func betterChoice(server string, we bool, why string) bool {
+	return we && (strings.HasPrefix(server, "two") || server == "cert, ecdsa only") && (strings.Contains(why, "has changed") || strings.Contains(why, "REVOKED"))
+}
+
+// randomLine is a line that somebody, or some program, may have written.
+func (lab *hostLab) randomLine(r *rand.Rand) string {
+	pick := func(list ...string) string { return list[r.IntN(len(list))] }
+	patterns := []string{
+		labName, labName, "B.Example", "c.example", "*.example", "b.?xample", "*", "!b.example", "!c.example", "!*", "[b.example]:2222", "[b.example]:22",
+		"[*]:2222", "[b.example]:*", "[B.example]:2222", "![b.example]:2222", "prod", "!prod", "*:2222", "", "b.example.", "[b.example]", "!!b.example", "b.example:2222",
+	}
+	var hosts []string
+	for range 1 + r.IntN(3) {
+		hosts = append(hosts, pick(patterns...))
+	}
+	names := strings.Join(hosts, ",")
+	odd := func(usual string, others ...string) string { // usual, nearly always
+		if r.IntN(15) > 0 {
+			return usual
+		}
+		return pick(others...)
+	}
+	if r.IntN(5) == 0 {
+		salt := []byte(fmt.Sprintf("%020d", r.Uint64()))
+		names = hashedName(salt, pick(labName, labName, "[b.example]:2222", "[b.example]:2222", "prod", "B.example", "c.example"))
+		names = odd(names, names+",b.example", names+"x", names[2:], hashedName(salt[1:], labName))
+	}
+	marker := odd(pick("", "", "", "", "", "@cert-authority ", "@cert-authority  "), "@revoked ", "@revoked ", "@cert-authority @revoked ", "@ca ", "@Cert-Authority ")
+	kind, blob, _ := strings.Cut(sshtest.AuthorizedKey(lab.keys[pick("ed", "ed", "ed", "ec", "ec", "ca", "ca", "ca", "other", "rsa", "edcert")]), " ")
+	kind = odd(kind, "ssh-rsa", "rsa-sha2-512", "ssh-dss", "ssh-ed448", "SSH-ED25519", "1024")
+	blob = odd(blob, blob[:len(blob)/2], blob+"=", strings.TrimRight(blob, "="), "AAAA", blob+"\r", blob+"\x00")
+	gap := func() string { return odd(" ", "\t", "  ", " \t ") }
+	line := odd("", " ", "\t", "#", "\ufeff", "\u00a0", "\f") + marker + names + gap() + kind + gap() + blob + pick("", " comment", odd("", "\tme@here", " # x", " ", "\r", "\x00"))
+	return line + odd("\n", "\r\n", "\r\n", "\n\n", "\n# comment\n", "\r")
+}
+
+func hashedName(salt []byte, name string) string {
+	return fmt.Sprintf("|1|%s|%s", base64.StdEncoding.EncodeToString(salt), base64.StdEncoding.EncodeToString(hashName(salt, name)))
+}
+
+// randomFilesEnv is how many files TestKnownHostsAtRandom tries, from which seed.
+const randomFilesEnv = "KNOWN_HOSTS_FILES"
+
+// TestKnownHostsAtRandom decides by random known_hosts files, and compares with ssh.
+func TestKnownHostsAtRandom(t *testing.T) {
+	t.Parallel()
+	files, seed := 60, uint64(1)
+	if s := os.Getenv(randomFilesEnv); s != "" {
+		_, _ = fmt.Sscan(s, &files, &seed)
+	}
+	lab := newHostLab(t)
+	var servers []string
+	for _, s := range []string{"plain", "both", "cert only", "two, other cert", "ecdsa cert only", "wrong cert only"} {
+		servers = append(servers, s)
+	}
+	dir := t.TempDir()
+	accepted := 0
+	for i := range files {
+		r := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // it is to be the same each time
+		text := ""
+		for range 1 + r.IntN(4) {
+			text += lab.randomLine(r)
+		}
+		server, port, alias := servers[r.IntN(len(servers))], []int{22, 2222}[r.IntN(2)], []string{"", "", "", "Prod"}[r.IntN(4)]
+		file := filepath.Join(dir, strconv.Itoa(i))
+		write(t, file, text)
+		we, they, why := lab.accepts(t, server, port, alias, file)
+		if we != they && !betterChoice(server, we, why) {
+			t.Errorf("file %d, server %q, port %d, alias %q: we accept: %v, ssh: %v\n%q\n%s", i, server, port, alias, we, they, strings.SplitAfter(text, "\n"), why)
+		}
+		if they {
+			accepted++
+		}
+	}
+	t.Logf("%d of %d accepted", accepted, files)
+	if accepted < files/10 {
+		t.Errorf("only %d of %d files accept a server: they test nothing", accepted, files)
+	}
+}
