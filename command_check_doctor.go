@@ -196,6 +196,9 @@ func (d *doctor) logIn(t *Tunnel, cfg tunnel.Config, via *tunnel.Handle) *hostLo
 		default:
 			step.NotReached = true
 		}
+		if s == tunnel.StepHostKey {
+			step.Warnings = cfg.HostKeyWarnings()
+		}
 		l.report.add(step)
 	}
 	return l
@@ -264,6 +267,9 @@ func (l *hostLogin) diagnose(step *checkStep, err error, memory *readOnlyMemory)
 	}
 	if other, ok := errors.AsType[*tunnel.NotSSHError](err); ok {
 		step.Fix = other.Fix
+	}
+	if refused, ok := errors.AsType[*tunnel.AuthError](err); ok && refused.Fix != "" {
+		step.Fix = refused.Fix
 	}
 	open, isOpen := errors.AsType[*tunnel.OpenError](err)
 	switch {

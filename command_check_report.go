@@ -62,6 +62,8 @@ type checkStep struct {
 	Cause tunnel.Cause `json:"cause,omitempty"`
 	Error string       `json:"error,omitempty"`
 	Fix   string       `json:"fix,omitempty"`
+	// Warnings are what may be wrong besides.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // add adds a step, and keeps OK.
@@ -151,6 +153,9 @@ func (s *checkStep) print(w io.Writer, width int) {
 	}
 	if s.Fix != "" {
 		_, _ = fmt.Fprintf(w, "        fix: %s\n", s.Fix)
+	}
+	for _, warning := range s.Warnings {
+		_, _ = fmt.Fprintf(w, "        warning: %s\n", warning)
 	}
 }
 

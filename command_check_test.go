@@ -3,6 +3,8 @@ package sshtunnel
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
@@ -52,7 +55,7 @@ func TestCheckPrint(t *testing.T) {
 	jump.add(
 		&checkStep{Step: tunnel.StepReach, OK: true, Took: 0.0124, Detail: "203.0.113.7:22"},
 		&checkStep{Step: tunnel.StepBanner, OK: true, Took: 0.0004, Detail: "SSH-2.0-OpenSSH_9.2p1"},
-		&checkStep{Step: tunnel.StepHostKey, OK: true, Took: 12.34, Detail: key + ", known by host_key"},
+		&checkStep{Step: tunnel.StepHostKey, OK: true, Took: 12.34, Detail: key + ", known by host_key", Warnings: []string{"known_hosts line kh:3 is skipped: no host name"}},
 	)
 	inner := &hopReport{Hop: "ssh_config inner", Host: "10.0.0.5:22", OK: true}
 	inner.add(
@@ -234,5 +237,35 @@ func TestConfigFlagsRefuse(t *testing.T) {
 	}
 	if err := (&checkFlags{targets: []string{"host"}}).run(t.Context(), &bytes.Buffer{}, nil); err == nil || !strings.Contains(err.Error(), "--target: ") {
 		t.Errorf("a target without a port: %v", err)
+	}
+}
+
+// TestCheckSays names skipped lines of known_hosts, and what a port has that is no
+// SSH server's.
+func TestCheckSays(t *testing.T) {
+	t.Parallel()
+	key := sshtest.NewKey()
+	bastion := sshtest.NewBastion(t, sshtest.BastionOptions{AuthorizedKeys: []ssh.PublicKey{key.PublicKey()}})
+	web := sshtest.NewWeb(t, sshtest.WebOptions{})
+	known := sshtest.WriteFile(t, "known_hosts", []byte("\ufeff"+bastion.KnownHostsLine()+"\n"))
+	tunnelTo := func(address string) string {
+		return fmt.Sprintf(`{"hosts": [%q], "user": "u", "identity_agent": "none", "identity_files": [{"path": %q}], "known_hosts": [%q], "host_keys": [%q]}`,
+			address, sshtest.WriteFile(t, "id", key.PEM("")), known, bastion.HostKeyFingerprint())
+	}
+	file := sshtest.WriteFile(t, "caddy.json", []byte(`{"apps": {"ssh_tunnel": {"tunnels": {"prod": `+tunnelTo(bastion.Addr())+`, "web": `+tunnelTo(web.Addr())+`}}}}`))
+	var out bytes.Buffer
+	check := &checkFlags{config: configFlags{file: file}}
+	if err := check.run(t.Context(), &out, nil); !errors.Is(err, errNotWell) {
+		t.Errorf("got %v", err)
+	}
+	_, port, _ := net.SplitHostPort(web.Addr())
+	for _, want := range []string{
+		"warning: known_hosts line " + known + ":1 is skipped: it begins with a byte order mark",
+		"instead of an SSH banner: that is a web server",
+		"fix: write sshd's port behind the host, in place of " + port,
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
 	}
 }

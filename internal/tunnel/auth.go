@@ -52,6 +52,7 @@ type authAttempt struct {
 	what     string
 	blob     string     // of its key, or ""
 	doubt    string     // why the bastion may say no, or ""
+	fix      string     // what helps against that, or ""
 	cert     credential // zero for no certificate
 	rsa      bool       // with an RSA key
 	dialogue bool       // keyboard-interactive
@@ -159,7 +160,7 @@ func (a *authenticator) publicKey() ssh.AuthMethod {
 // not "", it does so even if the bastion does not list that.
 func (a *authenticator) offer(o offer, algorithm string) ssh.AuthMethod {
 	a.shownKey = o
-	a.current = &authAttempt{what: o.what, blob: o.blob, doubt: o.doubt, cert: o.cert, rsa: plainKey(o.signer.PublicKey()).Type() == ssh.KeyAlgoRSA}
+	a.current = &authAttempt{what: o.what, blob: o.blob, doubt: o.doubt, fix: o.fix, cert: o.cert, rsa: plainKey(o.signer.PublicKey()).Type() == ssh.KeyAlgoRSA}
 	return ssh.PublicKeys(trackedSigner{o.signer, a.current, algorithm})
 }
 

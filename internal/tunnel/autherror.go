@@ -39,14 +39,14 @@ func (a *authenticator) explain(err error) error {
 		if !a.wasRefused() {
 			return err
 		}
-		return &AuthError{a.message("the bastion ended the connection", "name the right key with identity_file, so that no other is tried first"), CauseKeyRefused}
+		return &AuthError{Message: a.message("the bastion ended the connection", "name the right key with identity_file, so that no other is tried first"), Cause: CauseKeyRefused}
 	case !a.exhausted:
 		return err
 	case a.expired, strings.Contains(err.Error(), "unexpected message type 60 "):
 		// SSH_MSG_USERAUTH_PASSWD_CHANGEREQ, RFC 4252 section 8.
-		return &AuthError{a.message("the bastion demands a new password", "set it with an interactive ssh login"), CausePasswordRefused}
+		return &AuthError{Message: a.message("the bastion demands a new password", "set it with an interactive ssh login"), Cause: CausePasswordRefused}
 	default:
-		return &AuthError{a.message("", a.fix()), a.cause()}
+		return &AuthError{Message: a.message("", a.fix()), Cause: a.cause(), Fix: a.certificateFix()}
 	}
 }
 
@@ -160,11 +160,24 @@ func (a *authenticator) cause() Cause {
 	}
 }
 
+// certificateFix says what helps where a certificate was refused that cannot be used
+// from here, or anywhere; else "".
+func (a *authenticator) certificateFix() string {
+	for _, t := range a.attempts {
+		if t.refused() && t.fix != "" {
+			return t.fix
+		}
+	}
+	return ""
+}
+
 // fix says what would help.
 func (a *authenticator) fix() string {
 	takesKeys := slices.Contains(a.allowed, "publickey")
 	takesPassword := slices.Contains(a.allowed, "password") || slices.Contains(a.allowed, "keyboard-interactive")
 	switch {
+	case a.certificateFix() != "":
+		return a.certificateFix()
 	case a.prompt != "":
 		return fmt.Sprintf("a password does not answer %q: let this user in without a second factor", a.prompt)
 	case a.trouble != "":

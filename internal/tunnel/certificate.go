@@ -5,6 +5,7 @@ package tunnel
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -95,6 +96,38 @@ func principalFlaw(cert *ssh.Certificate, user string) string {
 	default:
 		return fmt.Sprintf("is for %s and not for %q: %s", strings.Join(quoted(cert.ValidPrincipals), ", "), user, unless)
 	}
+}
+
+// knownOptions are the critical options that OpenSSH knows. It refuses a certificate
+// with any other.
+var knownOptions = []string{sourceAddress, "force-command", "verify-required"}
+
+const sourceAddress = "source-address"
+
+// optionFlaw names a critical option that OpenSSH refuses, or is "".
+func optionFlaw(cert *ssh.Certificate) string {
+	for _, name := range slices.Sorted(maps.Keys(cert.CriticalOptions)) {
+		if !slices.Contains(knownOptions, name) {
+			return fmt.Sprintf("has the critical option %q: a bastion that does not know it refuses the certificate, as OpenSSH does", printable(name))
+		}
+	}
+	return ""
+}
+
+// certificateFlaw says why a bastion may refuse a certificate, or "". What helps
+// against that is in fix, where it is not obvious.
+func certificateFlaw(cert *ssh.Certificate, user string) (flaw, fix string) {
+	if flaw := optionFlaw(cert); flaw != "" {
+		return flaw, "have the certificate signed without that critical option"
+	}
+	if flaw := principalFlaw(cert, user); flaw != "" {
+		return flaw, ""
+	}
+	if from, ok := cert.CriticalOptions[sourceAddress]; ok {
+		return fmt.Sprintf("is for connections from %q alone (source-address), as the bastion sees them", printable(from)),
+			"connect from an address that the certificate's source-address lists, or have it signed for this one: ssh-keygen -O source-address=<address>; the bastion's log shows the address that it sees"
+	}
+	return "", ""
 }
 
 // maxQuoted is how many of a list's texts an error or warning shows.

@@ -282,7 +282,7 @@ func (c *checker) certificate(path string, cert *ssh.Certificate) {
 	if err := checkValidity(cert); err != nil {
 		c.warn("certificate %q %v and is passed over", path, err)
 	}
-	for _, flaw := range []string{principalFlaw(cert, c.cfg.User), forwardingFlaw(cert)} {
+	for _, flaw := range []string{optionFlaw(cert), principalFlaw(cert, c.cfg.User), forwardingFlaw(cert)} {
 		if flaw != "" {
 			c.warn("certificate %q %s", path, flaw)
 		}

@@ -131,6 +131,8 @@ type AuthError struct {
 	// Cause is one of CauseNoCredentials, CauseKeyRefused,
 	// CauseCertificateExpired, CausePasswordRefused and CauseSecondFactor.
 	Cause Cause
+	// Fix is what helps, where more is known than by Cause; else "".
+	Fix string
 }
 
 func (e *AuthError) Error() string { return e.Message }

@@ -58,6 +58,13 @@ func loadHostKeys(cfg *Config, log *zap.Logger) (*hostKeys, error) {
 	return h, err
 }
 
+// HostKeyWarnings says what is not read of the files that a bastion's host key is
+// verified against, as in "known_hosts line /etc/ssh/ssh_known_hosts:3 is skipped: …".
+func (cfg *Config) HostKeyWarnings() []string {
+	_, warnings, _ := readHostKeys(cfg) // its error is a connect's
+	return warnings
+}
+
 // readHostKeys is loadHostKeys with its warnings returned.
 func readHostKeys(cfg *Config) (h *hostKeys, warnings []string, err error) {
 	h = &hostKeys{cfg: cfg, names: lookupNames(cfg.Address, cfg.HostKeyAlias), fingerprints: map[string]bool{}}
@@ -78,14 +85,14 @@ func readHostKeys(cfg *Config) (h *hostKeys, warnings []string, err error) {
 		fileLines, bad := parseKnownHosts(path, data)
 		if i := slices.IndexFunc(bad, func(b badLine) bool { return b.revokes && b.isAbout(h.names) }); i >= 0 {
 			// Not skipped: what it was to revoke must not be trusted.
-			return nil, warnings, fmt.Errorf("known_hosts line %s is to revoke a key and cannot be read: %w; correct it, or remove it", bad[i].source, bad[i].err)
+			return nil, warnings, fmt.Errorf("%s is to revoke a key and cannot be read: %w; correct it, or remove it", bad[i].name(), bad[i].err)
 		}
 		for i, b := range bad {
 			if i == 3 {
 				warnings = append(warnings, fmt.Sprintf("known_hosts %s: %d more lines are skipped", path, len(bad)-i))
 				break
 			}
-			warnings = append(warnings, fmt.Sprintf("known_hosts line %s is skipped: %v", b.source, b.err))
+			warnings = append(warnings, fmt.Sprintf("%s is skipped: %v", b.name(), b.err))
 		}
 		lines = append(lines, fileLines...)
 		h.searched = append(h.searched, path)

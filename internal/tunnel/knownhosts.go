@@ -47,6 +47,31 @@ type badLine struct {
 	revokes bool
 	// hosts are those that it is about, as written, or "" if a word is missing.
 	hosts string
+	// whole tells that it is the whole file.
+	whole bool
+}
+
+// name is how warnings and errors name the line.
+func (b *badLine) name() string {
+	if b.whole {
+		return "known_hosts " + b.source
+	}
+	return "known_hosts line " + b.source
+}
+
+// The marks that editors and programs of Windows begin a text with.
+var (
+	bomUTF8    = []byte("\xef\xbb\xbf")
+	bomsUTF16  = [][]byte{[]byte("\xff\xfe"), []byte("\xfe\xff")}
+	errBOM     = errors.New(`it begins with a byte order mark, so that it counts for no host; save the file as UTF-8 without one, as does: sed -i '1s/^\xEF\xBB\xBF//' FILE`)
+	errUTF16   = errors.New("it is UTF-16, which ssh does not read; save the file as UTF-8, as does: iconv -f UTF-16 -t UTF-8 FILE")
+	revocation = []byte("@revo")
+)
+
+// isUTF16 tells whether a text is UTF-16, of which ASCII has every other byte zero.
+func isUTF16(data []byte) bool {
+	return len(data) >= 2 && (data[0] == 0) != (data[1] == 0) ||
+		slices.ContainsFunc(bomsUTF16, func(bom []byte) bool { return bytes.HasPrefix(data, bom) })
 }
 
 // isAbout tells whether a bad line may be about the host. One with a name that cannot
@@ -63,6 +88,10 @@ func (b *badLine) isAbout(names hostNames) bool {
 // parseKnownHosts parses a known_hosts file. It returns apart what it cannot parse:
 // one bad line must not make every other host unknown.
 func parseKnownHosts(file string, data []byte) (lines []knownLine, bad []badLine) {
+	if isUTF16(data) {
+		ascii := bytes.ToLower(bytes.ReplaceAll(data, []byte{0}, nil))
+		return nil, []badLine{{source: file, err: errUTF16, revokes: bytes.Contains(ascii, revocation), whole: true}}
+	}
 	number := 0
 	for text := range bytes.Lines(data) {
 		number++
@@ -73,8 +102,11 @@ func parseKnownHosts(file string, data []byte) (lines []knownLine, bad []badLine
 		}
 		line, err := parseKnownLine(text)
 		source := fmt.Sprintf("%s:%d", file, number)
+		if rest, ok := bytes.CutPrefix(text, bomUTF8); ok && number == 1 {
+			text, err = rest, errBOM
+		}
 		if err != nil {
-			bad = append(bad, badLine{source, err, isRevocation(text) && !isForeignKey(text), hostsOf(text)})
+			bad = append(bad, badLine{source: source, err: err, revokes: isRevocation(text) && !isForeignKey(text), hosts: hostsOf(text)})
 			continue
 		}
 		line.source = source
@@ -96,8 +128,7 @@ func hostsOf(text []byte) string {
 // isRevocation tells whether a line is meant to revoke a key, the marker misspelt
 // perhaps.
 func isRevocation(text []byte) bool {
-	const least = "@revo"
-	return len(text) >= len(least) && strings.EqualFold(string(text[:len(least)]), least)
+	return len(text) >= len(revocation) && bytes.EqualFold(text[:len(revocation)], revocation)
 }
 
 // isForeignKey tells whether a @revoked line is well formed, and its key of a type

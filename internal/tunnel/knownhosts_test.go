@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -144,6 +145,59 @@ func TestKnownHosts(t *testing.T) {
 				t.Errorf("bad lines %q, want %q (%v)", got, test.bad, bad)
 			}
 		})
+	}
+}
+
+// TestKnownHostsEncodings: what an editor of Windows has saved is reported, with what
+// to do about it. A revocation in it is an error.
+func TestKnownHostsEncodings(t *testing.T) {
+	t.Parallel()
+	line := "b.example " + authorized(publicOf(t, edKey(1))) + "\n"
+	wide := func(order binary.ByteOrder, bom bool, text string) []byte {
+		if bom {
+			text = "\ufeff" + text
+		}
+		var b []byte
+		for _, r := range text {
+			b = append(b, make([]byte, 2)...)
+			order.PutUint16(b[len(b)-2:], uint16(r))
+		}
+		return b
+	}
+	for name, c := range map[string]struct {
+		data        []byte
+		keys        int
+		warns, fail string
+	}{
+		"plain":             {[]byte(line), 1, "", ""},
+		"CRLF":              {[]byte(strings.ReplaceAll(line+"\n"+line, "\n", "\r\n")), 2, "", ""},
+		"BOM":               {[]byte("\ufeff" + line + line), 1, "known_hosts line kh:1 is skipped: it begins with a byte order mark", ""},
+		"BOM, comment":      {[]byte("\ufeff# hosts\n" + line), 1, "known_hosts line kh:1 is skipped: it begins with a byte order mark", ""},
+		"BOM, revocation":   {[]byte("\ufeff@revoked " + line), 0, "", "known_hosts line kh:1 is to revoke a key and cannot be read: it begins with a byte order mark"},
+		"BOM, other":        {[]byte("\ufeff@revoked c" + line), 0, "known_hosts line kh:1 is skipped: it begins with a byte order mark", ""},
+		"UTF-16LE":          {wide(binary.LittleEndian, true, line), 0, "known_hosts kh is skipped: it is UTF-16", ""},
+		"UTF-16BE":          {wide(binary.BigEndian, true, line), 0, "known_hosts kh is skipped: it is UTF-16", ""},
+		"UTF-16LE, no mark": {wide(binary.LittleEndian, false, line), 0, "known_hosts kh is skipped: it is UTF-16", ""},
+		"UTF-16BE, no mark": {wide(binary.BigEndian, false, line), 0, "known_hosts kh is skipped: it is UTF-16", ""},
+		"UTF-16, revoked":   {wide(binary.LittleEndian, true, line+"@revoked "+line), 0, "", "known_hosts kh is to revoke a key and cannot be read: it is UTF-16"},
+		"empty":             {nil, 0, "", ""},
+	} {
+		cfg := &Config{Address: "b.example:22", KnownHosts: []string{filepath.Join(t.TempDir(), "kh")}}
+		write(t, cfg.KnownHosts[0], string(c.data))
+		shown := func(s string) string { return strings.ReplaceAll(s, cfg.KnownHosts[0], "kh") }
+		h, warnings, err := readHostKeys(cfg)
+		if c.fail != "" {
+			if err == nil || !strings.Contains(shown(err.Error()), c.fail) {
+				t.Errorf("%s: got %v, want %q", name, err, c.fail)
+			}
+			continue
+		}
+		if err != nil || len(h.known.keys) != c.keys {
+			t.Errorf("%s: %d keys, %v", name, len(h.known.keys), err)
+		}
+		if got := shown(strings.Join(warnings, "\n")); !strings.HasPrefix(got, c.warns) || (got == "") != (c.warns == "") {
+			t.Errorf("%s: warnings %q, want %q", name, got, c.warns)
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ type offer struct {
 	signer ssh.MultiAlgorithmSigner
 	what   string     // as in `publickey SHA256:… (/home/u/.ssh/id_ed25519)`
 	doubt  string     // why the bastion may refuse it, or ""
+	fix    string     // what helps against that, or ""
 	cert   credential // zero for no certificate
 	blob   string     // the key or certificate on the wire (RFC 4253 section 6.6)
 	named  bool       // by the user
@@ -303,8 +304,8 @@ func (c *collector) add(public ssh.PublicKey, signer ssh.AlgorithmSigner, source
 	o := offer{signer: restricted, what: what, blob: blob, named: named}
 	if cert, ok := public.(*ssh.Certificate); ok {
 		o.cert.Certificate = cert
-		if flaw := principalFlaw(cert, c.cfg.User); flaw != "" {
-			o.doubt = ", which " + flaw
+		if flaw, fix := certificateFlaw(cert, c.cfg.User); flaw != "" {
+			o.doubt, o.fix = ", which "+flaw, fix
 		}
 	}
 	c.offers = append(c.offers, o)
