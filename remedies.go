@@ -128,7 +128,7 @@ var remedies = map[tunnel.Cause]remedy{
 var openRemedies = map[tunnel.OpenReason]remedy{
 	tunnel.OpenProhibited: {
 		"the bastion forbids it",
-		"in its sshd_config: AllowTcpForwarding yes, and PermitOpen, if it is set, has to list {target}; a key with restrict or no-port-forwarding in authorized_keys needs port-forwarding: sshd -T -C user={user} prints what holds",
+		"in its sshd_config: AllowTcpForwarding yes, and PermitOpen, if it is set, has to list {target}, in this spelling; a key with restrict or no-port-forwarding in authorized_keys needs port-forwarding: sshd -T -C user={user} prints what holds",
 	},
 	tunnel.OpenRefused: {
 		"nothing listens there, as seen from the bastion",

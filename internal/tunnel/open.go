@@ -255,6 +255,16 @@ func (l *link) debugChannel(msg string, c *Conn, fields ...zap.Field) {
 	}
 }
 
+// isLoopbackName tells whether a target is the bastion itself, which has several names.
+func isLoopbackName(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
+}
+
 // openError puts the bastion's refusal into plain words.
 func (l *link) openError(r *openRequest, err error) error {
 	refused, ok := errors.AsType[*ssh.OpenChannelError](err)
@@ -266,6 +276,9 @@ func (l *link) openError(r *openRequest, err error) error {
 	case ssh.Prohibited:
 		e.Reason = OpenProhibited
 		e.Detail = "AllowTcpForwarding or PermitOpen on the bastion, or a certificate or key without permit-port-forwarding"
+		if isLoopbackName(r.target.Address) {
+			e.Detail += fmt.Sprintf("; PermitOpen and permitopen have to list %q: to sshd, localhost and 127.0.0.1 differ", r.target.Address)
+		}
 		if r.target.Network == "unix" {
 			e.Detail = "AllowStreamLocalForwarding on the bastion, or a certificate or key without permit-port-forwarding"
 		}

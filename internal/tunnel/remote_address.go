@@ -122,10 +122,11 @@ func (a remoteAddress) refusedHint() string {
 	if a.path != "" {
 		return "socket still there from an older connection? set StreamLocalBindUnlink on the bastion; or AllowStreamLocalForwarding forbids it"
 	}
+	spelling := fmt.Sprintf("; PermitListen and permitlisten have to list %q, or \"*:%d\": to sshd, localhost and 127.0.0.1 differ", a, a.port)
 	if a.port < firstFreePort {
-		return "ports below 1024 are root's, unless net.ipv4.ip_unprivileged_port_start is lower on the bastion; or the port is held by another, or AllowTcpForwarding/PermitListen/GatewayPorts forbid it"
+		return "ports below 1024 are root's, unless net.ipv4.ip_unprivileged_port_start is lower on the bastion; or the port is held by another, or AllowTcpForwarding/PermitListen/GatewayPorts forbid it" + spelling
 	}
-	return "port still held by an older connection? set ClientAliveInterval on the bastion; or AllowTcpForwarding/PermitListen/GatewayPorts forbid it"
+	return "port still held by an older connection? set ClientAliveInterval on the bastion; or AllowTcpForwarding/PermitListen/GatewayPorts forbid it" + spelling
 }
 
 // hostAddr is the address of a host, a *net.TCPAddr if that is an IP address. A
