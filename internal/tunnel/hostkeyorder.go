@@ -21,20 +21,22 @@ func (h *hostKeys) algorithms() []string {
 		keyType, isCert := scannedType(algo), isCertAlgorithm(algo)
 		isKnown := slices.ContainsFunc(h.known.keys, func(k knownKey) bool { return k.Type() == keyType })
 		switch {
-		case isCert && len(h.known.authorities) > 0:
+		case isCert && len(h.known.authorities) > 0 && h.known.certificatesFirst:
 			return 0
 		case isKnown && isCert:
 			return 1
 		case isKnown:
 			return 2
 		case slices.Contains(h.mistaken, keyType):
-			return 5
+			return 6
+		case isCert && len(h.known.authorities) > 0:
+			return 3
 		case isCert:
-			return 4
+			return 5
 		default:
 			// Offered all the same: "another key" tells more than "no common
 			// algorithm".
-			return 3
+			return 4
 		}
 	}
 	algos := slices.Clone(h.cfg.hostKeyOption().names())

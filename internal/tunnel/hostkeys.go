@@ -121,6 +121,7 @@ func readHostKeys(cfg *Config) (h *hostKeys, warnings []string, err error) {
 			return nil, warnings, err
 		}
 		h.known.authorities = append(h.known.authorities, keys...)
+		h.known.certificatesFirst = true
 	}
 	for _, path := range cfg.RevokedHostKeys {
 		keys, err := loadRevoked(path)
@@ -205,8 +206,10 @@ func (h *hostKeys) knownBy(key ssh.PublicKey) string {
 			return "signed by " + k.source
 		}
 	}
-	if k, ok := has(h.known.keys, plainKey(key)); ok {
-		return k.source
+	for _, keys := range [][]knownKey{h.known.keys, h.known.bare} {
+		if k, ok := has(keys, plainKey(key)); ok {
+			return k.source
+		}
 	}
 	switch {
 	case h.fingerprints[ssh.FingerprintSHA256(plainKey(key))]:
@@ -260,6 +263,9 @@ func (h *hostKeys) check(key ssh.PublicKey) error {
 	// As in OpenSSH, a certificate that is not valid still shows its bare key.
 	plain := plainKey(key)
 	if _, ok := has(h.known.keys, plain); ok {
+		return nil
+	}
+	if _, ok := has(h.known.bare, plain); ok && isCert {
 		return nil
 	}
 	if h.fingerprints[ssh.FingerprintSHA256(plain)] {

@@ -177,14 +177,16 @@ func parseKnownLine(text []byte) (knownLine, error) {
 		return knownLine{}, fmt.Errorf("unknown marker %s", redact.Quote("@"+marker))
 	}
 	hosts, rest := cutWord(rest)
-	if kind, blob := cutWord(rest); kind == "" || blob == "" {
+	kind, rest := cutWord(rest)
+	blob, _ := cutWord(rest)
+	if kind == "" || blob == "" {
 		return knownLine{}, errors.New("too few words")
 	}
 	patterns, err := parsePatterns(hosts)
 	if err != nil {
 		return knownLine{}, err
 	}
-	key, err := parsePublicKey(rest)
+	key, err := parsePublicKey(kind + " " + strings.Join(strings.Fields(blob), ""))
 	if err != nil {
 		return knownLine{}, fmt.Errorf("its key %w", err)
 	}
@@ -302,7 +304,14 @@ func lookupNames(address, alias string) hostNames {
 }
 
 // knownTo are the lines of known_hosts files about one host, by marker.
-type knownTo struct{ keys, authorities, revoked []knownKey }
+type knownTo struct {
+	keys, authorities, revoked []knownKey
+	// bare are plain keys of the bare host, which has another port where keys are. As
+	// with ssh, they count in a certificate.
+	bare []knownKey
+	// certificatesFirst tells whether ssh asks for a certificate of any type first.
+	certificatesFirst bool
+}
 
 // knownKey is a key and where it is written.
 type knownKey struct {
@@ -314,7 +323,7 @@ type knownKey struct {
 // counts for another port, but only where none is listed with the port.
 func about(lines []knownLine, names hostNames) knownTo {
 	var known knownTo
-	var bare []knownKey
+	exactAuthority := false
 	for _, l := range lines {
 		key := knownKey{l.key, l.source}
 		exact, loose := l.matches(names.name), l.matches(names.bare)
@@ -322,16 +331,18 @@ func about(lines []knownLine, names hostNames) knownTo {
 		case !exact && !loose:
 		case l.marker == markerCA:
 			known.authorities = append(known.authorities, key)
+			exactAuthority = exactAuthority || exact
 		case l.marker == markerRevoked:
 			known.revoked = append(known.revoked, key)
 		case exact:
 			known.keys = append(known.keys, key)
 		default:
-			bare = append(bare, key)
+			known.bare = append(known.bare, key)
 		}
 	}
+	known.certificatesFirst = exactAuthority || len(known.keys) == 0
 	if len(known.keys) == 0 {
-		known.keys = bare
+		known.keys, known.bare = known.bare, nil
 	}
 	return known
 }
