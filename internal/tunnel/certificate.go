@@ -118,14 +118,14 @@ func optionFlaw(cert *ssh.Certificate) string {
 // against that is in fix, where it is not obvious.
 func certificateFlaw(cert *ssh.Certificate, user string) (flaw, fix string) {
 	if flaw := optionFlaw(cert); flaw != "" {
-		return flaw, "have the certificate signed without that critical option"
+		return flaw, "sign the certificate without that critical option"
 	}
 	if flaw := principalFlaw(cert, user); flaw != "" {
 		return flaw, ""
 	}
 	if from, ok := cert.CriticalOptions[sourceAddress]; ok {
 		return fmt.Sprintf("is for connections from %q alone (source-address), as the bastion sees them", printable(from)),
-			"connect from an address that the certificate's source-address lists, or have it signed for this one: ssh-keygen -O source-address=<address>; the bastion's log shows the address that it sees"
+			"connect from an address that the certificate's source-address lists, or sign it for this one: ssh-keygen -O source-address=<address>; the bastion's log shows the address that it sees"
 	}
 	return "", ""
 }

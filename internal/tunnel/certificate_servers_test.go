@@ -27,7 +27,7 @@ func TestCertificateOptions(t *testing.T) {
 		"ours":           {[]string{"-O", "source-address=127.0.0.0/8"}, "", ""},
 		"command":        {[]string{"-O", "force-command=true"}, "", ""},
 		"another source": {[]string{"-O", "source-address=192.0.2.0/24,2001:db8::/32"}, `is for connections from "192.0.2.0/24,2001:db8::/32" alone (source-address)`, "source-address lists"},
-		"unknown":        {[]string{"-O", "critical:login@example.com=x"}, `has the critical option "login@example.com"`, "signed without that critical option"},
+		"unknown":        {[]string{"-O", "critical:login@example.com=x"}, `has the critical option "login@example.com"`, "without that critical option"},
 		"another user":   {[]string{"-n", "somebody-else"}, `is for "somebody-else"`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

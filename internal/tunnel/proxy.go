@@ -200,7 +200,7 @@ func loginRefusal(answer *http.Response, user string, shown func(string) string)
 	switch status := shown(answer.Status); {
 	case len(schemes) > 0 && !takesBasic:
 		return proxyRefusal("it answered CONNECT with %q and wants a login by %s, but only Basic is supported; "+
-			"enable Basic there, or put a proxy between that logs in so, such as cntlm, or use proxy_command", status, shown(strings.Join(schemes, " or ")))
+			"enable Basic there, run a proxy such as cntlm that logs in for Caddy, or use proxy_command", status, shown(strings.Join(schemes, " or ")))
 	case user == "":
 		return proxyRefusal("it answered CONNECT with %q; write user info, as in http://{env.PROXY_USER}:{env.PROXY_PASSWORD}@host:port", status)
 	default:
