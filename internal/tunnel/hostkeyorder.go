@@ -19,7 +19,8 @@ func (h *hostKeys) algorithms() []string {
 	defer h.mu.Unlock()
 	rank := func(algo string) int {
 		keyType, isCert := scannedType(algo), isCertAlgorithm(algo)
-		isKnown := slices.ContainsFunc(h.known.keys, func(k knownKey) bool { return k.Type() == keyType })
+		hasType := func(k knownKey) bool { return k.Type() == keyType }
+		isKnown := slices.ContainsFunc(h.known.keys, hasType)
 		switch {
 		case isCert && len(h.known.authorities) > 0 && h.known.certificatesFirst:
 			return 0
@@ -29,7 +30,7 @@ func (h *hostKeys) algorithms() []string {
 			return 2
 		case slices.Contains(h.mistaken, keyType):
 			return 6
-		case isCert && len(h.known.authorities) > 0:
+		case isCert && (len(h.known.authorities) > 0 || slices.ContainsFunc(h.known.bare, hasType)):
 			return 3
 		case isCert:
 			return 5
