@@ -217,7 +217,8 @@ func TestKnownHostsAtRandom(t *testing.T) {
 		file := filepath.Join(dir, strconv.Itoa(i))
 		write(t, file, text)
 		we, they, why := lab.accepts(t, server, port, alias, file)
-		if we != they && !betterChoice(server, we, why) {
+		// ssh ignores a revocation that it cannot read.
+		if we != they && !betterChoice(server, we, why) && !strings.Contains(why, "is to revoke a key and cannot be read") {
 			t.Errorf("file %d, server %q, port %d, alias %q: we accept: %v, ssh: %v\n%q\n%s", i, server, port, alias, we, they, strings.SplitAfter(text, "\n"), why)
 		}
 		if they {
