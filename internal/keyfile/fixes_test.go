@@ -136,8 +136,14 @@ func TestPuTTY(t *testing.T) {
 	t.Parallel()
 	need(t, "puttygen", "ssh-keygen")
 	for _, c := range []struct{ args, passphrase string }{
-		{"-t ed25519", ""}, {"-t rsa -b 2048", ""}, {"-t ecdsa -b 384", ""}, {"-t ed25519 --ppk-param version=2", ""}, {"-t rsa -b 2048 -O private-sshcom", ""},
-		{"-t ed25519", "horse"}, {"-t rsa -b 2048", "horse"}, {"-t ecdsa", "horse"},
+		{"-t ed25519", ""},
+		{"-t rsa -b 2048", ""},
+		{"-t ecdsa -b 384", ""},
+		{"-t ed25519 --ppk-param version=2", ""},
+		{"-t rsa -b 2048 -O private-sshcom", ""},
+		{"-t ed25519", "horse"},
+		{"-t rsa -b 2048", "horse"},
+		{"-t ecdsa", "horse"},
 	} {
 		t.Run(c.args+" "+c.passphrase, func(t *testing.T) {
 			t.Parallel()

@@ -39,7 +39,7 @@ func need(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, name := range programs {
 		if _, err := exec.LookPath(name); err != nil {
-			if os.Getenv("CI") == "true" && name != "puttygen" {
+			if os.Getenv("CI") == "true" {
 				t.Fatalf("%s is not installed", name)
 			}
 			t.Skipf("%s is not installed", name)
@@ -63,7 +63,7 @@ func bySSH(t testing.TB, path, passphrase string) ssh.PublicKey {
 
 func read(t testing.TB, path string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(path) //nolint:gosec // a path of the test's
+	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

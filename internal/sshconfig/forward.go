@@ -106,10 +106,10 @@ func SplitForward(s string) ([]ForwardField, error) {
 func cutField(s string) (field, rest string, ok bool) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == ':':
+		switch s[i] {
+		case ':':
 			return b.String(), s[i:], true
-		case s[i] == '\\':
+		case '\\':
 			if i++; i == len(s) {
 				return "", "", false
 			}

@@ -201,10 +201,7 @@ func TestKnownHostsAtRandom(t *testing.T) {
 		_, _ = fmt.Sscan(s, &files, &seed)
 	}
 	lab := newHostLab(t)
-	var servers []string
-	for _, s := range []string{"plain", "both", "cert only", "two, other cert", "ecdsa cert only", "wrong cert only"} {
-		servers = append(servers, s)
-	}
+	servers := []string{"plain", "both", "cert only", "two, other cert", "ecdsa cert only", "wrong cert only"}
 	dir := t.TempDir()
 	accepted := 0
 	for i := range files {

@@ -66,7 +66,7 @@ func TestPromptsBesideSSH(t *testing.T) {
 func sshWithPassword(t *testing.T, addr, knownHosts, password string) string {
 	t.Helper()
 	askpass := sshtest.WriteFile(t, "askpass", []byte("#!/bin/sh\necho '"+password+"'\n"))
-	if err := os.Chmod(askpass, 0o700); err != nil { //nolint:gosec // it is a script, to be run
+	if err := os.Chmod(askpass, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	host, port, _ := strings.Cut(addr, ":")

@@ -25,7 +25,7 @@ func TestUnlock(t *testing.T) {
 		return strings.Replace(secret, "{passphrase}", "correct horse", 1), nil
 	}
 	decrypted := func(when string) {
-		data, err := os.ReadFile(path) //nolint:gosec // a path of the test's
+		data, err := os.ReadFile(path)
 		if err != nil {
 			t.Error(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // unsearchable.go finds the directory that keeps a file from being read, whatever the
@@ -45,13 +46,13 @@ func unsearchable(path string, lstat func(string) (fs.FileInfo, error), readlink
 				break
 			}
 		}
-		for i := len(above) - 1; i >= 0; i-- {
+		for i, dir := range slices.Backward(above) {
 			within := path
 			if i > 0 {
 				within = above[i-1]
 			}
 			if _, err := lstat(within); errors.Is(err, fs.ErrPermission) {
-				return above[i]
+				return dir
 			}
 		}
 		target, err := readlink(path)

@@ -44,7 +44,7 @@ func TestFileInClosedDirectory(t *testing.T) {
 	if err := os.Chmod(dir, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) }) //nolint:gosec // a directory
+	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
 	_, err := new(Config).loadIdentity(IdentityFile{Path: dir + "/keys/id"})
 	wantError(t, err, `identity_file "`+dir+`/keys/id" cannot be read by user "`+processUser()+`", who may not search the directory "`+dir+`"; run chmod o+x on it, or move the file`)
 }
