@@ -219,6 +219,21 @@ func TestSSHConfigShared(t *testing.T) {
 	}
 }
 
+// TestSSHConfigAliases: an algorithm has two names, and hardening guides write either.
+func TestSSHConfigAliases(t *testing.T) {
+	setHome(t)
+	for _, name := range []string{"curve25519-sha256@libssh.org", "curve25519-sha256"} {
+		file := sshtest.WriteFile(t, "config", []byte("Host edge\nHostName edge.example.com\nKexAlgorithms "+name+"\n"))
+		tun, logs, err := provisioned(t, `{"ssh_config": {"alias": "edge", "file": "`+file+`"}}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tun.config.KexAlgorithms; !slices.Equal(got, []string{name}) {
+			t.Errorf("%s: got %q, logged %v", name, got, logs.All())
+		}
+	}
+}
+
 // TestReadmeSSHConfig checks that the README has each keyword in its place.
 func TestReadmeSSHConfig(t *testing.T) {
 	section := readmeSection(t, "ssh_config")
