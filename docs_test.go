@@ -310,7 +310,7 @@ func TestReadmeTexts(t *testing.T) {
 		}
 	}
 	// What other packages say, and what is put together.
-	source.WriteString("dial tcp, connect, connection refused, ssh, handshake failed, no answer within connect_timeout, unexpected message type 94, expected one of [31]")
+	source.WriteString("dial tcp, connect, connection refused, ssh, handshake failed, no answer within connect_timeout, it accepted the connection, but did not answer within connect_timeout, unexpected message type 94, expected one of [31]")
 	between := regexp.MustCompile(`[…"(){};:]+`)
 
 	var texts []string
