@@ -228,7 +228,7 @@ func TestBadHandshakes(t *testing.T) {
 	}{
 		{"silent", sshtest.Faults{Handshake: sshtest.HandshakeSilent}, "no SSH banner: no progress within connect_timeout (300ms)"},
 		{"version only", sshtest.Faults{Handshake: sshtest.HandshakeVersionOnly}, "key exchange: no progress within connect_timeout"},
-		{"tarpit", sshtest.Faults{Handshake: sshtest.HandshakeTarpit, TarpitInterval: 20 * time.Millisecond}, "key exchange: no progress within connect_timeout"},
+		{"tarpit", sshtest.Faults{Handshake: sshtest.HandshakeTarpit, TarpitInterval: 20 * time.Millisecond}, "instead of an SSH banner: no progress within connect_timeout"},
 		{"drop", sshtest.Faults{Handshake: sshtest.HandshakeDrop}, "no SSH banner"},
 		{"drop after version", sshtest.Faults{Handshake: sshtest.HandshakeDropAfterVersion}, "in the key exchange"},
 		{"hung authentication", sshtest.Faults{HoldAuth: true}, "in the authentication: no progress within connect_timeout"},
