@@ -15,10 +15,14 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
-// closer is an SSH connection that can be closed, and no more.
+// closer is an SSH connection that can be closed, and answers probes.
 type closer struct{ ssh.Conn }
 
 func (closer) Close() error { return nil }
+
+func (closer) OpenChannel(string, []byte) (ssh.Channel, <-chan *ssh.Request, error) {
+	return nil, nil, &ssh.OpenChannelError{Reason: ssh.UnknownChannelType}
+}
 
 // mortal gives a member a wire that can die.
 func mortal(t *testing.T, l *link) *link {
