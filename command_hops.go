@@ -105,7 +105,11 @@ func (flags *forwardFlags) resolve(d destination, out *output) ([]hop, error) {
 
 // check refuses flags that contradict one another, or name what does not exist.
 func (flags *forwardFlags) check() error {
-	for _, path := range flags.identityFiles {
+	for i, path := range flags.identityFiles {
+		if rest, ok := strings.CutPrefix(path, "~/"); ok && homeDir() != "" {
+			path = filepath.Join(homeDir(), rest) // a shell leaves it in quotes
+			flags.identityFiles[i] = path
+		}
 		// ssh goes on without it, and then fails for a reason that is harder to
 		// see. Of a key in the agent there may be the public half alone.
 		if _, err := os.Stat(path); err != nil {

@@ -75,11 +75,21 @@ func (l *login) connect(ctx context.Context, hop hop, via *tunnel.Handle) (*tunn
 				return nil, err
 			}
 		case refused:
-			return nil, fmt.Errorf("%w (here: -i FILE, --password)", err)
+			return nil, inFlags(err)
 		default:
 			return nil, err
 		}
 	}
+}
+
+// inFlags says which flags stand for the options that an error names.
+func inFlags(err error) error {
+	for _, option := range []string{"identity_file", "add password"} {
+		if strings.Contains(err.Error(), option) {
+			return fmt.Errorf("%w (on the command line identity_file is -i, and password is --password)", err)
+		}
+	}
+	return err
 }
 
 // attempt connects once.
@@ -108,7 +118,7 @@ func (l *login) attempt(ctx context.Context, cfg tunnel.Config, set tunnel.Setti
 // unlock asks for the passphrases of the identity files that were named. With
 // an agent it does not: that holds their keys.
 func (l *login) unlock(ctx context.Context, cfg *tunnel.Config) error {
-	if l.terminal == nil || os.Getenv("SSH_AUTH_SOCK") != "" {
+	if os.Getenv("SSH_AUTH_SOCK") != "" {
 		return nil
 	}
 	for i := range cfg.IdentityFiles {
@@ -118,6 +128,12 @@ func (l *login) unlock(ctx context.Context, cfg *tunnel.Config) error {
 			continue // what is wrong with it, Check tells
 		}
 		if keyfile.Encrypted(data) {
+			if l.terminal == nil && f.Optional {
+				continue
+			}
+			if l.terminal == nil {
+				return fmt.Errorf("-i %s is encrypted, and nobody can be asked for its passphrase: there is no terminal, or BatchMode is set; start an agent (eval $(ssh-agent)) and run ssh-add %s", f.Path, keyfile.Shell(f.Path))
+			}
 			if _, asked := l.passphrases[f.Path]; !asked {
 				passphrase, err := l.terminal.secret(ctx, fmt.Sprintf("passphrase of %s: ", f.Path))
 				if err != nil {

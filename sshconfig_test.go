@@ -2,6 +2,7 @@ package sshtunnel
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -231,6 +232,34 @@ func TestSSHConfigAliases(t *testing.T) {
 		if got := tun.config.KexAlgorithms; !slices.Equal(got, []string{name}) {
 			t.Errorf("%s: got %q, logged %v", name, got, logs.All())
 		}
+	}
+}
+
+// TestCommandIdentity: -i takes the ~ that a shell leaves in quotes, and an encrypted
+// key that nobody can be asked about is an error that says what helps.
+func TestCommandIdentity(t *testing.T) {
+	home := setHome(t)
+	flags := &forwardFlags{identityFiles: []string{"~/.ssh/id_ed25519"}, file: "none"}
+	hops, err := flags.hops("server", newOutput(io.Discard, flags))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := hops[0].cfg
+	if path := filepath.Join(home, ".ssh", "id_ed25519"); cfg.IdentityFiles[0].Path != path {
+		t.Errorf("got %+v", cfg.IdentityFiles)
+	}
+	t.Setenv("SSH_AUTH_SOCK", "")
+	l := &login{output: newOutput(io.Discard, flags), passphrases: map[string]string{}}
+	if err := l.unlock(t.Context(), &cfg); err != nil {
+		t.Error(err)
+	}
+	cfg.IdentityFiles[0].Path = sshtest.WriteFile(t, "locked", sshtest.NewKey().PEM("horse"))
+	if err := l.unlock(t.Context(), &cfg); err == nil || !strings.Contains(err.Error(), "run ssh-add "+cfg.IdentityFiles[0].Path) {
+		t.Errorf("got %v", err)
+	}
+	cfg.IdentityFiles[0].Optional = true
+	if err := l.unlock(t.Context(), &cfg); err != nil {
+		t.Error(err)
 	}
 }
 

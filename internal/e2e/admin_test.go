@@ -392,7 +392,7 @@ func TestReconnectAfterRefusal(t *testing.T) {
 		t.Fatal(err)
 	}
 	authorize := func(keys []byte) {
-		if err := os.WriteFile(b.keys, keys, 0o600); err != nil { //nolint:gosec // the path is ours
+		if err := os.WriteFile(b.keys, keys, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

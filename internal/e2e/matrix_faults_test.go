@@ -268,7 +268,7 @@ func newHostKey(r *rig) func() {
 		content, err := os.ReadFile(r.hosts)
 		r.must(err)
 		line := func(k *sshtest.Key) string { return sshtest.KnownHostsLine(r.link.Addr(), k.PublicKey()) }
-		r.must(os.WriteFile(r.hosts, []byte(strings.Replace(string(content), line(old), line(key), 1)), 0o600)) //nolint:gosec // a path of the test's
+		r.must(os.WriteFile(r.hosts, []byte(strings.Replace(string(content), line(old), line(key), 1)), 0o600))
 	}
 }
 

@@ -27,7 +27,7 @@ func markers(name string) (begin, end string) {
 // readReport returns what is between a name's markers in a file.
 func readReport(t *testing.T, path, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(path) //nolint:gosec // what RELIABILITY says
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func readReport(t *testing.T, path, name string) string {
 // writeReport replaces what is between a name's markers in a file.
 func writeReport(t *testing.T, path, name, content string) {
 	t.Helper()
-	text, err := os.ReadFile(path) //nolint:gosec // what RELIABILITY says
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,9 +3,9 @@ package sshconfig
 // host.go puts the values in effect into the form in which they are used.
 
 import (
-	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -83,6 +83,9 @@ func (e *evaluation) host(name string) (*Host, error) {
 	h.IdentityFiles, h.NoIdentityFiles = f.identityFiles()
 	h.CertificateFiles = f.paths("certificatefile")
 	h.IdentityAgent = f.agent()
+	if slices.Contains([]string{"no", "false"}, strings.ToLower(f.word("pubkeyauthentication"))) {
+		h.IdentityFiles, h.CertificateFiles, h.NoIdentityFiles, h.IdentityAgent = nil, nil, true, "none"
+	}
 	h.IdentitiesOnly = pointer(f, "identitiesonly", parseFlag)
 
 	h.UserKnownHostsFiles = f.fileList("userknownhostsfile", true)
@@ -222,7 +225,7 @@ func (f *filler) agent() string {
 	case strings.HasPrefix(written, "$") && !strings.HasPrefix(written, "${"):
 		path, ok := os.LookupEnv(written[1:])
 		if !ok || path == "" {
-			f.fail(v, errors.New("the environment variable "+written[1:]+" is not set"))
+			return "none" // as for ssh
 		}
 		f.fail(v, redact.CheckPath(path))
 		return path

@@ -56,6 +56,7 @@ var taken = map[string]keyword{
 	"proxycommand":             {raw: true},
 	"proxyjump":                {max: 1, check: one(parseJumps)},
 	"pubkeyacceptedalgorithms": {max: 1, check: one(parseKeyTypes)},
+	"pubkeyauthentication":     {max: 1, check: word("yes", "no", "true", "false", "unbound", "host-bound")},
 	"refuseconnection":         {},
 	"rekeylimit":               {max: 2, check: checkRekeyLimit},
 	"requiredrsasize":          {max: 1, check: one(parseNumber)},
@@ -79,7 +80,6 @@ var notTaken = map[string]struct {
 	"knownhostscommand":        {"none", anything},
 	"pkcs11provider":           {"none", text},
 	"preferredauthentications": {"", text},
-	"pubkeyauthentication":     {"yes", word("yes", "no", "true", "false", "unbound", "host-bound")},
 	"verifyhostkeydns":         {"no", word("yes", "no", "true", "false", "ask")},
 }
 

@@ -352,7 +352,7 @@ func TestKeysInPlaceOfValues(t *testing.T) {
 func TestAgent(t *testing.T) {
 	t.Setenv("SSH_CONFIG_TEST", "/sock")
 	for written, want := range map[string]string{
-		"none": "none", "SSH_AUTH_SOCK": "SSH_AUTH_SOCK", "$SSH_AUTH_SOCK": "SSH_AUTH_SOCK", "${SSH_AUTH_SOCK}": "SSH_AUTH_SOCK",
+		"none": "none", "$SSH_CONFIG_NOT_SET": "none", "SSH_AUTH_SOCK": "SSH_AUTH_SOCK", "$SSH_AUTH_SOCK": "SSH_AUTH_SOCK", "${SSH_AUTH_SOCK}": "SSH_AUTH_SOCK",
 		"$SSH_CONFIG_TEST": "/sock", "${SSH_CONFIG_TEST}/%n": "/sock/a", "/plain": "/plain",
 	} {
 		h, _, err := resolved(t, "IdentityAgent "+written, "a", Written{})
@@ -360,8 +360,19 @@ func TestAgent(t *testing.T) {
 			t.Errorf("%q: %+v, %v", written, h, err)
 		}
 	}
-	if _, _, err := resolved(t, "IdentityAgent $SSH_CONFIG_NOT_SET", "a", Written{}); err == nil || !strings.Contains(err.Error(), ":1: IdentityAgent") {
-		t.Errorf("got %v", err)
+}
+
+// TestNoPublicKeys: PubkeyAuthentication no leaves no key to offer.
+func TestNoPublicKeys(t *testing.T) {
+	t.Parallel()
+	for written, none := range map[string]bool{"no": true, "No": true, "false": true, "yes": false, "unbound": false} {
+		h, warnings, err := resolved(t, "PubkeyAuthentication "+written+"\nIdentityFile /id\nCertificateFile /id-cert.pub", "a", Written{})
+		if err != nil || len(warnings) > 0 {
+			t.Fatal(err, warnings)
+		}
+		if got := h.NoIdentityFiles && h.IdentityAgent == "none" && len(h.IdentityFiles)+len(h.CertificateFiles) == 0; got != none {
+			t.Errorf("%s: %+v", written, h)
+		}
 	}
 }
 

@@ -68,7 +68,7 @@ func newDaemon(t testing.TB, host string) *daemon {
 func (d *daemon) write(name string, content []byte) string {
 	d.t.Helper()
 	path := filepath.Join(d.Dir, name)
-	if err := os.WriteFile(path, content, 0o600); err != nil { //nolint:gosec // a path of the test's
+	if err := os.WriteFile(path, content, 0o600); err != nil {
 		d.t.Fatal(err)
 	}
 	return path

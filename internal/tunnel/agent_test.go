@@ -191,7 +191,7 @@ func TestAgentGone(t *testing.T) {
 	}
 	cfg = &Config{IdentityAgent: dir + "/none"}
 	a, h = authFor(t, cfg)
-	wantError(t, g.server(t).connect(t, a, h), `authentication as "deploy" failed; not offered: agent at "`+dir+`/none": no such file or directory; the bastion takes publickey; add an identity_file that user "`+processUser()+`" can read`)
+	wantError(t, g.server(t).connect(t, a, h), `authentication as "deploy" failed; not offered: agent at "`+dir+`/none": no such file or directory; the bastion takes publickey; correct what keeps these keys from being offered, or add an identity_file that user "`+processUser()+`" can read`)
 }
 
 // TestHungAgent: close frees a connect from an agent that never answers, be it

@@ -89,7 +89,7 @@ func TestAuthenticate(t *testing.T) {
 		},
 		{
 			name: "wrong passphrase", cfg: Config{IdentityFiles: []IdentityFile{{Path: dir + "/two", Passphrase: "wrong"}}}, guard: guard{keys: []ssh.PublicKey{two}},
-			err: `authentication as "deploy" failed; not offered: identity_file "two" cannot be decrypted: its passphrase is wrong; the bastion takes publickey; add an identity_file that user "` + processUser() + `" can read`,
+			err: `authentication as "deploy" failed; not offered: identity_file "two" cannot be decrypted: its passphrase is wrong; the bastion takes publickey; correct what keeps these keys from being offered, or add an identity_file that user "` + processUser() + `" can read`,
 		},
 		{
 			name: "wrong password is sent once", cfg: Config{Password: "wrong"}, guard: guard{password: "right", prompts: []string{"Password:"}}, passwords: 1,

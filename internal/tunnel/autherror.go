@@ -190,10 +190,14 @@ func (a *authenticator) fix() string {
 		return "the bastion never asked for the password: allow publickey or password there"
 	case a.keysRefused() && a.keys != nil && a.keys.expired:
 		return "renew the certificate"
+	case a.keysRefused() && a.keys != nil && a.keys.badCert:
+		return fmt.Sprintf("correct the certificate that is not offered, or add the public key to the authorized_keys of %q on the bastion", a.cfg.User)
 	case a.keysRefused():
 		return fmt.Sprintf("add the public key to the authorized_keys of %q on the bastion, or name another with identity_file", a.cfg.User)
 	case takesKeys && takesPassword:
 		return "add identity_file or password"
+	case takesKeys && a.keys != nil && len(a.keys.skipped) > 0:
+		return fmt.Sprintf("correct what keeps these keys from being offered, or add an identity_file that user %q can read", processUser())
 	case takesKeys:
 		return fmt.Sprintf("add an identity_file that user %q can read", processUser())
 	default:

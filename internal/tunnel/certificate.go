@@ -121,7 +121,7 @@ func certificateFlaw(cert *ssh.Certificate, user string) (flaw, fix string) {
 		return flaw, "sign the certificate without that critical option"
 	}
 	if flaw := principalFlaw(cert, user); flaw != "" {
-		return flaw, ""
+		return flaw, fmt.Sprintf("sign the certificate for this user (ssh-keygen -s <authority> -n %s …), or log in as a user that it is for", printable(user))
 	}
 	if from, ok := cert.CriticalOptions[sourceAddress]; ok {
 		return fmt.Sprintf("is for connections from %q alone (source-address), as the bastion sees them", printable(from)),

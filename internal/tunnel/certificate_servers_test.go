@@ -28,7 +28,7 @@ func TestCertificateOptions(t *testing.T) {
 		"command":        {[]string{"-O", "force-command=true"}, "", ""},
 		"another source": {[]string{"-O", "source-address=192.0.2.0/24,2001:db8::/32"}, `is for connections from "192.0.2.0/24,2001:db8::/32" alone (source-address)`, "source-address lists"},
 		"unknown":        {[]string{"-O", "critical:login@example.com=x"}, `has the critical option "login@example.com"`, "without that critical option"},
-		"another user":   {[]string{"-n", "somebody-else"}, `is for "somebody-else"`, ""},
+		"another user":   {[]string{"-n", "somebody-else"}, `is for "somebody-else"`, "sign the certificate for this user"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -92,7 +92,7 @@ func TestKeyMode(t *testing.T) {
 	path := sshtest.WriteFile(t, "key", key)
 	chmod := func(mode os.FileMode) {
 		t.Helper()
-		if err := os.Chmod(path, mode); err != nil { //nolint:gosec // a path of the test's
+		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
 	}

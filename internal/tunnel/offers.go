@@ -50,8 +50,8 @@ type collector struct {
 	waits bool
 	// scarce tells that something could not be read for want of files or memory.
 	scarce bool
-	// expired tells that a certificate has.
-	expired bool
+	// expired tells that a certificate has, and badCert that one is not offered.
+	expired, badCert bool
 }
 
 // namedCert is a certificate that an option names.
@@ -334,6 +334,7 @@ func (c *collector) skip(why string) { c.skipped = append(c.skipped, why) }
 // warnCert tells of a certificate that is passed over: its bare key may still
 // be offered, so nothing else would say why access is refused.
 func (c *collector) warnCert(err error) {
+	c.badCert = true
 	c.log.Warn("certificate is not usable", zap.Error(err))
 	c.unusable(err)
 }

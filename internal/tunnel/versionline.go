@@ -59,6 +59,9 @@ func (r *versionReader) find() error {
 			return err
 		}
 		if version := bytes.TrimRight(r.line, "\r\n"); len(version) > len("SSH-") && bytes.HasPrefix(version, []byte("SSH-")) {
+			if bytes.HasPrefix(version, []byte("SSH-1.")) && !bytes.HasPrefix(version, []byte("SSH-1.99-")) {
+				return notVersionError(fmt.Sprintf("it speaks no SSH protocol but version 1, which is insecure and not supported: %q", printable(string(version))))
+			}
 			if len(version) > maxVersion {
 				return notVersionError(fmt.Sprintf("its version line has %d bytes, and RFC 4253 permits 255", len(version)))
 			}

@@ -29,6 +29,8 @@ func TestVersionReader(t *testing.T) {
 		"SSH within a line":   {"no SSH-2.0-y\r\nSSH-2.0-x\r\n", "SSH-2.0-x\n", ""},
 		"the longest version": {"SSH-2.0-" + strings.Repeat("v", 246) + "\r\n", "SSH-2.0-" + strings.Repeat("v", 246) + "\n", ""},
 		"too long a version":  {"SSH-2.0-" + strings.Repeat("v", 247) + "\r\n", "", "its version line has 255 bytes"},
+		"SSH 1 alone":         {"SSH-1.5-OldCisco\n", "", `no SSH protocol but version 1, which is insecure and not supported: "SSH-1.5-OldCisco"`},
+		"SSH 1 as well":       {"SSH-1.99-x\n", "SSH-1.99-x\n", ""},
 		"UTF-8 and colors":    {"\x1b[31mbienvenüe\x1b[0m\r\nSSH-2.0-x\r\n", "SSH-2.0-x\n", ""},
 	} {
 		for how, wrap := range map[string]func(io.Reader) io.Reader{"whole": func(r io.Reader) io.Reader { return r }, "bytewise": iotest.OneByteReader} {
