@@ -179,7 +179,7 @@ func parseDestination(s string) (destination, error) {
 	at := strings.LastIndexByte(address, '@')
 	if at >= 0 {
 		if strings.Contains(address[:at], ":") {
-			return destination{}, errors.New("with a password in it is not taken; write [user@]host[:port], and use --password, which asks for it")
+			return destination{}, errors.New("has a password in it; write [user@]host[:port], and use --password, which asks for it")
 		}
 		if isURL {
 			user, err := url.PathUnescape(address[:at])

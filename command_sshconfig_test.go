@@ -201,8 +201,8 @@ func TestCommandForwards(t *testing.T) {
 		"-o Prot=1 -L 1:a:1 edge":                                    `-o: unknown keyword "Prot"; did you mean Port?`,
 		"-o Host=x -L 1:a:1 edge":                                    "-o: Host stands in a file alone",
 		"-o Port -L 1:a:1 edge":                                      "-o: Port has no argument",
-		"-L 1:a:1 u:secret@edge":                                     "destination with a password in it is not taken; write [user@]host[:port], and use --password",
-		"-J u:secret@j -L 1:a:1 edge":                                "jump with a password in it is not taken",
+		"-L 1:a:1 u:secret@edge":                                     "destination has a password in it; write [user@]host[:port], and use --password",
+		"-J u:secret@j -L 1:a:1 edge":                                "jump has a password in it",
 		"-F /nonexistent -L 1:a:1 edge":                              `reading "/nonexistent": no such file`,
 	} {
 		if !strings.HasPrefix(line, "-F") {

@@ -50,7 +50,7 @@ func (r *Reader) lines(path string, strict bool) ([]line, error) {
 		r.files[path] = f
 	}
 	if strict && f.exposed {
-		return nil, fmt.Errorf("reading %q: others than root and this user could have written it; run chown and chmod go-w", path)
+		return nil, fmt.Errorf("reading %q: others than root and this user could have written it; run chmod go-w %s, and chown if it is somebody else's", path, path)
 	}
 	return f.lines, f.err
 }

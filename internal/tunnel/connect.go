@@ -375,13 +375,13 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 		}
 		return &connectError{class, refused.Cause, err}
 	}
-	if bad, ok := errors.AsType[notVersionError](err); ok {
-		other := &NotSSHError{Message: string(bad), Fix: "let a server answer there that speaks SSH 2, as OpenSSH does", class: classProtocol, cause: CauseNotSSH}
-		return &connectError{other.class, other.cause, fmt.Errorf("connecting to %q: %w", h.cfg.Address, other)}
-	}
 	class, cause, stage := classProtocol, CauseKeyExchange, "in the key exchange"
 	data := w.preamble.end()
 	_, isSSH := firstWords(data)
+	if bad, ok := errors.AsType[notVersionError](err); ok && isSSH {
+		other := &NotSSHError{Message: string(bad), Fix: "let a server answer there that speaks SSH 2, as OpenSSH does", class: classProtocol, cause: CauseNotSSH}
+		return &connectError{other.class, other.cause, fmt.Errorf("connecting to %q: %w", h.cfg.Address, other)}
+	}
 	switch {
 	case w.lastHeard() == 0:
 		class, cause, stage = classNetwork, CauseNoBanner, noBanner(&h.cfg)

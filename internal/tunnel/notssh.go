@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"net"
@@ -46,11 +47,14 @@ func (cfg *Config) notSSH(data []byte) *NotSSHError {
 		e.Message += ", as it does after too many failed logins from this address (PerSourcePenalties), or while too many are under way (MaxStartups)"
 		e.Fix = "raise MaxStartups in the bastion's sshd_config, or exempt this machine with PerSourcePenaltyExemptList"
 	case strings.HasPrefix(words, startupsWords):
+		e.Message += ", as it does while too many logins are under way"
 		e.Fix = "raise MaxStartups in the bastion's sshd_config"
 	case isWebPage(words) && cfg.Proxy != nil:
 		e.cause = CauseProxy
 		e.Message = fmt.Sprintf("proxy %s connected, but sent a web page instead of an SSH banner: %q; log in on that page, or let the proxy pass SSH to %q", cfg.Proxy, words, cfg.Address)
 		e.Fix = fmt.Sprintf("open the page with a browser on this machine, through %s, and do what it says; or let that proxy pass SSH to %s", cfg.Proxy, cfg.Address)
+	case isTLS(data):
+		e.Message += ": that is a TLS server"
 	case isWebPage(words):
 		e.Message += ": that is a web server"
 	case cfg.Proxy != nil:
@@ -58,6 +62,9 @@ func (cfg *Config) notSSH(data []byte) *NotSSHError {
 	}
 	return e
 }
+
+// isTLS tells whether data begins with an alert of TLS (RFC 8446 section 6).
+func isTLS(data []byte) bool { return bytes.HasPrefix(data, []byte{21, 3}) }
 
 // isWebPage tells whether words are the beginning of what a web server sends.
 func isWebPage(words string) bool {
