@@ -35,7 +35,7 @@ Include %s
 Host web
 	HostName %s
 	ProxyJump edge
-	PubkeyAuthentication unbound
+	PreferredAuthentications publickey
 Match host %s
 	Port %s
 	User deploy
@@ -57,7 +57,7 @@ Host *
 		return c.caddyfile("tunnel prod {\nssh_config web "+file+"\n}\n", "", proxied)
 	})
 	c.wantServed()
-	if !c.logged("ssh_tunnel", "Match exec is not supported") || !c.logged("ssh_tunnel", "PubkeyAuthentication is not supported") {
+	if !c.logged("ssh_tunnel", "Match exec is not supported") || !c.logged("ssh_tunnel", "PreferredAuthentications is not supported") {
 		t.Error("what is passed over is not logged")
 	}
 	if _, err := os.Stat(filepath.Join(filepath.Dir(inner.key), "executed")); err == nil {
