@@ -116,7 +116,7 @@ func FuzzParseForward(f *testing.F) {
 		if (spec.listen.port == "") == (spec.listen.path == "") {
 			t.Errorf("%q listens on %+v", s, spec.listen)
 		}
-		if kind != 'D' && (spec.target.port == "") == (spec.target.path == "") {
+		if proxy := spec.isProxy() && kind != 'L'; !proxy && (spec.target.port == "") == (spec.target.path == "") {
 			t.Errorf("%q leads to %+v", s, spec.target)
 		}
 	})
