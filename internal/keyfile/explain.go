@@ -198,13 +198,8 @@ func Shell(path string) string {
 // ExplainLocked says of an encrypted key, without its passphrase, what would keep it
 // from being used with it, or returns nil.
 func ExplainLocked(path string, data []byte) error {
-	block := privateBlock(data)
-	if block == nil || block.Type != typeOpenSSH {
-		return nil
+	if head := headOf(data); head != nil {
+		return head.explain(Shell(path))
 	}
-	head, err := parseHead(block)
-	if err != nil {
-		return nil
-	}
-	return head.explain(Shell(path))
+	return nil
 }

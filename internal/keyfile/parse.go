@@ -206,6 +206,15 @@ func (h *openSSHHead) rounds() uint32 {
 // EmbeddedPublicKey returns the public key that a private key in OpenSSH's form
 // shows without its passphrase, or nil.
 func EmbeddedPublicKey(data []byte) ssh.PublicKey {
+	if head := headOf(data); head != nil {
+		return head.public()
+	}
+	return nil
+}
+
+// headOf returns what a private key in OpenSSH's form shows without its passphrase, or
+// nil.
+func headOf(data []byte) *openSSHHead {
 	block := privateBlock(data)
 	if block == nil || block.Type != typeOpenSSH {
 		return nil
@@ -214,7 +223,7 @@ func EmbeddedPublicKey(data []byte) ssh.PublicKey {
 	if err != nil {
 		return nil
 	}
-	return head.public()
+	return head
 }
 
 // Encrypted tells whether a private key needs a passphrase.

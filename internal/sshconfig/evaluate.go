@@ -98,7 +98,7 @@ func (e *evaluation) pass(file string) error {
 	return nil
 }
 
-// options takes what stands behind -o.
+// options takes what follows -o.
 func (e *evaluation) options(lines []string) error {
 	for _, text := range lines {
 		d, err := parseLine(text)

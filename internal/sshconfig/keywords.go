@@ -213,7 +213,7 @@ func (e *evaluation) warnNotTaken() {
 	for _, name := range slices.Sorted(maps.Keys(notTaken)) {
 		harmless := notTaken[name].harmless
 		if v, ok := e.values.get(name); ok && !strings.EqualFold(v.args[0], harmless) {
-			e.reader.warn("keyword "+name, "%s: %s is not supported and is passed over", v.pos, v.keyword)
+			e.reader.warn("keyword "+name, "%s: %s is not supported and is ignored", v.pos, v.keyword)
 		}
 	}
 }

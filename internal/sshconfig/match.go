@@ -126,7 +126,7 @@ func (e *evaluation) matchLine(l line, quiet bool) (bool, error) {
 		}
 	}
 	if result && unsupported != "" && !quiet {
-		e.reader.warn("match "+strings.ToLower(unsupported), "%s: Match %s is not supported: what it is to decide on is passed over", l.pos, unsupported)
+		e.reader.warn("match "+strings.ToLower(unsupported), "%s: Match %s is not supported: what it decides on is ignored", l.pos, unsupported)
 	}
 	return result && unsupported == "", nil
 }

@@ -121,9 +121,9 @@ func TestNothingIsExecuted(t *testing.T) {
 		t.Errorf("got %+v", h)
 	}
 	want := []string{
-		"/config:2: Match exec is not supported: what it is to decide on is passed over",
-		"/config:8: Match localnetwork is not supported: what it is to decide on is passed over",
-		"/config:15: KnownHostsCommand is not supported and is passed over",
+		"/config:2: Match exec is not supported: what it decides on is ignored",
+		"/config:8: Match localnetwork is not supported: what it decides on is ignored",
+		"/config:15: KnownHostsCommand is not supported and is ignored",
 	}
 	if !slices.Equal(warnings, want) {
 		t.Errorf("warnings are\n%q\nwant\n%q", warnings, want)
@@ -148,7 +148,7 @@ func TestWarnsOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		`/config:5: CanonicalizeHostname is not supported and is passed over`,
+		`/config:5: CanonicalizeHostname is not supported and is ignored`,
 	}
 	if !slices.Equal(warnings, want) {
 		t.Errorf("warnings are\n%q\nwant\n%q", warnings, want)
