@@ -254,20 +254,21 @@ func (l *boundListener) forget(c *unreadConn) {
 func (l *boundListener) Close() error {
 	bindings.CompareAndDelete(l.binding, l)
 	l.end()
-	err := l.Listener.Close()
 	l.mu.Lock()
 	unread := l.unread
 	l.unread = nil
 	l.mu.Unlock()
-	if l.binding.other() == nil {
-		return err // the server may serve them yet
-	}
-	for c := range unread {
-		if c.take() {
-			l.pass(c.Conn)
+	// First of all, because net/http closes a connection whose first byte it reads
+	// while it shuts down, and the shutdown has begun. Without another listener
+	// the server may serve them yet.
+	if l.binding.other() != nil {
+		for c := range unread {
+			if c.take() {
+				l.pass(c.Conn)
+			}
 		}
 	}
-	return err
+	return l.Listener.Close()
 }
 
 // Addr implements net.Listener.

@@ -3,6 +3,7 @@
 package sshtest
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -65,10 +66,17 @@ func newDaemon(t testing.TB, host string) *daemon {
 	return d
 }
 
+// write makes a file in Dir, and returns its path. Whoever reads it meanwhile gets
+// all of the file before, or all of this.
 func (d *daemon) write(name string, content []byte) string {
 	d.t.Helper()
 	path := filepath.Join(d.Dir, name)
-	if err := os.WriteFile(path, content, 0o600); err != nil {
+	part, err := os.CreateTemp(d.Dir, "part")
+	if err == nil {
+		_, err = part.Write(content)
+		err = errors.Join(err, part.Close(), os.Rename(part.Name(), path))
+	}
+	if err != nil {
 		d.t.Fatal(err)
 	}
 	return path
