@@ -6,6 +6,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // agreed.go is about what a connection has agreed on with the bastion, and what
@@ -51,7 +53,7 @@ func (w *wire) noteGreeting(hostKey ssh.PublicKey) {
 	data := w.preamble.end()
 	version, init, err := parseGreeting(data)
 	w.hostKey, w.signature = hostKey.Marshal(), hostKeySignature(data, hostKey)
-	w.version = printable(version)
+	w.version = printable.Text(version)
 	w.strict.Store(err == nil && slices.Contains(init.KexAlgorithms, strictKex))
 }
 

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // explain turns the handshake's error into an *AuthError if authentication was
@@ -135,7 +137,9 @@ func (a *authenticator) wantsSHA1() bool {
 }
 
 // shown returns what the bastion says as it may be shown.
-func (a *authenticator) shown(text string) string { return printable(conceal(text, a.secret)) }
+func (a *authenticator) shown(text string) string {
+	return printable.Text(printable.Conceal(text, a.secret))
+}
 
 // keysRefused tells whether the bastion has refused a public key.
 func (a *authenticator) keysRefused() bool {

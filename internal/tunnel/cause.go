@@ -3,12 +3,7 @@
 
 package tunnel
 
-import (
-	"context"
-	"errors"
-	"net"
-	"os"
-)
+import "errors"
 
 // Cause is why a connect to a bastion has failed. There are few, so that a
 // metric can have them as a label.
@@ -76,6 +71,14 @@ var Causes = []Cause{
 	CauseNotWaitedFor, CauseOther,
 }
 
+// CauseLost is the cause, in a status, of a connection that was there and was
+// lost.
+const CauseLost Cause = "lost"
+
+// CauseProhibited is the cause, in a status, of a channel or a forward that the
+// bastion prohibited.
+const CauseProhibited Cause = "prohibited"
+
 // CauseOf returns the cause of a connect's error, or of a dial's where the
 // tunnel is down; of one with several, the first.
 func CauseOf(err error) Cause {
@@ -89,27 +92,4 @@ func CauseOf(err error) Cause {
 		return a.Cause
 	}
 	return CauseOther
-}
-
-// reachCause returns why the bastion could not be connected to, at all.
-func reachCause(cfg *Config, err error) Cause {
-	dns, isDNS := errors.AsType[*net.DNSError](err)
-	switch {
-	case cfg.Proxy != nil || len(cfg.ProxyCommand) > 0:
-		return CauseProxy
-	case isDNS && !dns.IsTimeout:
-		return CauseUnknownName
-	case errors.Is(err, errConnectTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return CauseNoAnswer
-	}
-	switch connectReason(err.Error()) { // errno differs by system, its text less
-	case OpenRefused:
-		return CauseRefused
-	case OpenUnknownName:
-		return CauseUnknownName
-	case OpenTimedOut:
-		return CauseNoAnswer
-	default:
-		return CauseUnreachable
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keyfile"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // credential is a certificate that a connection authenticates with.
@@ -36,7 +37,7 @@ type UsedCertificate struct {
 
 func usedCertificates(certificates []credential) (used []UsedCertificate) {
 	for _, c := range certificates {
-		u := UsedCertificate{KeyID: printable(c.KeyId), Path: c.path, PermitsForwarding: forwardingFlaw(c.Certificate) == ""}
+		u := UsedCertificate{KeyID: printable.Text(c.KeyId), Path: c.path, PermitsForwarding: forwardingFlaw(c.Certificate) == ""}
 		if end := expiryOf(c.Certificate); !end.IsZero() {
 			u.Expires = &end
 		}
@@ -108,7 +109,7 @@ const sourceAddress = "source-address"
 func optionFlaw(cert *ssh.Certificate) string {
 	for _, name := range slices.Sorted(maps.Keys(cert.CriticalOptions)) {
 		if !slices.Contains(knownOptions, name) {
-			return fmt.Sprintf("has the critical option %q: a bastion that does not know it refuses the certificate, as OpenSSH does", printable(name))
+			return fmt.Sprintf("has the critical option %q: a bastion that does not know it refuses the certificate, as OpenSSH does", printable.Text(name))
 		}
 	}
 	return ""
@@ -121,10 +122,10 @@ func certificateFlaw(cert *ssh.Certificate, user string) (flaw, fix string) {
 		return flaw, "sign the certificate without that critical option"
 	}
 	if flaw := principalFlaw(cert, user); flaw != "" {
-		return flaw, fmt.Sprintf("sign the certificate for this user (ssh-keygen -s <authority> -n %s …), or log in as a user that it is for", printable(user))
+		return flaw, fmt.Sprintf("sign the certificate for this user (ssh-keygen -s <authority> -n %s …), or log in as a user that it is for", printable.Text(user))
 	}
 	if from, ok := cert.CriticalOptions[sourceAddress]; ok {
-		return fmt.Sprintf("is for connections from %q alone (source-address), as the bastion sees them", printable(from)),
+		return fmt.Sprintf("is for connections from %q alone (source-address), as the bastion sees them", printable.Text(from)),
 			"connect from an address that the certificate's source-address lists, or sign it for this one: ssh-keygen -O source-address=<address>; the bastion's log shows the address that it sees"
 	}
 	return "", ""
@@ -141,7 +142,7 @@ func quoted(texts []string) []string {
 		if i == maxQuoted {
 			return append(q, fmt.Sprintf("%d more", len(texts)-i))
 		}
-		q = append(q, fmt.Sprintf("%q", printable(text)))
+		q = append(q, fmt.Sprintf("%q", printable.Text(text)))
 	}
 	return q
 }

@@ -11,22 +11,9 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
-)
 
-func TestConceal(t *testing.T) {
-	for _, test := range []struct {
-		text, want string
-		secrets    []string
-	}{
-		{"no code hunter2 or hunter2", "no code … or …", []string{"", "hunter2"}},
-		{"a bad day", "a bad day", []string{"a", "bad"}},
-		{"u:p4ssword", "u:…", []string{"u", "p4ssword"}},
-	} {
-		if got := conceal(test.text, test.secrets...); got != test.want {
-			t.Errorf("%q: got %q, want %q", test.text, got, test.want)
-		}
-	}
-}
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+)
 
 // TestRepeated has peers say what they were told, at every point where what they
 // say is shown.
@@ -40,7 +27,7 @@ func TestRepeated(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, text := range map[string]string{
-		"a prompt": promptErr.Error() + a.prompt, "the methods": a.message("", ""), "a disconnect": foreign(errors.New(said), a.secret).Error(),
+		"a prompt": promptErr.Error() + a.prompt, "the methods": a.message("", ""), "a disconnect": printable.Error(errors.New(said), a.secret).Error(),
 		"a banner": logs.All()[0].ContextMap()["message"].(string),
 	} {
 		if strings.Contains(text, "hunter2") || !strings.Contains(text, "…") {

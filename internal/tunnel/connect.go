@@ -11,13 +11,12 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // clientVersion is what the bastion's log shows of us (RFC 4253 section 4.2).
 const clientVersion = "SSH-2.0-caddy_ssh_tunnel"
-
-// errConnectTimeout is the cause of a connect that took too long.
-var errConnectTimeout = errors.New("connect_timeout")
 
 // connect gets one connection, to the first of the hosts that can be had. It
 // returns nil if none can, and what has failed.
@@ -155,7 +154,7 @@ func (e *entry) reach(a *approach) error {
 	conn, err := dialBastion(a.ctx, &h.cfg, e.hostLog(h))
 	if err != nil {
 		cause := reachCause(&h.cfg, err)
-		return &connectError{classOf(err), cause, fmt.Errorf("connecting to %q: %w", h.cfg.Address, e.explainTimeout(a.ctx, err, noAnswer(err)))}
+		return newFailure(classOf(err), cause, fmt.Errorf("connecting to %q: %w", h.cfg.Address, e.explainTimeout(a.ctx, err, noAnswer(err))))
 	}
 	a.reached(conn)
 	return nil
@@ -175,7 +174,7 @@ func (e *entry) awaitBanner(a *approach) error {
 		err = context.Cause(a.ctx)
 	}
 	if err != nil {
-		return &connectError{classNetwork, CauseNoBanner, fmt.Errorf("connecting to %q: %s: %w", a.host.cfg.Address, noBanner(&a.host.cfg), e.explainTimeout(a.ctx, err, "no progress"))}
+		return newFailure(classNetwork, CauseNoBanner, fmt.Errorf("connecting to %q: %s: %w", a.host.cfg.Address, noBanner(&a.host.cfg), e.explainTimeout(a.ctx, err, "no progress")))
 	}
 	return nil
 }
@@ -215,7 +214,7 @@ func (e *entry) awaitJump() error {
 
 // jumpError is the error of a host that the tunnel jumped through does not reach.
 func (e *entry) jumpError(h *host, err error) error {
-	return &connectError{classNetwork, CauseJump, fmt.Errorf("connecting to %q through tunnel %q: %w", h.cfg.Address, e.jump.cfg.Name, err)}
+	return newFailure(classNetwork, CauseJump, fmt.Errorf("connecting to %q through tunnel %q: %w", h.cfg.Address, e.jump.cfg.Name, err))
 }
 
 // connectBudget is how long the tunnel may take to connect, its jumps included.
@@ -256,7 +255,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		inner = ac.Metadata
 		w.advance(stageLogin)
 		a.steps.done(StepHostKey, func(at *Attempt) { // which it is past
-			at.Server, at.Algorithms = printable(string(ac.Metadata.ServerVersion())), w.agreed(ac.Algorithms)
+			at.Server, at.Algorithms = printable.Text(string(ac.Metadata.ServerVersion())), w.agreed(ac.Algorithms)
 		})
 		if w.signature != nil {
 			auth.binding = &sessionBind{HostKey: w.hostKey, SessionID: ac.Metadata.SessionID(), Signature: w.signature}
@@ -289,7 +288,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 	about := []zap.Field{
 		zap.Stringer("remote", w.RemoteAddr()),
 		zap.String("user", e.cfg.User),
-		zap.String("server", printable(string(sc.ServerVersion()))),
+		zap.String("server", printable.Text(string(sc.ServerVersion()))),
 		zap.String("auth", auth.used()),
 	}
 	if key := keys.accepted(); key != nil {
@@ -302,7 +301,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 	}
 	certificates := auth.certificates()
 	a.steps.done(StepAuthentication, func(at *Attempt) {
-		at.Server, at.User, at.Authentication = printable(string(sc.ServerVersion())), e.cfg.User, auth.used()
+		at.Server, at.User, at.Authentication = printable.Text(string(sc.ServerVersion())), e.cfg.User, auth.used()
 		at.Certificates = usedCertificates(certificates)
 	})
 	for _, c := range certificates {
@@ -353,13 +352,13 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 // it failed, with its class.
 func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *hostKeys, auth *authenticator, err error) error {
 	if hostKey, ok := errors.AsType[*HostKeyError](err); ok {
-		return &connectError{classRefused, "", hostKey}
+		return newFailure(classRefused, "", hostKey)
 	}
 	if ours, ok := errors.AsType[*connectError](err); ok { // a learned key could not be kept
 		return ours
 	}
 	if none := h.cfg.explainNegotiation(err); none != nil {
-		return &connectError{classProtocol, CauseKeyExchange, fmt.Errorf("connecting to %q: %w", h.cfg.Address, none)}
+		return newFailure(classProtocol, CauseKeyExchange, fmt.Errorf("connecting to %q: %w", h.cfg.Address, none))
 	}
 	if errors.Is(w.err(), errTalkative) {
 		err = w.err()
@@ -373,14 +372,14 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 		if len(e.hosts) > 1 { // it does not say which
 			err = fmt.Errorf("connecting to %q: %w", h.cfg.Address, refused)
 		}
-		return &connectError{class, refused.Cause, err}
+		return newFailure(class, refused.Cause, err)
 	}
 	class, cause, stage := classProtocol, CauseKeyExchange, "in the key exchange"
 	data := w.preamble.end()
 	_, isSSH := firstWords(data)
 	if bad, ok := errors.AsType[notVersionError](err); ok && isSSH {
 		other := &NotSSHError{Message: string(bad), Fix: "let a server answer there that speaks SSH 2, as OpenSSH does", class: classProtocol, cause: CauseNotSSH}
-		return &connectError{other.class, other.cause, fmt.Errorf("connecting to %q: %w", h.cfg.Address, other)}
+		return newFailure(other.class, other.cause, fmt.Errorf("connecting to %q: %w", h.cfg.Address, other))
 	}
 	switch {
 	case w.lastHeard() == 0:
@@ -391,12 +390,12 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 		cause, stage = CauseAuthentication, "in the authentication"
 	case w.stage.Load() == stageExchange && !isSSH:
 		other := h.cfg.notSSH(data)
-		return &connectError{other.class, other.cause, fmt.Errorf("connecting to %q: %w: %w", h.cfg.Address, other, e.explainTimeout(ctx, err, "no progress"))}
+		return newFailure(other.class, other.cause, fmt.Errorf("connecting to %q: %w: %w", h.cfg.Address, other, e.explainTimeout(ctx, err, "no progress")))
 	}
 	if errors.Is(err, net.ErrClosed) {
 		err = w.err() // x/crypto has heard of no more than that the wire is closed
 	}
-	return &connectError{class, cause, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, foreign(err, auth.secret), "no progress"))}
+	return newFailure(class, cause, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, printable.Error(err, auth.secret), "no progress")))
 }
 
 // explainTimeout says which option has set the limit that was reached.

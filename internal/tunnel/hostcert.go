@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
@@ -30,7 +31,7 @@ func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
 		return fmt.Errorf("is signed with a weak key: %w", err)
 	}
 	if algo := cert.Signature.Format; !slices.Contains(h.cfg.caSignatureOption().names(), algo) {
-		return fmt.Errorf("is signed with %q, which is not among ca_signature_algorithms; have it signed anew with ssh-keygen -t rsa-sha2-512 -s, or add it there", printable(algo))
+		return fmt.Errorf("is signed with %q, which is not among ca_signature_algorithms; have it signed anew with ssh-keygen -t rsa-sha2-512 -s, or add it there", printable.Text(algo))
 	}
 	if err := checkValidity(cert); err != nil {
 		return err
@@ -43,7 +44,7 @@ func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
 	// What is left: critical options, of which host certificates have none, and
 	// the signature.
 	if err := new(ssh.CertChecker).CheckCert(principal, cert); err != nil {
-		return fmt.Errorf("is not valid: %s", printable(strings.TrimPrefix(err.Error(), "ssh: ")))
+		return fmt.Errorf("is not valid: %s", printable.Text(strings.TrimPrefix(err.Error(), "ssh: ")))
 	}
 	return nil
 }

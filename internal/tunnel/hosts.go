@@ -309,10 +309,10 @@ type hostFailure struct {
 
 // noAnswerError is the error of a host that was not waited for any longer.
 func noAnswerError(h *host) error {
-	return &connectError{classNetwork, CauseNotWaitedFor, fmt.Errorf("connecting to %q: no answer, and not waited for as there are other hosts", h.cfg.Address)}
+	return newFailure(classNetwork, CauseNotWaitedFor, fmt.Errorf("connecting to %q: no answer, and not waited for as there are other hosts", h.cfg.Address))
 }
 
 // slowLoginError is the error of a host whose login was not waited for any longer.
 func slowLoginError(h *host) error {
-	return &connectError{classProtocol, CauseNotWaitedFor, fmt.Errorf("connecting to %q: the login made no progress for %s, and another host was quicker", h.cfg.Address, silence)}
+	return newFailure(classProtocol, CauseNotWaitedFor, fmt.Errorf("connecting to %q: the login made no progress for %s, and another host was quicker", h.cfg.Address, silence))
 }

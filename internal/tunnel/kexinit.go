@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // kexInit is SSH_MSG_KEXINIT (RFC 4253 section 7.1): the algorithms that a side
@@ -82,7 +84,7 @@ const maxWords = 100
 // come before that (RFC 4253 section 4.2).
 func firstWords(data []byte) (words string, isSSH bool) {
 	isSSH = bytes.HasPrefix(data, []byte("SSH-")) || bytes.Contains(data, []byte("\nSSH-"))
-	return printable(string(data[:min(len(data), maxWords)])), isSSH
+	return printable.Text(string(data[:min(len(data), maxWords)])), isSSH
 }
 
 // errCutShort says that a greeting is not whole.

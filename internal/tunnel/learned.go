@@ -94,16 +94,16 @@ func (e *entry) hostKeys(cfg *Config, log *zap.Logger) (*hostKeys, error) {
 		if scarce(err) {
 			class = classNetwork
 		}
-		return nil, &connectError{class, CauseConfiguration, err}
+		return nil, newFailure(class, CauseConfiguration, err)
 	}
 	if err := h.noAlgorithms(); err != nil {
-		return nil, &connectError{classRefused, CauseConfiguration, err}
+		return nil, newFailure(classRefused, CauseConfiguration, err)
 	}
 	if memory := e.memory(); memory != nil {
 		ctx, cancel := context.WithTimeout(e.ctx, e.settings().ConnectTimeout)
 		defer cancel()
 		if err := h.recall(ctx, memory, e.route(cfg)); err != nil {
-			return nil, &connectError{classProtocol, CauseConfiguration, err}
+			return nil, newFailure(classProtocol, CauseConfiguration, err)
 		}
 	}
 	return h, nil
@@ -145,7 +145,7 @@ func (h *hostKeys) learn(ctx context.Context, key ssh.PublicKey) error {
 	}
 	learned, err := h.memory.Learn(ctx, h.route, plainKey(key))
 	if err != nil {
-		return &connectError{classProtocol, CauseConfiguration, fmt.Errorf("remembering the host key of %q: %w", h.cfg.Address, err)}
+		return newFailure(classProtocol, CauseConfiguration, fmt.Errorf("remembering the host key of %q: %w", h.cfg.Address, err))
 	}
 	if err := h.accept(learned, key); err != nil {
 		return err

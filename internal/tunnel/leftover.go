@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"fmt"
 	"reflect"
 	"time"
 	"unsafe"
@@ -59,9 +58,6 @@ func fieldOf(v reflect.Value, name string) (reflect.Value, bool) {
 // loginBudget is how much a bastion may send until it has let us in. An honest one
 // sends a few KiB, and sshd's longest banner is 1 MiB.
 const loginBudget = 4 << 20
-
-// errTalkative ends the connection to one that sends more.
-var errTalkative = fmt.Errorf("it sent more than %d MiB before it let us in", loginBudget>>20)
 
 // Before x/crypto first asks how to authenticate, nobody outside has its
 // connection: there nothing can be taken from the reader, and it must not get

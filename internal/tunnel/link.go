@@ -10,6 +10,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // link is one SSH connection of an entry.
@@ -120,7 +122,7 @@ func (l *link) answerOpens(opens <-chan ssh.NewChannel) {
 			continue
 		}
 		if refused++; refused <= maxUnaskedLogged {
-			l.entry.log().Log(l.entry.flaps.level(l, level), "refused a channel that the bastion opened unasked", zap.String("type", printable(ch.ChannelType())))
+			l.entry.log().Log(l.entry.flaps.level(l, level), "refused a channel that the bastion opened unasked", zap.String("type", printable.Text(ch.ChannelType())))
 		}
 		level = zap.DebugLevel
 		_ = ch.Reject(ssh.Prohibited, "not asked for") // fails only if the link is dead
@@ -151,7 +153,7 @@ func (l *link) lossCause() error {
 		case <-time.After(time.Second):
 		}
 	}
-	return foreign(cause)
+	return printable.Error(cause)
 }
 
 // lostError is what reads and writes of a channel get once its link is dead.

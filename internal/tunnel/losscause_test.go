@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -46,7 +47,7 @@ func TestLossBeforeItsWatch(t *testing.T) {
 	defer next.wire.die(ErrClosed)
 	next.entry, next.host, next.conn = e, e.inUse, closedConn{why: ErrClosed}
 	e.connected(next, 0)
-	if lost := logs.FilterMessage("lost").FilterField(zapcore.Field{Key: "error", Type: zapcore.ErrorType, Interface: foreign(errors.New("wrote too much"))}); lost.Len() != 1 {
+	if lost := logs.FilterMessage("lost").FilterField(zapcore.Field{Key: "error", Type: zapcore.ErrorType, Interface: printable.Error(errors.New("wrote too much"))}); lost.Len() != 1 {
 		t.Errorf("logged %v", logs.All())
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // negotiation.go says what to do where we and the bastion have no algorithm in
@@ -53,7 +55,7 @@ func (cfg *Config) explainNegotiation(err error) *NegotiationError {
 	e := &NegotiationError{What: what}
 	for _, name := range none.RequestedAlgorithms {
 		if !strings.HasPrefix(name, "kex-strict-") && !strings.HasPrefix(name, "ext-info-") { // none of its algorithms
-			e.Offered = append(e.Offered, printable(name))
+			e.Offered = append(e.Offered, printable.Text(name))
 		}
 	}
 	about, ok := negotiated[what]

@@ -6,23 +6,11 @@ import (
 	"fmt"
 	"net"
 	"strings"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // notssh.go says what answers in the place of an SSH server, or that nothing does.
-
-// NotSSHError is returned by a connect when something else than an SSH banner
-// arrives.
-type NotSSHError struct {
-	// Message says what arrived.
-	Message string
-	// Fix is what helps.
-	Fix string
-
-	class failureClass
-	cause Cause
-}
-
-func (e *NotSSHError) Error() string { return e.Message }
 
 // shutOutWords are what sshd sends instead of a banner since OpenSSH 9.8, to a
 // source that it penalises and past MaxStartups: it does not say which of the two.
@@ -34,7 +22,7 @@ const (
 
 // notSSH explains what arrived instead of an SSH banner.
 func (cfg *Config) notSSH(data []byte) *NotSSHError {
-	words, _ := firstWords([]byte(conceal(string(data[:min(len(data), 4*maxWords)]), cfg.proxySecrets()...)))
+	words, _ := firstWords([]byte(printable.Conceal(string(data[:min(len(data), 4*maxWords)]), cfg.proxySecrets()...)))
 	_, port, _ := net.SplitHostPort(cfg.Address)
 	e := &NotSSHError{
 		Message: fmt.Sprintf("it sent %q instead of an SSH banner", words),

@@ -14,6 +14,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // maxTries is how many attempts sshd takes by default (MaxAuthTries). Keys that the
@@ -351,7 +353,7 @@ func (k agentKey) source() string {
 	if k.comment == "" {
 		return "agent"
 	}
-	return fmt.Sprintf("agent, %q", printable(k.comment))
+	return fmt.Sprintf("agent, %q", printable.Text(k.comment))
 }
 
 // find returns the agent's signer for a plain key, or nil.
@@ -369,7 +371,7 @@ func sameKey(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marsha
 // describeKey names a key: `SHA256:…`, or `certificate "key id" SHA256:…`.
 func describeKey(key ssh.PublicKey) string {
 	if cert, ok := key.(*ssh.Certificate); ok {
-		return fmt.Sprintf("certificate %q %s", printable(cert.KeyId), ssh.FingerprintSHA256(cert.Key))
+		return fmt.Sprintf("certificate %q %s", printable.Text(cert.KeyId), ssh.FingerprintSHA256(cert.Key))
 	}
 	return ssh.FingerprintSHA256(key)
 }

@@ -13,6 +13,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 const (
@@ -271,7 +273,7 @@ func (l *link) openError(r *openRequest, err error) error {
 	if !ok {
 		return errLinkLost
 	}
-	e := &OpenError{Tunnel: l.entry.cfg.Name, Target: r.target.Address, Detail: printable(refused.Message)}
+	e := &OpenError{Tunnel: l.entry.cfg.Name, Target: r.target.Address, Detail: printable.Text(refused.Message)}
 	switch refused.Reason {
 	case ssh.Prohibited:
 		e.Reason = OpenProhibited
@@ -314,30 +316,4 @@ func unsaidReason(network, said string) string {
 		return "no such socket, no permission for it, or AllowStreamLocalForwarding off on the bastion; see the bastion's log"
 	}
 	return "the bastion does not say why; it may have no route to the target: see the bastion's log"
-}
-
-// connectReason reads the text that servers send with "connect failed": the
-// C library's words for errno and getaddrinfo.
-func connectReason(message string) OpenReason {
-	m := strings.ToLower(message)
-	contains := func(words ...string) bool {
-		for _, w := range words {
-			if strings.Contains(m, w) {
-				return true
-			}
-		}
-		return false
-	}
-	switch {
-	case contains("refused"):
-		return OpenRefused
-	case contains("name or service not known", "name resolution", "no such host", "no address associated", "unknown host", "nodename nor servname", "does not resolve"):
-		return OpenUnknownName
-	case contains("unreachable", "no route to host"):
-		return OpenUnreachable
-	case contains("timed out", "timeout"):
-		return OpenTimedOut
-	default:
-		return OpenFailed
-	}
 }

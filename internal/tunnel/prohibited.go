@@ -12,10 +12,6 @@ import (
 // error says how to make a new one, and the status shows it for as long as the
 // connection lasts.
 
-// CauseProhibited is the cause, in a status, of a channel or a forward that the
-// bastion prohibited.
-const CauseProhibited Cause = "prohibited"
-
 // newConnectionHint says how to apply a change on the bastion.
 func newConnectionHint(tunnel string) string {
 	return fmt.Sprintf("sshd keeps the settings that a connection started with: after a change there, run 'caddy ssh-tunnel reconnect %s'", tunnel)

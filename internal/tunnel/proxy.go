@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/net/proxy"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // maxProxyHeader bounds what a proxy may say before it has connected.
@@ -137,7 +139,7 @@ func connectSOCKS5(ctx context.Context, conn net.Conn, target, user, password st
 
 // proxyRefusal is the error of a proxy that does not change its mind by itself.
 func proxyRefusal(format string, args ...any) error {
-	return &connectError{classProtocol, CauseProxy, fmt.Errorf(format, args...)}
+	return newFailure(classProtocol, CauseProxy, fmt.Errorf(format, args...))
 }
 
 // connected is a dialer to where it is connected already.
@@ -159,7 +161,7 @@ func connectHTTP(ctx context.Context, conn net.Conn, target, user, password stri
 	if user != "" {
 		request += "Proxy-Authorization: Basic " + login + "\r\n"
 	}
-	shown := func(text string) string { return printable(conceal(text, login, password, user)) }
+	shown := func(text string) string { return printable.Text(printable.Conceal(text, login, password, user)) }
 	if _, err := conn.Write([]byte(request + "\r\n")); err != nil {
 		return err
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 const (
@@ -150,7 +152,7 @@ func (c *commandConn) logLines(stderr *os.File, log *zap.Logger) {
 		if err != nil {
 			return
 		}
-		if text := printable(strings.TrimSpace(string(line))); text != "" && !rest {
+		if text := printable.Text(strings.TrimSpace(string(line))); text != "" && !rest {
 			level := zap.WarnLevel
 			if n >= commandWarnings {
 				level = zap.DebugLevel

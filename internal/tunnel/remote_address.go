@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // tcpipForward is the payload of the requests "tcpip-forward" and
@@ -133,8 +135,8 @@ func (a remoteAddress) refusedHint() string {
 // bastion may have made it up, and an IPv6 zone may have any characters.
 func hostAddr(host string, port uint32) net.Addr {
 	if addr, err := netip.ParseAddr(host); err == nil && port <= 65535 {
-		addr = addr.WithZone(printable(addr.Zone()))
+		addr = addr.WithZone(printable.Text(addr.Zone()))
 		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, uint16(port)))
 	}
-	return nameAddr(net.JoinHostPort(printable(host), strconv.FormatUint(uint64(port), 10)))
+	return nameAddr(net.JoinHostPort(printable.Text(host), strconv.FormatUint(uint64(port), 10)))
 }

@@ -4,6 +4,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // TestAddressFor: what listens on localhost has the peer's family at its end of a
@@ -33,12 +35,12 @@ func TestAddressFor(t *testing.T) {
 func TestHostAddr(t *testing.T) {
 	long := strings.Repeat("x", 10_000)
 	for host, want := range map[string]string{
-		"192.0.2.1":                     "192.0.2.1:7",
-		"fe80::1%eth0":                  "[fe80::1%eth0]:7",
-		"fe80::1%\x1b[2J\nx":            "[fe80::1%[2J x]:7",
-		"fe80::1%" + long:               "[fe80::1%" + long[:maxForeign] + "…]:7",
-		"\x1b[2J":                       "[2J:7",
-		"UNKNOWN" + long[:2*maxForeign]: "UNKNOWN" + long[:maxForeign-7] + "…:7",
+		"192.0.2.1":                        "192.0.2.1:7",
+		"fe80::1%eth0":                     "[fe80::1%eth0]:7",
+		"fe80::1%\x1b[2J\nx":               "[fe80::1%[2J x]:7",
+		"fe80::1%" + long:                  "[fe80::1%" + long[:printable.Max] + "…]:7",
+		"\x1b[2J":                          "[2J:7",
+		"UNKNOWN" + long[:2*printable.Max]: "UNKNOWN" + long[:printable.Max-7] + "…:7",
 	} {
 		if got := hostAddr(host, 7).String(); got != want {
 			t.Errorf("%q: got %q, want %q", host, got, want)

@@ -6,6 +6,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // certKeeper follows the certificates that an entry's connections were let in
@@ -72,7 +74,7 @@ func (k *certKeeper) look(now time.Time) (next time.Time) {
 
 // tell logs what there is to say of a certificate and was not said before.
 func (k *certKeeper) tell(cert credential, told certNews, opened, now time.Time, soonest func(time.Time)) certNews {
-	about := []zap.Field{zap.String("certificate", printable(cert.KeyId)), zap.String("path", cert.path), zap.String("expires", certTime(cert.ValidBefore))}
+	about := []zap.Field{zap.String("certificate", printable.Text(cert.KeyId)), zap.String("path", cert.path), zap.String("expires", certTime(cert.ValidBefore))}
 	log := k.entry.log().With(about...)
 	remaining := expiryOf(cert.Certificate).Sub(now).Round(time.Second)
 	emit := func() {

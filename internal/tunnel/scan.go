@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // Scanned is what a server has shown.
@@ -117,7 +119,7 @@ func (s *scan) left(init *kexInit) (left [][]string) {
 	}
 	for _, algo := range init.HostKeyAlgorithms {
 		if _, ok := byType[scannedType(algo)]; !ok {
-			s.found.Unread = append(s.found.Unread, printable(algo))
+			s.found.Unread = append(s.found.Unread, printable.Text(algo))
 		}
 	}
 	return left
@@ -184,7 +186,7 @@ func (s *scan) take(ctx context.Context, algos []string) (*kexInit, error) {
 	if err != nil {
 		return nil, s.fail(ctx, CauseKeyExchange, "in the key exchange", err)
 	}
-	s.found.Server = printable(version)
+	s.found.Server = printable.Text(version)
 	if !slices.ContainsFunc(s.found.Keys, func(k ssh.PublicKey) bool { return sameKey(k, key) }) {
 		s.found.Keys = append(s.found.Keys, key)
 	}
@@ -219,7 +221,7 @@ func (s *scan) fail(ctx context.Context, cause Cause, stage string, err error) e
 	if stage != "" {
 		err = fmt.Errorf("%s: %w", stage, err)
 	}
-	return &connectError{classOf(err), cause, fmt.Errorf("connecting to %q: %w", s.cfg.Address, err)}
+	return newFailure(classOf(err), cause, fmt.Errorf("connecting to %q: %w", s.cfg.Address, err))
 }
 
 // recorder is a connection that remembers the beginning of what came in.

@@ -117,10 +117,6 @@ type ErrorStatus struct {
 	Error string    `json:"error"`
 }
 
-// CauseLost is the cause, in a status, of a connection that was there and was
-// lost.
-const CauseLost Cause = "lost"
-
 // Status returns what there is to know about the tunnel.
 func (h *Handle) Status() Status {
 	s := h.entry.status()

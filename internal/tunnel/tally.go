@@ -3,7 +3,6 @@ package tunnel
 import (
 	"errors"
 	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -120,27 +119,16 @@ const (
 	resultOther   openResult = "other"
 )
 
-// Word is the reason as metrics, and the doctor, have it: "connection_refused".
-func (r OpenReason) Word() string { return string(refusals[r]) }
-
-// OpenReasons are all reasons.
-func OpenReasons() []OpenReason { return slices.Sorted(maps.Keys(refusals)) }
-
-// refusals are the results of dials that the bastion has refused.
-var refusals = map[OpenReason]openResult{
-	OpenProhibited:  "prohibited",
-	OpenRefused:     "connection_refused",
-	OpenUnknownName: "unknown_name",
-	OpenUnreachable: "unreachable",
-	OpenTimedOut:    "timed_out",
-	OpenFailed:      "connect_failed",
-	OpenUnsupported: "unknown_channel_type",
-	OpenShortage:    "resource_shortage",
-	OpenPending:     "too_many_pending",
-}
-
 var openResults = append([]openResult{resultOpened, resultDown, resultFull, resultTimeout, resultOther},
-	slices.Sorted(maps.Values(refusals))...)
+	refusedResults()...)
+
+// refusedResults are the results of dials that the bastion has refused.
+func refusedResults() (results []openResult) {
+	for _, r := range OpenReasons() {
+		results = append(results, openResult(r.Word()))
+	}
+	return results
+}
 
 // dialed counts a dial that ended with err.
 func (t *tally) dialed(err error) { t.opens[resultOf(err)].Add(1) }
@@ -150,7 +138,7 @@ func resultOf(err error) openResult {
 		return resultOpened
 	}
 	if refused, ok := errors.AsType[*OpenError](err); ok {
-		return refusals[refused.Reason]
+		return openResult(refused.Reason.Word())
 	}
 	if _, ok := errors.AsType[*DownError](err); ok {
 		return resultDown

@@ -8,6 +8,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // The limits of OpenSSH: SSH_MAX_BANNER_LEN and SSH_MAX_PRE_BANNER_LINES.
@@ -60,7 +62,7 @@ func (r *versionReader) find() error {
 		}
 		if version := bytes.TrimRight(r.line, "\r\n"); len(version) > len("SSH-") && bytes.HasPrefix(version, []byte("SSH-")) {
 			if bytes.HasPrefix(version, []byte("SSH-1.")) && !bytes.HasPrefix(version, []byte("SSH-1.99-")) {
-				return notVersionError(fmt.Sprintf("it speaks no SSH protocol but version 1, which is insecure and not supported: %q", printable(string(version))))
+				return notVersionError(fmt.Sprintf("it speaks no SSH protocol but version 1, which is insecure and not supported: %q", printable.Text(string(version))))
 			}
 			if len(version) > maxVersion {
 				return notVersionError(fmt.Sprintf("its version line has %d bytes, and RFC 4253 permits 255", len(version)))

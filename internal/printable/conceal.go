@@ -1,4 +1,4 @@
-package tunnel
+package printable
 
 import "strings"
 
@@ -10,8 +10,8 @@ import "strings"
 // in most texts by chance.
 const minConcealed = 4
 
-// conceal takes secrets out of a peer's text, before that is cut short.
-func conceal(text string, secrets ...string) string {
+// Conceal takes secrets out of a peer's text, before that is cut short.
+func Conceal(text string, secrets ...string) string {
 	for _, secret := range secrets {
 		if len(secret) >= minConcealed {
 			text = strings.ReplaceAll(text, secret, "…")

@@ -1,4 +1,7 @@
-package tunnel
+// Package printable makes a peer's text fit for logs and errors: printable, short,
+// and without the secrets that the peer was sent. It does not interpret the text.
+// Any package may import it; it imports none of the project's.
+package printable
 
 import (
 	"strings"
@@ -6,15 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// printable.go has what a bastion says be no more than text: it goes into logs,
-// which are read on terminals and by lines, and into errors.
+// Max is how much of a bastion's text is kept, in bytes.
+const Max = 200
 
-// maxForeign is how much of a bastion's text is kept, in bytes.
-const maxForeign = 200
-
-// printable keeps a server's text from writing into logs as it likes.
-func printable(s string) string {
-	s = s[:min(len(s), 4*maxForeign)] // what is cut off need not be looked at
+// Text keeps a server's text from writing into logs as it likes.
+func Text(s string) string {
+	s = s[:min(len(s), 4*Max)] // what is cut off need not be looked at
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
@@ -22,10 +22,10 @@ func printable(s string) string {
 		return r
 	}, strings.ToValidUTF8(s, "?"))
 	s = strings.TrimSpace(s)
-	if len(s) <= maxForeign {
+	if len(s) <= Max {
 		return s
 	}
-	end := maxForeign
+	end := Max
 	for !utf8.RuneStart(s[end]) {
 		end--
 	}
@@ -39,13 +39,13 @@ type foreignError struct {
 	err  error
 }
 
-// foreign returns err with a text that is printable, and shows no secret that
+// Error returns err with a text that is printable, and shows no secret that
 // the bastion was told.
-func foreign(err error, secrets ...string) error {
+func Error(err error, secrets ...string) error {
 	if err == nil {
 		return nil
 	}
-	text := printable(conceal(err.Error(), secrets...))
+	text := Text(Conceal(err.Error(), secrets...))
 	if text == err.Error() {
 		return err
 	}

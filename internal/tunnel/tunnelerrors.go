@@ -1,0 +1,69 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// ErrClosed is returned by dials on a Handle that was closed before it was
+// started, and on a tunnel whose DrainTimeout has passed.
+var ErrClosed = errors.New("tunnel closed")
+
+// DownError is returned by a dial when the tunnel has no connection to its
+// bastion and its last attempt to get one has failed.
+type DownError struct {
+	Tunnel string
+	// Cause is why the last attempt failed.
+	Cause error
+	// RetryAfter is the time until the next attempt; at least one second.
+	RetryAfter time.Duration
+}
+
+func (e *DownError) Error() string { return fmt.Sprintf("tunnel %q is down: %v", e.Tunnel, e.Cause) }
+func (e *DownError) Unwrap() error { return e.Cause }
+
+// TimeoutError is returned by a dial whose context ended before the tunnel was
+// connected or before the bastion had answered. It is a net.Error.
+type TimeoutError struct {
+	Tunnel string
+	// Doing says what was waited for, as in "opening channel to \"web:80\"".
+	Doing string
+	// Cause is the context's.
+	Cause error
+}
+
+func (e *TimeoutError) Error() string {
+	return fmt.Sprintf("tunnel %q: %s: %v", e.Tunnel, e.Doing, e.Cause)
+}
+func (e *TimeoutError) Unwrap() error { return e.Cause }
+
+// Timeout implements net.Error.
+func (e *TimeoutError) Timeout() bool { return true }
+
+// Temporary implements net.Error.
+func (e *TimeoutError) Temporary() bool { return true }
+
+// FullError is returned by a dial when every connection has as many channels as
+// it takes, there can be no more connections, and the dial has waited in vain for a
+// channel to end.
+type FullError struct {
+	Tunnel string
+	// Connections is how many there are, Max how many there may be.
+	Connections, Max int
+	// Cause is why there are no more than that, or nil.
+	Cause error
+}
+
+func (e *FullError) Error() string {
+	s := fmt.Sprintf("tunnel %q is full: no room for a channel on %d of at most %d connections", e.Tunnel, e.Connections, e.Max)
+	if e.Cause != nil {
+		return fmt.Sprintf("%s, and no other can be had: %v", s, e.Cause)
+	}
+	return s + "; raise the most in option connections"
+}
+
+func (e *FullError) Unwrap() error { return e.Cause }
+
+var _ net.Error = (*TimeoutError)(nil)
