@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -144,10 +145,10 @@ type readiness struct {
 
 // unreadyTunnel is a tunnel that is not up, and why.
 type unreadyTunnel struct {
-	Tunnel string       `json:"tunnel"`
-	State  tunnel.State `json:"state"`
-	Cause  tunnel.Cause `json:"cause,omitempty"`
-	Error  string       `json:"error,omitempty"`
+	Tunnel string        `json:"tunnel"`
+	State  tunnel.State  `json:"state"`
+	Cause  failure.Cause `json:"cause,omitempty"`
+	Error  string        `json:"error,omitempty"`
 }
 
 // errNothingRuns is that Caddy has no configuration, or none yet.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/permit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -68,12 +69,12 @@ func (d *doctor) examineChannels(l *hostLogin, report *hopReport) {
 
 // isForbidden tells whether the bastion has no channels for us at all.
 func isForbidden(step *checkStep) bool {
-	return step.Cause == tunnel.Cause(tunnel.OpenProhibited.Word()) || step.Cause == tunnel.Cause(tunnel.OpenUnsupported.Word())
+	return step.Cause == failure.Cause(failure.OpenProhibited.Word()) || step.Cause == failure.Cause(failure.OpenUnsupported.Word())
 }
 
 // isOpenCause tells whether a cause is a bastion's answer.
-func isOpenCause(cause tunnel.Cause) bool {
-	return slices.ContainsFunc(tunnel.OpenReasons(), func(r tunnel.OpenReason) bool { return tunnel.Cause(r.Word()) == cause })
+func isOpenCause(cause failure.Cause) bool {
+	return slices.ContainsFunc(failure.OpenReasons(), func(r failure.OpenReason) bool { return failure.Cause(r.Word()) == cause })
 }
 
 // probeTarget is one that nothing listens on, and nothing is sent to.
@@ -83,13 +84,13 @@ var probeTarget = tunnel.Target{Network: "tcp", Address: "127.0.0.1:1", Class: t
 func (d *doctor) probe(l *hostLogin) *checkStep {
 	step := &checkStep{Step: stepForwarding}
 	err := d.open(l, probeTarget, step)
-	open, refused := errors.AsType[*tunnel.OpenError](err)
-	if err == nil || refused && open.Reason != tunnel.OpenProhibited && open.Reason != tunnel.OpenUnsupported {
+	open, refused := errors.AsType[*failure.OpenError](err)
+	if err == nil || refused && open.Reason != failure.OpenProhibited && open.Reason != failure.OpenUnsupported {
 		step.OK, step.Detail = true, "permitted"
 		return step
 	}
 	l.refused(step, probeTarget, err)
-	if refused && open.Reason == tunnel.OpenProhibited {
+	if refused && open.Reason == failure.OpenProhibited {
 		step.Fix = l.patient().fill("in its sshd_config: AllowTcpForwarding yes; a key with restrict or no-port-forwarding in authorized_keys needs port-forwarding; if PermitOpen is set, name a target that it lists: --target <host>:<port>; sshd -T -C user={user} prints what holds")
 	}
 	return step
@@ -127,7 +128,7 @@ func (l *hostLogin) refused(step *checkStep, target tunnel.Target, err error) {
 	p := l.patient()
 	p.target = cmp.Or(target.Address, step.Target)
 	step.Error = err.Error()
-	open, isOpen := errors.AsType[*tunnel.OpenError](err)
+	open, isOpen := errors.AsType[*failure.OpenError](err)
 	_, denied := errors.AsType[*permit.DeniedError](err)
 	_, late := errors.AsType[*tunnel.TimeoutError](err)
 	switch {
@@ -137,11 +138,11 @@ func (l *hostLogin) refused(step *checkStep, target tunnel.Target, err error) {
 		}
 		step.Cause, step.Fix = causePermitOpen, p.fix(causePermitOpen)
 	case isOpen:
-		step.Cause, step.Fix = tunnel.Cause(open.Reason.Word()), p.fixOpen(open.Reason)
+		step.Cause, step.Fix = failure.Cause(open.Reason.Word()), p.fixOpen(open.Reason)
 	case late:
-		step.Cause, step.Fix = tunnel.Cause(tunnel.OpenTimedOut.Word()), p.fixOpen(tunnel.OpenTimedOut)
+		step.Cause, step.Fix = failure.Cause(failure.OpenTimedOut.Word()), p.fixOpen(failure.OpenTimedOut)
 	default:
-		step.Cause = tunnel.CauseOf(err)
+		step.Cause = failure.CauseOf(err)
 		step.Fix = p.fix(step.Cause)
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -94,12 +95,12 @@ func (d *doctor) examine(name string) *tunnelReport {
 
 // misconfigured reports a tunnel that cannot be loaded.
 func misconfigured(name string, err error) *hopReport {
-	cause := tunnel.CauseOf(err)
-	if cause == tunnel.CauseOther {
-		cause = tunnel.CauseConfiguration
+	cause := failure.CauseOf(err)
+	if cause == failure.CauseOther {
+		cause = failure.CauseConfiguration
 	}
 	step := &checkStep{Step: stepConfiguration, Cause: cause, Error: err.Error(), Fix: patient{tunnel: name}.fix(cause)}
-	if cause == tunnel.CauseHostKeyUnknown {
+	if cause == failure.CauseHostKeyUnknown {
 		step.Fix = fmt.Sprintf("caddy ssh-tunnel keyscan --tunnel %s prints host_key lines; compare one with the bastion's, and add it to the tunnel", name)
 	}
 	h := &hopReport{Hop: name, OK: true}
@@ -256,27 +257,27 @@ func (l *hostLogin) diagnose(step *checkStep, err error, memory *readOnlyMemory)
 	if down, ok := errors.AsType[*tunnel.DownError](err); ok {
 		err = down.Cause
 	}
-	step.Cause, step.Error = tunnel.CauseOf(err), err.Error()
+	step.Cause, step.Error = failure.CauseOf(err), err.Error()
 	p := l.patient()
-	if h, ok := errors.AsType[*tunnel.HostKeyError](err); ok && h.Key != nil {
+	if h, ok := errors.AsType[*failure.HostKeyError](err); ok && h.Key != nil {
 		p.fingerprint, p.keygen = h.Offered, tunnel.KeygenCommand(h.Key)
 	}
 	step.Fix = p.fix(step.Cause)
 	if none, ok := errors.AsType[*tunnel.NegotiationError](err); ok {
 		step.Fix = none.Fix
 	}
-	if other, ok := errors.AsType[*tunnel.NotSSHError](err); ok {
+	if other, ok := errors.AsType[*failure.NotSSHError](err); ok {
 		step.Fix = other.Fix
 	}
-	if refused, ok := errors.AsType[*tunnel.AuthError](err); ok && refused.Fix != "" {
+	if refused, ok := errors.AsType[*failure.AuthError](err); ok && refused.Fix != "" {
 		step.Fix = refused.Fix
 	}
-	open, isOpen := errors.AsType[*tunnel.OpenError](err)
+	open, isOpen := errors.AsType[*failure.OpenError](err)
 	switch {
-	case step.Cause == tunnel.CauseJump && isOpen: // by the hop before
+	case step.Cause == failure.CauseJump && isOpen: // by the hop before
 		p.target = l.cfg.Address
 		step.Fix = p.fixOpen(open.Reason)
-	case step.Cause == tunnel.CauseHostKeyMismatch && memory != nil && memory.forget() != "":
+	case step.Cause == failure.CauseHostKeyMismatch && memory != nil && memory.forget() != "":
 		step.Fix = p.fill("find out why: somebody may be in the middle; only if {keygen} on the bastion prints {fingerprint}, forget the old key: ") + memory.forget()
 	case strings.HasPrefix(l.cfg.Name, "ssh_config ") && p.fingerprint != "":
 		step.Fix = p.fill("if {keygen} on the bastion prints {fingerprint}, replace what known_hosts has for {name} by the line that caddy ssh-tunnel keyscan prints for it")

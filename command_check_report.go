@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -58,10 +59,10 @@ type checkStep struct {
 	// Took is how long it has taken; zero where it takes no time.
 	Took   tunnel.Seconds `json:"took,omitempty"`
 	Detail string         `json:"detail,omitempty"`
-	// Cause is a tunnel.Cause, or the word of a tunnel.OpenReason.
-	Cause tunnel.Cause `json:"cause,omitempty"`
-	Error string       `json:"error,omitempty"`
-	Fix   string       `json:"fix,omitempty"`
+	// Cause is a failure.Cause, or the word of a failure.OpenReason.
+	Cause failure.Cause `json:"cause,omitempty"`
+	Error string        `json:"error,omitempty"`
+	Fix   string        `json:"fix,omitempty"`
 	// Warnings are what may be wrong besides.
 	Warnings []string `json:"warnings,omitempty"`
 }
@@ -130,8 +131,8 @@ func (s *checkStep) name() string {
 // why is the cause, and what it means.
 func (s *checkStep) why() string {
 	means := remedies[s.Cause].means
-	for _, reason := range tunnel.OpenReasons() {
-		if (s.Step == stepTarget || s.Step == stepForwarding) && tunnel.Cause(reason.Word()) == s.Cause {
+	for _, reason := range failure.OpenReasons() {
+		if (s.Step == stepTarget || s.Step == stepForwarding) && failure.Cause(reason.Word()) == s.Cause {
 			means = openRemedies[reason].means
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -33,16 +34,16 @@ func TestRemedies(t *testing.T) {
 			}
 		}
 	}
-	for _, cause := range slices.Concat(tunnel.Causes, []tunnel.Cause{tunnel.CauseLost, causeCertificate, causePermitOpen}) {
+	for _, cause := range slices.Concat(failure.Causes, []failure.Cause{failure.CauseLost, causeCertificate, causePermitOpen}) {
 		check(string(cause), remedies[cause])
 	}
-	for _, reason := range tunnel.OpenReasons() {
+	for _, reason := range failure.OpenReasons() {
 		check(string(reason), openRemedies[reason])
 	}
-	if got := p.fix(tunnel.CauseKeyRefused); !strings.Contains(got, "ssh-copy-id -i /id.pub -p 2222 deploy@b.example") {
+	if got := p.fix(failure.CauseKeyRefused); !strings.Contains(got, "ssh-copy-id -i /id.pub -p 2222 deploy@b.example") {
 		t.Errorf("for a refused key: %q", got)
 	}
-	if got := (patient{target: "/run/web.sock"}).fixOpen(tunnel.OpenProhibited); !strings.Contains(got, "AllowStreamLocalForwarding") {
+	if got := (patient{target: "/run/web.sock"}).fixOpen(failure.OpenProhibited); !strings.Contains(got, "AllowStreamLocalForwarding") {
 		t.Errorf("for a socket: %q", got)
 	}
 }
@@ -59,7 +60,7 @@ func TestCheckPrint(t *testing.T) {
 	)
 	inner := &hopReport{Hop: "ssh_config inner", Host: "10.0.0.5:22", OK: true}
 	inner.add(
-		&checkStep{Step: tunnel.StepReach, Took: 10, Cause: tunnel.CauseRefused, Error: "connection refused", Fix: "start sshd"},
+		&checkStep{Step: tunnel.StepReach, Took: 10, Cause: failure.CauseRefused, Error: "connection refused", Fix: "start sshd"},
 		&checkStep{Step: tunnel.StepBanner, NotReached: true},
 	)
 	last := &hopReport{Hop: "prod", Host: "10.0.0.6:22", OK: true}

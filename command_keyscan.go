@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -90,9 +91,9 @@ type scannedHost struct {
 	Server string       `json:"server,omitempty"`
 	Keys   []scannedKey `json:"keys"`
 	// Unread are algorithms for keys that are not supported.
-	Unread []string     `json:"unread,omitempty"`
-	Cause  tunnel.Cause `json:"cause,omitempty"`
-	Error  string       `json:"error,omitempty"`
+	Unread []string      `json:"unread,omitempty"`
+	Cause  failure.Cause `json:"cause,omitempty"`
+	Error  string        `json:"error,omitempty"`
 }
 
 type scannedKey struct {
@@ -170,7 +171,7 @@ func (s keyscan) run(ctx context.Context) scannedHost {
 	h := scannedHost{Host: s.cfg.Address, Keys: []scannedKey{}}
 	scanned, err := tunnel.Scan(ctx, s.cfg, s.via, s.timeout)
 	if err != nil {
-		h.Cause, h.Error = tunnel.CauseOf(err), err.Error()
+		h.Cause, h.Error = failure.CauseOf(err), err.Error()
 		return h
 	}
 	h.OK, h.Server, h.Unread = true, scanned.Server, scanned.Unread

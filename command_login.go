@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keyfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -56,12 +57,12 @@ func (l *login) connect(ctx context.Context, hop hop, via *tunnel.Handle) (*tunn
 		if err == nil {
 			return h, nil
 		}
-		hostKey, _ := errors.AsType[*tunnel.HostKeyError](err)
-		_, refused := errors.AsType[*tunnel.AuthError](err)
+		hostKey, _ := errors.AsType[*failure.HostKeyError](err)
+		_, refused := errors.AsType[*failure.AuthError](err)
 		switch {
 		case ctx.Err() != nil:
 			return nil, errInterrupted
-		case hostKey != nil && hostKey.Cause == tunnel.CauseHostKeyUnknown && hostKey.Key != nil:
+		case hostKey != nil && hostKey.Cause == failure.CauseHostKeyUnknown && hostKey.Key != nil:
 			if err := l.acceptHostKey(ctx, hop, hostKey.Key); err != nil {
 				return nil, err
 			}
@@ -98,8 +99,8 @@ func (l *login) attempt(ctx context.Context, cfg tunnel.Config, set tunnel.Setti
 	for _, warning := range warnings {
 		l.output.logger.Debug(warning)
 	}
-	hostKey, _ := errors.AsType[*tunnel.HostKeyError](err)
-	unknown := hostKey != nil && hostKey.Cause == tunnel.CauseHostKeyUnknown // connecting shows the key
+	hostKey, _ := errors.AsType[*failure.HostKeyError](err)
+	unknown := hostKey != nil && hostKey.Cause == failure.CauseHostKeyUnknown // connecting shows the key
 	if err != nil && !unknown {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -25,7 +26,7 @@ func fakeStatus(now time.Time) []tunnelStatus {
 				Hosts: []string{"b1.example.com:22", "b2.example.com:22"}, Host: "b2.example.com:22",
 				RTT: 0.01234, Channels: 12, Received: 5<<30 + 1<<29, Sent: 123456, CertificateExpires: &expiry,
 				Connections: []tunnel.ConnectionStatus{{Class: "requests"}, {Class: tunnel.ClassDraining}, {Class: "streams"}},
-				LastError:   &tunnel.ErrorStatus{Time: ago(51 * time.Hour), Cause: tunnel.CauseLost, Error: "long ago"},
+				LastError:   &tunnel.ErrorStatus{Time: ago(51 * time.Hour), Cause: failure.CauseLost, Error: "long ago"},
 			},
 			Forwards: []forwardStatus{
 				{Kind: "local_forward", Listen: "127.0.0.1:5432", State: tunnel.ForwardListening},
@@ -37,7 +38,7 @@ func fakeStatus(now time.Time) []tunnelStatus {
 			Status: tunnel.Status{
 				Tunnel: "stage", State: tunnel.StateDown, Since: ago(75 * time.Second), ProxyJump: "prod",
 				Hosts:     []string{"s1.internal:22", "s2.internal:22"},
-				LastError: &tunnel.ErrorStatus{Time: ago(3 * time.Second), Cause: tunnel.CauseKeyRefused, Error: "no\x1b[2J\nway"},
+				LastError: &tunnel.ErrorStatus{Time: ago(3 * time.Second), Cause: failure.CauseKeyRefused, Error: "no\x1b[2J\nway"},
 				NextRetry: &soon,
 			},
 			Forwards: []forwardStatus{{Kind: "bind", Listen: "*:8080", State: tunnel.ForwardWaiting}},
@@ -45,7 +46,7 @@ func fakeStatus(now time.Time) []tunnelStatus {
 		{Status: tunnel.Status{Tunnel: "new", State: tunnel.StateConnecting, Since: ago(400 * time.Millisecond), Hosts: []string{"new.example.com:22"}}},
 		{Status: tunnel.Status{
 			Tunnel: "quiet", State: tunnel.StateIdle, Since: ago(9 * time.Second), Hosts: []string{"quiet.example.com:22"}, Received: 1023, Sent: 1024,
-			LastError: &tunnel.ErrorStatus{Time: ago(9 * time.Second), Cause: tunnel.CauseLost, Error: "EOF"},
+			LastError: &tunnel.ErrorStatus{Time: ago(9 * time.Second), Cause: failure.CauseLost, Error: "EOF"},
 		}},
 	}
 }

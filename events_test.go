@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -66,7 +67,7 @@ func TestCaddyEvents(t *testing.T) {
 	b.SetHostKeys(sshtest.NewKey())
 	b.Kick()
 	next("ssh_tunnel_lost")
-	if e := next("ssh_tunnel_refused"); e.Data["cause"] != string(tunnel.CauseHostKeyMismatch) {
+	if e := next("ssh_tunnel_refused"); e.Data["cause"] != string(failure.CauseHostKeyMismatch) {
 		t.Errorf("got %v", e.Data)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -52,7 +53,7 @@ func (f *fakeTunnel) Dial(ctx context.Context, target tunnel.Target) (channel, e
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, target.Network, address)
 	if err != nil {
-		return nil, &tunnel.OpenError{Tunnel: "fake", Target: target.Address, Reason: tunnel.OpenRefused}
+		return nil, &failure.OpenError{Tunnel: "fake", Target: target.Address, Reason: failure.OpenRefused}
 	}
 	f.open.Add(1)
 	var ch channel = &countedChannel{channel: conn.(channel), count: &f.open}

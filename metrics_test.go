@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -238,7 +239,7 @@ func wantDashboard(t *testing.T, labels map[string][]string) {
 	for _, row := range tableRows(causes) {
 		got = append(got, code(row[0]))
 	}
-	for _, cause := range tunnel.Causes {
+	for _, cause := range failure.Causes {
 		want = append(want, string(cause))
 	}
 	sameNames(t, "causes", got, want)

@@ -7,16 +7,16 @@ import (
 	"net"
 	"strings"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // Causes that only an open channel shows, besides the words of a
-// tunnel.OpenReason.
+// failure.OpenReason.
 const (
 	// causeCertificate is that the certificate that lets in permits no channel.
-	causeCertificate tunnel.Cause = "certificate_without_forwarding"
+	causeCertificate failure.Cause = "certificate_without_forwarding"
 	// causePermitOpen is that the tunnel's permit_open lacks the target.
-	causePermitOpen tunnel.Cause = "permit_open"
+	causePermitOpen failure.Cause = "permit_open"
 )
 
 // remedy is what a cause means, and what a person does about it. In fix the
@@ -24,92 +24,92 @@ const (
 type remedy struct{ means, fix string }
 
 // remedies are those of all causes.
-var remedies = map[tunnel.Cause]remedy{
-	tunnel.CauseConfiguration: {
+var remedies = map[failure.Cause]remedy{
+	failure.CauseConfiguration: {
 		"a file or a secret cannot be used",
 		"correct what the error names; files have to be readable for the user that Caddy runs as, and variables set in its environment",
 	},
-	tunnel.CauseJump: {
+	failure.CauseJump: {
 		"the bastion before it does not reach it",
 		"look whether {host} is right as seen from there, and whether sshd there may connect to it: AllowTcpForwarding yes, and {host} in PermitOpen if that is set",
 	},
-	tunnel.CauseProxy: {
+	failure.CauseProxy: {
 		"the proxy, or the proxy_command, does not connect to it",
 		"correct proxy or proxy_command, or have the proxy allow CONNECT to {host}",
 	},
-	tunnel.CauseUnknownName: {
+	failure.CauseUnknownName: {
 		"the name does not resolve",
 		"correct the host {name}, or have it resolve on this machine: getent hosts {name}",
 	},
-	tunnel.CauseRefused: {
+	failure.CauseRefused: {
 		"nothing listens at that address",
 		"start sshd there (systemctl start ssh), or write the port that it has behind the host, in place of {port}: ss -tlnp on the bastion shows it",
 	},
-	tunnel.CauseUnreachable: {
+	failure.CauseUnreachable: {
 		"there is no way to that address",
 		"correct the host {name}, or mend the route from this machine to it: ip route get <its address>",
 	},
-	tunnel.CauseNoAnswer: {
+	failure.CauseNoAnswer: {
 		"nothing answers there",
 		"look whether the machine is up, and whether a firewall drops port {port}: nc -vz {name} {port}; if it is only slow, raise connect_timeout",
 	},
-	tunnel.CauseNoBanner: {
+	failure.CauseNoBanner: {
 		"something accepts connections and says nothing",
 		"look what listens on port {port} there: ss -tlnp on the bastion; if that is sshd it hangs: restart it (systemctl restart ssh); if it is only slow, raise connect_timeout",
 	},
-	tunnel.CauseNotSSH: {
+	failure.CauseNotSSH: {
 		"what answers is no SSH server, or one that shuts us out",
 		"write sshd's port behind the host, in place of {port}: ss -tlnp on the bastion shows it; if it is sshd's, raise MaxStartups there, or exempt this machine with PerSourcePenaltyExemptList",
 	},
-	tunnel.CauseKeyExchange: {
+	failure.CauseKeyExchange: {
 		"the key exchange has failed",
 		"compare what sshd -T prints on the bastion for kexalgorithms, ciphers, macs and hostkeyalgorithms with kex_algorithms, ciphers, macs and host_key_algorithms of the tunnel",
 	},
-	tunnel.CauseHostKeyUnknown: {
+	failure.CauseHostKeyUnknown: {
 		"nothing is known about its host key",
 		"if {keygen} on the bastion prints {fingerprint}, add to the tunnel: host_key {fingerprint}",
 	},
-	tunnel.CauseHostKeyMismatch: {
+	failure.CauseHostKeyMismatch: {
 		"the host key is another than is expected",
 		"find out why: somebody may be in the middle; only if {keygen} on the bastion prints {fingerprint}, replace what is expected with: host_key {fingerprint}",
 	},
-	tunnel.CauseHostKeyRefused: {
+	failure.CauseHostKeyRefused: {
 		"the host key is revoked or too short, or its certificate is not valid",
 		"give the bastion a new host key, or a certificate from the authority that is expected: ssh-keygen -A, HostCertificate in its sshd_config",
 	},
-	tunnel.CauseNoCredentials: {
+	failure.CauseNoCredentials: {
 		"there is nothing to log in with that the bastion takes",
 		"add identity_file <path> to the tunnel, or password {env.<name>}, whichever the bastion takes; the user that Caddy runs as has to be able to read the file",
 	},
-	tunnel.CauseKeyRefused: {
+	failure.CauseKeyRefused: {
 		"the bastion takes none of the keys",
 		"let the key in: ssh-copy-id -i {identity} -p {port} {user}@{name}; or name the right one with identity_file, or the right user in place of {user}",
 	},
-	tunnel.CauseCertificateExpired: {
+	failure.CauseCertificateExpired: {
 		"the certificate has expired",
 		"have it signed anew: ssh-keygen -s <authority's key> -I <name> -n {user} -V +1d {identity}; Caddy takes the new one as soon as it is there",
 	},
-	tunnel.CausePasswordRefused: {
+	failure.CausePasswordRefused: {
 		"the bastion does not take the password",
 		"correct what the placeholder of password stands for, or user, which is {user}; on the bastion, sshd -T -C user={user} shows whether passwords are taken",
 	},
-	tunnel.CauseSecondFactor: {
+	failure.CauseSecondFactor: {
 		"the bastion asks for a second factor, such as a one-time code",
 		"exempt {user} from it on the bastion: AuthenticationMethods publickey in a Match User block of its sshd_config, and an identity_file here; or a rule of its PAM module",
 	},
-	tunnel.CauseAuthentication: {
+	failure.CauseAuthentication: {
 		"the authentication was cut off, or did not end in time",
 		"see the bastion's log (journalctl -u ssh); if the agent waits for a confirmation, give it, or raise connect_timeout",
 	},
-	tunnel.CauseNotWaitedFor: {
+	failure.CauseNotWaitedFor: {
 		"another host was quicker, or has failed",
 		"check this host: caddy ssh-tunnel check {tunnel}",
 	},
-	tunnel.CauseLost: {
+	failure.CauseLost: {
 		"the connection was lost",
 		"see the bastion's log (journalctl -u ssh) for that moment",
 	},
-	tunnel.CauseOther: {
+	failure.CauseOther: {
 		"something else",
 		"see the error, and the bastion's log (journalctl -u ssh)",
 	},
@@ -125,40 +125,40 @@ var remedies = map[tunnel.Cause]remedy{
 
 // openRemedies are those of the reasons for which a bastion refuses a channel to
 // a target.
-var openRemedies = map[tunnel.OpenReason]remedy{
-	tunnel.OpenProhibited: {
+var openRemedies = map[failure.OpenReason]remedy{
+	failure.OpenProhibited: {
 		"the bastion forbids it",
 		"in its sshd_config: AllowTcpForwarding yes, and PermitOpen, if it is set, has to list {target}, in this spelling; a key with restrict or no-port-forwarding in authorized_keys needs port-forwarding: sshd -T -C user={user} prints what holds",
 	},
-	tunnel.OpenRefused: {
+	failure.OpenRefused: {
 		"nothing listens there, as seen from the bastion",
 		"start what is to listen on {target}, or correct the port; from the bastion: nc -vz {target.host} {target.port}",
 	},
-	tunnel.OpenUnknownName: {
+	failure.OpenUnknownName: {
 		"the bastion cannot resolve the name",
 		"correct {target.host}, or have it resolve on the bastion: getent hosts {target.host}",
 	},
-	tunnel.OpenUnreachable: {
+	failure.OpenUnreachable: {
 		"the bastion has no way to the target",
 		"correct {target.host}, or mend the route from the bastion to it",
 	},
-	tunnel.OpenTimedOut: {
+	failure.OpenTimedOut: {
 		"the target does not answer the bastion",
 		"look whether {target.host} is up, and whether a firewall between it and the bastion drops port {target.port}",
 	},
-	tunnel.OpenFailed: {
+	failure.OpenFailed: {
 		"the bastion could not connect, and does not say why",
 		"see the bastion's log (journalctl -u ssh); it may have no route to {target.host}, or no such socket, or no permission for it",
 	},
-	tunnel.OpenUnsupported: {
+	failure.OpenUnsupported: {
 		"the bastion does not know such channels",
 		"use a server that has them, as OpenSSH does; for a socket, one that knows direct-streamlocal@openssh.com",
 	},
-	tunnel.OpenShortage: {
+	failure.OpenShortage: {
 		"the bastion has no resources left",
 		"see the bastion's log (journalctl -u ssh); its limit of open files or processes may be reached",
 	},
-	tunnel.OpenPending: {
+	failure.OpenPending: {
 		"the bastion leaves too many opens unanswered",
 		"look whether {target.host} is up; connections to it wait for an answer",
 	},
@@ -212,11 +212,11 @@ func splitKnown(address string) (host, port string) {
 }
 
 // fix is what to do about a cause.
-func (p patient) fix(cause tunnel.Cause) string { return p.fill(remedies[cause].fix) }
+func (p patient) fix(cause failure.Cause) string { return p.fill(remedies[cause].fix) }
 
 // fixOpen is what to do about a channel that was refused.
-func (p patient) fixOpen(reason tunnel.OpenReason) string {
-	if reason == tunnel.OpenProhibited && strings.HasPrefix(p.target, "/") {
+func (p patient) fixOpen(reason failure.OpenReason) string {
+	if reason == failure.OpenProhibited && strings.HasPrefix(p.target, "/") {
 		return p.fill(streamRemedy.fix)
 	}
 	return p.fill(openRemedies[reason].fix)

@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -35,8 +36,8 @@ func TestDialErrors(t *testing.T) {
 		"closed":               {tunnel.ErrClosed, 503, 1},
 		"timeout":              {&tunnel.TimeoutError{Tunnel: "t", Doing: "opening", Cause: context.DeadlineExceeded}, 504, ""},
 		"cancelled":            {&tunnel.TimeoutError{Tunnel: "t", Doing: "opening", Cause: context.Canceled}, 504, ""},
-		"refused":              {&tunnel.OpenError{Tunnel: "t", Target: "web:80", Reason: tunnel.OpenRefused}, 502, ""},
-		"unreachable slowly":   {&tunnel.OpenError{Tunnel: "t", Target: "web:80", Reason: tunnel.OpenTimedOut}, 502, ""},
+		"refused":              {&failure.OpenError{Tunnel: "t", Target: "web:80", Reason: failure.OpenRefused}, 502, ""},
+		"unreachable slowly":   {&failure.OpenError{Tunnel: "t", Target: "web:80", Reason: failure.OpenTimedOut}, 502, ""},
 		"bare cancellation":    {context.Canceled, 502, ""},
 	} {
 		for _, config := range []string{`{}`, `{"network_proxy": {"from": "url", "url": "http://proxy:3128"}}`} {

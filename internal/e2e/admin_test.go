@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -401,7 +402,7 @@ func TestReconnectAfterRefusal(t *testing.T) {
 	// The third failure in a row: from here on it waits for ten minutes.
 	sshtest.Eventually(t, 2*patience, "it waits for long", func() bool {
 		s := c.status("prod")
-		return s.LastError != nil && s.LastError.Cause == tunnel.CauseKeyRefused && s.NextRetry != nil && time.Until(*s.NextRetry) > time.Minute
+		return s.LastError != nil && s.LastError.Cause == failure.CauseKeyRefused && s.NextRetry != nil && time.Until(*s.NextRetry) > time.Minute
 	})
 	authorize(authorized)
 	out, errs, exit := c.ssh("reconnect", "prod")

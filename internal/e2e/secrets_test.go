@@ -16,8 +16,8 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/net/proxy"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // secrets_test.go has every secret that there can be in a configuration, uses it
@@ -156,9 +156,9 @@ func TestSecrets(t *testing.T) {
 	}
 	rotate(passphrase)
 
-	for what, cause := range map[string]tunnel.Cause{
-		"bad-password": tunnel.CausePasswordRefused, "bad-dialogue": tunnel.CausePasswordRefused, "bad-host-key": tunnel.CauseHostKeyMismatch,
-		"bad-http": tunnel.CauseProxy, "bad-socks": tunnel.CauseProxy,
+	for what, cause := range map[string]failure.Cause{
+		"bad-password": failure.CausePasswordRefused, "bad-dialogue": failure.CausePasswordRefused, "bad-host-key": failure.CauseHostKeyMismatch,
+		"bad-http": failure.CauseProxy, "bad-socks": failure.CauseProxy,
 	} {
 		if s := c.status(what); s.LastError == nil || s.LastError.Cause != cause {
 			t.Errorf("%s: got %+v", what, s.LastError)

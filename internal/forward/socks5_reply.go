@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/permit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -43,13 +44,13 @@ func socksCode(err error) byte {
 	if _, ok := errors.AsType[*tunnel.DownError](err); ok {
 		return socksFailure
 	}
-	if open, ok := errors.AsType[*tunnel.OpenError](err); ok {
+	if open, ok := errors.AsType[*failure.OpenError](err); ok {
 		switch open.Reason {
-		case tunnel.OpenProhibited:
+		case failure.OpenProhibited:
 			return socksNotAllowed
-		case tunnel.OpenRefused:
+		case failure.OpenRefused:
 			return socksRefused
-		case tunnel.OpenUnreachable, tunnel.OpenUnknownName, tunnel.OpenTimedOut:
+		case failure.OpenUnreachable, failure.OpenUnknownName, failure.OpenTimedOut:
 			return socksHostUnreachable
 		}
 		return socksFailure

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/net/proxy"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/permit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -113,15 +114,15 @@ func TestSOCKS5Codes(t *testing.T) {
 		code byte
 	}{
 		{permit.Deny("prod", "tcp", "web:80"), 2},
-		{&tunnel.OpenError{Reason: tunnel.OpenProhibited}, 2},
-		{&tunnel.OpenError{Reason: tunnel.OpenUnreachable}, 4},
-		{&tunnel.OpenError{Reason: tunnel.OpenUnknownName}, 4},
-		{&tunnel.OpenError{Reason: tunnel.OpenTimedOut}, 4},
-		{&tunnel.OpenError{Reason: tunnel.OpenRefused}, 5},
-		{&tunnel.OpenError{Reason: tunnel.OpenFailed}, 1},
+		{&failure.OpenError{Reason: failure.OpenProhibited}, 2},
+		{&failure.OpenError{Reason: failure.OpenUnreachable}, 4},
+		{&failure.OpenError{Reason: failure.OpenUnknownName}, 4},
+		{&failure.OpenError{Reason: failure.OpenTimedOut}, 4},
+		{&failure.OpenError{Reason: failure.OpenRefused}, 5},
+		{&failure.OpenError{Reason: failure.OpenFailed}, 1},
 		{&tunnel.TimeoutError{Cause: context.DeadlineExceeded}, 4},
 		{&tunnel.DownError{Cause: errors.New("no route to host")}, 1},
-		{&tunnel.DownError{Cause: &tunnel.OpenError{Reason: tunnel.OpenRefused}}, 1}, // of a jump
+		{&tunnel.DownError{Cause: &failure.OpenError{Reason: failure.OpenRefused}}, 1}, // of a jump
 		{errors.New("whatever"), 1},
 	} {
 		answer, _, err := talk(t, &SOCKS5{Dial: func(context.Context, net.Conn, string) (net.Conn, error) {
@@ -166,7 +167,7 @@ func TestSOCKS5Forward(t *testing.T) {
 		Users: map[string]string{"alice": "secret"},
 		Dial: func(ctx context.Context, client net.Conn, address string) (net.Conn, error) {
 			if address != "web.internal:80" {
-				return nil, &tunnel.OpenError{Reason: tunnel.OpenRefused}
+				return nil, &failure.OpenError{Reason: failure.OpenRefused}
 			}
 			return dialTo(target)(ctx, client)
 		},

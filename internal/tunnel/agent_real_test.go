@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -54,7 +55,7 @@ func TestLockedAgent(t *testing.T) {
 	h := agentTunnel(t, s, socket, nil)
 	addr := listen(t, echo)
 	_, err = dialFor(t, h, addr, 10*time.Second)
-	if _, ok := errors.AsType[*AuthError](err); !ok || !strings.Contains(err.Error(), `agent at "`+socket+`" has no key, or is locked (see ssh-add -l and ssh-add -X)`) {
+	if _, ok := errors.AsType[*failure.AuthError](err); !ok || !strings.Contains(err.Error(), `agent at "`+socket+`" has no key, or is locked (see ssh-add -l and ssh-add -X)`) {
 		t.Errorf("got %v", err)
 	}
 	if err := client.Unlock([]byte("secret")); err != nil {

@@ -16,6 +16,8 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // realAgent starts an ssh-agent that ends with the test, holding the given keys.
@@ -241,7 +243,7 @@ func TestHungAgent(t *testing.T) {
 		if d := time.Since(start); d > 5*time.Second {
 			t.Errorf("took %v", d)
 		}
-		if _, refused := errors.AsType[*AuthError](err); refused || err == nil || !strings.Contains(err.Error(), `waiting for the agent at "`+socket+`"`) {
+		if _, refused := errors.AsType[*failure.AuthError](err); refused || err == nil || !strings.Contains(err.Error(), `waiting for the agent at "`+socket+`"`) {
 			t.Errorf("error %v", err)
 		}
 		_ = l.Close()

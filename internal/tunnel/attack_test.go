@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -204,7 +205,7 @@ func TestJumpSaysWhy(t *testing.T) {
 	inner := Open(cfg, set, outer)
 	inner.Start()
 	defer closeAndWait(t, inner)
-	var refused *AuthError
+	var refused *failure.AuthError
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if _, err := dialFor(t, inner, "web:80", 10*time.Second); !errors.As(err, &refused) {
 			t.Fatalf("got %v, want the outer tunnel's AuthError", err)

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // The steps of an attempt to connect to a host, in their order.
@@ -50,8 +52,8 @@ type Attempt struct {
 	// Failed is the step that did not succeed, or "".
 	Failed string `json:"failed,omitempty"`
 	// Cause and Error are why.
-	Cause Cause  `json:"cause,omitempty"`
-	Error string `json:"error,omitempty"`
+	Cause failure.Cause `json:"cause,omitempty"`
+	Error string        `json:"error,omitempty"`
 }
 
 // login returns how long the host took once it was reached: neither the way there
@@ -140,22 +142,22 @@ func (l *attemptLog) end(err error) *Attempt {
 	a := l.attempt
 	a.Steps = slices.Clone(a.Steps)
 	if err != nil {
-		a.Cause, a.Error = CauseOf(err), err.Error()
+		a.Cause, a.Error = failure.CauseOf(err), err.Error()
 		a.Failed = failedStep(a.Cause, a.Steps)
 	}
 	return &a
 }
 
 // failedStep returns which step a cause has kept from succeeding.
-func failedStep(cause Cause, done []Step) string {
+func failedStep(cause failure.Cause, done []Step) string {
 	switch cause {
-	case CauseHostKeyUnknown, CauseHostKeyMismatch, CauseHostKeyRefused:
+	case failure.CauseHostKeyUnknown, failure.CauseHostKeyMismatch, failure.CauseHostKeyRefused:
 		return StepHostKey
-	case CauseNoCredentials, CauseKeyRefused, CauseCertificateExpired, CausePasswordRefused, CauseSecondFactor, CauseAuthentication:
+	case failure.CauseNoCredentials, failure.CauseKeyRefused, failure.CauseCertificateExpired, failure.CausePasswordRefused, failure.CauseSecondFactor, failure.CauseAuthentication:
 		return StepAuthentication
-	case CauseNotSSH, CauseNoBanner:
+	case failure.CauseNotSSH, failure.CauseNoBanner:
 		return StepBanner
-	case CauseKeyExchange:
+	case failure.CauseKeyExchange:
 		return StepKeyExchange
 	}
 	order := []string{StepReach, StepBanner, StepKeyExchange, StepHostKey, StepAuthentication}

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 func TestAuthenticate(t *testing.T) {
@@ -42,7 +44,7 @@ func TestAuthenticate(t *testing.T) {
 		guard     guard
 		used      string
 		err       string
-		cause     Cause // of err; not compared if empty
+		cause     failure.Cause // of err; not compared if empty
 		offered   []string
 		passwords int
 		answers   []string
@@ -114,17 +116,17 @@ func TestAuthenticate(t *testing.T) {
 		{
 			name: "one-time code", cfg: Config{IdentityFiles: files("one"), Password: "right"}, guard: guard{keys: []ssh.PublicKey{one}, prompts: []string{"Verification code: "}, then: "keyboard-interactive"},
 			err: `authentication as "deploy" failed; accepted as a part: publickey ` + f1 + ` (one); not offered: keyboard-interactive password: asked "Verification code:"; ` +
-				`the bastion takes keyboard-interactive; a password does not answer "Verification code:": let this user in without a second factor`, cause: CauseSecondFactor,
+				`the bastion takes keyboard-interactive; a password does not answer "Verification code:": let this user in without a second factor`, cause: failure.CauseSecondFactor,
 		},
 		{
 			name: "password and code in one round", cfg: Config{Password: "right"}, guard: guard{prompts: []string{"Password: |Code: "}},
 			err: `authentication as "deploy" failed; not offered: keyboard-interactive password: asked "Password:  Code:"; ` +
-				`the bastion takes keyboard-interactive; a password does not answer "Password:  Code:": let this user in without a second factor`, cause: CauseSecondFactor,
+				`the bastion takes keyboard-interactive; a password does not answer "Password:  Code:": let this user in without a second factor`, cause: failure.CauseSecondFactor,
 		},
 		{
 			name: "password, then a code", cfg: Config{Password: "right"}, guard: guard{prompts: []string{"Password: ", "One-time password: "}}, answers: []string{"right"},
 			err: `authentication as "deploy" failed; not finished: keyboard-interactive password: asked "One-time password:" after the password; ` +
-				`the bastion takes keyboard-interactive; a password does not answer "One-time password:": let this user in without a second factor`, cause: CauseSecondFactor,
+				`the bastion takes keyboard-interactive; a password does not answer "One-time password:": let this user in without a second factor`, cause: failure.CauseSecondFactor,
 		},
 		{
 			name: "key, then a dialogue that asks for nothing", cfg: Config{IdentityFiles: files("one")}, guard: guard{keys: []ssh.PublicKey{one}, prompts: []string{""}, silent: true, then: "keyboard-interactive"},
@@ -132,20 +134,20 @@ func TestAuthenticate(t *testing.T) {
 		},
 		{name: "a dialogue that asks for nothing, and no key", guard: guard{prompts: []string{"", ""}, silent: true}, used: "keyboard-interactive"},
 		{
-			name: "no dialogue after a refused key", cfg: Config{IdentityFiles: files("one")}, guard: guard{keys: []ssh.PublicKey{two}, prompts: []string{""}, silent: true}, cause: CauseKeyRefused,
+			name: "no dialogue after a refused key", cfg: Config{IdentityFiles: files("one")}, guard: guard{keys: []ssh.PublicKey{two}, prompts: []string{""}, silent: true}, cause: failure.CauseKeyRefused,
 			err: `authentication as "deploy" failed; refused: publickey ` + f1 + ` (one); the bastion takes publickey, keyboard-interactive; add the public key to the authorized_keys of "deploy" on the bastion, or name another with identity_file`,
 		},
 		{
-			name: "key, then a code, without a password", cfg: Config{IdentityFiles: files("one")}, guard: guard{keys: []ssh.PublicKey{one}, prompts: []string{"Verification code: "}, then: "keyboard-interactive"}, cause: CauseSecondFactor,
+			name: "key, then a code, without a password", cfg: Config{IdentityFiles: files("one")}, guard: guard{keys: []ssh.PublicKey{one}, prompts: []string{"Verification code: "}, then: "keyboard-interactive"}, cause: failure.CauseSecondFactor,
 			err: `authentication as "deploy" failed; accepted as a part: publickey ` + f1 + ` (one); not offered: keyboard-interactive: asked "Verification code:"; ` +
 				`the bastion takes keyboard-interactive; a password does not answer "Verification code:": let this user in without a second factor`,
 		},
 		{
-			name: "key, then a dialogue for a password that is not there", cfg: Config{IdentityFiles: files("one")}, guard: guard{keys: []ssh.PublicKey{one}, prompts: []string{"Password: "}, then: "keyboard-interactive"}, cause: CauseNoCredentials,
+			name: "key, then a dialogue for a password that is not there", cfg: Config{IdentityFiles: files("one")}, guard: guard{keys: []ssh.PublicKey{one}, prompts: []string{"Password: "}, then: "keyboard-interactive"}, cause: failure.CauseNoCredentials,
 			err: `authentication as "deploy" failed; accepted as a part: publickey ` + f1 + ` (one); not offered: keyboard-interactive: asked "Password:"; the bastion takes keyboard-interactive; add password`,
 		},
 		{
-			name: "password, then a new one", cfg: Config{Password: "right"}, guard: guard{prompts: []string{"Password: ", "New password: |Retype new password: "}}, answers: []string{"right"}, cause: CausePasswordRefused,
+			name: "password, then a new one", cfg: Config{Password: "right"}, guard: guard{prompts: []string{"Password: ", "New password: |Retype new password: "}}, answers: []string{"right"}, cause: failure.CausePasswordRefused,
 			err: `authentication as "deploy" failed; not finished: keyboard-interactive password: asked "New password:  Retype new password:"; the bastion demands a new password; the bastion takes keyboard-interactive; set it with an interactive ssh login`,
 		},
 		{name: "an empty prompt", cfg: Config{Password: "right"}, guard: guard{prompts: []string{" "}}, used: "keyboard-interactive password", answers: []string{"right"}},
@@ -187,7 +189,7 @@ func TestAuthenticate(t *testing.T) {
 			g := &test.guard
 			a, h := authFor(t, &test.cfg)
 			err := g.server(t).connect(t, a, h)
-			if refused, ok := errors.AsType[*AuthError](err); ok {
+			if refused, ok := errors.AsType[*failure.AuthError](err); ok {
 				if test.cause != "" && refused.Cause != test.cause {
 					t.Errorf("cause %q, want %q", refused.Cause, test.cause)
 				}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
@@ -35,20 +36,20 @@ func (a *authenticator) explain(err error) error {
 		a.settle(a.partial)
 	}
 	switch {
-	case isConnError(err), errors.Is(err, errTalkative):
+	case isConnError(err), errors.Is(err, failure.ErrPreAuthLimit):
 		return err
 	case strings.Contains(err.Error(), "ssh: disconnect, reason "): // its type is not exported
 		if !a.wasRefused() {
 			return err
 		}
-		return &AuthError{Message: a.message("the bastion ended the connection", "name the right key with identity_file, so that no other is tried first"), Cause: CauseKeyRefused}
+		return &failure.AuthError{Message: a.message("the bastion ended the connection", "name the right key with identity_file, so that no other is tried first"), Cause: failure.CauseKeyRefused}
 	case !a.exhausted:
 		return err
 	case a.expired, strings.Contains(err.Error(), "unexpected message type 60 "):
 		// SSH_MSG_USERAUTH_PASSWD_CHANGEREQ, RFC 4252 section 8.
-		return &AuthError{Message: a.message("the bastion demands a new password", "set it with an interactive ssh login"), Cause: CausePasswordRefused}
+		return &failure.AuthError{Message: a.message("the bastion demands a new password", "set it with an interactive ssh login"), Cause: failure.CausePasswordRefused}
 	default:
-		return &AuthError{Message: a.message("", a.fix()), Cause: a.cause(), Fix: a.certificateFix()}
+		return &failure.AuthError{Message: a.message("", a.fix()), Cause: a.cause(), Fix: a.certificateFix()}
 	}
 }
 
@@ -149,18 +150,18 @@ func (a *authenticator) keysRefused() bool {
 }
 
 // cause says what, above all, has kept us out.
-func (a *authenticator) cause() Cause {
+func (a *authenticator) cause() failure.Cause {
 	switch {
 	case a.prompt != "":
-		return CauseSecondFactor
+		return failure.CauseSecondFactor
 	case a.sent:
-		return CausePasswordRefused
+		return failure.CausePasswordRefused
 	case a.keys != nil && a.keys.expired:
-		return CauseCertificateExpired
+		return failure.CauseCertificateExpired
 	case a.keysRefused():
-		return CauseKeyRefused
+		return failure.CauseKeyRefused
 	default:
-		return CauseNoCredentials
+		return failure.CauseNoCredentials
 	}
 }
 

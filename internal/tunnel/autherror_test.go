@@ -6,6 +6,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // TestNoMethods: a bastion that names no method is said to take nothing, and a
@@ -32,7 +34,7 @@ func TestDialogueIsNoRefusal(t *testing.T) {
 	a, h := authFor(t, cfg)
 	err := g.server(t).connect(t, a, h)
 	wantError(t, err, `authentication as "deploy" failed; not offered: agent at "`+cfg.IdentityAgent+`" has no key, or is locked (see ssh-add -l and ssh-add -X); the bastion takes publickey, keyboard-interactive; add identity_file or password`)
-	if refused, ok := errors.AsType[*AuthError](err); !ok || refused.Cause != CauseNoCredentials || !a.mayPass() {
+	if refused, ok := errors.AsType[*failure.AuthError](err); !ok || refused.Cause != failure.CauseNoCredentials || !a.mayPass() {
 		t.Errorf("got %v, may pass: %t", err, a.mayPass())
 	}
 }

@@ -10,6 +10,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // authServer is an SSH server that lets in, or does not.
@@ -55,7 +57,7 @@ func (s *authServer) connect(t testing.TB, a *authenticator, h *hostKeys) error 
 	a.apply(cc)
 	sc, channels, requests, err := ssh.NewClientConn(conn, a.cfg.Address, cc)
 	if err != nil {
-		if refused, ok := errors.AsType[*HostKeyError](err); ok {
+		if refused, ok := errors.AsType[*failure.HostKeyError](err); ok {
 			return refused
 		}
 		return a.explain(err)

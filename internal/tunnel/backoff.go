@@ -3,6 +3,8 @@ package tunnel
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 const (
@@ -27,9 +29,9 @@ var refusedSteps = []time.Duration{time.Second, 3 * time.Second, 6 * time.Second
 // askedPace is the least time between the starts of two attempts while dials
 // ask for one. No dial hastens an attempt that would be refused again, or while
 // we are shut out.
-var askedPace = map[failureClass]time.Duration{
-	classNetwork:  time.Second,
-	classProtocol: 5 * time.Second,
+var askedPace = map[failure.Class]time.Duration{
+	failure.ClassNetwork:  time.Second,
+	failure.ClassProtocol: 5 * time.Second,
 }
 
 // demandedPace is the same where we were refused and a person demands another
@@ -37,8 +39,8 @@ var askedPace = map[failureClass]time.Duration{
 const demandedPace = 5 * time.Second
 
 // backoff is the delay before the next attempt after n failures in a row.
-func backoff(class failureClass, n int, set Settings) time.Duration {
-	if class == classRefused {
+func backoff(class failure.Class, n int, set Settings) time.Duration {
+	if class == failure.ClassRefused {
 		if n <= len(refusedSteps) {
 			return refusedSteps[n-1]
 		}
@@ -46,9 +48,9 @@ func backoff(class failureClass, n int, set Settings) time.Duration {
 	}
 	delay, most := set.ReconnectMin, set.ReconnectMax
 	switch class {
-	case classNetwork:
+	case failure.ClassNetwork:
 		most = max(min(most, networkCap), delay)
-	case classShutOut:
+	case failure.ClassShutOut:
 		delay, most = shutOutMin, refusedCap
 	}
 	for i := 1; i < n && delay < most; i++ {
@@ -59,9 +61,9 @@ func backoff(class failureClass, n int, set Settings) time.Duration {
 
 // patience returns the class whose delays are right after a failure: there is no
 // hurry where other connections serve.
-func patience(class failureClass, served bool) failureClass {
+func patience(class failure.Class, served bool) failure.Class {
 	if served {
-		return max(class, classProtocol)
+		return max(class, failure.ClassProtocol)
 	}
 	return class
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -49,7 +50,7 @@ func TestCertificateOptions(t *testing.T) {
 				}
 				return
 			}
-			refused, ok := errors.AsType[*AuthError](err)
+			refused, ok := errors.AsType[*failure.AuthError](err)
 			if !ok || !strings.Contains(refused.Message, c.says) || !strings.Contains(refused.Fix, c.fix) || (refused.Fix == "") != (c.fix == "") {
 				t.Errorf("got %+v (%v), want %q and %q", refused, err, c.says, c.fix)
 			}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
@@ -376,9 +377,9 @@ func (c *checker) hostKeysOf(cfg *Config) error {
 	switch {
 	case cfg.InsecureIgnoreHostKey, cfg.AcceptNewHostKey:
 	case nothingWritten && len(h.searched) == 0:
-		return &HostKeyError{
+		return &failure.HostKeyError{
 			Message: fmt.Sprintf("no known_hosts file or host_key to verify %q against; run 'caddy ssh-tunnel keyscan %s' and add the host_key that it prints", cfg.Address, scanArgument(cfg.Address)),
-			Cause:   CauseHostKeyUnknown,
+			Cause:   failure.CauseHostKeyUnknown,
 		}
 	case !h.knowsAnything():
 		down := "the tunnel is down"

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/nettest"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -143,10 +144,10 @@ func TestConnUnixSocket(t *testing.T) {
 				}
 			}()
 			c, err := h.Dial(t.Context(), Target{Network: "unix", Address: path})
-			var refused *OpenError
+			var refused *failure.OpenError
 			if s.name == "dropbear" && errors.As(err, &refused) {
 				// 2022.83 has no streamlocal forwarding; the refusal is plain.
-				if refused.Reason != OpenUnsupported {
+				if refused.Reason != failure.OpenUnsupported {
 					t.Fatal(err)
 				}
 				return

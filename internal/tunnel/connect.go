@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
@@ -146,15 +147,15 @@ func (e *entry) reach(a *approach) error {
 		if err != nil {
 			return e.jumpError(h, err)
 		}
-		a.ctx, a.cancel = context.WithTimeoutCause(a.parent, timeout, errConnectTimeout)
+		a.ctx, a.cancel = context.WithTimeoutCause(a.parent, timeout, failure.ErrConnectTimeout)
 		a.reached(conn)
 		return nil
 	}
-	a.ctx, a.cancel = context.WithTimeoutCause(a.parent, timeout, errConnectTimeout)
+	a.ctx, a.cancel = context.WithTimeoutCause(a.parent, timeout, failure.ErrConnectTimeout)
 	conn, err := dialBastion(a.ctx, &h.cfg, e.hostLog(h))
 	if err != nil {
 		cause := reachCause(&h.cfg, err)
-		return newFailure(classOf(err), cause, fmt.Errorf("connecting to %q: %w", h.cfg.Address, e.explainTimeout(a.ctx, err, noAnswer(err))))
+		return failure.New(failure.ClassOf(err), cause, fmt.Errorf("connecting to %q: %w", h.cfg.Address, e.explainTimeout(a.ctx, err, noAnswer(err))))
 	}
 	a.reached(conn)
 	return nil
@@ -174,7 +175,7 @@ func (e *entry) awaitBanner(a *approach) error {
 		err = context.Cause(a.ctx)
 	}
 	if err != nil {
-		return newFailure(classNetwork, CauseNoBanner, fmt.Errorf("connecting to %q: %s: %w", a.host.cfg.Address, noBanner(&a.host.cfg), e.explainTimeout(a.ctx, err, "no progress")))
+		return failure.New(failure.ClassNetwork, failure.CauseNoBanner, fmt.Errorf("connecting to %q: %s: %w", a.host.cfg.Address, noBanner(&a.host.cfg), e.explainTimeout(a.ctx, err, "no progress")))
 	}
 	return nil
 }
@@ -187,7 +188,7 @@ func (e *entry) logIn(a *approach) (*link, error) {
 		if err == nil {
 			a.host.gate.succeeded(a.login)
 		}
-		if _, ok := errors.AsType[*HostKeyError](err); !ok || !a.keys.another() {
+		if _, ok := errors.AsType[*failure.HostKeyError](err); !ok || !a.keys.another() {
 			return l, err
 		}
 		// The fingerprint we know may be that of a key of another type.
@@ -200,21 +201,21 @@ func (e *entry) logIn(a *approach) (*link, error) {
 // dialJump connects to a host through the tunnel jumped through, for which it
 // waits as long as that may take to connect.
 func (e *entry) dialJump(ctx context.Context, h *host, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout+e.jump.connectBudget(), errConnectTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout+e.jump.connectBudget(), failure.ErrConnectTimeout)
 	defer cancel()
 	return e.jump.dial(ctx, Target{Network: "tcp", Address: h.cfg.Address, Class: Stream}, true)
 }
 
 // awaitJump waits until the tunnel jumped through is connected.
 func (e *entry) awaitJump() error {
-	ctx, cancel := context.WithTimeoutCause(e.ctx, e.jump.connectBudget(), errConnectTimeout)
+	ctx, cancel := context.WithTimeoutCause(e.ctx, e.jump.connectBudget(), failure.ErrConnectTimeout)
 	defer cancel()
 	return e.jump.connect(ctx, true)
 }
 
 // jumpError is the error of a host that the tunnel jumped through does not reach.
 func (e *entry) jumpError(h *host, err error) error {
-	return newFailure(classNetwork, CauseJump, fmt.Errorf("connecting to %q through tunnel %q: %w", h.cfg.Address, e.jump.cfg.Name, err))
+	return failure.New(failure.ClassNetwork, failure.CauseJump, fmt.Errorf("connecting to %q through tunnel %q: %w", h.cfg.Address, e.jump.cfg.Name, err))
 }
 
 // connectBudget is how long the tunnel may take to connect, its jumps included.
@@ -351,56 +352,56 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 // explainHandshake turns a handshake's error into one that says at which point
 // it failed, with its class.
 func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *hostKeys, auth *authenticator, err error) error {
-	if hostKey, ok := errors.AsType[*HostKeyError](err); ok {
-		return newFailure(classRefused, "", hostKey)
+	if hostKey, ok := errors.AsType[*failure.HostKeyError](err); ok {
+		return failure.New(failure.ClassRefused, "", hostKey)
 	}
-	if ours, ok := errors.AsType[*connectError](err); ok { // a learned key could not be kept
+	if ours, ok := errors.AsType[*failure.Error](err); ok { // a learned key could not be kept
 		return ours
 	}
 	if none := h.cfg.explainNegotiation(err); none != nil {
-		return newFailure(classProtocol, CauseKeyExchange, fmt.Errorf("connecting to %q: %w", h.cfg.Address, none))
+		return failure.New(failure.ClassProtocol, failure.CauseKeyExchange, fmt.Errorf("connecting to %q: %w", h.cfg.Address, none))
 	}
-	if errors.Is(w.err(), errTalkative) {
+	if errors.Is(w.err(), failure.ErrPreAuthLimit) {
 		err = w.err()
 	}
 	explained := auth.explain(err)
-	if refused, ok := errors.AsType[*AuthError](explained); ok {
-		class, err := classRefused, error(refused)
+	if refused, ok := errors.AsType[*failure.AuthError](explained); ok {
+		class, err := failure.ClassRefused, error(refused)
 		if auth.mayPass() {
-			class = classProtocol
+			class = failure.ClassProtocol
 		}
 		if len(e.hosts) > 1 { // it does not say which
 			err = fmt.Errorf("connecting to %q: %w", h.cfg.Address, refused)
 		}
-		return newFailure(class, refused.Cause, err)
+		return failure.New(class, refused.Cause, err)
 	}
-	class, cause, stage := classProtocol, CauseKeyExchange, "in the key exchange"
+	class, cause, stage := failure.ClassProtocol, failure.CauseKeyExchange, "in the key exchange"
 	data := w.preamble.end()
 	_, isSSH := firstWords(data)
 	if bad, ok := errors.AsType[notVersionError](err); ok && isSSH {
-		other := &NotSSHError{Message: string(bad), Fix: "let a server answer there that speaks SSH 2, as OpenSSH does", class: classProtocol, cause: CauseNotSSH}
-		return newFailure(other.class, other.cause, fmt.Errorf("connecting to %q: %w", h.cfg.Address, other))
+		other := &failure.NotSSHError{Message: string(bad), Fix: "let a server answer there that speaks SSH 2, as OpenSSH does", Class: failure.ClassProtocol, Cause: failure.CauseNotSSH}
+		return failure.New(other.Class, other.Cause, fmt.Errorf("connecting to %q: %w", h.cfg.Address, other))
 	}
 	switch {
 	case w.lastHeard() == 0:
-		class, cause, stage = classNetwork, CauseNoBanner, noBanner(&h.cfg)
+		class, cause, stage = failure.ClassNetwork, failure.CauseNoBanner, noBanner(&h.cfg)
 	case explained != err: //nolint:errorlint // identity: the agent kept us waiting
-		cause, stage = CauseAuthentication, "in the authentication, "+strings.TrimSuffix(explained.Error(), ": "+err.Error())
+		cause, stage = failure.CauseAuthentication, "in the authentication, "+strings.TrimSuffix(explained.Error(), ": "+err.Error())
 	case keys.accepted() != nil:
-		cause, stage = CauseAuthentication, "in the authentication"
+		cause, stage = failure.CauseAuthentication, "in the authentication"
 	case w.stage.Load() == stageExchange && !isSSH:
 		other := h.cfg.notSSH(data)
-		return newFailure(other.class, other.cause, fmt.Errorf("connecting to %q: %w: %w", h.cfg.Address, other, e.explainTimeout(ctx, err, "no progress")))
+		return failure.New(other.Class, other.Cause, fmt.Errorf("connecting to %q: %w: %w", h.cfg.Address, other, e.explainTimeout(ctx, err, "no progress")))
 	}
 	if errors.Is(err, net.ErrClosed) {
 		err = w.err() // x/crypto has heard of no more than that the wire is closed
 	}
-	return newFailure(class, cause, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, printable.Error(err, auth.secret), "no progress")))
+	return failure.New(class, cause, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, printable.Error(err, auth.secret), "no progress")))
 }
 
 // explainTimeout says which option has set the limit that was reached.
 func (e *entry) explainTimeout(ctx context.Context, err error, what string) error {
-	if errors.Is(context.Cause(ctx), errConnectTimeout) {
+	if errors.Is(context.Cause(ctx), failure.ErrConnectTimeout) {
 		return fmt.Errorf("%s within connect_timeout (%s)", what, e.settings().ConnectTimeout)
 	}
 	return err

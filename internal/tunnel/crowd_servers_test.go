@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // TestCrowd: a crowd that comes at once, and comes and goes, gets its channels:
@@ -95,7 +97,7 @@ func TestDeadSocketHarmsNobody(t *testing.T) {
 		askers.Go(func() {
 			for range asked / 20 {
 				_, err := h.Dial(t.Context(), Target{Network: "unix", Address: dead})
-				if refused, ok := errors.AsType[*OpenError](err); !ok || refused.Reason != OpenFailed {
+				if refused, ok := errors.AsType[*failure.OpenError](err); !ok || refused.Reason != failure.OpenFailed {
 					t.Errorf("got %v", err)
 				}
 			}

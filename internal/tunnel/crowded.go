@@ -5,6 +5,8 @@ import (
 	"errors"
 	"maps"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // crowded.go is about opens that fail for a reason that may be the connection's.
@@ -39,7 +41,7 @@ func (e *entry) dialElsewhere(ctx context.Context, r *openRequest, l *link, refu
 			e.limit(suspects)
 			return c, nil
 		}
-		if again, ok := errors.AsType[*OpenError](err); !ok || !again.crowded {
+		if again, ok := errors.AsType[*failure.OpenError](err); !ok || !again.Crowded {
 			if errors.Is(err, errLinkLost) {
 				err = refused
 			}

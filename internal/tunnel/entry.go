@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 var nopLogger = zap.NewNop()
@@ -297,8 +299,8 @@ func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, 
 			return nil, err
 		}
 		c, err := l.open(ctx, r, !moved)
-		switch refused, ok := errors.AsType[*OpenError](err); {
-		case ok && refused.crowded:
+		switch refused, ok := errors.AsType[*failure.OpenError](err); {
+		case ok && refused.Crowded:
 			return e.dialElsewhere(ctx, r, l, refused)
 		case isProhibited(err):
 			e.noteProhibited(l, err)

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -296,8 +297,8 @@ func TestOpensAreBounded(t *testing.T) {
 	sshtest.Eventually(t, 2*stallAfter, "a refusal without waiting", func() bool {
 		start := time.Now()
 		_, err := dialFor(t, b.Handle, addr, 500*time.Millisecond)
-		var refused *OpenError
-		return errors.As(err, &refused) && refused.Reason == OpenPending && time.Since(start) < 400*time.Millisecond
+		var refused *failure.OpenError
+		return errors.As(err, &refused) && refused.Reason == failure.OpenPending && time.Since(start) < 400*time.Millisecond
 	})
 	b.bastion.Misbehave(sshtest.Faults{})
 	sshtest.Eventually(t, 10*time.Second, "the late channels' end", func() bool {
@@ -346,15 +347,15 @@ func TestOpenErrors(t *testing.T) {
 	h := open(t, configFor(t, key, bastion.HostKeyFingerprint(), bastion.Addr()), quick())
 	for _, tt := range []struct {
 		network, addr string
-		reason        OpenReason
+		reason        failure.OpenReason
 	}{
-		{"tcp", "secret:1", OpenProhibited},
-		{"tcp", "127.0.0.1:1", OpenRefused},
-		{"tcp", "no-such-host.invalid:80", OpenUnknownName},
-		{"unix", "/nonexistent/socket", OpenFailed},
+		{"tcp", "secret:1", failure.OpenProhibited},
+		{"tcp", "127.0.0.1:1", failure.OpenRefused},
+		{"tcp", "no-such-host.invalid:80", failure.OpenUnknownName},
+		{"unix", "/nonexistent/socket", failure.OpenFailed},
 	} {
 		_, err := h.Dial(t.Context(), Target{Network: tt.network, Address: tt.addr})
-		var refused *OpenError
+		var refused *failure.OpenError
 		if !errors.As(err, &refused) || refused.Reason != tt.reason {
 			t.Errorf("%s: got %v, want %s", tt.addr, err, tt.reason)
 		}

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // gates are the bastions that this process connects to.
@@ -77,7 +79,7 @@ func newGate() *gate {
 // failures is what went wrong since it last worked.
 type failures struct {
 	n     int
-	class failureClass
+	class failure.Class
 	// err is the last failure, or nil once an attempt has succeeded.
 	err error
 	// started is when the last attempt was, next when another is due.
@@ -263,7 +265,7 @@ type attemptFailed struct {
 func (g *gate) failed(l login, a attemptFailed, set Settings) (n int, delay time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	class := classOf(a.err)
+	class := failure.ClassOf(a.err)
 	key := l.keyOf(a.err)
 	f := g.record(key)
 	if a.demanded || class != f.class {
@@ -324,12 +326,12 @@ func (g *gate) lost(l login, lasted time.Duration, set Settings, served bool) {
 		f.next = now.Add(time.Duration(rand.Float64() * float64(set.ReconnectMin))) //nolint:gosec // no secret
 		return
 	}
-	if f.class != classNetwork {
+	if f.class != failure.ClassNetwork {
 		f.n = 0
 	}
 	f.n++
-	f.class, f.err, f.started, f.touched = classNetwork, nil, now.Add(-lasted), now
-	f.next = now.Add(backoff(patience(classNetwork, served), f.n, set))
+	f.class, f.err, f.started, f.touched = failure.ClassNetwork, nil, now.Add(-lasted), now
+	f.next = now.Add(backoff(patience(failure.ClassNetwork, served), f.n, set))
 }
 
 // ended records that the bastion has ended a connection that nothing used. The
@@ -372,7 +374,7 @@ func (g *gate) nextDue(l login, asked, demanded bool) (at time.Time, refused boo
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, f := range g.shared(l) {
-		refused = refused || f.err != nil && f.class == classRefused
+		refused = refused || f.err != nil && f.class == failure.ClassRefused
 	}
 	return g.dueLocked(l, asked, demanded), refused
 }
@@ -396,7 +398,7 @@ func (g *gate) worthTrying(l login, asked, demanded bool) bool {
 // worthTryingLocked is worthTrying for callers that hold mu.
 func (g *gate) worthTryingLocked(l login, asked, demanded bool) bool {
 	for _, f := range g.shared(l) {
-		if f.class != classNetwork && time.Now().Before(f.due(asked, demanded)) {
+		if f.class != failure.ClassNetwork && time.Now().Before(f.due(asked, demanded)) {
 			return false
 		}
 	}
@@ -410,7 +412,7 @@ func (g *gate) filesChanged(l login, now stamps) (changed bool) {
 	defer g.mu.Unlock()
 	for key, stamp := range now {
 		f := g.records[key]
-		if f != nil && f.err != nil && f.class == classRefused && f.stamp != stamp {
+		if f != nil && f.err != nil && f.class == failure.ClassRefused && f.stamp != stamp {
 			f.forget()
 			changed = true
 		}

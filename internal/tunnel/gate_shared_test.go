@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -172,7 +173,7 @@ func TestRefusedTogether(t *testing.T) {
 			t.Errorf("%d refused logins in 25 seconds, want 4", n)
 		}
 		for _, h := range handles {
-			if s := h.Status(); s.State != StateDown || s.LastError == nil || s.LastError.Cause != CausePasswordRefused {
+			if s := h.Status(); s.State != StateDown || s.LastError == nil || s.LastError.Cause != failure.CausePasswordRefused {
 				t.Errorf("%s: %s, %+v", s.Tunnel, s.State, s.LastError)
 			}
 		}
@@ -291,11 +292,11 @@ func TestShutOutForLong(t *testing.T) {
 // TestShutOutWords: what sshd sends past MaxStartups is soon over, as far as it can
 // be told apart.
 func TestShutOutWords(t *testing.T) {
-	for words, want := range map[string]failureClass{
-		"Not allowed at this time\r\n": classShutOut,
-		"Exceeded MaxStartups\r\n":     classNetwork,
-		"HTTP/1.1 400 Bad Request\r\n": classNetwork,
-		"SSH-2.0-OpenSSH_10.0\r\n":     classProtocol,
+	for words, want := range map[string]failure.Class{
+		"Not allowed at this time\r\n": failure.ClassShutOut,
+		"Exceeded MaxStartups\r\n":     failure.ClassNetwork,
+		"HTTP/1.1 400 Bad Request\r\n": failure.ClassNetwork,
+		"SSH-2.0-OpenSSH_10.0\r\n":     failure.ClassProtocol,
 	} {
 		addr := listen(t, func(c net.Conn) {
 			_, _ = io.WriteString(c, words)
@@ -304,7 +305,7 @@ func TestShutOutWords(t *testing.T) {
 		})
 		h := open(t, configFor(t, sshtest.NewKey(), sshtest.NewKey().Fingerprint(), addr), quick())
 		_, err := dialFor(t, h, "web:80", 10*time.Second)
-		if got := classOf(err); got != want {
+		if got := failure.ClassOf(err); got != want {
 			t.Errorf("%q is of class %d, want %d: %v", words, got, want, err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
@@ -186,7 +187,7 @@ func (h *hostKeys) judge(key ssh.PublicKey) error {
 		if sameKey(h.pinned, key) {
 			return nil
 		}
-		return h.refuse(key, CauseHostKeyMismatch, "host key of %q has changed within the connection: first %s, now %s",
+		return h.refuse(key, failure.CauseHostKeyMismatch, "host key of %q has changed within the connection: first %s, now %s",
 			h.cfg.Address, describeHostKey(h.pinned), describeHostKey(key))
 	}
 	if err := h.check(key); err != nil {
@@ -252,7 +253,7 @@ func (h *hostKeys) check(key ssh.PublicKey) error {
 		return nil
 	}
 	if err := h.cfg.checkSize(key); err != nil {
-		return h.refuse(key, CauseHostKeyRefused, "host key of %q is refused: %v; make an Ed25519 key on the bastion with ssh-keygen -A, or a longer one; if neither can be, lower required_rsa_size", h.cfg.Address, err)
+		return h.refuse(key, failure.CauseHostKeyRefused, "host key of %q is refused: %v; make an Ed25519 key on the bastion with ssh-keygen -A, or a longer one; if neither can be, lower required_rsa_size", h.cfg.Address, err)
 	}
 	var certErr error
 	if isCert {
@@ -272,7 +273,7 @@ func (h *hostKeys) check(key ssh.PublicKey) error {
 		return nil
 	}
 	if certErr != nil && len(h.known.authorities) > 0 {
-		return h.refuse(key, CauseHostKeyRefused, "host certificate of %q is refused: %s %v", h.cfg.Address, describeHostKey(key), certErr)
+		return h.refuse(key, failure.CauseHostKeyRefused, "host certificate of %q is refused: %s %v", h.cfg.Address, describeHostKey(key), certErr)
 	}
 	if h.memory != nil && h.learned == nil {
 		return errNotLearned
@@ -289,15 +290,15 @@ func (h *hostKeys) mismatch(offered ssh.PublicKey) error {
 	}
 	switch {
 	case h.learned != nil:
-		return h.refuse(key, CauseHostKeyMismatch, "host key mismatch for %q: offered %s, but expected %s; "+
+		return h.refuse(key, failure.CauseHostKeyMismatch, "host key mismatch for %q: offered %s, but expected %s; "+
 			"either somebody is in the middle, or the bastion has a new key: compare it with %s there, and only then forget the old one with: %s",
 			h.cfg.Address, describeHostKey(key), strings.Join(known, ", "), KeygenCommand(key), h.learned.Forget)
 	case len(known) > 0:
-		return h.refuse(key, CauseHostKeyMismatch, "host key mismatch for %q: offered %s, but expected %s; "+
+		return h.refuse(key, failure.CauseHostKeyMismatch, "host key mismatch for %q: offered %s, but expected %s; "+
 			"either somebody is in the middle, or the bastion has a new key: compare it with %s there before you change what is expected",
 			h.cfg.Address, describeHostKey(key), strings.Join(known, ", "), KeygenCommand(key))
 	case len(h.known.authorities) > 0:
-		return h.refuse(key, CauseHostKeyRefused, "host key of %q has no certificate: offered %s, but expected one signed by %s; set HostCertificate in its sshd_config",
+		return h.refuse(key, failure.CauseHostKeyRefused, "host key of %q has no certificate: offered %s, but expected one signed by %s; set HostCertificate in its sshd_config",
 			h.cfg.Address, describeHostKey(key), authorityNames(h.known.authorities))
 	default:
 		searched := "no known_hosts file"
@@ -308,7 +309,7 @@ func (h *hostKeys) mismatch(offered ssh.PublicKey) error {
 		if cert, ok := offered.(*ssh.Certificate); ok {
 			authority = ", or host_certificate_authority with the key " + ssh.FingerprintSHA256(cert.SignatureKey) + ", which has signed its certificate"
 		}
-		return h.refuse(key, CauseHostKeyUnknown, "host key of %q is unknown: offered %s; searched %s for %s; compare it with %s on the bastion, then add host_key %s or a known_hosts line%s",
+		return h.refuse(key, failure.CauseHostKeyUnknown, "host key of %q is unknown: offered %s; searched %s for %s; compare it with %s on the bastion, then add host_key %s or a known_hosts line%s",
 			h.cfg.Address, describeHostKey(key), searched, h.names.name, KeygenCommand(key), ssh.FingerprintSHA256(key), authority)
 	}
 }
@@ -345,8 +346,8 @@ func (h *hostKeys) expected(keyType string) []string {
 	return list
 }
 
-func (h *hostKeys) refuse(key ssh.PublicKey, cause Cause, format string, args ...any) error {
-	return &HostKeyError{
+func (h *hostKeys) refuse(key ssh.PublicKey, cause failure.Cause, format string, args ...any) error {
+	return &failure.HostKeyError{
 		Message: fmt.Sprintf(format, args...),
 		Offered: ssh.FingerprintSHA256(plainKey(key)),
 		Key:     plainKey(key),

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -157,8 +158,8 @@ func TestNoHostKeyAlgorithms(t *testing.T) {
 			}
 			before := strings.Count(sshd.Log(), "Connection from")
 			h := open(t, cfg, quick())
-			if err := h.Connect(t.Context()); err == nil || !strings.Contains(err.Error(), want) || CauseOf(err) != CauseConfiguration {
-				t.Errorf("got %v (%s)", err, CauseOf(err))
+			if err := h.Connect(t.Context()); err == nil || !strings.Contains(err.Error(), want) || failure.CauseOf(err) != failure.CauseConfiguration {
+				t.Errorf("got %v (%s)", err, failure.CauseOf(err))
 			}
 			if n := strings.Count(sshd.Log(), "Connection from") - before; n != 0 {
 				t.Errorf("%d connections", n)
@@ -195,8 +196,8 @@ func TestMalformedRevocation(t *testing.T) {
 	}
 	write(t, known, bad)
 	h := open(t, cfg, quick())
-	if err := h.Connect(t.Context()); err == nil || !strings.Contains(err.Error(), want) || CauseOf(err) != CauseConfiguration {
-		t.Errorf("at connect: %v (%s)", err, CauseOf(err))
+	if err := h.Connect(t.Context()); err == nil || !strings.Contains(err.Error(), want) || failure.CauseOf(err) != failure.CauseConfiguration {
+		t.Errorf("at connect: %v (%s)", err, failure.CauseOf(err))
 	}
 	write(t, known, string(good))
 	sshtest.Eventually(t, 20*time.Second, "a connection", func() bool { return h.Connect(t.Context()) == nil })

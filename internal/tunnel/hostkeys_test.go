@@ -13,6 +13,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // hostConfig is a Config that knows what a known_hosts file says.
@@ -42,7 +44,7 @@ func verifyOnce(t testing.TB, cfg *Config, key ssh.PublicKey) (*hostKeys, error)
 	t.Helper()
 	h := loadFor(t, cfg)
 	err := h.verify(t.Context(), key)
-	if refused, ok := errors.AsType[*HostKeyError](err); ok {
+	if refused, ok := errors.AsType[*failure.HostKeyError](err); ok {
 		if want := ssh.FingerprintSHA256(plainKey(key)); refused.Offered != want {
 			t.Errorf("offered %s, want %s", refused.Offered, want)
 		}
@@ -123,7 +125,7 @@ func TestVerify(t *testing.T) {
 			}
 			_, err := verifyOnce(t, cfg, test.key)
 			wantError(t, err, test.err)
-			if refused, ok := errors.AsType[*HostKeyError](err); ok && (refused.Cause == CauseHostKeyUnknown) != test.unknown {
+			if refused, ok := errors.AsType[*failure.HostKeyError](err); ok && (refused.Cause == failure.CauseHostKeyUnknown) != test.unknown {
 				t.Errorf("cause is %v", refused.Cause)
 			}
 		})
@@ -224,7 +226,7 @@ func TestHostKeyIsTheKnownOne(t *testing.T) {
 	h := loadFor(t, cfg)
 	for tries := 0; ; tries++ {
 		err := srv.connect(t, newAuthenticator(cfg, zap.NewNop()), h)
-		if _, ok := errors.AsType[*HostKeyError](err); !ok {
+		if _, ok := errors.AsType[*failure.HostKeyError](err); !ok {
 			t.Fatalf("error %v", err)
 		}
 		if !h.another() {

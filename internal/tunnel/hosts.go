@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // host is a bastion that an entry may connect to.
@@ -309,10 +311,10 @@ type hostFailure struct {
 
 // noAnswerError is the error of a host that was not waited for any longer.
 func noAnswerError(h *host) error {
-	return newFailure(classNetwork, CauseNotWaitedFor, fmt.Errorf("connecting to %q: no answer, and not waited for as there are other hosts", h.cfg.Address))
+	return failure.New(failure.ClassNetwork, failure.CauseNotWaitedFor, fmt.Errorf("connecting to %q: no answer, and not waited for as there are other hosts", h.cfg.Address))
 }
 
 // slowLoginError is the error of a host whose login was not waited for any longer.
 func slowLoginError(h *host) error {
-	return newFailure(classProtocol, CauseNotWaitedFor, fmt.Errorf("connecting to %q: the login made no progress for %s, and another host was quicker", h.cfg.Address, silence))
+	return failure.New(failure.ClassProtocol, failure.CauseNotWaitedFor, fmt.Errorf("connecting to %q: the login made no progress for %s, and another host was quicker", h.cfg.Address, silence))
 }

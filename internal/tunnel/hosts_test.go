@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -176,7 +177,7 @@ func TestHostsAllDown(t *testing.T) {
 			t.Errorf("%q is not in %q", want, err)
 		}
 	}
-	if _, ok := errors.AsType[*HostKeyError](err); !ok {
+	if _, ok := errors.AsType[*failure.HostKeyError](err); !ok {
 		t.Error("no HostKeyError in it")
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -71,11 +72,11 @@ func TestLinesBeforeBanner(t *testing.T) {
 	}
 	h := open(t, cfg, quick())
 	_, err := dialFor(t, h, "web:80", 10*time.Second)
-	if CauseOf(err) != CauseKeyExchange {
-		t.Errorf("the cause is %q: %v", CauseOf(err), err)
+	if failure.CauseOf(err) != failure.CauseKeyExchange {
+		t.Errorf("the cause is %q: %v", failure.CauseOf(err), err)
 	}
-	if _, err := Scan(t.Context(), cfg, nil, 10*time.Second); CauseOf(err) != CauseKeyExchange {
-		t.Errorf("of a scan the cause is %q: %v", CauseOf(err), err)
+	if _, err := Scan(t.Context(), cfg, nil, 10*time.Second); failure.CauseOf(err) != failure.CauseKeyExchange {
+		t.Errorf("of a scan the cause is %q: %v", failure.CauseOf(err), err)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // KeyMemory remembers the host keys that were accepted because they were the
@@ -90,20 +92,20 @@ func (e *entry) memory() KeyMemory {
 func (e *entry) hostKeys(cfg *Config, log *zap.Logger) (*hostKeys, error) {
 	h, err := loadHostKeys(cfg, log)
 	if err != nil {
-		class := classRefused
-		if scarce(err) {
-			class = classNetwork
+		class := failure.ClassRefused
+		if failure.Scarce(err) {
+			class = failure.ClassNetwork
 		}
-		return nil, newFailure(class, CauseConfiguration, err)
+		return nil, failure.New(class, failure.CauseConfiguration, err)
 	}
 	if err := h.noAlgorithms(); err != nil {
-		return nil, newFailure(classRefused, CauseConfiguration, err)
+		return nil, failure.New(failure.ClassRefused, failure.CauseConfiguration, err)
 	}
 	if memory := e.memory(); memory != nil {
 		ctx, cancel := context.WithTimeout(e.ctx, e.settings().ConnectTimeout)
 		defer cancel()
 		if err := h.recall(ctx, memory, e.route(cfg)); err != nil {
-			return nil, newFailure(classProtocol, CauseConfiguration, err)
+			return nil, failure.New(failure.ClassProtocol, failure.CauseConfiguration, err)
 		}
 	}
 	return h, nil
@@ -140,12 +142,12 @@ var errNotLearned = errors.New("no host key is known")
 // have not sent anything to it yet that is secret.
 func (h *hostKeys) learn(ctx context.Context, key ssh.PublicKey) error {
 	if h.unread != nil {
-		return h.refuse(key, CauseHostKeyUnknown, "host key of %q is unknown: offered %s; it is not learned, since %v",
+		return h.refuse(key, failure.CauseHostKeyUnknown, "host key of %q is unknown: offered %s; it is not learned, since %v",
 			h.cfg.Address, describeHostKey(key), h.unread)
 	}
 	learned, err := h.memory.Learn(ctx, h.route, plainKey(key))
 	if err != nil {
-		return newFailure(classProtocol, CauseConfiguration, fmt.Errorf("remembering the host key of %q: %w", h.cfg.Address, err))
+		return failure.New(failure.ClassProtocol, failure.CauseConfiguration, fmt.Errorf("remembering the host key of %q: %w", h.cfg.Address, err))
 	}
 	if err := h.accept(learned, key); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -211,8 +212,8 @@ func TestLearnUnwritable(t *testing.T) {
 	set.KeyMemory = unwritable{newMemory()}
 	h := open(t, cfg, set)
 	err := h.Connect(t.Context())
-	if err == nil || !strings.HasSuffix(err.Error(), "remembering the host key of \""+b.Addr()+"\": read-only file system") || CauseOf(err) != CauseConfiguration {
-		t.Errorf("%v, cause %q", err, CauseOf(err))
+	if err == nil || !strings.HasSuffix(err.Error(), "remembering the host key of \""+b.Addr()+"\": read-only file system") || failure.CauseOf(err) != failure.CauseConfiguration {
+		t.Errorf("%v, cause %q", err, failure.CauseOf(err))
 	}
 	if attempts := h.Status().Attempts; len(attempts) != 1 || attempts[0].Failed != StepHostKey {
 		t.Errorf("attempts: %+v", attempts)

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -266,7 +267,7 @@ func TestFingerprintOfAnotherKey(t *testing.T) {
 	}
 	h := open(t, configFor(t, key, sshtest.NewKey().Fingerprint(), bastion.Addr()), quick())
 	_, err := dialFor(t, h, addr, 10*time.Second)
-	if _, ok := errors.AsType[*HostKeyError](err); !ok {
+	if _, ok := errors.AsType[*failure.HostKeyError](err); !ok {
 		t.Errorf("got %v, want a HostKeyError", err)
 	}
 }
@@ -302,7 +303,7 @@ func TestRefusedWaitsForFiles(t *testing.T) {
 	cfg := configFor(t, stranger, bastion.HostKeyFingerprint(), bastion.Addr())
 	h := open(t, cfg, quick())
 	_, err := dialFor(t, h, "web:80", 10*time.Second)
-	if _, ok := errors.AsType[*AuthError](err); !ok {
+	if _, ok := errors.AsType[*failure.AuthError](err); !ok {
 		t.Fatalf("got %v, want an AuthError", err)
 	}
 	// Past the first, quick attempts.

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/filewatch"
 )
 
@@ -49,13 +50,13 @@ func (l login) keys() [4]recordKey { return [4]recordKey{shutOut, l.reach, l.hos
 
 // keyOf returns the key of the record that an error belongs to.
 func (l login) keyOf(err error) recordKey {
-	_, isAuth := errors.AsType[*AuthError](err)
-	switch class := classOf(err); {
-	case class == classShutOut:
+	_, isAuth := errors.AsType[*failure.AuthError](err)
+	switch class := failure.ClassOf(err); {
+	case class == failure.ClassShutOut:
 		return shutOut
-	case class == classRefused && isAuth:
+	case class == failure.ClassRefused && isAuth:
 		return l.credentials
-	case class == classRefused:
+	case class == failure.ClassRefused:
 		return l.hostKeys
 	default:
 		return l.reach

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -130,7 +131,7 @@ func TestSameBytes(t *testing.T) {
 	cfg := configFor(t, stranger, bastion.HostKeyFingerprint(), bastion.Addr())
 	h := open(t, cfg, quick())
 	_, err := dialFor(t, h, "web:80", 10*time.Second)
-	if _, ok := errors.AsType[*AuthError](err); !ok {
+	if _, ok := errors.AsType[*failure.AuthError](err); !ok {
 		t.Fatalf("got %v, want an AuthError", err)
 	}
 	g, login := h.entry.hosts[0].gate, h.entry.hosts[0].login

@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -36,7 +37,7 @@ func TestLogLevels(t *testing.T) {
 	b.link.Refuse()
 	b.link.Reset()
 	said(zapcore.WarnLevel, "lost", 2)
-	failed := func(level zapcore.Level, cause Cause, atLeast int) {
+	failed := func(level zapcore.Level, cause failure.Cause, atLeast int) {
 		t.Helper()
 		sshtest.Eventually(t, 10*time.Second, string(cause), func() bool {
 			n := 0
@@ -48,9 +49,9 @@ func TestLogLevels(t *testing.T) {
 			return n >= atLeast
 		})
 	}
-	failed(zapcore.WarnLevel, CauseRefused, 1)
-	failed(zapcore.DebugLevel, CauseRefused, 2) // the same again
+	failed(zapcore.WarnLevel, failure.CauseRefused, 1)
+	failed(zapcore.DebugLevel, failure.CauseRefused, 2) // the same again
 	b.bastion.SetHostKeys(sshtest.NewKey())
 	b.link.Accept()
-	failed(zapcore.ErrorLevel, CauseHostKeyMismatch, 1)
+	failed(zapcore.ErrorLevel, failure.CauseHostKeyMismatch, 1)
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // memoryPoll is how often a refused tunnel looks whether a learned host key has
@@ -185,7 +187,7 @@ func (e *entry) noteAttempt(h *host, a *Attempt) {
 func (e *entry) noteShared(f hostFailure) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.lastErr = &ErrorStatus{time.Now(), f.host.cfg.Address, CauseOf(f.err), f.err.Error()}
+	e.lastErr = &ErrorStatus{time.Now(), f.host.cfg.Address, failure.CauseOf(f.err), f.err.Error()}
 }
 
 // recordFailures records why attempts failed. They came before l, unless that is
@@ -210,8 +212,8 @@ func (e *entry) recordFailures(failed []hostFailure, l *link) {
 		if told {
 			e.flaps.hushed.Store(false) // it is to be said that it is over
 		}
-		if told && classOf(f.err) == classRefused {
-			e.emit(EventRefused, f.host.cfg.Address, zap.Error(f.err), zap.String("cause", string(CauseOf(f.err))),
+		if told && failure.ClassOf(f.err) == failure.ClassRefused {
+			e.emit(EventRefused, f.host.cfg.Address, zap.Error(f.err), zap.String("cause", string(failure.CauseOf(f.err))),
 				zap.Int("attempt", f.n), zap.Duration("retry_in", f.delay))
 		}
 	}
@@ -289,12 +291,12 @@ func (f failureLog) write(logger *zap.Logger, err error, attempt int, delay time
 	if _, known := f[kind]; known || len(f) >= maxKinds {
 		level = zap.DebugLevel
 	} else {
-		if _, ok := errors.AsType[*HostKeyError](err); ok {
+		if _, ok := errors.AsType[*failure.HostKeyError](err); ok {
 			level = zap.ErrorLevel
 		}
 		f[kind] = time.Now()
 	}
 	logger.Log(level, "connecting failed; will retry",
-		zap.Error(err), zap.String("cause", string(CauseOf(err))), zap.Int("attempt", attempt), zap.Duration("retry_in", delay.Round(time.Millisecond)))
+		zap.Error(err), zap.String("cause", string(failure.CauseOf(err))), zap.Int("attempt", attempt), zap.Duration("retry_in", delay.Round(time.Millisecond)))
 	return level > zap.DebugLevel
 }

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // metricPrefix begins the name of every metric.
@@ -111,7 +113,7 @@ func (t *tally) collect(ch chan<- prometheus.Metric) {
 	for _, r := range slices.Sorted(maps.Keys(t.opens)) {
 		count(opensDesc, t.opens[r], string(r))
 	}
-	for _, c := range Causes {
+	for _, c := range failure.Causes {
 		count(failuresDesc, t.failures[c], string(c))
 	}
 	for _, r := range reasons {

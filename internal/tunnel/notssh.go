@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
@@ -21,24 +22,24 @@ const (
 )
 
 // notSSH explains what arrived instead of an SSH banner.
-func (cfg *Config) notSSH(data []byte) *NotSSHError {
+func (cfg *Config) notSSH(data []byte) *failure.NotSSHError {
 	words, _ := firstWords([]byte(printable.Conceal(string(data[:min(len(data), 4*maxWords)]), cfg.proxySecrets()...)))
 	_, port, _ := net.SplitHostPort(cfg.Address)
-	e := &NotSSHError{
+	e := &failure.NotSSHError{
 		Message: fmt.Sprintf("it sent %q instead of an SSH banner", words),
 		Fix:     fmt.Sprintf("write sshd's port behind the host, in place of %s: ss -tlnp on the bastion shows it", port),
-		class:   classNetwork, cause: CauseNotSSH,
+		Class:   failure.ClassNetwork, Cause: failure.CauseNotSSH,
 	}
 	switch {
 	case strings.HasPrefix(words, shutOutWords):
-		e.class = classShutOut
+		e.Class = failure.ClassShutOut
 		e.Message += ", as it does after too many failed logins from this address (PerSourcePenalties), or while too many are under way (MaxStartups)"
 		e.Fix = "raise MaxStartups in the bastion's sshd_config, or exempt this machine with PerSourcePenaltyExemptList"
 	case strings.HasPrefix(words, startupsWords):
 		e.Message += ", as it does while too many logins are under way"
 		e.Fix = "raise MaxStartups in the bastion's sshd_config"
 	case isWebPage(words) && cfg.Proxy != nil:
-		e.cause = CauseProxy
+		e.Cause = failure.CauseProxy
 		e.Message = fmt.Sprintf("proxy %s connected, but sent a web page instead of an SSH banner: %q; log in on that page, or let the proxy pass SSH to %q", cfg.Proxy, words, cfg.Address)
 		e.Fix = fmt.Sprintf("open the page with a browser on this machine, through %s, and do what it says; or let that proxy pass SSH to %s", cfg.Proxy, cfg.Address)
 	case isTLS(data):

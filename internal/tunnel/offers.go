@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
@@ -327,7 +328,7 @@ func (c *collector) accepted(public ssh.PublicKey) []string {
 
 // unusable is skip for a file or an agent that could not be read.
 func (c *collector) unusable(err error) {
-	c.scarce = c.scarce || scarce(err)
+	c.scarce = c.scarce || failure.Scarce(err)
 	c.skip(err.Error())
 }
 

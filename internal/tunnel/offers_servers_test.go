@@ -13,6 +13,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -113,7 +114,7 @@ func TestOfferOrderBesideSSH(t *testing.T) {
 			want := attempts(func(addr, known string) { sshCommand(t, addr, "user", known, args...) })
 			got := attempts(func(addr, known string) {
 				cfg.Name, cfg.Address, cfg.User, cfg.KnownHosts = t.Name(), addr, "user", []string{known}
-				if err := open(t, cfg, Settings{Linger: -1}).Connect(t.Context()); CauseOf(err) != CauseKeyRefused {
+				if err := open(t, cfg, Settings{Linger: -1}).Connect(t.Context()); failure.CauseOf(err) != failure.CauseKeyRefused {
 					t.Errorf("got %v", err)
 				}
 			})

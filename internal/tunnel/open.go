@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
@@ -273,10 +274,10 @@ func (l *link) openError(r *openRequest, err error) error {
 	if !ok {
 		return errLinkLost
 	}
-	e := &OpenError{Tunnel: l.entry.cfg.Name, Target: r.target.Address, Detail: printable.Text(refused.Message)}
+	e := &failure.OpenError{Tunnel: l.entry.cfg.Name, Target: r.target.Address, Detail: printable.Text(refused.Message)}
 	switch refused.Reason {
 	case ssh.Prohibited:
-		e.Reason = OpenProhibited
+		e.Reason = failure.OpenProhibited
 		e.Detail = "AllowTcpForwarding or PermitOpen on the bastion, or a certificate or key without permit-port-forwarding"
 		if isLoopbackName(r.target.Address) {
 			e.Detail += fmt.Sprintf("; PermitOpen and permitopen have to list %q: to sshd, localhost and 127.0.0.1 differ", r.target.Address)
@@ -286,20 +287,20 @@ func (l *link) openError(r *openRequest, err error) error {
 		}
 		e.Detail += "; " + newConnectionHint(e.Tunnel)
 	case ssh.UnknownChannelType:
-		e.Reason = OpenUnsupported
+		e.Reason = failure.OpenUnsupported
 		e.Detail = fmt.Sprintf("the bastion does not know %q", r.chanType)
 	case ssh.ResourceShortage:
-		e.Reason, e.crowded = OpenShortage, true
+		e.Reason, e.Crowded = failure.OpenShortage, true
 	default:
-		e.Reason = connectReason(refused.Message)
+		e.Reason = failure.ReasonOf(refused.Message)
 		switch e.Reason {
-		case OpenRefused:
+		case failure.OpenRefused:
 			e.Detail = "nothing listens there, as seen from the bastion"
-		case OpenUnknownName:
+		case failure.OpenUnknownName:
 			e.Detail = "the bastion cannot resolve the name"
-		case OpenFailed:
+		case failure.OpenFailed:
 			// What sshd says when it has no more files for the connection, too.
-			e.crowded = true
+			e.Crowded = true
 			e.Detail = unsaidReason(r.target.Network, e.Detail)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -55,9 +56,9 @@ func TestServerOutOfFiles(t *testing.T) {
 			_ = c.Close()
 		}
 	}()
-	refused, isRefused := errors.AsType[*OpenError](err)
+	refused, isRefused := errors.AsType[*failure.OpenError](err)
 	full, isFull := errors.AsType[*FullError](err)
-	if !isRefused && !isFull || isRefused && refused.Reason != OpenFailed {
+	if !isRefused && !isFull || isRefused && refused.Reason != failure.OpenFailed {
 		t.Errorf("got %v (%v, %v)", err, refused, full)
 	}
 }
@@ -83,13 +84,13 @@ func TestTargetThatFails(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		_, err := h.Dial(ctx, target)
 		cancel()
-		if _, ok := errors.AsType[*OpenError](err); !ok {
+		if _, ok := errors.AsType[*failure.OpenError](err); !ok {
 			t.Errorf("target %q: %v", target.Address, err)
 		}
 	}
 	// Of a socket that is not there sshd says no more than "open failed".
 	_, err = h.Dial(t.Context(), Target{Network: "unix", Address: "/no/such/socket"})
-	if refused, ok := errors.AsType[*OpenError](err); !ok || refused.Reason != OpenFailed || !strings.Contains(err.Error(), "no such socket") {
+	if refused, ok := errors.AsType[*failure.OpenError](err); !ok || refused.Reason != failure.OpenFailed || !strings.Contains(err.Error(), "no such socket") {
 		t.Errorf("got %v", err)
 	}
 	l := connections(t, h, 1)[0]

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -82,7 +83,7 @@ func TestProbesOfTinySSH(t *testing.T) {
 			refused := func() {
 				t.Helper()
 				_, err := dialFor(t, h, addr, 10*time.Second)
-				if e, ok := errors.AsType[*OpenError](err); !ok || e.Reason != OpenProhibited {
+				if e, ok := errors.AsType[*failure.OpenError](err); !ok || e.Reason != failure.OpenProhibited {
 					t.Errorf("a dial: %v", err)
 				}
 			}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // prohibited.go is about what the bastion prohibits. sshd reads its configuration,
@@ -21,11 +23,11 @@ func newConnectionHint(tunnel string) string {
 func (e *entry) noteProhibited(l *link, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l.prohibited = &ErrorStatus{time.Now(), l.host.cfg.Address, CauseProhibited, err.Error()}
+	l.prohibited = &ErrorStatus{time.Now(), l.host.cfg.Address, failure.CauseProhibited, err.Error()}
 }
 
 // isProhibited tells whether an open was refused for a setting of the bastion.
 func isProhibited(err error) bool {
-	refused, ok := errors.AsType[*OpenError](err)
-	return ok && refused.Reason == OpenProhibited
+	refused, ok := errors.AsType[*failure.OpenError](err)
+	return ok && refused.Reason == failure.OpenProhibited
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -55,7 +56,7 @@ func TestPromptsBesideSSH(t *testing.T) {
 			}
 			h := open(t, Config{Name: t.Name(), Address: b.Addr(), User: "user", IdentityAgent: "none", Password: "hunter2", KnownHosts: []string{known}}, quick())
 			err := h.Connect(t.Context())
-			if cause := CauseOf(err); (err != nil) != test.codes || test.codes && cause != CauseSecondFactor {
+			if cause := failure.CauseOf(err); (err != nil) != test.codes || test.codes && cause != failure.CauseSecondFactor {
 				t.Errorf("%v, %s", err, cause)
 			}
 		})

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/net/proxy"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
@@ -139,7 +140,7 @@ func connectSOCKS5(ctx context.Context, conn net.Conn, target, user, password st
 
 // proxyRefusal is the error of a proxy that does not change its mind by itself.
 func proxyRefusal(format string, args ...any) error {
-	return newFailure(classProtocol, CauseProxy, fmt.Errorf(format, args...))
+	return failure.New(failure.ClassProtocol, failure.CauseProxy, fmt.Errorf(format, args...))
 }
 
 // connected is a dialer to where it is connected already.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // queue.go contains the dials that wait: for a connection, for a place on one, or
@@ -284,8 +286,8 @@ func (e *entry) hopeless(n *line) error {
 	if total == 0 {
 		return nil // it is others that do not answer
 	}
-	return &OpenError{
-		Tunnel: e.cfg.Name, Target: n.key.target, Reason: OpenPending,
+	return &failure.OpenError{
+		Tunnel: e.cfg.Name, Target: n.key.target, Reason: failure.OpenPending,
 		Detail: fmt.Sprintf("the bastion has answered none of %d", total),
 	}
 }

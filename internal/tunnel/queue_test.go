@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // errPatience is why the dials of these tests give up.
@@ -121,8 +123,8 @@ func TestQueueOthers(t *testing.T) {
 		q.ended()
 		q.dial(withTimeout(t), 2000, wishFor("hole:80"))
 		got := q.ended()
-		refused, ok := errors.AsType[*OpenError](q.errs[2000])
-		if !slices.Equal(got, []int{2000}) || !ok || refused.Reason != OpenPending {
+		refused, ok := errors.AsType[*failure.OpenError](q.errs[2000])
+		if !slices.Equal(got, []int{2000}) || !ok || refused.Reason != failure.OpenPending {
 			t.Errorf("one more got %v", q.errs[2000])
 		}
 	})

@@ -5,27 +5,29 @@ import (
 	"errors"
 	"net"
 	"os"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // reachCause returns why the bastion could not be connected to, at all.
-func reachCause(cfg *Config, err error) Cause {
+func reachCause(cfg *Config, err error) failure.Cause {
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	switch {
 	case cfg.Proxy != nil || len(cfg.ProxyCommand) > 0:
-		return CauseProxy
+		return failure.CauseProxy
 	case isDNS && !dns.IsTimeout:
-		return CauseUnknownName
-	case errors.Is(err, errConnectTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return CauseNoAnswer
+		return failure.CauseUnknownName
+	case errors.Is(err, failure.ErrConnectTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return failure.CauseNoAnswer
 	}
-	switch connectReason(err.Error()) { // errno differs by system, its text less
-	case OpenRefused:
-		return CauseRefused
-	case OpenUnknownName:
-		return CauseUnknownName
-	case OpenTimedOut:
-		return CauseNoAnswer
+	switch failure.ReasonOf(err.Error()) { // errno differs by system, its text less
+	case failure.OpenRefused:
+		return failure.CauseRefused
+	case failure.OpenUnknownName:
+		return failure.CauseUnknownName
+	case failure.OpenTimedOut:
+		return failure.CauseNoAnswer
 	default:
-		return CauseUnreachable
+		return failure.CauseUnreachable
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -37,8 +38,8 @@ func TestConnect(t *testing.T) {
 	cfg := configFor(t, key, "", b.Addr())
 	cfg.HostKeys = nil
 	h = open(t, cfg, quick())
-	unknown, ok := errors.AsType[*HostKeyError](h.Connect(t.Context()))
-	if !ok || unknown.Cause != CauseHostKeyUnknown || unknown.Key == nil {
+	unknown, ok := errors.AsType[*failure.HostKeyError](h.Connect(t.Context()))
+	if !ok || unknown.Cause != failure.CauseHostKeyUnknown || unknown.Key == nil {
 		t.Fatalf("got %+v", unknown)
 	}
 	// With that key it is known.
@@ -50,15 +51,15 @@ func TestConnect(t *testing.T) {
 	// It asks whether it is let in without credentials.
 	identities := cfg.IdentityFiles
 	cfg.IdentityFiles = nil
-	refused, ok := errors.AsType[*AuthError](open(t, cfg, quick()).Connect(t.Context()))
-	if !ok || refused.Cause != CauseNoCredentials {
+	refused, ok := errors.AsType[*failure.AuthError](open(t, cfg, quick()).Connect(t.Context()))
+	if !ok || refused.Cause != failure.CauseNoCredentials {
 		t.Errorf("without an identity: %v", refused)
 	}
 
 	// Check finds what connecting would solve.
 	cfg.IdentityFiles, cfg.HostKeys, cfg.KnownHosts = identities, nil, nil
 	_, err := cfg.Check()
-	if e, ok := errors.AsType[*HostKeyError](err); !ok || e.Cause != CauseHostKeyUnknown {
+	if e, ok := errors.AsType[*failure.HostKeyError](err); !ok || e.Cause != failure.CauseHostKeyUnknown {
 		t.Errorf("without a known key: %v", err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // krlMagic begins a binary key revocation list (OpenSSH's PROTOCOL.krl).
@@ -61,20 +63,20 @@ func parseRevoked(line string) (ssh.PublicKey, error) {
 // key or authority is.
 func (h *hostKeys) checkRevoked(key ssh.PublicKey) error {
 	if h.unrevoked != nil {
-		return h.refuse(key, CauseHostKeyRefused, "host key of %q is not accepted: offered %s, but %v", h.cfg.Address, describeHostKey(key), h.unrevoked)
+		return h.refuse(key, failure.CauseHostKeyRefused, "host key of %q is not accepted: offered %s, but %v", h.cfg.Address, describeHostKey(key), h.unrevoked)
 	}
 	if k, ok := has(h.known.revoked, plainKey(key)); ok {
-		return h.refuse(key, CauseHostKeyRefused, "host key of %q is revoked: %s by %s", h.cfg.Address, describeHostKey(key), k.source)
+		return h.refuse(key, failure.CauseHostKeyRefused, "host key of %q is revoked: %s by %s", h.cfg.Address, describeHostKey(key), k.source)
 	}
 	cert, ok := key.(*ssh.Certificate)
 	if !ok {
 		return nil
 	}
 	if k, ok := has(h.known.revoked, cert); ok {
-		return h.refuse(key, CauseHostKeyRefused, "host certificate of %q is revoked: %s by %s", h.cfg.Address, describeHostKey(key), k.source)
+		return h.refuse(key, failure.CauseHostKeyRefused, "host certificate of %q is revoked: %s by %s", h.cfg.Address, describeHostKey(key), k.source)
 	}
 	if k, ok := has(h.known.revoked, cert.SignatureKey); ok {
-		return h.refuse(key, CauseHostKeyRefused, "host certificate of %q is signed by a revoked authority: %s by %s",
+		return h.refuse(key, failure.CauseHostKeyRefused, "host certificate of %q is signed by a revoked authority: %s by %s",
 			h.cfg.Address, ssh.FingerprintSHA256(cert.SignatureKey), k.source)
 	}
 	return nil

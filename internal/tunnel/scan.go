@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
@@ -137,11 +138,11 @@ func scannedType(algo string) string {
 // take connects, and takes the key that the server shows for one of the
 // algorithms. It returns what the server has said of itself.
 func (s *scan) take(ctx context.Context, algos []string) (*kexInit, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, errConnectTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, failure.ErrConnectTimeout)
 	defer cancel()
 	conn, err := s.dial(ctx)
 	if err != nil {
-		cause := CauseJump
+		cause := failure.CauseJump
 		if s.via == nil {
 			cause = reachCause(s.cfg, err)
 		}
@@ -175,16 +176,16 @@ func (s *scan) take(ctx context.Context, algos []string) (*kexInit, error) {
 		_, isSSH := firstWords(record)
 		switch {
 		case len(record) == 0:
-			return nil, s.fail(ctx, CauseNoBanner, noBanner(s.cfg), err)
+			return nil, s.fail(ctx, failure.CauseNoBanner, noBanner(s.cfg), err)
 		case !isSSH:
 			other := s.cfg.notSSH(record)
-			return nil, s.fail(ctx, other.cause, other.Message, err)
+			return nil, s.fail(ctx, other.Cause, other.Message, err)
 		}
-		return nil, s.fail(ctx, CauseKeyExchange, "in the key exchange", err)
+		return nil, s.fail(ctx, failure.CauseKeyExchange, "in the key exchange", err)
 	}
 	version, init, err := parseGreeting(record)
 	if err != nil {
-		return nil, s.fail(ctx, CauseKeyExchange, "in the key exchange", err)
+		return nil, s.fail(ctx, failure.CauseKeyExchange, "in the key exchange", err)
 	}
 	s.found.Server = printable.Text(version)
 	if !slices.ContainsFunc(s.found.Keys, func(k ssh.PublicKey) bool { return sameKey(k, key) }) {
@@ -208,8 +209,8 @@ func (s *scan) dial(ctx context.Context) (net.Conn, error) {
 }
 
 // fail is the error of a connection, in the words of one that is to last.
-func (s *scan) fail(ctx context.Context, cause Cause, stage string, err error) error {
-	if errors.Is(context.Cause(ctx), errConnectTimeout) {
+func (s *scan) fail(ctx context.Context, cause failure.Cause, stage string, err error) error {
+	if errors.Is(context.Cause(ctx), failure.ErrConnectTimeout) {
 		what := "no progress"
 		if _, ok := errors.AsType[*proxyError](err); ok {
 			what = noAnswer(err)
@@ -221,7 +222,7 @@ func (s *scan) fail(ctx context.Context, cause Cause, stage string, err error) e
 	if stage != "" {
 		err = fmt.Errorf("%s: %w", stage, err)
 	}
-	return newFailure(classOf(err), cause, fmt.Errorf("connecting to %q: %w", s.cfg.Address, err))
+	return failure.New(failure.ClassOf(err), cause, fmt.Errorf("connecting to %q: %w", s.cfg.Address, err))
 }
 
 // recorder is a connection that remembers the beginning of what came in.

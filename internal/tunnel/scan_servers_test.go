@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -108,28 +109,28 @@ func TestScanTrouble(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		serve func(net.Conn)
-		cause Cause
+		cause failure.Cause
 	}{
-		"silent":         {func(c net.Conn) { _, _ = io.Copy(io.Discard, c); _ = c.Close() }, CauseNoBanner},
-		"closes":         {func(c net.Conn) { _ = c.Close() }, CauseNoBanner},
-		"HTTP":           {once([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")), CauseNotSSH},
-		"endless lines":  {forever("hello\r\n", 0), CauseNotSSH},
-		"trickle":        {forever("x", 20*time.Millisecond), CauseNotSSH},
-		"no key":         {once([]byte("SSH-2.0-x\r\n")), CauseKeyExchange},
-		"noise":          {once(append([]byte("SSH-2.0-x\r\n"), bytes.Repeat([]byte{0xff}, 1000)...)), CauseKeyExchange},
-		"unknown keys":   {once(greeting("SSH-2.0-x\r\n", "ssh-ed448")), CauseKeyExchange},
-		"endless banner": {forever("SSH-2.0-", 0), CauseKeyExchange},
+		"silent":         {func(c net.Conn) { _, _ = io.Copy(io.Discard, c); _ = c.Close() }, failure.CauseNoBanner},
+		"closes":         {func(c net.Conn) { _ = c.Close() }, failure.CauseNoBanner},
+		"HTTP":           {once([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")), failure.CauseNotSSH},
+		"endless lines":  {forever("hello\r\n", 0), failure.CauseNotSSH},
+		"trickle":        {forever("x", 20*time.Millisecond), failure.CauseNotSSH},
+		"no key":         {once([]byte("SSH-2.0-x\r\n")), failure.CauseKeyExchange},
+		"noise":          {once(append([]byte("SSH-2.0-x\r\n"), bytes.Repeat([]byte{0xff}, 1000)...)), failure.CauseKeyExchange},
+		"unknown keys":   {once(greeting("SSH-2.0-x\r\n", "ssh-ed448")), failure.CauseKeyExchange},
+		"endless banner": {forever("SSH-2.0-", 0), failure.CauseKeyExchange},
 	} {
 		start := time.Now()
 		found, err := Scan(t.Context(), Config{Address: listen(t, c.serve)}, nil, 300*time.Millisecond)
-		if err == nil || CauseOf(err) != c.cause {
-			t.Errorf("%s: %+v %v, cause %q, want %q", name, found, err, CauseOf(err), c.cause)
+		if err == nil || failure.CauseOf(err) != c.cause {
+			t.Errorf("%s: %+v %v, cause %q, want %q", name, found, err, failure.CauseOf(err), c.cause)
 		}
 		if took := time.Since(start); took > 10*time.Second {
 			t.Errorf("%s: it took %v", name, took)
 		}
 	}
-	if _, err := Scan(t.Context(), Config{Address: "127.0.0.1:1"}, nil, time.Second); CauseOf(err) != CauseRefused {
+	if _, err := Scan(t.Context(), Config{Address: "127.0.0.1:1"}, nil, time.Second); failure.CauseOf(err) != failure.CauseRefused {
 		t.Errorf("refused: %v", err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())

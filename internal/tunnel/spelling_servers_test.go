@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -79,7 +80,7 @@ func dials(t *testing.T, h *Handle, address string, want bool) {
 	if err == nil {
 		_ = c.Close()
 	}
-	refused, ok := errors.AsType[*OpenError](err)
+	refused, ok := errors.AsType[*failure.OpenError](err)
 	if want != (err == nil) || !want && (!ok || !strings.Contains(refused.Detail, `PermitOpen and permitopen have to list "`+address+`"`)) {
 		t.Errorf("%s: %v, want %v", address, err, want)
 	}

@@ -1,5 +1,7 @@
 package tunnel
 
+import "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+
 import "time"
 
 // State is what a tunnel is like, in one word.
@@ -111,10 +113,10 @@ type ConnectionStatus struct {
 
 // ErrorStatus is what went wrong, and when.
 type ErrorStatus struct {
-	Time  time.Time `json:"time"`
-	Host  string    `json:"host"`
-	Cause Cause     `json:"cause"`
-	Error string    `json:"error"`
+	Time  time.Time     `json:"time"`
+	Host  string        `json:"host"`
+	Cause failure.Cause `json:"cause"`
+	Error string        `json:"error"`
 }
 
 // Status returns what there is to know about the tunnel.

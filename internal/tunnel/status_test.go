@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -55,7 +56,7 @@ func TestStatus(t *testing.T) {
 	b.link.Reset()
 	sshtest.Eventually(t, 10*time.Second, "the tunnel is down", func() bool { return b.Status().State == StateDown })
 	s = b.Status()
-	if s.LastError == nil || s.LastError.Cause != CauseRefused || s.Host != "" || len(s.Connections) != 0 {
+	if s.LastError == nil || s.LastError.Cause != failure.CauseRefused || s.Host != "" || len(s.Connections) != 0 {
 		t.Errorf("down: %+v, last error %+v", s, s.LastError)
 	}
 	b.link.Accept()
@@ -113,19 +114,19 @@ func TestCauses(t *testing.T) {
 	good := func() Config { return configFor(t, key, b.HostKeyFingerprint(), b.Addr()) }
 	for name, test := range map[string]struct {
 		change func(*Config)
-		cause  Cause
+		cause  failure.Cause
 		step   string
 	}{
-		"down":     {func(c *Config) { c.Address = "127.0.0.1:1" }, CauseRefused, StepReach},
-		"no name":  {func(c *Config) { c.Address = "bastion.invalid:22" }, CauseUnknownName, StepReach},
-		"silent":   {func(c *Config) { c.Address = silent.Addr() }, CauseNoBanner, StepBanner},
-		"not SSH":  {func(c *Config) { c.Address = http.Addr() }, CauseNotSSH, StepBanner},
-		"old":      {func(c *Config) { c.Address = old.Addr() }, CauseKeyExchange, StepKeyExchange},
-		"changed":  {func(c *Config) { c.HostKeys = []string{stranger.Fingerprint()} }, CauseHostKeyMismatch, StepHostKey},
-		"unknown":  {func(c *Config) { c.HostKeys, c.KnownHosts = nil, []string{"/nonexistent"} }, CauseHostKeyUnknown, StepHostKey},
-		"key":      {func(c *Config) { c.IdentityFiles[0].Path = sshtest.WriteFile(t, "id", stranger.PEM("")) }, CauseKeyRefused, StepAuthentication},
-		"password": {func(c *Config) { c.IdentityFiles, c.Password = nil, "wrong" }, CausePasswordRefused, StepAuthentication},
-		"nothing":  {func(c *Config) { c.IdentityFiles = nil }, CauseNoCredentials, StepAuthentication},
+		"down":     {func(c *Config) { c.Address = "127.0.0.1:1" }, failure.CauseRefused, StepReach},
+		"no name":  {func(c *Config) { c.Address = "bastion.invalid:22" }, failure.CauseUnknownName, StepReach},
+		"silent":   {func(c *Config) { c.Address = silent.Addr() }, failure.CauseNoBanner, StepBanner},
+		"not SSH":  {func(c *Config) { c.Address = http.Addr() }, failure.CauseNotSSH, StepBanner},
+		"old":      {func(c *Config) { c.Address = old.Addr() }, failure.CauseKeyExchange, StepKeyExchange},
+		"changed":  {func(c *Config) { c.HostKeys = []string{stranger.Fingerprint()} }, failure.CauseHostKeyMismatch, StepHostKey},
+		"unknown":  {func(c *Config) { c.HostKeys, c.KnownHosts = nil, []string{"/nonexistent"} }, failure.CauseHostKeyUnknown, StepHostKey},
+		"key":      {func(c *Config) { c.IdentityFiles[0].Path = sshtest.WriteFile(t, "id", stranger.PEM("")) }, failure.CauseKeyRefused, StepAuthentication},
+		"password": {func(c *Config) { c.IdentityFiles, c.Password = nil, "wrong" }, failure.CausePasswordRefused, StepAuthentication},
+		"nothing":  {func(c *Config) { c.IdentityFiles = nil }, failure.CauseNoCredentials, StepAuthentication},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -136,8 +137,8 @@ func TestCauses(t *testing.T) {
 			h := open(t, cfg, set)
 			err := h.Connect(t.Context())
 			down, ok := errors.AsType[*DownError](err)
-			if !ok || CauseOf(down) != test.cause {
-				t.Fatalf("cause %q of %v", CauseOf(err), err)
+			if !ok || failure.CauseOf(down) != test.cause {
+				t.Fatalf("cause %q of %v", failure.CauseOf(err), err)
 			}
 			s := h.Status()
 			if s.State != StateDown || s.LastError == nil || s.LastError.Cause != test.cause {
@@ -187,7 +188,7 @@ func TestEvents(t *testing.T) {
 	if e := seen.next(t); e.Name != EventLost {
 		t.Errorf("got %+v", e)
 	}
-	if e := seen.next(t); e.Name != EventRefused || e.Data["cause"] != string(CauseHostKeyMismatch) {
+	if e := seen.next(t); e.Name != EventRefused || e.Data["cause"] != string(failure.CauseHostKeyMismatch) {
 		t.Errorf("got %+v", e)
 	} else {
 		seconds(e, "retry_in")

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // generations counts the takeovers of this process, so that a later one has a
@@ -226,7 +228,7 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 		if last {
 			e.lostAt = time.Now()
 			e.since = e.lostAt
-			e.lastErr = &ErrorStatus{e.lostAt, l.host.cfg.Address, CauseLost, cause.Error()}
+			e.lastErr = &ErrorStatus{e.lostAt, l.host.cfg.Address, failure.CauseLost, cause.Error()}
 		}
 		login := l.host.login.with(e.set)
 		switch {

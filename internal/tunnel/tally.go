@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // tallies are the counts of this process's tunnels.
@@ -39,7 +41,7 @@ type tally struct {
 	// opens counts dials by their result, failures attempts to connect by their
 	// cause, reconnects by their reason. All keys are there from the beginning.
 	opens      map[openResult]*atomic.Int64
-	failures   map[Cause]*atomic.Int64
+	failures   map[failure.Cause]*atomic.Int64
 	reconnects map[reason]*atomic.Int64
 	// handshakes is how long logins took that succeeded (see Attempt.login),
 	// roundTrips how long the answers to keepalives did.
@@ -79,7 +81,7 @@ func (r *tallyRegistry) all() map[string]*tally {
 func newTally(name string) *tally {
 	return &tally{
 		name: name, said: map[string]bool{},
-		opens: counters(openResults), failures: counters(Causes), reconnects: counters(reasons),
+		opens: counters(openResults), failures: counters(failure.Causes), reconnects: counters(reasons),
 		handshakes: handshakeSeconds.WithLabelValues(name), roundTrips: roundTripSeconds.WithLabelValues(name),
 	}
 }
@@ -124,7 +126,7 @@ var openResults = append([]openResult{resultOpened, resultDown, resultFull, resu
 
 // refusedResults are the results of dials that the bastion has refused.
 func refusedResults() (results []openResult) {
-	for _, r := range OpenReasons() {
+	for _, r := range failure.OpenReasons() {
 		results = append(results, openResult(r.Word()))
 	}
 	return results
@@ -137,7 +139,7 @@ func resultOf(err error) openResult {
 	if err == nil {
 		return resultOpened
 	}
-	if refused, ok := errors.AsType[*OpenError](err); ok {
+	if refused, ok := errors.AsType[*failure.OpenError](err); ok {
 		return openResult(refused.Reason.Word())
 	}
 	if _, ok := errors.AsType[*DownError](err); ok {
@@ -153,7 +155,7 @@ func resultOf(err error) openResult {
 }
 
 // connectFailed counts a failed attempt to connect.
-func (t *tally) connectFailed(err error) { t.failures[CauseOf(err)].Add(1) }
+func (t *tally) connectFailed(err error) { t.failures[failure.CauseOf(err)].Add(1) }
 
 // reconnected counts a connection that was made anew.
 func (t *tally) reconnected(why reason) { t.reconnects[why].Add(1) }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -81,7 +82,7 @@ func TestTerrapin(t *testing.T) {
 				if n := agreedWith(t, h); !n.StrictKex {
 					t.Errorf("agreed on %+v", n)
 				}
-			case err == nil || !strings.Contains(err.Error(), "in the key exchange") || CauseOf(err) != CauseKeyExchange:
+			case err == nil || !strings.Contains(err.Error(), "in the key exchange") || failure.CauseOf(err) != failure.CauseKeyExchange:
 				t.Errorf("%v", err)
 			default:
 				t.Log(err)

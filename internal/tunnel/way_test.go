@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -299,27 +300,27 @@ func TestProxyAnswers(t *testing.T) {
 	for name, c := range map[string]struct {
 		scheme, user string
 		serve        func(net.Conn)
-		cause        Cause
+		cause        failure.Cause
 		wants        []string
 	}{
-		"NTLM":              {"http", "", answer(required, "Proxy-Authenticate: Negotiate", "Proxy-Authenticate: NTLM", "", ""), CauseProxy, []string{"wants a login by Negotiate or NTLM", "only Basic is supported", "cntlm"}},
-		"NTLM in one line":  {"http", "somebody", answer(required, "Proxy-Authenticate: Negotiate, NTLM", "", ""), CauseProxy, []string{"by Negotiate or NTLM, but only Basic"}},
-		"NTLM of a 401":     {"http", "somebody", answer("HTTP/1.1 401 No", "WWW-Authenticate: NTLM TlRMTVNTUAAC==", "", ""), CauseProxy, []string{"by NTLM, but only Basic"}},
-		"Digest":            {"http", "somebody", answer(required, `Proxy-Authenticate: Digest realm="a, Basic", qop="auth,auth-int", nonce="x"`, "", ""), CauseProxy, []string{"by Digest, but only Basic"}},
-		"Digest or Basic":   {"http", "somebody", answer(required, `Proxy-Authenticate: Digest realm="a", nonce="x", basic realm="b"`, "", ""), CauseProxy, []string{"check the user info"}},
-		"no scheme":         {"http", "", answer(required, "", ""), CauseProxy, []string{"write user info"}},
-		"page":              {"http", "somebody", answer("HTTP/1.1 200 OK", "Content-Type: text/html", "", page), CauseProxy, []string{"web page instead of an SSH banner", "Log in", "log in on that page"}},
-		"page at once":      {"http", "", atOnce("HTTP/1.1 200 OK\r\n\r\n" + page), CauseProxy, []string{"web page instead of an SSH banner"}},
-		"page by SOCKS":     {"socks5", "", socks(0, "HTTP/1.0 200 OK\r\n\r\n"+page), CauseProxy, []string{"web page instead of an SSH banner"}},
-		"other words":       {"http", "", answer("HTTP/1.1 200 OK", "", "220 mail.example ESMTP\r\n"), CauseNotSSH, []string{"through proxy", `it sent "220 mail.example ESMTP"`}},
-		"shut out":          {"http", "", answer("HTTP/1.1 200 OK", "", "Not allowed at this time\r\n"), CauseNotSSH, []string{"PerSourcePenalties"}},
-		"silent":            {"http", "", silent, CauseProxy, []string{"it accepted the connection, but did not answer within connect_timeout (1s)"}},
-		"silent SOCKS":      {"socks5", "", silent, CauseProxy, []string{"it accepted the connection, but did not answer within connect_timeout (1s)"}},
-		"silent bastion":    {"http", "", answer("HTTP/1.1 200 OK", "", ""), CauseNoBanner, []string{"connected, but no SSH banner came"}},
-		"silent by SOCKS":   {"socks5", "", socks(0, ""), CauseNoBanner, []string{"connected, but no SSH banner came"}},
-		"GSSAPI":            {"socks5", "somebody", socks(0xff, ""), CauseProxy, []string{"such as GSSAPI", "only user and password are supported"}},
-		"HTTP, not SOCKS":   {"socks5", "", answer("HTTP/1.1 400 Bad Request", "", ""), CauseProxy, []string{"write http:// in place of socks5://"}},
-		"redirect to login": {"http", "", answer("HTTP/1.1 302 Found", "Location: http://login.example/", "", ""), CauseProxy, []string{`"302 Found"`, "a page of its own"}},
+		"NTLM":              {"http", "", answer(required, "Proxy-Authenticate: Negotiate", "Proxy-Authenticate: NTLM", "", ""), failure.CauseProxy, []string{"wants a login by Negotiate or NTLM", "only Basic is supported", "cntlm"}},
+		"NTLM in one line":  {"http", "somebody", answer(required, "Proxy-Authenticate: Negotiate, NTLM", "", ""), failure.CauseProxy, []string{"by Negotiate or NTLM, but only Basic"}},
+		"NTLM of a 401":     {"http", "somebody", answer("HTTP/1.1 401 No", "WWW-Authenticate: NTLM TlRMTVNTUAAC==", "", ""), failure.CauseProxy, []string{"by NTLM, but only Basic"}},
+		"Digest":            {"http", "somebody", answer(required, `Proxy-Authenticate: Digest realm="a, Basic", qop="auth,auth-int", nonce="x"`, "", ""), failure.CauseProxy, []string{"by Digest, but only Basic"}},
+		"Digest or Basic":   {"http", "somebody", answer(required, `Proxy-Authenticate: Digest realm="a", nonce="x", basic realm="b"`, "", ""), failure.CauseProxy, []string{"check the user info"}},
+		"no scheme":         {"http", "", answer(required, "", ""), failure.CauseProxy, []string{"write user info"}},
+		"page":              {"http", "somebody", answer("HTTP/1.1 200 OK", "Content-Type: text/html", "", page), failure.CauseProxy, []string{"web page instead of an SSH banner", "Log in", "log in on that page"}},
+		"page at once":      {"http", "", atOnce("HTTP/1.1 200 OK\r\n\r\n" + page), failure.CauseProxy, []string{"web page instead of an SSH banner"}},
+		"page by SOCKS":     {"socks5", "", socks(0, "HTTP/1.0 200 OK\r\n\r\n"+page), failure.CauseProxy, []string{"web page instead of an SSH banner"}},
+		"other words":       {"http", "", answer("HTTP/1.1 200 OK", "", "220 mail.example ESMTP\r\n"), failure.CauseNotSSH, []string{"through proxy", `it sent "220 mail.example ESMTP"`}},
+		"shut out":          {"http", "", answer("HTTP/1.1 200 OK", "", "Not allowed at this time\r\n"), failure.CauseNotSSH, []string{"PerSourcePenalties"}},
+		"silent":            {"http", "", silent, failure.CauseProxy, []string{"it accepted the connection, but did not answer within connect_timeout (1s)"}},
+		"silent SOCKS":      {"socks5", "", silent, failure.CauseProxy, []string{"it accepted the connection, but did not answer within connect_timeout (1s)"}},
+		"silent bastion":    {"http", "", answer("HTTP/1.1 200 OK", "", ""), failure.CauseNoBanner, []string{"connected, but no SSH banner came"}},
+		"silent by SOCKS":   {"socks5", "", socks(0, ""), failure.CauseNoBanner, []string{"connected, but no SSH banner came"}},
+		"GSSAPI":            {"socks5", "somebody", socks(0xff, ""), failure.CauseProxy, []string{"such as GSSAPI", "only user and password are supported"}},
+		"HTTP, not SOCKS":   {"socks5", "", answer("HTTP/1.1 400 Bad Request", "", ""), failure.CauseProxy, []string{"write http:// in place of socks5://"}},
+		"redirect to login": {"http", "", answer("HTTP/1.1 302 Found", "Location: http://login.example/", "", ""), failure.CauseProxy, []string{`"302 Found"`, "a page of its own"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -331,8 +332,8 @@ func TestProxyAnswers(t *testing.T) {
 			set := quick()
 			set.ConnectTimeout = time.Second
 			err := open(t, cfg, set).Connect(t.Context())
-			if err == nil || CauseOf(err) != c.cause || c.user != "" && strings.Contains(err.Error(), "hunter2") {
-				t.Fatalf("got %v of cause %q, want %q", err, CauseOf(err), c.cause)
+			if err == nil || failure.CauseOf(err) != c.cause || c.user != "" && strings.Contains(err.Error(), "hunter2") {
+				t.Fatalf("got %v of cause %q, want %q", err, failure.CauseOf(err), c.cause)
 			}
 			if name != "shut out" { // which is the bastion's answer
 				c.wants = append(c.wants, cfg.Proxy.String())
@@ -342,8 +343,8 @@ func TestProxyAnswers(t *testing.T) {
 					t.Errorf("got %v, want %q", err, want)
 				}
 			}
-			if _, err := Scan(t.Context(), cfg, nil, 300*time.Millisecond); err == nil || CauseOf(err) != c.cause || !strings.Contains(err.Error(), c.wants[len(c.wants)-1]) {
-				t.Errorf("scan: got %v of cause %q, want %q and %q", err, CauseOf(err), c.cause, c.wants)
+			if _, err := Scan(t.Context(), cfg, nil, 300*time.Millisecond); err == nil || failure.CauseOf(err) != c.cause || !strings.Contains(err.Error(), c.wants[len(c.wants)-1]) {
+				t.Errorf("scan: got %v of cause %q, want %q and %q", err, failure.CauseOf(err), c.cause, c.wants)
 			}
 		})
 	}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // wireReadBuffer is how much is read from a bastion in one system call at
@@ -74,7 +76,7 @@ func (w *wire) lastHeard() time.Duration { return time.Duration(w.heard.Load()) 
 // Read implements net.Conn.
 func (w *wire) Read(p []byte) (int, error) {
 	if w.stage.Load() < stageOpen && w.bytes.Load() > loginBudget {
-		w.die(errTalkative)
+		w.die(failure.ErrPreAuthLimit)
 	}
 	n, err := 0, net.ErrClosed
 	if p, ok := w.pace(p); ok {

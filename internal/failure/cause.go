@@ -1,7 +1,7 @@
-// cause.go names why connects and opens fail, in the words that status, log,
-// metrics and the doctor have in common.
-
-package tunnel
+// Package failure says why connects and channel opens fail, in the words that
+// status, log, metrics and the doctor share. It decides nothing and retries nothing.
+// Any package may import it; it imports none of the project's.
+package failure
 
 import "errors"
 
@@ -82,8 +82,8 @@ const CauseProhibited Cause = "prohibited"
 // CauseOf returns the cause of a connect's error, or of a dial's where the
 // tunnel is down; of one with several, the first.
 func CauseOf(err error) Cause {
-	if c, ok := errors.AsType[*connectError](err); ok && c.cause != "" {
-		return c.cause
+	if c, ok := errors.AsType[*Error](err); ok && c.Cause != "" {
+		return c.Cause
 	}
 	if k, ok := errors.AsType[*HostKeyError](err); ok {
 		return k.Cause

@@ -1,4 +1,4 @@
-package tunnel
+package failure
 
 import (
 	"fmt"
@@ -31,9 +31,9 @@ type OpenError struct {
 	Reason         OpenReason
 	// Detail is what the bastion said, or where to look; it may be empty.
 	Detail string
-	// crowded tells that the reason may be how many channels the connection
+	// Crowded tells that the reason may be how many channels the connection
 	// has.
-	crowded bool
+	Crowded bool
 }
 
 func (e *OpenError) Error() string {
@@ -63,9 +63,9 @@ var reasonWords = map[OpenReason]string{
 	OpenPending:     "too_many_pending",
 }
 
-// connectReason reads the text that servers send with "connect failed": the
+// ReasonOf reads the text that servers send with "connect failed": the
 // C library's words for errno and getaddrinfo.
-func connectReason(message string) OpenReason {
+func ReasonOf(message string) OpenReason {
 	m := strings.ToLower(message)
 	contains := func(words ...string) bool {
 		for _, w := range words {
