@@ -216,12 +216,12 @@ var tunnelOptions = map[string]tunnelOption{
 	}},
 	"lazy": flag(func(t *Tunnel, on bool) { t.Lazy = on }),
 
-	"kex_algorithms":             algorithms(func(t *Tunnel) *[]string { return &t.KexAlgorithms }),
-	"ciphers":                    algorithms(func(t *Tunnel) *[]string { return &t.Ciphers }),
-	"macs":                       algorithms(func(t *Tunnel) *[]string { return &t.MACs }),
-	"host_key_algorithms":        algorithms(func(t *Tunnel) *[]string { return &t.HostKeyAlgorithms }),
-	"pubkey_accepted_algorithms": algorithms(func(t *Tunnel) *[]string { return &t.PubkeyAcceptedAlgorithms }),
-	"ca_signature_algorithms":    algorithms(func(t *Tunnel) *[]string { return &t.CASignatureAlgorithms }),
+	"kex_algorithms":             algorithmList(func(t *Tunnel) *[]string { return &t.KexAlgorithms }),
+	"ciphers":                    algorithmList(func(t *Tunnel) *[]string { return &t.Ciphers }),
+	"macs":                       algorithmList(func(t *Tunnel) *[]string { return &t.MACs }),
+	"host_key_algorithms":        algorithmList(func(t *Tunnel) *[]string { return &t.HostKeyAlgorithms }),
+	"pubkey_accepted_algorithms": algorithmList(func(t *Tunnel) *[]string { return &t.PubkeyAcceptedAlgorithms }),
+	"ca_signature_algorithms":    algorithmList(func(t *Tunnel) *[]string { return &t.CASignatureAlgorithms }),
 	"required_rsa_size":          one("<bits>", positive, func(t *Tunnel) *int { return &t.RequiredRSASize }),
 
 	"permit_open": {usage: "<host>:<port>...", repeats: true, set: func(t *Tunnel, args []string) error {
@@ -312,8 +312,8 @@ func key(usage string, field func(*Tunnel) *[]string) tunnelOption {
 	}}
 }
 
-// algorithms is an option for a list that may be separated by commas as well.
-func algorithms(field func(*Tunnel) *[]string) tunnelOption {
+// algorithmList is an option for a list that may be separated by commas as well.
+func algorithmList(field func(*Tunnel) *[]string) tunnelOption {
 	return tunnelOption{usage: "<algorithm>...", set: func(t *Tunnel, args []string) error {
 		for _, arg := range args {
 			for name := range strings.SplitSeq(arg, ",") {

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -263,7 +264,7 @@ func (l *hostLogin) diagnose(step *checkStep, err error, memory *readOnlyMemory)
 		p.fingerprint, p.keygen = h.Offered, tunnel.KeygenCommand(h.Key)
 	}
 	step.Fix = p.fix(step.Cause)
-	if none, ok := errors.AsType[*tunnel.NegotiationError](err); ok {
+	if none, ok := errors.AsType[*algorithms.NegotiationError](err); ok {
 		step.Fix = none.Fix
 	}
 	if other, ok := errors.AsType[*failure.NotSSHError](err); ok {

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -105,14 +106,16 @@ func (t *Tunnel) resolveConfig(r *resolver, name string) tunnel.Config {
 		HostKeyAlias:               r.value("host_key_alias", t.HostKeyAlias),
 		BindAddress:                r.value("bind_address", t.BindAddress),
 		AddressFamily:              r.value("address_family", t.AddressFamily),
-		KexAlgorithms:              r.values("kex_algorithms", t.KexAlgorithms),
-		Ciphers:                    r.values("ciphers", t.Ciphers),
-		MACs:                       r.values("macs", t.MACs),
-		HostKeyAlgorithms:          r.values("host_key_algorithms", t.HostKeyAlgorithms),
-		PubkeyAcceptedAlgorithms:   r.values("pubkey_accepted_algorithms", t.PubkeyAcceptedAlgorithms),
-		CASignatureAlgorithms:      r.values("ca_signature_algorithms", t.CASignatureAlgorithms),
-		RequiredRSASize:            t.RequiredRSASize,
-		Resolve:                    replaceSecret,
+		Lists: algorithms.Lists{
+			KexAlgorithms:            r.values("kex_algorithms", t.KexAlgorithms),
+			Ciphers:                  r.values("ciphers", t.Ciphers),
+			MACs:                     r.values("macs", t.MACs),
+			HostKeyAlgorithms:        r.values("host_key_algorithms", t.HostKeyAlgorithms),
+			PubkeyAcceptedAlgorithms: r.values("pubkey_accepted_algorithms", t.PubkeyAcceptedAlgorithms),
+			CASignatureAlgorithms:    r.values("ca_signature_algorithms", t.CASignatureAlgorithms),
+			RequiredRSASize:          t.RequiredRSASize,
+		},
+		Resolve: replaceSecret,
 	}
 	return cfg
 }

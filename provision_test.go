@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -87,13 +88,15 @@ func TestProvisionConfig(t *testing.T) {
 		AcceptNewHostKey:           true,
 		BindAddress:                "::1",
 		AddressFamily:              "inet6",
-		KexAlgorithms:              []string{"curve25519-sha256"},
-		Ciphers:                    []string{"aes128-gcm@openssh.com"},
-		MACs:                       []string{"hmac-sha2-256-etm@openssh.com"},
-		HostKeyAlgorithms:          []string{"ssh-ed25519"},
-		PubkeyAcceptedAlgorithms:   []string{"rsa-sha2-512"},
-		CASignatureAlgorithms:      []string{"ssh-ed25519"},
-		RequiredRSASize:            3072,
+		Lists: algorithms.Lists{
+			KexAlgorithms:            []string{"curve25519-sha256"},
+			Ciphers:                  []string{"aes128-gcm@openssh.com"},
+			MACs:                     []string{"hmac-sha2-256-etm@openssh.com"},
+			HostKeyAlgorithms:        []string{"ssh-ed25519"},
+			PubkeyAcceptedAlgorithms: []string{"rsa-sha2-512"},
+			CASignatureAlgorithms:    []string{"ssh-ed25519"},
+			RequiredRSASize:          3072,
+		},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

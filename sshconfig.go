@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -121,7 +122,7 @@ func (t *Tunnel) fillFromSSHConfig(r *resolver, h *sshconfig.Host, cfg *tunnel.C
 		if list.written == "" || len(*list.names) > 0 {
 			continue
 		}
-		defaults, broken := tunnel.Algorithms(list.option)
+		defaults, broken := algorithms.Defaults(list.option)
 		names, unknown := sshconfig.Algorithms(list.written, defaults, broken)
 		if len(names) == 0 {
 			refuse(list.keyword, fmt.Errorf("%q leaves none that is supported; supported: %s", list.written, strings.Join(defaults, ", ")))

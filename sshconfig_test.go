@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
@@ -50,28 +51,30 @@ func TestSSHConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kex, _ := tunnel.Algorithms("kex_algorithms")
-	ciphers, _ := tunnel.Algorithms("ciphers")
-	macs, _ := tunnel.Algorithms("macs")
+	kex, _ := algorithms.Defaults("kex_algorithms")
+	ciphers, _ := algorithms.Defaults("ciphers")
+	macs, _ := algorithms.Defaults("macs")
 	want := tunnel.Config{
-		Name:                     "prod",
-		Address:                  "10.0.0.2:22",
-		User:                     "root",
-		IdentityFiles:            []tunnel.IdentityFile{{Path: filepath.Join(home, ".ssh/inner"), Optional: true}},
-		CertificateFiles:         []string{filepath.Join(home, ".ssh/inner-cert.pub")},
-		OptionalCertificates:     true,
-		IdentityAgent:            "/nonexistent/agent",
-		KnownHosts:               []string{filepath.Join(home, ".ssh/known-alias"), "/nonexistent/known"},
-		HostKeyAlias:             "alias",
-		BindAddress:              "127.0.0.1",
-		AddressFamily:            "inet",
-		RequiredRSASize:          3072,
-		KexAlgorithms:            append([]string{"ecdh-sha2-nistp521"}, slices.DeleteFunc(kex, func(s string) bool { return s == "ecdh-sha2-nistp521" })...),
-		Ciphers:                  slices.DeleteFunc(ciphers, func(s string) bool { return strings.HasSuffix(s, "-ctr") }),
-		MACs:                     append(macs, "hmac-sha1"),
-		HostKeyAlgorithms:        []string{"ssh-ed25519"},
-		PubkeyAcceptedAlgorithms: []string{"rsa-sha2-512", "ssh-ed25519"},
-		CASignatureAlgorithms:    []string{"ssh-ed25519"},
+		Name:                 "prod",
+		Address:              "10.0.0.2:22",
+		User:                 "root",
+		IdentityFiles:        []tunnel.IdentityFile{{Path: filepath.Join(home, ".ssh/inner"), Optional: true}},
+		CertificateFiles:     []string{filepath.Join(home, ".ssh/inner-cert.pub")},
+		OptionalCertificates: true,
+		IdentityAgent:        "/nonexistent/agent",
+		KnownHosts:           []string{filepath.Join(home, ".ssh/known-alias"), "/nonexistent/known"},
+		HostKeyAlias:         "alias",
+		BindAddress:          "127.0.0.1",
+		AddressFamily:        "inet",
+		Lists: algorithms.Lists{
+			RequiredRSASize:          3072,
+			KexAlgorithms:            append([]string{"ecdh-sha2-nistp521"}, slices.DeleteFunc(kex, func(s string) bool { return s == "ecdh-sha2-nistp521" })...),
+			Ciphers:                  slices.DeleteFunc(ciphers, func(s string) bool { return strings.HasSuffix(s, "-ctr") }),
+			MACs:                     append(macs, "hmac-sha1"),
+			HostKeyAlgorithms:        []string{"ssh-ed25519"},
+			PubkeyAcceptedAlgorithms: []string{"rsa-sha2-512", "ssh-ed25519"},
+			CASignatureAlgorithms:    []string{"ssh-ed25519"},
+		},
 	}
 	got := tun.config
 	got.Resolve = nil

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
@@ -169,7 +170,7 @@ func TestAgent(t *testing.T) {
 				return
 			}
 			// What is offered first also signs.
-			g := &guard{keys: []ssh.PublicKey{plainKey(c.offers[0].signer.PublicKey())}, algos: []string{"rsa-sha2-256", "ssh-ed25519"}}
+			g := &guard{keys: []ssh.PublicKey{algorithms.PlainKey(c.offers[0].signer.PublicKey())}, algos: []string{"rsa-sha2-256", "ssh-ed25519"}}
 			a, h := authFor(t, &cfg)
 			if err := g.server(t).connect(t, a, h); err != nil {
 				t.Error(err)

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -41,18 +42,18 @@ func TestAlgorithmNames(t *testing.T) {
 	isHostKey := func(name string) bool { return isKey(name) && !strings.HasPrefix(name, "sk-") }
 	cfg := &Config{}
 	for _, c := range []struct {
-		option algorithmOption
+		option algorithms.Option
 		query  string
 		known  func(string) bool
 	}{
-		{cfg.kexOption(), "kex", known},
-		{cfg.cipherOption(), "cipher", known},
-		{cfg.macOption(), "mac", known},
-		{cfg.hostKeyOption(), "key-sig", isHostKey},
-		{cfg.pubkeyOption(), "key-sig", isKey},
-		{cfg.caSignatureOption(), "sig", isKey},
+		{cfg.KexOption(), "kex", known},
+		{cfg.CipherOption(), "cipher", known},
+		{cfg.MACOption(), "mac", known},
+		{cfg.HostKeyOption(), "key-sig", isHostKey},
+		{cfg.PubkeyOption(), "key-sig", isKey},
+		{cfg.CASignatureOption(), "sig", isKey},
 	} {
-		ours := slices.Concat(c.option.supported, c.option.insecure)
+		ours := slices.Concat(c.option.Supported, c.option.Insecure)
 		tested := 0
 		for _, name := range sshKnowsOf(t, c.query) {
 			if !c.known(name) {
@@ -60,11 +61,11 @@ func TestAlgorithmNames(t *testing.T) {
 			}
 			tested++
 			if !slices.Contains(ours, name) {
-				t.Errorf("%s refuses %q: %q", c.option.name, name, ours)
+				t.Errorf("%s refuses %q: %q", c.option.Name, name, ours)
 			}
 		}
 		if tested < 5 {
-			t.Errorf("%s: only %d names", c.option.name, tested)
+			t.Errorf("%s: only %d names", c.option.Name, tested)
 		}
 	}
 }
@@ -73,7 +74,7 @@ func TestAlgorithmNames(t *testing.T) {
 // agrees with another that has both.
 func TestKexAlias(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"curve25519-sha256", kexCurve25519LibSSH} {
+	for _, name := range []string{"curve25519-sha256", algorithms.KexCurve25519LibSSH} {
 		d := sshtest.StartSSHD(t, sshtest.SSHDOptions{Config: "KexAlgorithms " + name + "\n"})
 		for _, written := range [][]string{nil, {name}} {
 			cfg := configFor(t, d.ClientKey, d.HostKey.Fingerprint(), d.Addr())

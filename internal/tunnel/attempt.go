@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
@@ -38,7 +39,7 @@ type Attempt struct {
 	// Server is the bastion's version, as in "SSH-2.0-OpenSSH_9.2".
 	Server string `json:"server,omitempty"`
 	// Algorithms are those that were agreed on.
-	Algorithms *Negotiated `json:"algorithms,omitempty"`
+	Algorithms *algorithms.Negotiated `json:"algorithms,omitempty"`
 	// HostKey is the fingerprint of the host key, and HostKeySource what it is
 	// known by: "host_key", or the file and line.
 	HostKey       string `json:"host_key,omitempty"`

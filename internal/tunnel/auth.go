@@ -11,6 +11,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 )
 
 // authenticator is what one connect authenticates with. Files and the agent
@@ -160,7 +162,7 @@ func (a *authenticator) publicKey() ssh.AuthMethod {
 // not "", it does so even if the bastion does not list that.
 func (a *authenticator) offer(o offer, algorithm string) ssh.AuthMethod {
 	a.shownKey = o
-	a.current = &authAttempt{what: o.what, blob: o.blob, doubt: o.doubt, fix: o.fix, cert: o.cert, rsa: plainKey(o.signer.PublicKey()).Type() == ssh.KeyAlgoRSA}
+	a.current = &authAttempt{what: o.what, blob: o.blob, doubt: o.doubt, fix: o.fix, cert: o.cert, rsa: algorithms.PlainKey(o.signer.PublicKey()).Type() == ssh.KeyAlgoRSA}
 	return ssh.PublicKeys(trackedSigner{o.signer, a.current, algorithm})
 }
 
@@ -176,7 +178,7 @@ func (a *authenticator) unlistedKey(server string) ssh.AuthMethod {
 	a.unlisted = a.unlisted[1:]
 	algorithm := o.signer.Algorithms()[0]
 	if o.cert.Certificate != nil {
-		algorithm = certAlgorithm(algorithm)
+		algorithm = algorithms.Certificate(algorithm)
 	}
 	a.attempts = slices.DeleteFunc(a.attempts, func(t *authAttempt) bool { return t.blob == o.blob })
 	o.doubt += ", whose algorithms the bastion does not list"

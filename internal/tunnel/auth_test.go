@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
@@ -175,7 +176,7 @@ func TestAuthenticate(t *testing.T) {
 				`a bastion that takes RSA keys with SHA-1 alone, which is insecure, needs ssh-rsa in pubkey_accepted_algorithms`,
 		},
 		{
-			name: "not among the accepted algorithms", cfg: Config{IdentityFiles: files("one", "rsa"), PubkeyAcceptedAlgorithms: []string{"rsa-sha2-512"}}, guard: guard{keys: []ssh.PublicKey{one}}, offered: []string{fRSA},
+			name: "not among the accepted algorithms", cfg: Config{IdentityFiles: files("one", "rsa"), Lists: algorithms.Lists{PubkeyAcceptedAlgorithms: []string{"rsa-sha2-512"}}}, guard: guard{keys: []ssh.PublicKey{one}}, offered: []string{fRSA},
 			err: `authentication as "deploy" failed; refused: publickey ` + fRSA + ` (rsa); not offered: publickey ` + f1 + ` (one): its algorithm is not among pubkey_accepted_algorithms; ` +
 				`the bastion takes publickey; add the public key to the authorized_keys of "deploy" on the bastion, or name another with identity_file; ` +
 				`a bastion that takes RSA keys with SHA-1 alone, which is insecure, needs ssh-rsa in pubkey_accepted_algorithms`,
@@ -241,7 +242,7 @@ func TestLossIsNotRefusal(t *testing.T) {
 	defer wg.Wait()
 	wg.Go(func() { // returns when the client is gone
 		cfg := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			if sameKey(key, publicOf(t, edKey(12))) {
+			if algorithms.SameKey(key, publicOf(t, edKey(12))) {
 				_ = server.Close()
 			}
 			return nil, errNo

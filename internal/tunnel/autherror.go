@@ -133,7 +133,7 @@ func (a *authenticator) message(end, fix string) string {
 // wantsSHA1 tells whether the bastion may have wanted an RSA key to sign with
 // SHA-1, as servers of before RFC 8332 do. It does not say so.
 func (a *authenticator) wantsSHA1() bool {
-	return !slices.Contains(a.cfg.pubkeyOption().names(), ssh.KeyAlgoRSA) &&
+	return !slices.Contains(a.cfg.PubkeyOption().Names(), ssh.KeyAlgoRSA) &&
 		slices.ContainsFunc(a.attempts, func(t *authAttempt) bool { return t.rsa && !t.accepted && t.err == nil })
 }
 

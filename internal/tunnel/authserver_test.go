@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
@@ -53,7 +54,7 @@ func (s *authServer) connect(t testing.TB, a *authenticator, h *hostKeys) error 
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	cc := &ssh.ClientConfig{Config: a.cfg.cryptoConfig(), HostKeyCallback: h.verifier(t.Context()), HostKeyAlgorithms: h.algorithms()}
+	cc := &ssh.ClientConfig{Config: a.cfg.CryptoConfig(), HostKeyCallback: h.verifier(t.Context()), HostKeyAlgorithms: h.algorithms()}
 	a.apply(cc)
 	sc, channels, requests, err := ssh.NewClientConn(conn, a.cfg.Address, cc)
 	if err != nil {
@@ -143,14 +144,14 @@ func only(c ssh.ServerAuthCallbacks, method string) ssh.ServerAuthCallbacks {
 var errNo = errors.New("no")
 
 func (g *guard) publicKey(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-	name := ssh.FingerprintSHA256(plainKey(key))
+	name := ssh.FingerprintSHA256(algorithms.PlainKey(key))
 	if _, ok := key.(*ssh.Certificate); ok {
 		name = "certificate " + name
 	}
 	if !slices.Contains(g.offered, name) {
 		g.offered = append(g.offered, name)
 	}
-	if slices.ContainsFunc(g.keys, func(k ssh.PublicKey) bool { return sameKey(k, plainKey(key)) }) {
+	if slices.ContainsFunc(g.keys, func(k ssh.PublicKey) bool { return algorithms.SameKey(k, algorithms.PlainKey(key)) }) {
 		return nil, nil
 	}
 	return nil, errNo

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
@@ -153,18 +154,18 @@ func familyHas(family string, addr netip.Addr) bool {
 
 // algorithms checks the names of algorithms and the size of RSA keys.
 func (c *checker) algorithms() error {
-	for _, o := range c.cfg.algorithmOptions() {
-		warnings, err := o.check()
+	for _, o := range c.cfg.Options() {
+		warnings, err := o.Check()
 		if err != nil {
 			return err
 		}
 		c.warnings = append(c.warnings, warnings...)
 	}
-	switch size := c.cfg.rsaSize(); {
+	switch size := c.cfg.RSASize(); {
 	case size < 1024 || size > 16384:
 		return fmt.Errorf("required_rsa_size %d is not from 1024 to 16384 bits", size)
-	case size < defaultRSASize:
-		c.warn("required_rsa_size %d: RSA keys of fewer than %d bits can be broken", size, defaultRSASize)
+	case size < algorithms.DefaultRSASize:
+		c.warn("required_rsa_size %d: RSA keys of fewer than %d bits can be broken", size, algorithms.DefaultRSASize)
 	}
 	return nil
 }
@@ -252,7 +253,7 @@ func (c *checker) identity(f IdentityFile) error {
 	}
 	switch {
 	case id.cert == nil:
-	case !sameKey(id.cert.Key, id.public):
+	case !algorithms.SameKey(id.cert.Key, id.public):
 		c.warn("certificate %q is for another key than %q", id.certFile, f.Path)
 	default:
 		c.certificate(id.certFile, id.cert)

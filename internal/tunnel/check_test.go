@@ -79,7 +79,7 @@ func TestCheck(t *testing.T) {
 		{name: "bind and host", edit: func(c *Config) { c.Address, c.BindAddress = "[::1]:22", "10.0.0.1" }, err: `bind_address "10.0.0.1" cannot reach "[::1]:22": one is IPv4, the other IPv6`},
 		{name: "bind is right", edit: func(c *Config) { c.AddressFamily, c.BindAddress = "inet", "10.0.0.1" }},
 
-		{name: "kex", edit: func(c *Config) { c.KexAlgorithms = []string{"x"} }, err: `kex_algorithms: unknown algorithm "x"; supported: ` + strings.Join(new(Config).kexOption().supported, ", ")},
+		{name: "kex", edit: func(c *Config) { c.KexAlgorithms = []string{"x"} }, err: `kex_algorithms: unknown algorithm "x"; supported: ` + strings.Join(new(Config).KexOption().Supported, ", ")},
 		{name: "insecure", edit: func(c *Config) { c.HostKeyAlgorithms = []string{"ssh-rsa"} }, warnings: []string{`host_key_algorithms: "ssh-rsa" is insecure; take it out once the bastion can do better`}},
 		{name: "RSA size", edit: func(c *Config) { c.RequiredRSASize = 512 }, err: `required_rsa_size 512 is not from 1024 to 16384 bits`},
 		{name: "negative RSA size", edit: func(c *Config) { c.RequiredRSASize = -1 }, err: `required_rsa_size -1 is not from 1024 to 16384 bits`},

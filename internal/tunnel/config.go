@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 )
 
 // Config says where a tunnel connects and as whom. Two tunnels of the same
@@ -105,18 +107,8 @@ type Config struct {
 	// AddressFamily is "any" (or ""), "inet" or "inet6".
 	AddressFamily string
 
-	// Algorithm lists. If empty, those of ssh.SupportedAlgorithms, with AES-GCM
-	// before the other ciphers. Validated by Check.
-	KexAlgorithms            []string
-	Ciphers                  []string
-	MACs                     []string
-	HostKeyAlgorithms        []string
-	PubkeyAcceptedAlgorithms []string
-	CASignatureAlgorithms    []string
-
-	// RequiredRSASize is the least size in bits of an RSA key, the bastion's and
-	// our own. If zero, 2048.
-	RequiredRSASize int
+	// Lists are the algorithms. Validated by Check.
+	algorithms.Lists
 
 	// DialContext connects to the bastion. If nil, a net.Dialer does.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error) `json:"-"`

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
@@ -244,7 +245,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 	defer stop()
 
 	cc := &ssh.ClientConfig{
-		Config:            e.cfg.cryptoConfig(),
+		Config:            e.cfg.CryptoConfig(),
 		ClientVersion:     clientVersion,
 		HostKeyCallback:   a.verifier(),
 		HostKeyAlgorithms: keys.algorithms(),
@@ -256,7 +257,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		inner = ac.Metadata
 		w.advance(stageLogin)
 		a.steps.done(StepHostKey, func(at *Attempt) { // which it is past
-			at.Server, at.Algorithms = printable.Text(string(ac.Metadata.ServerVersion())), w.agreed(ac.Algorithms)
+			at.Server, at.Algorithms = printable.Text(string(ac.Metadata.ServerVersion())), algorithms.Agreed(ac.Algorithms, w.strict.Load())
 		})
 		if w.signature != nil {
 			auth.binding = &sessionBind{HostKey: w.hostKey, SessionID: ac.Metadata.SessionID(), Signature: w.signature}
@@ -293,12 +294,12 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		zap.String("auth", auth.used()),
 	}
 	if key := keys.accepted(); key != nil {
-		about = append(about, zap.String("host_key", ssh.FingerprintSHA256(plainKey(key))))
+		about = append(about, zap.String("host_key", ssh.FingerprintSHA256(algorithms.PlainKey(key))))
 	}
 	if m, ok := sc.(ssh.AlgorithmsConnMetadata); ok {
 		algos := m.Algorithms()
 		about = append(about, zap.String("kex", algos.KeyExchange), zap.String("cipher", algos.Write.Cipher))
-		a.steps.done(StepHostKey, func(at *Attempt) { at.Algorithms = w.agreed(algos) })
+		a.steps.done(StepHostKey, func(at *Attempt) { at.Algorithms = algorithms.Agreed(algos, w.strict.Load()) })
 	}
 	certificates := auth.certificates()
 	a.steps.done(StepAuthentication, func(at *Attempt) {
@@ -340,7 +341,7 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 		}
 		w.advance(stagePaced)
 		steps.doneAt(w.start.Add(w.greeted), StepBanner, func(at *Attempt) { at.Server = w.version })
-		steps.done(StepKeyExchange, func(at *Attempt) { at.HostKey = ssh.FingerprintSHA256(plainKey(key)) })
+		steps.done(StepKeyExchange, func(at *Attempt) { at.HostKey = ssh.FingerprintSHA256(algorithms.PlainKey(key)) })
 		err := verify(name, remote, key)
 		if err == nil {
 			steps.done(StepHostKey, func(at *Attempt) { at.HostKeySource = keys.knownBy(key) })
@@ -358,7 +359,7 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 	if ours, ok := errors.AsType[*failure.Error](err); ok { // a learned key could not be kept
 		return ours
 	}
-	if none := h.cfg.explainNegotiation(err); none != nil {
+	if none := h.cfg.ExplainNegotiation(err); none != nil {
 		return failure.New(failure.ClassProtocol, failure.CauseKeyExchange, fmt.Errorf("connecting to %q: %w", h.cfg.Address, none))
 	}
 	if errors.Is(w.err(), failure.ErrPreAuthLimit) {

@@ -5,7 +5,7 @@
 // which all handles with the same Key share and which owns the connections.
 // From the outside in:
 //
-//	config.go, defaults.go, check.go, algorithms.go
+//	config.go, defaults.go, check.go
 //	              Config and Settings; what ssh would do where nothing is written;
 //	              what cannot work
 //	hostname.go   what can be the name of a host or a user
@@ -37,8 +37,6 @@
 //	              its authentication, and why that has failed
 //	offers.go, identity.go, readfile.go, certificate.go, agent.go
 //	              the keys that are offered, from files and from an agent
-//	agreed.go, negotiation.go
-//	              the algorithms that were agreed on, and what to do if none were
 //	dialtcp.go    its TCP connection
 //	proxy.go      a connection through a SOCKS5 or HTTP proxy
 //	proxycommand.go
@@ -69,14 +67,11 @@
 //	status.go     Status: all that there is to know at one moment
 //	attempt.go    Attempt: how far a connect got, step by step
 //	errors.go     what dials and connects return
-//	cause.go      Cause: why it failed, in a word of a fixed set
 //	event.go      Observer: what happens, when it does
 //	tally.go, metrics.go
 //	              counts, which outlive entries, and Metrics for Prometheus
 //	reconnect.go  Handle.Reconnect, for who has seen enough
 //	flaps.go      what is not told of a bastion that comes and goes
-//	printable.go, conceal.go
-//	              what a bastion says, fit for a log
 //	scan.go, kexinit.go
 //	              a server's host keys, without logging in
 //

@@ -180,7 +180,7 @@ func TestDyingLinkHangsNobody(t *testing.T) {
 // is replaced over and over instead of being rekeyed, and nothing hangs or is
 // lost (facts: x/crypto deadlocks for ever at a rekey of the client's).
 func TestNoClientRekey(t *testing.T) {
-	if got := (&Config{}).cryptoConfig().RekeyThreshold; got != 1<<63-1 {
+	if got := (&Config{}).CryptoConfig().RekeyThreshold; got != 1<<63-1 {
 		t.Fatalf("RekeyThreshold is %d: the client would rekey by itself", got)
 	}
 	set := quick()

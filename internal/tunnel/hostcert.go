@@ -27,10 +27,10 @@ func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
 		return fmt.Errorf("is signed by %s, which is none of its authorities: %s; add host_certificate_authority if it should be",
 			ssh.FingerprintSHA256(cert.SignatureKey), authorityNames(h.known.authorities))
 	}
-	if err := h.cfg.checkSize(cert.SignatureKey); err != nil {
+	if err := h.cfg.CheckSize(cert.SignatureKey); err != nil {
 		return fmt.Errorf("is signed with a weak key: %w", err)
 	}
-	if algo := cert.Signature.Format; !slices.Contains(h.cfg.caSignatureOption().names(), algo) {
+	if algo := cert.Signature.Format; !slices.Contains(h.cfg.CASignatureOption().Names(), algo) {
 		return fmt.Errorf("is signed with %q, which is not among ca_signature_algorithms; have it signed anew with ssh-keygen -t rsa-sha2-512 -s, or add it there", printable.Text(algo))
 	}
 	if err := checkValidity(cert); err != nil {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/crypto/ssh"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 )
 
 // algorithms returns the host key algorithms to offer, best first. The bastion
@@ -18,7 +18,7 @@ func (h *hostKeys) algorithms() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	rank := func(algo string) int {
-		keyType, isCert := scannedType(algo), isCertAlgorithm(algo)
+		keyType, isCert := algorithms.PlainKeyType(algo), algorithms.IsCertificate(algo)
 		hasType := func(k knownKey) bool { return k.Type() == keyType }
 		isKnown := slices.ContainsFunc(h.known.keys, hasType)
 		switch {
@@ -40,7 +40,7 @@ func (h *hostKeys) algorithms() []string {
 			return 4
 		}
 	}
-	algos := slices.Clone(h.cfg.hostKeyOption().names())
+	algos := slices.Clone(h.cfg.HostKeyOption().Names())
 	slices.SortStableFunc(algos, func(a, b string) int { return rank(a) - rank(b) })
 	return algos
 }
@@ -48,7 +48,7 @@ func (h *hostKeys) algorithms() []string {
 // noAlgorithms returns an error if the only algorithms are those of certificates, and
 // no key is known that could be in one, or have signed one.
 func (h *hostKeys) noAlgorithms() error {
-	if h.knowsAnything() || slices.ContainsFunc(h.algorithms(), func(algo string) bool { return !isCertAlgorithm(algo) }) {
+	if h.knowsAnything() || slices.ContainsFunc(h.algorithms(), func(algo string) bool { return !algorithms.IsCertificate(algo) }) {
 		return nil
 	}
 	why := ""
@@ -57,13 +57,4 @@ func (h *hostKeys) noAlgorithms() error {
 	}
 	return fmt.Errorf("host_key_algorithms has certificates alone, and no authority of %q is known%s; add host_certificate_authority, a @cert-authority line, or the algorithms of plain keys",
 		h.cfg.Address, why)
-}
-
-// keyTypeOf returns the type of the plain keys that a signature algorithm is
-// for.
-func keyTypeOf(algo string) string {
-	if algo == ssh.KeyAlgoRSASHA256 || algo == ssh.KeyAlgoRSASHA512 {
-		return ssh.KeyAlgoRSA
-	}
-	return algo
 }

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
@@ -184,7 +185,7 @@ func (h *hostKeys) judge(key ssh.PublicKey) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.pinned != nil {
-		if sameKey(h.pinned, key) {
+		if algorithms.SameKey(h.pinned, key) {
 			return nil
 		}
 		return h.refuse(key, failure.CauseHostKeyMismatch, "host key of %q has changed within the connection: first %s, now %s",
@@ -208,12 +209,12 @@ func (h *hostKeys) knownBy(key ssh.PublicKey) string {
 		}
 	}
 	for _, keys := range [][]knownKey{h.known.keys, h.known.bare} {
-		if k, ok := has(keys, plainKey(key)); ok {
+		if k, ok := has(keys, algorithms.PlainKey(key)); ok {
 			return k.source
 		}
 	}
 	switch {
-	case h.fingerprints[ssh.FingerprintSHA256(plainKey(key))]:
+	case h.fingerprints[ssh.FingerprintSHA256(algorithms.PlainKey(key))]:
 		return "host_key"
 	case h.cfg.InsecureIgnoreHostKey:
 		return "strict_host_key_checking no: not checked"
@@ -238,8 +239,8 @@ func (h *hostKeys) another() bool {
 	if n := len(h.mistaken); n == 0 || slices.Contains(h.mistaken[:n-1], h.mistaken[n-1]) {
 		return false
 	}
-	return slices.ContainsFunc(h.cfg.hostKeyOption().names(), func(algo string) bool {
-		return !isCertAlgorithm(algo) && !slices.Contains(h.mistaken, keyTypeOf(algo))
+	return slices.ContainsFunc(h.cfg.HostKeyOption().Names(), func(algo string) bool {
+		return !algorithms.IsCertificate(algo) && !slices.Contains(h.mistaken, algorithms.KeyType(algo))
 	})
 }
 
@@ -252,7 +253,7 @@ func (h *hostKeys) check(key ssh.PublicKey) error {
 	if h.cfg.InsecureIgnoreHostKey {
 		return nil
 	}
-	if err := h.cfg.checkSize(key); err != nil {
+	if err := h.cfg.CheckSize(key); err != nil {
 		return h.refuse(key, failure.CauseHostKeyRefused, "host key of %q is refused: %v; make an Ed25519 key on the bastion with ssh-keygen -A, or a longer one; if neither can be, lower required_rsa_size", h.cfg.Address, err)
 	}
 	var certErr error
@@ -262,7 +263,7 @@ func (h *hostKeys) check(key ssh.PublicKey) error {
 		}
 	}
 	// As in OpenSSH, a certificate that is not valid still shows its bare key.
-	plain := plainKey(key)
+	plain := algorithms.PlainKey(key)
 	if _, ok := has(h.known.keys, plain); ok {
 		return nil
 	}
@@ -283,7 +284,7 @@ func (h *hostKeys) check(key ssh.PublicKey) error {
 
 // mismatch says why a plain key is not accepted, which may be in a certificate.
 func (h *hostKeys) mismatch(offered ssh.PublicKey) error {
-	key := plainKey(offered)
+	key := algorithms.PlainKey(offered)
 	known := h.expected(key.Type())
 	if len(h.fingerprints) > 0 {
 		h.mistaken = append(h.mistaken, key.Type())
@@ -349,15 +350,15 @@ func (h *hostKeys) expected(keyType string) []string {
 func (h *hostKeys) refuse(key ssh.PublicKey, cause failure.Cause, format string, args ...any) error {
 	return &failure.HostKeyError{
 		Message: fmt.Sprintf(format, args...),
-		Offered: ssh.FingerprintSHA256(plainKey(key)),
-		Key:     plainKey(key),
+		Offered: ssh.FingerprintSHA256(algorithms.PlainKey(key)),
+		Key:     algorithms.PlainKey(key),
 		Cause:   cause,
 	}
 }
 
 // describeHostKey names a host key as ssh does: by type and fingerprint.
 func describeHostKey(key ssh.PublicKey) string {
-	return key.Type() + " " + ssh.FingerprintSHA256(plainKey(key))
+	return key.Type() + " " + ssh.FingerprintSHA256(algorithms.PlainKey(key))
 }
 
 // KeygenCommand is what shows the fingerprint of such a key on the bastion.

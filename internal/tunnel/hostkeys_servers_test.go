@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -60,7 +61,7 @@ func TestAcceptNew(t *testing.T) {
 	}
 	name, edgeName := KnownName(sshd.Addr(), ""), KnownName(edge.Addr(), "")
 	for route, key := range map[string]*sshtest.Key{name: sshd.HostKey, edgeName: edge.HostKey, name + " via " + edgeName: sshd.HostKey} {
-		if got := m.keys[route]; got == nil || !sameKey(got, key.PublicKey()) {
+		if got := m.keys[route]; got == nil || !algorithms.SameKey(got, key.PublicKey()) {
 			t.Errorf("%s: learned %v", route, got)
 		}
 	}
@@ -81,7 +82,7 @@ func TestAcceptNew(t *testing.T) {
 	postpone(h)
 	m.forget()
 	sshtest.Eventually(t, 10*time.Second, "the new key is learned", func() bool { return connect(h) == nil })
-	if got := m.keys[name]; got == nil || !sameKey(got, changed.PublicKey()) {
+	if got := m.keys[name]; got == nil || !algorithms.SameKey(got, changed.PublicKey()) {
 		t.Errorf("learned %v", got)
 	}
 }
@@ -149,7 +150,7 @@ func TestNoHostKeyAlgorithms(t *testing.T) {
 			cfg := Config{
 				Name: name, Address: sshd.Addr(), User: sshd.User, IdentityAgent: "none", IdentitiesOnly: true,
 				IdentityFiles: []IdentityFile{{Path: sshd.ClientKeyFile()}}, HostCertificateAuthorities: []string{authority},
-				HostKeyAlgorithms: []string{"ssh-ed25519-cert-v01@openssh.com"},
+				Lists: algorithms.Lists{HostKeyAlgorithms: []string{"ssh-ed25519-cert-v01@openssh.com"}},
 			}
 			edit(&cfg)
 			const want = "host_key_algorithms has certificates alone, and no authority of "

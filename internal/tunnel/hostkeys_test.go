@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
@@ -45,7 +46,7 @@ func verifyOnce(t testing.TB, cfg *Config, key ssh.PublicKey) (*hostKeys, error)
 	h := loadFor(t, cfg)
 	err := h.verify(t.Context(), key)
 	if refused, ok := errors.AsType[*failure.HostKeyError](err); ok {
-		if want := ssh.FingerprintSHA256(plainKey(key)); refused.Offered != want {
+		if want := ssh.FingerprintSHA256(algorithms.PlainKey(key)); refused.Offered != want {
 			t.Errorf("offered %s, want %s", refused.Offered, want)
 		}
 		for _, path := range cfg.KnownHosts {
@@ -150,7 +151,7 @@ func TestVerifyAtRekey(t *testing.T) {
 		}
 		wantError(t, h.verify(t.Context(), two), `host key of "b.example:22" has changed within the connection: first ssh-ed25519 `+
 			ssh.FingerprintSHA256(one)+", now ssh-ed25519 "+ssh.FingerprintSHA256(two))
-		if !sameKey(h.accepted(), one) {
+		if !algorithms.SameKey(h.accepted(), one) {
 			t.Error("another key was taken over")
 		}
 	}

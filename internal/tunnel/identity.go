@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keyfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
@@ -168,7 +169,7 @@ func (id *identity) show(data []byte, path string) bool {
 	if err != nil {
 		return false
 	}
-	id.public = plainKey(pub)
+	id.public = algorithms.PlainKey(pub)
 	if cert, ok := pub.(*ssh.Certificate); ok && cert.CertType == ssh.UserCert {
 		id.cert, id.certFile = cert, path
 	}
@@ -196,7 +197,7 @@ func (id *identity) loadCertificate() error {
 }
 
 func (cfg *Config) checkIdentity(file IdentityFile, key ssh.PublicKey) error {
-	if err := cfg.checkSize(key); err != nil {
+	if err := cfg.CheckSize(key); err != nil {
 		return &fileError{"identity_file", file.Path, fmt.Errorf("cannot be used: %w; make one with ssh-keygen -t ed25519", err)}
 	}
 	return nil

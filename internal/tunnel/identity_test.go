@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 )
 
 // TestKeygenIdentities reads what ssh-keygen writes in each of its forms.
@@ -38,7 +40,7 @@ func TestKeygenIdentities(t *testing.T) {
 					t.Fatalf("%+v, %v", public, err)
 				}
 				id, err := cfg.loadIdentity(IdentityFile{Path: path, Passphrase: passphrase})
-				if err != nil || id.signer == nil || !sameKey(id.public, public.public) {
+				if err != nil || id.signer == nil || !algorithms.SameKey(id.public, public.public) {
 					t.Fatalf("%+v, %v", id, err)
 				}
 				if passphrase == "" {
@@ -49,7 +51,7 @@ func TestKeygenIdentities(t *testing.T) {
 					t.Errorf("wrong passphrase: %v", err)
 				}
 				id, err = cfg.loadIdentity(IdentityFile{Path: path})
-				if !errors.Is(err, errNeedsPassphrase) || !sameKey(id.public, public.public) {
+				if !errors.Is(err, errNeedsPassphrase) || !algorithms.SameKey(id.public, public.public) {
 					t.Errorf("no passphrase: %+v, %v", id, err)
 				}
 				if err := os.Remove(path + ".pub"); err != nil {

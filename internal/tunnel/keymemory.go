@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 )
 
 // keyMemory is what one host has said to the logins of one tunnel. A nil one
@@ -50,7 +52,7 @@ func (m *keyMemory) sort(offers []offer) {
 func samePlainKey(a, b string) bool {
 	one, err := ssh.ParsePublicKey([]byte(a))
 	other, otherErr := ssh.ParsePublicKey([]byte(b))
-	return err == nil && otherErr == nil && sameKey(plainKey(one), plainKey(other))
+	return err == nil && otherErr == nil && algorithms.SameKey(algorithms.PlainKey(one), algorithms.PlainKey(other))
 }
 
 // withoutKeys tells whether the last login that succeeded needed no key.

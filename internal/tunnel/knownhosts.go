@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
@@ -349,7 +350,7 @@ func about(lines []knownLine, names hostNames) knownTo {
 
 // has returns the entry that is the given plain key.
 func has(keys []knownKey, key ssh.PublicKey) (knownKey, bool) {
-	i := slices.IndexFunc(keys, func(k knownKey) bool { return sameKey(k.PublicKey, key) })
+	i := slices.IndexFunc(keys, func(k knownKey) bool { return algorithms.SameKey(k.PublicKey, key) })
 	if i < 0 {
 		return knownKey{}, false
 	}

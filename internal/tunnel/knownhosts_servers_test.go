@@ -88,7 +88,7 @@ func (lab *hostLab) accepts(t *testing.T, server string, port int, alias string,
 	}
 	defer conn.Close()
 	_, _, _, err = ssh.NewClientConn(conn, cfg.Address, &ssh.ClientConfig{ // as no user
-		Config: cfg.cryptoConfig(), HostKeyAlgorithms: h.algorithms(), HostKeyCallback: h.verifier(t.Context()),
+		Config: cfg.CryptoConfig(), HostKeyAlgorithms: h.algorithms(), HostKeyCallback: h.verifier(t.Context()),
 	})
 	return h.accepted() != nil, they, fmt.Sprintf("we: %v\nssh: %s", err, said)
 }

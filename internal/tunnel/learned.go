@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
@@ -145,7 +146,7 @@ func (h *hostKeys) learn(ctx context.Context, key ssh.PublicKey) error {
 		return h.refuse(key, failure.CauseHostKeyUnknown, "host key of %q is unknown: offered %s; it is not learned, since %v",
 			h.cfg.Address, describeHostKey(key), h.unread)
 	}
-	learned, err := h.memory.Learn(ctx, h.route, plainKey(key))
+	learned, err := h.memory.Learn(ctx, h.route, algorithms.PlainKey(key))
 	if err != nil {
 		return failure.New(failure.ClassProtocol, failure.CauseConfiguration, fmt.Errorf("remembering the host key of %q: %w", h.cfg.Address, err))
 	}
@@ -163,7 +164,7 @@ func (h *hostKeys) accept(learned *LearnedKey, key ssh.PublicKey) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.remember(learned)
-	if !sameKey(learned.Key, plainKey(key)) {
+	if !algorithms.SameKey(learned.Key, algorithms.PlainKey(key)) {
 		return h.mismatch(key) // somebody else has just learned another one
 	}
 	h.pinned = key

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -133,7 +134,7 @@ func TestLearn(t *testing.T) {
 				t.Errorf("error %q\nwant  %q", text, test.err)
 			}
 			got := m.keys[route.String()]
-			if (got == nil) != (test.after == nil) || got != nil && !sameKey(got, test.after) {
+			if (got == nil) != (test.after == nil) || got != nil && !algorithms.SameKey(got, test.after) {
 				t.Errorf("learned %v", got)
 			}
 			news := test.learned == nil && test.after != nil

@@ -4,7 +4,6 @@
 package tunnel
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
@@ -157,7 +157,7 @@ func (c *collector) agentKeys(ids []identity, certs []namedCert) []agentKey {
 	}
 	for _, cert := range certs {
 		needed = needed || !slices.ContainsFunc(ids, func(id identity) bool {
-			return id.signer != nil && sameKey(id.public, cert.Key)
+			return id.signer != nil && algorithms.SameKey(id.public, cert.Key)
 		})
 	}
 	if !needed {
@@ -180,7 +180,7 @@ func (c *collector) addCertFiles(certs []namedCert, ids []identity, keys []agent
 	for _, cert := range certs {
 		signer := find(keys, cert.Key)
 		for _, id := range ids {
-			if id.signer != nil && sameKey(id.public, cert.Key) {
+			if id.signer != nil && algorithms.SameKey(id.public, cert.Key) {
 				signer = id.signer
 			}
 		}
@@ -196,7 +196,9 @@ func (c *collector) addCertFiles(certs []namedCert, ids []identity, keys []agent
 // others.
 func splitHeld(ids []identity, keys []agentKey) (held, rest []identity) {
 	of := func(k agentKey) func(identity) bool {
-		return func(id identity) bool { return id.public != nil && sameKey(id.public, plainKey(k.public)) }
+		return func(id identity) bool {
+			return id.public != nil && algorithms.SameKey(id.public, algorithms.PlainKey(k.public))
+		}
 	}
 	for _, k := range keys {
 		if i := slices.IndexFunc(ids, of(k)); i >= 0 && !slices.ContainsFunc(held, of(k)) {
@@ -223,7 +225,7 @@ func (c *collector) addIdentities(ids []identity, keys []agentKey) {
 			c.addCert(id.cert, signers[i], id.certFile, !id.Default)
 		}
 		for _, k := range keys {
-			if cert, ok := k.public.(*ssh.Certificate); ok && sameKey(cert.Key, id.public) {
+			if cert, ok := k.public.(*ssh.Certificate); ok && algorithms.SameKey(cert.Key, id.public) {
 				found = true
 				c.add(cert, k.signer, k.source(), !id.Default)
 			}
@@ -253,7 +255,7 @@ func (c *collector) addIdentities(ids []identity, keys []agentKey) {
 
 // addCert offers a certificate for the key that signer has.
 func (c *collector) addCert(cert *ssh.Certificate, signer ssh.AlgorithmSigner, path string, named bool) {
-	if !sameKey(cert.Key, signer.PublicKey()) {
+	if !algorithms.SameKey(cert.Key, signer.PublicKey()) {
 		c.warnCert(fmt.Errorf("certificate %q is for another key than the file beside it", path))
 		return
 	}
@@ -290,7 +292,7 @@ func (c *collector) add(public ssh.PublicKey, signer ssh.AlgorithmSigner, source
 			return
 		}
 	}
-	if err := c.cfg.checkSize(public); err != nil {
+	if err := c.cfg.CheckSize(public); err != nil {
 		c.skip(fmt.Sprintf("%s: %v", what, err))
 		return
 	}
@@ -316,11 +318,11 @@ func (c *collector) add(public ssh.PublicKey, signer ssh.AlgorithmSigner, source
 
 // accepted returns the algorithms that a key may sign with.
 func (c *collector) accepted(public ssh.PublicKey) []string {
-	list := c.cfg.pubkeyOption().names()
+	list := c.cfg.PubkeyOption().Names()
 	_, isCert := public.(*ssh.Certificate)
-	return slices.DeleteFunc(signatureAlgorithms(plainKey(public).Type()), func(algo string) bool {
+	return slices.DeleteFunc(algorithms.OfKeyType(algorithms.PlainKey(public).Type()), func(algo string) bool {
 		if isCert {
-			algo = certAlgorithm(algo)
+			algo = algorithms.Certificate(algo)
 		}
 		return !slices.Contains(list, algo)
 	})
@@ -360,14 +362,12 @@ func (k agentKey) source() string {
 // find returns the agent's signer for a plain key, or nil.
 func find(keys []agentKey, key ssh.PublicKey) ssh.AlgorithmSigner {
 	for _, k := range keys {
-		if sameKey(k.public, key) {
+		if algorithms.SameKey(k.public, key) {
 			return k.signer
 		}
 	}
 	return nil
 }
-
-func sameKey(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
 
 // describeKey names a key: `SHA256:…`, or `certificate "key id" SHA256:…`.
 func describeKey(key ssh.PublicKey) string {

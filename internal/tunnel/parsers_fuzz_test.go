@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 )
 
 // parsers_fuzz_test.go has anything said to what reads little.
@@ -42,7 +44,7 @@ func FuzzRevoked(f *testing.F) {
 			return
 		}
 		again, err := parseRevoked(authorized(key))
-		if err != nil || !sameKey(again, key) {
+		if err != nil || !algorithms.SameKey(again, key) {
 			t.Errorf("%q is %s, read again %v, %v", line, authorized(key), again, err)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
@@ -121,13 +122,13 @@ func expiryNotice(cert *ssh.Certificate, opened time.Time) time.Duration {
 // is another one that could let us in; and if it could later, from when on.
 func (cfg *Config) successor(used credential) (cert *ssh.Certificate, from time.Time) {
 	cert, err := loadCertificate("certificate", used.path)
-	if err != nil || sameKey(cert, used.Certificate) {
+	if err != nil || algorithms.SameKey(cert, used.Certificate) {
 		return nil, time.Time{} // being written, perhaps
 	}
 	if err := checkValidity(cert); err != nil {
 		return nil, time.Unix(int64(min(cert.ValidAfter, maxUnix)), 0)
 	}
-	if !sameKey(cert.Key, used.Key) && !cfg.namesKey(cert.Key) {
+	if !algorithms.SameKey(cert.Key, used.Key) && !cfg.namesKey(cert.Key) {
 		return nil, time.Time{} // its private key is yet to come
 	}
 	return cert, time.Time{}
@@ -136,7 +137,7 @@ func (cfg *Config) successor(used credential) (cert *ssh.Certificate, from time.
 // namesKey tells whether an identity file is a key's.
 func (cfg *Config) namesKey(key ssh.PublicKey) bool {
 	for _, file := range cfg.IdentityFiles {
-		if id, err := cfg.loadIdentity(file); err == nil && sameKey(id.public, key) {
+		if id, err := cfg.loadIdentity(file); err == nil && algorithms.SameKey(id.public, key) {
 			return true
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
@@ -65,7 +66,7 @@ func (h *hostKeys) checkRevoked(key ssh.PublicKey) error {
 	if h.unrevoked != nil {
 		return h.refuse(key, failure.CauseHostKeyRefused, "host key of %q is not accepted: offered %s, but %v", h.cfg.Address, describeHostKey(key), h.unrevoked)
 	}
-	if k, ok := has(h.known.revoked, plainKey(key)); ok {
+	if k, ok := has(h.known.revoked, algorithms.PlainKey(key)); ok {
 		return h.refuse(key, failure.CauseHostKeyRefused, "host key of %q is revoked: %s by %s", h.cfg.Address, describeHostKey(key), k.source)
 	}
 	cert, ok := key.(*ssh.Certificate)

@@ -10,11 +10,11 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
@@ -37,7 +37,7 @@ type Scanned struct {
 // If ctx ends, so does Scan.
 func Scan(ctx context.Context, cfg Config, via *Handle, timeout time.Duration) (*Scanned, error) {
 	s := &scan{cfg: &cfg, via: via, timeout: timeout}
-	crypto := cfg.cryptoConfig()
+	crypto := cfg.CryptoConfig()
 	// Nothing depends on how well this connection is protected.
 	crypto.KeyExchanges = withMore(crypto.KeyExchanges, ssh.SupportedAlgorithms().KeyExchanges, ssh.InsecureAlgorithms().KeyExchanges)
 	crypto.Ciphers = withMore(crypto.Ciphers, ssh.SupportedAlgorithms().Ciphers, ssh.InsecureAlgorithms().Ciphers)
@@ -76,7 +76,7 @@ var scannable = func() []string {
 
 func scanRank(algo string) int {
 	switch {
-	case isCertAlgorithm(algo):
+	case algorithms.IsCertificate(algo):
 		return 2
 	case slices.Contains(ssh.InsecureAlgorithms().HostKeys, algo):
 		return 1
@@ -109,7 +109,7 @@ func (s *scan) left(init *kexInit) (left [][]string) {
 		if !slices.Contains(init.HostKeyAlgorithms, algo) {
 			continue
 		}
-		keyType := scannedType(algo)
+		keyType := algorithms.PlainKeyType(algo)
 		switch i, ok := byType[keyType]; {
 		case !ok:
 			byType[keyType] = len(left)
@@ -119,20 +119,11 @@ func (s *scan) left(init *kexInit) (left [][]string) {
 		}
 	}
 	for _, algo := range init.HostKeyAlgorithms {
-		if _, ok := byType[scannedType(algo)]; !ok {
+		if _, ok := byType[algorithms.PlainKeyType(algo)]; !ok {
 			s.found.Unread = append(s.found.Unread, printable.Text(algo))
 		}
 	}
 	return left
-}
-
-// scannedType is the type of the plain key that an algorithm shows.
-func scannedType(algo string) string {
-	plain, _, isCert := strings.Cut(algo, "-cert-v01@")
-	if isCert && strings.HasPrefix(plain, "sk-") {
-		plain += "@openssh.com"
-	}
-	return keyTypeOf(plain)
 }
 
 // take connects, and takes the key that the server shows for one of the
@@ -159,7 +150,7 @@ func (s *scan) take(ctx context.Context, algos []string) (*kexInit, error) {
 		Config: s.crypto, ClientVersion: clientVersion, HostKeyAlgorithms: algos, User: s.cfg.User,
 		HostKeyCallback: func(_ string, _ net.Addr, k ssh.PublicKey) error {
 			select {
-			case shown <- plainKey(k):
+			case shown <- algorithms.PlainKey(k):
 			default:
 			}
 			return errScanned
@@ -188,7 +179,7 @@ func (s *scan) take(ctx context.Context, algos []string) (*kexInit, error) {
 		return nil, s.fail(ctx, failure.CauseKeyExchange, "in the key exchange", err)
 	}
 	s.found.Server = printable.Text(version)
-	if !slices.ContainsFunc(s.found.Keys, func(k ssh.PublicKey) bool { return sameKey(k, key) }) {
+	if !slices.ContainsFunc(s.found.Keys, func(k ssh.PublicKey) bool { return algorithms.SameKey(k, key) }) {
 		s.found.Keys = append(s.found.Keys, key)
 	}
 	return init, nil

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -71,7 +72,7 @@ func TestScanThroughJump(t *testing.T) {
 	ed := sshtest.NewKey()
 	b := newBench(t, quick(), nil)
 	found, err := Scan(t.Context(), Config{Address: keyServer(t, ed)}, b.Handle, 10*time.Second)
-	if err != nil || len(found.Keys) != 1 || !sameKey(found.Keys[0], ed.PublicKey()) {
+	if err != nil || len(found.Keys) != 1 || !algorithms.SameKey(found.Keys[0], ed.PublicKey()) {
 		t.Errorf("got %+v %v", found, err)
 	}
 }

@@ -1,5 +1,7 @@
 package tunnel
 
+import "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+
 import "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 
 import "time"
@@ -91,12 +93,12 @@ type ConnectionStatus struct {
 	Stalled bool      `json:"stalled,omitempty"`
 	Since   time.Time `json:"since"`
 	// These are as in Attempt.
-	Server         string      `json:"server"`
-	Algorithms     *Negotiated `json:"algorithms,omitempty"`
-	HostKey        string      `json:"host_key,omitempty"`
-	HostKeySource  string      `json:"host_key_source,omitempty"`
-	User           string      `json:"user"`
-	Authentication string      `json:"authentication"`
+	Server         string                 `json:"server"`
+	Algorithms     *algorithms.Negotiated `json:"algorithms,omitempty"`
+	HostKey        string                 `json:"host_key,omitempty"`
+	HostKeySource  string                 `json:"host_key_source,omitempty"`
+	User           string                 `json:"user"`
+	Authentication string                 `json:"authentication"`
 	// CertificateExpires is when that does that it was let in with.
 	CertificateExpires *time.Time `json:"certificate_expires,omitempty"`
 	// RTT is the last round-trip time of a keepalive, in seconds.

@@ -7,11 +7,12 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // agreedWith connects to a bastion and returns what was agreed on.
-func agreedWith(t *testing.T, h *Handle) *Negotiated {
+func agreedWith(t *testing.T, h *Handle) *algorithms.Negotiated {
 	t.Helper()
 	if err := h.Connect(t.Context()); err != nil {
 		t.Fatal(err)
@@ -60,34 +61,12 @@ func TestStrictKex(t *testing.T) {
 	}
 }
 
-// TestExposed: which connections somebody in the middle could take the first
-// messages of away.
-func TestExposed(t *testing.T) {
-	for _, test := range []struct {
-		strict      bool
-		cipher, mac string
-		exposed     bool
-	}{
-		{false, ssh.CipherAES128GCM, "", false},
-		{false, ssh.CipherChaCha20Poly1305, "", true},
-		{true, ssh.CipherChaCha20Poly1305, "", false},
-		{false, ssh.CipherAES128CTR, ssh.HMACSHA256ETM, true},
-		{true, ssh.CipherAES128CTR, ssh.HMACSHA256ETM, false},
-		{false, ssh.CipherAES128CTR, ssh.HMACSHA256, false},
-	} {
-		n := &Negotiated{StrictKex: test.strict, Cipher: test.cipher, MAC: test.mac}
-		if n.exposed() != test.exposed {
-			t.Errorf("%+v: exposed %v", n, n.exposed())
-		}
-	}
-}
-
 // TestExposedIsTold once, of a tunnel's host.
 func TestExposedIsTold(t *testing.T) {
 	set := quick()
 	logs := observed(&set)
 	h := open(t, Config{Name: t.Name(), Address: "127.0.0.1:1"}, set)
-	l := &link{host: h.entry.hosts[0], attempt: &Attempt{Server: "SSH-2.0-old", Algorithms: &Negotiated{
+	l := &link{host: h.entry.hosts[0], attempt: &Attempt{Server: "SSH-2.0-old", Algorithms: &algorithms.Negotiated{
 		KeyExchange: ssh.KeyExchangeMLKEM768X25519, PostQuantum: true, Cipher: ssh.CipherChaCha20Poly1305,
 	}}}
 	h.entry.remark(l)
@@ -131,7 +110,7 @@ func TestPostQuantum(t *testing.T) {
 
 			h := open(t, cfg, set)
 			n := agreedWith(t, h)
-			if n.KeyExchange != test.agreed || n.PostQuantum != isPostQuantum(test.agreed) || !n.StrictKex {
+			if n.KeyExchange != test.agreed || n.PostQuantum != algorithms.IsPostQuantum(test.agreed) || !n.StrictKex {
 				t.Errorf("agreed on %+v", n)
 			}
 			// A reconnect, and a reload that changes where the tunnel connects.

@@ -1,4 +1,4 @@
-package tunnel
+package algorithms
 
 import (
 	"errors"
@@ -35,18 +35,18 @@ func (e *NegotiationError) Error() string {
 // direction.
 var negotiated = map[string]struct {
 	what    string
-	option  func(*Config) algorithmOption
+	option  func(Lists) Option
 	keyword string // sshd_config(5)'s
 }{
-	"key exchange": {"key exchange", (*Config).kexOption, "KexAlgorithms"},
-	"host key":     {"host key algorithm", (*Config).hostKeyOption, "HostKeyAlgorithms"},
-	"cipher":       {"cipher", (*Config).cipherOption, "Ciphers"},
-	"MAC":          {"MAC", (*Config).macOption, "MACs"},
+	"key exchange": {"key exchange", Lists.KexOption, "KexAlgorithms"},
+	"host key":     {"host key algorithm", Lists.HostKeyOption, "HostKeyAlgorithms"},
+	"cipher":       {"cipher", Lists.CipherOption, "Ciphers"},
+	"MAC":          {"MAC", Lists.MACOption, "MACs"},
 }
 
-// explainNegotiation returns what to do about a handshake's error, or nil if
+// ExplainNegotiation returns what to do about a handshake's error, or nil if
 // that is not one of algorithms.
-func (cfg *Config) explainNegotiation(err error) *NegotiationError {
+func (l Lists) ExplainNegotiation(err error) *NegotiationError {
 	none, ok := errors.AsType[*ssh.AlgorithmNegotiationError](err)
 	if !ok {
 		return nil
@@ -63,15 +63,15 @@ func (cfg *Config) explainNegotiation(err error) *NegotiationError {
 		e.Fix = fmt.Sprintf("no option can help: let it take %q as well", "none")
 		return e
 	}
-	o := about.option(cfg)
-	e.What, e.Option = about.what, o.name
+	o := about.option(l)
+	e.What, e.Option = about.what, o.Name
 	update := "update the bastion, or let it take better ones with " + about.keyword
-	good := e.of(o.supported)
-	switch bad := e.of(o.insecure); {
+	good := e.of(o.Supported)
+	switch bad := e.of(o.Insecure); {
 	case len(good) > 0: // what is written leaves them out
-		e.Fix = fmt.Sprintf("option %s leaves them out: add %s to it", o.name, good[0])
+		e.Fix = fmt.Sprintf("option %s leaves them out: add %s to it", o.Name, good[0])
 	case len(bad) > 0:
-		e.Fix = fmt.Sprintf("that is insecure: %s; if neither can be, it is taken with: %s %s", update, o.name, bad[0])
+		e.Fix = fmt.Sprintf("that is insecure: %s; if neither can be, it is taken with: %s %s", update, o.Name, bad[0])
 	default:
 		e.Fix = fmt.Sprintf("that is not supported, so no option can help: %s", update)
 	}
