@@ -120,7 +120,7 @@ func TestPausedProcess(t *testing.T) {
 			if tt.writing {
 				l.waiting.since.Store(int64(l.wire.now() - 50*time.Second))
 			}
-			l.wire.heard.Store(int64(l.wire.now() - time.Minute))
+			l.wire.SetHeard(l.wire.now() - time.Minute)
 			time.Sleep(1500 * time.Millisecond)
 			roundTrip(t, c)
 		})

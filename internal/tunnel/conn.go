@@ -166,7 +166,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 // nextChunk waits for pump. The caller holds readMu.
 func (c *Conn) nextChunk() error {
 	var giveUp <-chan time.Time
-	dead := c.link.wire.dead
+	dead := c.link.wire.dead()
 	for {
 		select {
 		case c.current = <-c.chunks:
@@ -241,7 +241,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		case <-c.closed:
 		case <-c.closedByPeer:
 		case <-c.writeDeadline.wait():
-		case <-c.link.wire.dead:
+		case <-c.link.wire.dead():
 		}
 	}
 }
@@ -309,7 +309,7 @@ func (c *Conn) setDeadline(d *deadline, t time.Time) error {
 // learns of it by nothing else. ended tells that the peer had ended the stream
 // before, all of which has arrived.
 func (c *Conn) AfterLost(f func(ended bool)) (stop func() bool) {
-	return context.AfterFunc(c.link.wire.lost, func() {
+	return context.AfterFunc(c.link.wire.Context(), func() {
 		select {
 		case <-c.ended:
 			f(c.readErr == io.EOF)

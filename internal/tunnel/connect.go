@@ -164,14 +164,14 @@ func (e *entry) reach(a *approach) error {
 
 // reached takes the connection on which SSH begins.
 func (a *approach) reached(conn net.Conn) {
-	a.wire = newWire(conn)
+	a.wire = newWire(conn, stallAfter)
 	a.steps.done(StepReach, func(at *Attempt) { at.Remote = conn.RemoteAddr().String() })
 }
 
 // awaitBanner waits for the first byte that the host sends.
 func (e *entry) awaitBanner(a *approach) error {
 	stop := context.AfterFunc(a.ctx, func() { a.wire.die(context.Cause(a.ctx)) })
-	_, err := a.wire.in.Peek(1)
+	err := a.wire.AwaitByte()
 	if err == nil && !stop() {
 		err = context.Cause(a.ctx)
 	}
@@ -257,10 +257,10 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		inner = ac.Metadata
 		w.advance(stageLogin)
 		a.steps.done(StepHostKey, func(at *Attempt) { // which it is past
-			at.Server, at.Algorithms = printable.Text(string(ac.Metadata.ServerVersion())), algorithms.Agreed(ac.Algorithms, w.strict.Load())
+			at.Server, at.Algorithms = printable.Text(string(ac.Metadata.ServerVersion())), algorithms.Agreed(ac.Algorithms, w.Greeting().Strict)
 		})
-		if w.signature != nil {
-			auth.binding = &sessionBind{HostKey: w.hostKey, SessionID: ac.Metadata.SessionID(), Signature: w.signature}
+		if g := w.Greeting(); g.Signature != nil {
+			auth.binding = &sessionBind{HostKey: g.HostKey, SessionID: ac.Metadata.SessionID(), Signature: g.Signature}
 		}
 		return auth.choose(ac)
 	}
@@ -299,7 +299,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 	if m, ok := sc.(ssh.AlgorithmsConnMetadata); ok {
 		algos := m.Algorithms()
 		about = append(about, zap.String("kex", algos.KeyExchange), zap.String("cipher", algos.Write.Cipher))
-		a.steps.done(StepHostKey, func(at *Attempt) { at.Algorithms = algorithms.Agreed(algos, w.strict.Load()) })
+		a.steps.done(StepHostKey, func(at *Attempt) { at.Algorithms = algorithms.Agreed(algos, w.Greeting().Strict) })
 	}
 	certificates := auth.certificates()
 	a.steps.done(StepAuthentication, func(at *Attempt) {
@@ -336,11 +336,11 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 	w, keys, steps := a.wire, a.keys, a.steps
 	verify := keys.verifier(a.ctx)
 	return func(name string, remote net.Addr, key ssh.PublicKey) error {
-		if w.stage.Load() == stageExchange { // not at a rekey
+		if w.Stage() == stageExchange { // not at a rekey
 			w.noteGreeting(key)
 		}
 		w.advance(stagePaced)
-		steps.doneAt(w.start.Add(w.greeted), StepBanner, func(at *Attempt) { at.Server = w.version })
+		steps.doneAt(w.FirstHeard(), StepBanner, func(at *Attempt) { at.Server = w.Greeting().Version })
 		steps.done(StepKeyExchange, func(at *Attempt) { at.HostKey = ssh.FingerprintSHA256(algorithms.PlainKey(key)) })
 		err := verify(name, remote, key)
 		if err == nil {
@@ -377,7 +377,7 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 		return failure.New(class, refused.Cause, err)
 	}
 	class, cause, stage := failure.ClassProtocol, failure.CauseKeyExchange, "in the key exchange"
-	data := w.preamble.end()
+	data := w.Preamble()
 	_, isSSH := firstWords(data)
 	if bad, ok := errors.AsType[notVersionError](err); ok && isSSH {
 		other := &failure.NotSSHError{Message: string(bad), Fix: "let a server answer there that speaks SSH 2, as OpenSSH does", Class: failure.ClassProtocol, Cause: failure.CauseNotSSH}
@@ -390,7 +390,7 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 		cause, stage = failure.CauseAuthentication, "in the authentication, "+strings.TrimSuffix(explained.Error(), ": "+err.Error())
 	case keys.accepted() != nil:
 		cause, stage = failure.CauseAuthentication, "in the authentication"
-	case w.stage.Load() == stageExchange && !isSSH:
+	case w.Stage() == stageExchange && !isSSH:
 		other := h.cfg.notSSH(data)
 		return failure.New(other.Class, other.Cause, fmt.Errorf("connecting to %q: %w: %w", h.cfg.Address, other, e.explainTimeout(ctx, err, "no progress")))
 	}

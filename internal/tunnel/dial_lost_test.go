@@ -33,7 +33,7 @@ func TestLostBesideOthers(t *testing.T) {
 			}
 			l := b.entry.active()[i]
 			go l.wire.die(io.ErrUnexpectedEOF) // not under mu: it closes a socket
-			<-l.wire.dead
+			<-l.wire.dead()
 			return true
 		})
 	}

@@ -39,7 +39,7 @@ func TestFlaps(t *testing.T) {
 		ours, theirs := net.Pipe()
 		defer theirs.Close()
 		l := member(forRequests, 0, 0)
-		l.wire = newWire(ours)
+		l.wire = newWire(ours, stallAfter)
 		defer l.wire.die(io.EOF)
 		f := &flaps{}
 		want := func(lasted time.Duration, level zapcore.Level, unlogged int) {

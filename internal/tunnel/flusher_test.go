@@ -74,7 +74,7 @@ func waitUntilFull(t *testing.T, f *flusher) {
 // order, and then the flusher holds nothing.
 func TestFlusherGathers(t *testing.T) {
 	conn := newGatedConn()
-	w := newWire(conn)
+	w := newWire(conn, time.Second)
 	defer w.die(net.ErrClosed)
 	var want bytes.Buffer
 	write := func(s string) {
@@ -113,7 +113,7 @@ func TestFlusherGathers(t *testing.T) {
 // with every byte in its place, when it does again.
 func TestFlusherIsBounded(t *testing.T) {
 	ours, theirs := net.Pipe()
-	w := newWire(ours)
+	w := newWire(ours, time.Second)
 	defer w.die(net.ErrClosed)
 	data := make([]byte, 3<<20)
 	_, _ = rand.Read(data)
@@ -165,7 +165,7 @@ func TestFlusherHoldsWhatDrainsSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := &pacedConn{}
 		conn.perSecond.Store(1 << 30)
-		w := newWire(conn)
+		w := newWire(conn, time.Second)
 		defer func() {
 			w.die(net.ErrClosed)
 			time.Sleep(time.Second) // the flusher ends; the bubble's clock stands still once we have returned
@@ -199,7 +199,7 @@ func TestFlusherHoldsWhatDrainsSoon(t *testing.T) {
 // whoever waits for room.
 func TestFlusherEnds(t *testing.T) {
 	conn := newGatedConn()
-	w := newWire(conn)
+	w := newWire(conn, time.Second)
 	cause := errors.New("the cause")
 	written := make(chan error, 1)
 	go func() {
@@ -227,32 +227,15 @@ func TestFlusherEnds(t *testing.T) {
 // TestFailedWriteEndsTheWire: a write that fails after it was taken over.
 func TestFailedWriteEndsTheWire(t *testing.T) {
 	conn := newGatedConn()
-	w := newWire(conn)
+	w := newWire(conn, time.Second)
 	if _, err := w.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	cause := errors.New("no route to host")
 	conn.gate <- cause
-	waitFor(t, "death", w.dead)
+	waitFor(t, "death", w.dead())
 	waitFor(t, "close of the socket", conn.closed)
 	if _, err := w.Write([]byte("x")); !errors.Is(err, cause) || !errors.Is(w.err(), cause) {
 		t.Errorf("a write got %v, the cause is %v", err, w.err())
 	}
-}
-
-// TestUnsentWaits: a packet that the socket does not take counts as one that
-// waits for the bastion, though its writer has gone on and the bastion has
-// been heard of since.
-func TestUnsentWaits(t *testing.T) {
-	conn := newGatedConn()
-	l := &link{wire: newWire(conn)}
-	defer l.wire.die(net.ErrClosed)
-	l.beginWrite()
-	_, _ = l.wire.Write([]byte("packet"))
-	l.endWrite()
-	waitFor(t, "write", conn.begun)
-	l.wire.heard.Store(int64(l.wire.now()))
-	sshtest.Eventually(t, 10*time.Second, "doubt about the bastion", func() bool { return l.waitingFor() > time.Millisecond })
-	conn.gate <- nil
-	sshtest.Eventually(t, 10*time.Second, "an end of the doubt", func() bool { return l.waitingFor() == 0 })
 }

@@ -36,7 +36,7 @@ func (e *silentError) Error() string {
 func (l *link) keepAlive() {
 	set := l.entry.settings()
 	tick := keepAliveTickFor(set.ServerAliveInterval)
-	l.wire.socket.setUserTimeout(set.patience())
+	l.wire.SetUserTimeout(set.patience())
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	// What is counted are intervals, not the time alone: after a pause of this
@@ -47,14 +47,14 @@ func (l *link) keepAlive() {
 	}
 	for {
 		select {
-		case <-l.wire.dead:
+		case <-l.wire.dead():
 			return
 		case <-ticker.C:
 		}
 		if now := l.entry.settings(); now.patience() != set.patience() {
 			tick = keepAliveTickFor(now.ServerAliveInterval)
 			ticker.Reset(tick)
-			l.wire.socket.setUserTimeout(now.patience())
+			l.wire.SetUserTimeout(now.patience())
 		}
 		set = l.entry.settings()
 		if !measured && set.ServerAliveInterval > 0 {
@@ -149,7 +149,7 @@ func keepAliveTickFor(interval time.Duration) time.Duration {
 // dueForReplacement returns why a new connection should take over from the
 // link, or "".
 func (l *link) dueForReplacement(set Settings) (why reason, text string) {
-	if l.wire.bytes.Load() >= set.RekeyBytes {
+	if l.wire.Bytes() >= set.RekeyBytes {
 		return reasonRekey, "rekey_limit reached: bytes"
 	}
 	if set.RekeyInterval > 0 && l.wire.now() >= set.RekeyInterval {

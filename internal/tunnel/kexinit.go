@@ -8,10 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/crypto/ssh"
-
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // kexInit is SSH_MSG_KEXINIT (RFC 4253 section 7.1): the algorithms that a side
@@ -39,10 +38,12 @@ const maxPacket = 35000
 
 // preamble is the beginning of what a server sends.
 type preamble struct {
-	// mu guards the fields below.
+	// over tells that no more is wanted.
+	over atomic.Bool
+
+	// mu guards data.
 	mu   sync.Mutex
 	data []byte
-	over bool
 }
 
 // maxPreamble has room for lines, a version and a packet.
@@ -50,9 +51,12 @@ const maxPreamble = 2 * maxPacket
 
 // add takes what has arrived, as long as it is wanted.
 func (o *preamble) add(p []byte) {
+	if o.over.Load() {
+		return
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.over {
+	if !o.over.Load() {
 		o.data = append(o.data, p[:min(len(p), maxPreamble-len(o.data))]...)
 	}
 }
@@ -72,19 +76,9 @@ func (o *preamble) end() []byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	data := o.data
-	o.data, o.over = nil, true
+	o.data = nil
+	o.over.Store(true)
 	return data
-}
-
-// maxWords is how much of a server's first words an error shows, in bytes.
-const maxWords = 100
-
-// firstWords returns the beginning of what a server has sent, as it may be shown,
-// and tells whether there is an SSH banner in what it has sent: other lines may
-// come before that (RFC 4253 section 4.2).
-func firstWords(data []byte) (words string, isSSH bool) {
-	isSSH = bytes.HasPrefix(data, []byte("SSH-")) || bytes.Contains(data, []byte("\nSSH-"))
-	return printable.Text(string(data[:min(len(data), maxWords)])), isSSH
 }
 
 // errCutShort says that a greeting is not whole.

@@ -39,7 +39,7 @@ func TestLateOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWire(conn)
+	w := newWire(conn, stallAfter)
 	slow := &slowToClose{Conn: w, begun: make(chan struct{}), end: make(chan struct{})}
 	w.advance(stageOpen)
 	sc, channels, requests, err := ssh.NewClientConn(slow, m.Addr(), &ssh.ClientConfig{HostKeyCallback: ssh.FixedHostKey(key.PublicKey())})

@@ -132,7 +132,7 @@ func (l *link) answerOpens(opens <-chan ssh.NewChannel) {
 // watch tells the entry of the link's death. It starts when the entry knows the
 // link, and returns when the transport has died.
 func (l *link) watch() {
-	<-l.wire.dead
+	<-l.wire.dead()
 	if !errors.Is(l.wire.err(), net.ErrClosed) {
 		_ = l.conn.Close()
 	}
@@ -186,7 +186,7 @@ type waiting struct {
 // beginWrite and endWrite stand around everything that waits for the bastion.
 func (l *link) beginWrite() {
 	l.waiting.busy.Add(1)
-	if since := l.waiting.since.Load(); since <= l.wire.heard.Load() {
+	if since := l.waiting.since.Load(); since <= int64(l.wire.lastHeard()) {
 		l.waiting.since.CompareAndSwap(since, int64(l.wire.now()))
 	}
 }
@@ -199,7 +199,7 @@ func (l *link) waitingFor() time.Duration {
 	switch {
 	case since > heard:
 		return l.wire.now() - since
-	case l.waiting.busy.Load() > 0 || l.wire.out.unsent():
+	case l.waiting.busy.Load() > 0 || l.wire.Unsent():
 		return l.wire.now() - heard
 	default:
 		return 0

@@ -72,7 +72,6 @@ func TestSlowNameBesideLookups(t *testing.T) {
 		t.Errorf("grows for role %d", r)
 	}
 	own := member(forSlowNames, 0, 0)
-	own.wire.out = new(flusher)
 	own.entry = e
 	e.links = append(e.links, own)
 	if l, err := e.place(slow); l != own || err != nil {

@@ -32,7 +32,7 @@ func TestLossBeforeItsWatch(t *testing.T) {
 	connect := func() (*link, net.Conn) {
 		ours, theirs := net.Pipe()
 		l := member(undecided, 0, 0)
-		l.wire, l.attempt = newWire(ours), &Attempt{}
+		l.wire, l.attempt = newWire(ours, stallAfter), &Attempt{}
 		return l, theirs
 	}
 	old, other := connect()

@@ -27,7 +27,7 @@ func (closer) OpenChannel(string, []byte) (ssh.Channel, <-chan *ssh.Request, err
 // mortal gives a member a wire that can die.
 func mortal(t *testing.T, l *link) *link {
 	ours, theirs := net.Pipe()
-	l.wire, l.conn, l.attempt = newWire(ours), closer{}, &Attempt{}
+	l.wire, l.conn, l.attempt = newWire(ours, stallAfter), closer{}, &Attempt{}
 	t.Cleanup(func() {
 		_ = theirs.Close()
 		l.wire.die(io.EOF)

@@ -52,6 +52,17 @@ func (cfg *Config) notSSH(data []byte) *failure.NotSSHError {
 	return e
 }
 
+// maxWords is how much of a server's first words an error shows, in bytes.
+const maxWords = 100
+
+// firstWords returns the beginning of what a server has sent, as it may be shown,
+// and tells whether there is an SSH banner in what it has sent: other lines may
+// come before that (RFC 4253 section 4.2).
+func firstWords(data []byte) (words string, isSSH bool) {
+	isSSH = bytes.HasPrefix(data, []byte("SSH-")) || bytes.Contains(data, []byte("\nSSH-"))
+	return printable.Text(string(data[:min(len(data), maxWords)])), isSSH
+}
+
 // isTLS tells whether data begins with an alert of TLS (RFC 8446 section 6).
 func isTLS(data []byte) bool { return bytes.HasPrefix(data, []byte{21, 3}) }
 

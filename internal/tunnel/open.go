@@ -116,7 +116,7 @@ func (l *link) open(ctx context.Context, r *openRequest, mayMove bool) (*Conn, e
 		select {
 		case a := <-o.answer:
 			return a.conn, a.err
-		case <-l.wire.dead:
+		case <-l.wire.dead():
 			gaveUp = errLinkLost
 		case <-stalled:
 			stalled = nil

@@ -78,9 +78,3 @@ func (l *link) blames(target string) bool {
 	}
 	return true
 }
-
-// heardSince is for how long the bastion was heard after a time: up to the last
-// byte, from the end of the last silence on.
-func (w *wire) heardSince(t time.Time) time.Duration {
-	return w.lastHeard() - max(t.Sub(w.start), time.Duration(w.resumed.Load()))
-}

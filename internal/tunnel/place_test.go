@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"net"
 	"testing"
 	"time"
 )
@@ -26,9 +27,14 @@ func crew(lo, hi int, links ...*link) *entry {
 	return e
 }
 
+// noConn is a connection on which nothing happens.
+type noConn struct{ net.Conn }
+
+func (noConn) Close() error { return nil }
+
 func member(r role, channels, quiet int) *link {
 	return &link{
-		wire: &wire{dead: make(chan struct{})}, draining: make(chan struct{}),
+		wire: newWire(noConn{}, stallAfter), draining: make(chan struct{}),
 		role: r, channels: channels, quiet: quiet, shed: quiet > quietLimit, limit: maxChannels, used: time.Now(),
 		opens: newOpenLimiter(),
 	}

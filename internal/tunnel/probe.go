@@ -153,7 +153,7 @@ func (l *link) proveAlive(stop <-chan struct{}) bool {
 		select {
 		case <-answered:
 			return !l.wire.isDead()
-		case <-l.wire.dead:
+		case <-l.wire.dead():
 			return false
 		case <-stop:
 			return true

@@ -60,7 +60,7 @@ func inQueue(t *testing.T, test func(t *testing.T, q *queuedDials, l *link)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := member(forRequests, 0, 0)
-		l.wire.start = time.Now()
+		l.wire.Since = time.Now()
 		l.conns = map[*Conn]*activity{}
 		e := crew(1, 1, l)
 		defer e.end()
@@ -118,7 +118,7 @@ func TestQueueOthers(t *testing.T) {
 		}
 		// It is the target that is silent, not the bastion.
 		time.Sleep(2 * time.Second)
-		l.wire.heard.Store(int64(l.wire.now()) + int64(10*time.Second))
+		l.wire.SetHeard(l.wire.now() + 10*time.Second)
 		time.Sleep(doubtAfter)
 		q.ended()
 		q.dial(withTimeout(t), 2000, wishFor("hole:80"))

@@ -167,7 +167,7 @@ func (f *forward) keep() {
 		case on == nil && want != nil:
 			f.await(changed, time.After(time.Until(f.asking.retryAt)), nil)
 		case kept:
-			f.await(changed, nil, on.wire.dead)
+			f.await(changed, nil, on.wire.dead())
 		default:
 			f.await(changed, nil, nil)
 		}

@@ -264,7 +264,7 @@ func (l *link) request(stop <-chan struct{}, name string, payload []byte) (ok bo
 	select {
 	case a := <-answered:
 		return a.ok, a.err
-	case <-l.wire.dead:
+	case <-l.wire.dead():
 	case <-stop:
 	}
 	return false, errLinkLost

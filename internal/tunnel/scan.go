@@ -3,7 +3,6 @@
 package tunnel
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -139,7 +138,7 @@ func (s *scan) take(ctx context.Context, algos []string) (*kexInit, error) {
 		}
 		return nil, s.fail(ctx, cause, "", err)
 	}
-	r := newRecorder(conn)
+	r := newWire(conn, stallAfter)
 	defer func() { _ = r.Close() }()
 	// The watchdog: neither a server that says nothing keeps us, nor one that
 	// says one byte a second.
@@ -159,7 +158,7 @@ func (s *scan) take(ctx context.Context, algos []string) (*kexInit, error) {
 	if err == nil { // not without a key
 		_ = sc.Close()
 	}
-	record := r.preamble.end()
+	record := r.Preamble()
 	var key ssh.PublicKey
 	select {
 	case key = <-shown:
@@ -214,29 +213,4 @@ func (s *scan) fail(ctx context.Context, cause failure.Cause, stage string, err 
 		err = fmt.Errorf("%s: %w", stage, err)
 	}
 	return failure.New(failure.ClassOf(err), cause, fmt.Errorf("connecting to %q: %w", s.cfg.Address, err))
-}
-
-// recorder is a connection that remembers the beginning of what came in.
-type recorder struct {
-	net.Conn
-	preamble preamble
-	server   versionReader
-}
-
-func newRecorder(conn net.Conn) *recorder {
-	r := &recorder{Conn: conn}
-	r.server = versionReader{in: bufio.NewReader(recordedReader{r}), preamble: &r.preamble}
-	return r
-}
-
-// Read implements net.Conn.
-func (r *recorder) Read(p []byte) (int, error) { return r.server.Read(p) }
-
-// recordedReader reads from the connection of a recorder.
-type recordedReader struct{ r *recorder }
-
-func (r recordedReader) Read(p []byte) (int, error) {
-	n, err := r.r.Conn.Read(p)
-	r.r.preamble.add(p[:n])
-	return n, err
 }

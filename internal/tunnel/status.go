@@ -217,7 +217,7 @@ var classes = []string{"requests", "streams", "lookups", "any", ClassDraining}
 func (l *link) status() ConnectionStatus {
 	c := ConnectionStatus{
 		Host: l.host.cfg.Address, Remote: l.wire.RemoteAddr().String(),
-		Class: l.class(), Stalled: l.isStalledNow(), Since: l.wire.start,
+		Class: l.class(), Stalled: l.isStalledNow(), Since: l.wire.Since,
 		Channels: len(l.conns), QuietChannels: l.quiet, PendingOpens: l.opens.pending(),
 		Received: l.received.Load(), Sent: l.sent.Load(),
 		RTT: secondsOf(time.Duration(l.roundTrip.Load())),

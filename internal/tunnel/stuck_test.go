@@ -26,7 +26,7 @@ func stuckCrew(n int) (e *entry, l *link, closed []*Conn) {
 	ours, theirs := net.Pipe()
 	_ = theirs.Close()
 	l = member(forRequests, 0, 0)
-	l.wire = newWire(ours)
+	l.wire = newWire(ours, stallAfter)
 	l.opens = newOpenLimiter()
 	e = crew(1, 8, l)
 	l.conns = map[*Conn]*activity{}

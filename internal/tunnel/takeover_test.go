@@ -19,7 +19,7 @@ func TestOutlived(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
 	dead := member(forRequests, 1, 0)
-	dead.wire = newWire(ours)
+	dead.wire = newWire(ours, stallAfter)
 	dead.wire.die(io.EOF)
 	e := crew(1, 8, dead)
 	logs := observed(&e.set)
@@ -78,7 +78,7 @@ func TestLostTogether(t *testing.T) {
 	for _, l := range links {
 		ours, theirs := net.Pipe()
 		defer theirs.Close()
-		l.wire = newWire(ours)
+		l.wire = newWire(ours, stallAfter)
 		l.wire.die(io.EOF)
 		l.used = time.Now().Add(-time.Minute)
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,42 +23,38 @@ type wire struct {
 	server versionReader
 	out    *flusher
 
-	// start is what the times below are counted from.
-	start time.Time
+	// Since is when the connection was made, and what its times are counted from.
+	Since time.Time
+	// silence is how long no byte must arrive to count as a silence.
+	silence time.Duration
 	// heard is when the last byte arrived.
 	heard atomic.Int64
-	// resumed is when a byte last arrived after stallAfter without one. It is set
-	// before heard.
+	// resumed is when a byte last arrived after a silence. It is set before heard.
 	resumed atomic.Int64
 	// greeted is when the first byte arrived. It is set before heard.
 	greeted time.Duration
-	// preamble is what arrives until the end of the first key exchange. version,
-	// hostKey, signature and strict are what noteGreeting finds in it; the first three
-	// are for the handshake only.
-	preamble           preamble
-	version            string
-	hostKey, signature []byte
-	strict             atomic.Bool
+	// preamble is what arrives until the end of the first key exchange, and greeting
+	// what noteGreeting finds in it.
+	preamble preamble
+	greeting atomic.Pointer[Greeting]
 	// bytes counts both directions.
 	bytes atomic.Int64
 	// stage is how far the login is, and piece how much more the reader may have
-	// of a piece, which is its own; see leftover.go.
+	// of a piece, which is its own; see pace.go.
 	stage atomic.Int32
 	piece int
 
-	// mu guards cause.
-	mu sync.Mutex
-	// cause is why the wire died; it is set before dead is closed.
-	cause error
-	dead  chan struct{}
-	// lost is done, by end, once dead is closed: for what is to follow from it.
-	lost context.Context
-	end  context.CancelFunc
+	// ctx ends, with its cause, when the connection dies.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	closed atomic.Bool
 }
 
-func newWire(conn net.Conn) *wire {
-	w := &wire{Conn: conn, start: time.Now(), dead: make(chan struct{})}
-	w.lost, w.end = context.WithCancel(context.Background())
+// newWire returns the conn under an SSH transport on a connection. A time of silence
+// or more without a byte is a silence for HeardSince.
+func newWire(conn net.Conn, silence time.Duration) *wire {
+	w := &wire{Conn: conn, Since: time.Now(), silence: silence}
+	w.ctx, w.cancel = context.WithCancelCause(context.Background())
 	w.in = bufio.NewReaderSize(socketReader{w}, wireReadBuffer)
 	w.server = versionReader{in: w.in, preamble: &w.preamble}
 	w.socket = socketOptionsOf(conn)
@@ -68,7 +63,7 @@ func newWire(conn net.Conn) *wire {
 }
 
 // now is the time since the wire was made; monotonic, and never zero.
-func (w *wire) now() time.Duration { return time.Since(w.start) + 1 }
+func (w *wire) now() time.Duration { return time.Since(w.Since) + 1 }
 
 // lastHeard is when the last byte arrived, as now counts; 0 before the first.
 func (w *wire) lastHeard() time.Duration { return time.Duration(w.heard.Load()) }
@@ -100,7 +95,7 @@ func (r socketReader) Read(p []byte) (int, error) {
 		}
 		r.w.preamble.add(p[:n])
 		now := r.w.now()
-		if now-r.w.lastHeard() >= stallAfter {
+		if now-r.w.lastHeard() >= r.w.silence {
 			r.w.resumed.Store(int64(now))
 		}
 		r.w.heard.Store(int64(now))
@@ -133,33 +128,56 @@ func (w *wire) Close() error {
 
 // die marks the wire dead and closes the socket. The first cause stays.
 func (w *wire) die(cause error) {
-	w.mu.Lock()
-	first := w.cause == nil
-	if first {
-		w.cause = cause
-		close(w.dead)
-	}
-	w.mu.Unlock()
-	if first {
+	w.cancel(cause)
+	if !w.closed.Swap(true) {
 		w.out.end()
 		_ = w.Conn.Close()
-		w.end()
 	}
 }
+
+// Context returns a context that ends when the wire dies, with why as its cause.
+func (w *wire) Context() context.Context { return w.ctx }
+
+// dead is closed when the wire dies.
+func (w *wire) dead() <-chan struct{} { return w.ctx.Done() }
 
 // err returns why the wire died, or nil.
-func (w *wire) err() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.cause
-}
+func (w *wire) err() error { return context.Cause(w.ctx) }
 
 // isDead tells whether the wire has died.
-func (w *wire) isDead() bool {
-	select {
-	case <-w.dead:
-		return true
-	default:
-		return false
-	}
+func (w *wire) isDead() bool { return w.ctx.Err() != nil }
+
+// Stage returns how far the login is.
+func (w *wire) Stage() int32 { return w.stage.Load() }
+
+// AwaitByte waits for the first byte that the peer sends.
+func (w *wire) AwaitByte() error {
+	_, err := w.in.Peek(1)
+	return err
+}
+
+// Preamble returns what the peer has sent so far, if the first key exchange is not
+// over. Nothing more is kept.
+func (w *wire) Preamble() []byte { return w.preamble.end() }
+
+// FirstHeard is when the first byte arrived.
+func (w *wire) FirstHeard() time.Time { return w.Since.Add(w.greeted) }
+
+// Bytes returns how many bytes were read and written.
+func (w *wire) Bytes() int64 { return w.bytes.Load() }
+
+// Unsent tells whether there is anything that the socket has not taken yet.
+func (w *wire) Unsent() bool { return w.out.unsent() }
+
+// SetUserTimeout bounds how long what was sent may stay unacknowledged, where the
+// system can; 0 is the system's default.
+func (w *wire) SetUserTimeout(d time.Duration) { w.socket.setUserTimeout(d) }
+
+// SetHeard sets when the last byte arrived, for tests.
+func (w *wire) SetHeard(at time.Duration) { w.heard.Store(int64(at)) }
+
+// heardSince is for how long the peer was heard after a time: up to the last
+// byte, from the end of the last silence on.
+func (w *wire) heardSince(t time.Time) time.Duration {
+	return w.lastHeard() - max(t.Sub(w.Since), time.Duration(w.resumed.Load()))
 }
