@@ -93,7 +93,7 @@ func TestStillborn(t *testing.T) {
 	if l == nil {
 		t.Fatal(failed)
 	}
-	l.wire.die(io.EOF)
+	l.wire.Die(io.EOF)
 	time.Sleep(50 * time.Millisecond) // its death becomes known
 	e.connected(l, time.Second)
 	roundTrip(t, dial(t, b.Handle, listen(t, echo)))
@@ -118,9 +118,9 @@ func TestPausedProcess(t *testing.T) {
 			b.entry.mu.Unlock()
 			// As far as the link can tell, a minute has passed.
 			if tt.writing {
-				l.waiting.since.Store(int64(l.wire.now() - 50*time.Second))
+				l.waiting.since.Store(int64(l.wire.Now() - 50*time.Second))
 			}
-			l.wire.SetHeard(l.wire.now() - time.Minute)
+			l.wire.SetHeard(l.wire.Now() - time.Minute)
 			time.Sleep(1500 * time.Millisecond)
 			roundTrip(t, c)
 		})

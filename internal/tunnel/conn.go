@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 const (
@@ -50,14 +52,14 @@ type Conn struct {
 	read, written               atomic.Int64
 
 	// chunks carries what pump has read.
-	chunks chan chunk
+	chunks chan wire.Buffer
 	// ended is closed when pump has read everything; readErr is set before.
 	ended   chan struct{}
 	readErr error
 
 	// readMu serialises readers and guards current.
 	readMu  sync.Mutex
-	current chunk
+	current wire.Buffer
 
 	// writeMu serialises writers, so that each Write stays in one piece.
 	writeMu sync.Mutex
@@ -72,7 +74,7 @@ func newConn(l *link, ch ssh.Channel, requests <-chan *ssh.Request, local, remot
 		requests: requests, closedByPeer: make(chan struct{}),
 		closed:       make(chan struct{}),
 		readDeadline: newDeadline(), writeDeadline: newDeadline(),
-		chunks: make(chan chunk),
+		chunks: make(chan wire.Buffer),
 		ended:  make(chan struct{}),
 		room:   make(chan struct{}, 1),
 	}
@@ -83,21 +85,21 @@ func newConn(l *link, ch ssh.Channel, requests <-chan *ssh.Request, local, remot
 // pump reads the channel, one buffer ahead of the reader. It returns at the
 // channel's end, which Close and the death of the link bring about.
 func (c *Conn) pump() {
-	size := newReadSize()
+	size := wire.NewReadSize()
 	for {
-		k := bufferFor(size.next)
-		n, err := c.ch.Read(k.data)
+		k := wire.BufferFor(size.Next)
+		n, err := c.ch.Read(k.Data)
 		if n > 0 {
-			size.adapt(n)
-			k.data = k.data[:n]
+			size.Adapt(n)
+			k.Data = k.Data[:n]
 			select {
 			case c.chunks <- k:
 			case <-c.closed:
-				k.release()
+				k.Release()
 				return
 			}
 		} else {
-			k.release()
+			k.Release()
 		}
 		if err != nil {
 			c.readErr = c.endOfStream(err)
@@ -114,7 +116,7 @@ func (c *Conn) pump() {
 // end that closes them as well may be x/crypto giving the link up: it is believed
 // once the bastion has answered a probe sent after it.
 func (c *Conn) endOfStream(err error) error {
-	if err != io.EOF || c.link.wire.isDead() {
+	if err != io.EOF || c.link.wire.IsDead() {
 		return c.link.lostError("read", c)
 	}
 	if !c.isClosedByPeer() || c.link.proveAlive(c.closed) {
@@ -149,15 +151,15 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if len(c.current.data) == 0 {
+	if len(c.current.Data) == 0 {
 		if err := c.nextChunk(); err != nil {
 			return 0, err
 		}
 	}
-	n := copy(p, c.current.data)
-	c.current.data = c.current.data[n:]
-	if len(c.current.data) == 0 {
-		c.current.release()
+	n := copy(p, c.current.Data)
+	c.current.Data = c.current.Data[n:]
+	if len(c.current.Data) == 0 {
+		c.current.Release()
 	}
 	c.count(&c.read, &c.link.received, &c.link.entry.tally.received, n)
 	return n, nil
@@ -166,7 +168,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 // nextChunk waits for pump. The caller holds readMu.
 func (c *Conn) nextChunk() error {
 	var giveUp <-chan time.Time
-	dead := c.link.wire.dead()
+	dead := c.link.wire.Dead()
 	for {
 		select {
 		case c.current = <-c.chunks:
@@ -219,7 +221,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		if err := c.usable("write", c.writeDeadline); err != nil {
 			return n, err
 		}
-		if c.link.wire.isDead() {
+		if c.link.wire.IsDead() {
 			return n, c.link.lostError("write", c)
 		}
 		select {
@@ -241,7 +243,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		case <-c.closed:
 		case <-c.closedByPeer:
 		case <-c.writeDeadline.wait():
-		case <-c.link.wire.dead():
+		case <-c.link.wire.Dead():
 		}
 	}
 }

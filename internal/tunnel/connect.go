@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // clientVersion is what the bastion's log shows of us (RFC 4253 section 4.2).
@@ -65,7 +66,7 @@ type approach struct {
 	parent, ctx context.Context
 	cancel      context.CancelFunc
 	keys        *hostKeys
-	wire        *wire
+	wire        *wire.Conn
 	// steps records how far it got. loginAt is when the login began, in a race.
 	steps   *attemptLog
 	loginAt time.Time
@@ -99,7 +100,7 @@ func (e *entry) approach(ctx context.Context, h *host, steps ...func(*approach) 
 func (a *approach) end() {
 	a.cancel()
 	if a.wire != nil {
-		a.wire.die(ErrClosed)
+		a.wire.Die(ErrClosed)
 	}
 	if a.turn != nil {
 		a.turn.end()
@@ -164,13 +165,13 @@ func (e *entry) reach(a *approach) error {
 
 // reached takes the connection on which SSH begins.
 func (a *approach) reached(conn net.Conn) {
-	a.wire = newWire(conn, stallAfter)
+	a.wire = wire.New(conn, stallAfter)
 	a.steps.done(StepReach, func(at *Attempt) { at.Remote = conn.RemoteAddr().String() })
 }
 
 // awaitBanner waits for the first byte that the host sends.
 func (e *entry) awaitBanner(a *approach) error {
-	stop := context.AfterFunc(a.ctx, func() { a.wire.die(context.Cause(a.ctx)) })
+	stop := context.AfterFunc(a.ctx, func() { a.wire.Die(context.Cause(a.ctx)) })
 	err := a.wire.AwaitByte()
 	if err == nil && !stop() {
 		err = context.Cause(a.ctx)
@@ -239,7 +240,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 	auth.memory = &h.memory
 	defer auth.close()
 	stop := context.AfterFunc(ctx, func() {
-		w.die(context.Cause(ctx))
+		w.Die(context.Cause(ctx))
 		auth.close()
 	})
 	defer stop()
@@ -255,7 +256,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 	var inner ssh.ConnMetadata
 	cc.AuthCallback = func(ac *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 		inner = ac.Metadata
-		w.advance(stageLogin)
+		w.Advance(wire.StageLogin)
 		a.steps.done(StepHostKey, func(at *Attempt) { // which it is past
 			at.Server, at.Algorithms = printable.Text(string(ac.Metadata.ServerVersion())), algorithms.Agreed(ac.Algorithms, w.Greeting().Strict)
 		})
@@ -278,13 +279,13 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		return nil, e.explainHandshake(ctx, h, w, keys, auth, err)
 	}
 	if err != nil {
-		w.die(err)
+		w.Die(err)
 		go takeLeftover(inner)
 		err = e.explainHandshake(ctx, h, w, keys, auth, err)
 		auth.learn(false)
 		return nil, err
 	}
-	w.advance(stageOpen)
+	w.Advance(wire.StageOpen)
 	auth.learn(true)
 
 	about := []zap.Field{
@@ -336,10 +337,10 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 	w, keys, steps := a.wire, a.keys, a.steps
 	verify := keys.verifier(a.ctx)
 	return func(name string, remote net.Addr, key ssh.PublicKey) error {
-		if w.Stage() == stageExchange { // not at a rekey
-			w.noteGreeting(key)
+		if w.Stage() == wire.StageExchange { // not at a rekey
+			w.NoteGreeting(key)
 		}
-		w.advance(stagePaced)
+		w.Advance(wire.StagePaced)
 		steps.doneAt(w.FirstHeard(), StepBanner, func(at *Attempt) { at.Server = w.Greeting().Version })
 		steps.done(StepKeyExchange, func(at *Attempt) { at.HostKey = ssh.FingerprintSHA256(algorithms.PlainKey(key)) })
 		err := verify(name, remote, key)
@@ -352,7 +353,7 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 
 // explainHandshake turns a handshake's error into one that says at which point
 // it failed, with its class.
-func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *hostKeys, auth *authenticator, err error) error {
+func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire.Conn, keys *hostKeys, auth *authenticator, err error) error {
 	if hostKey, ok := errors.AsType[*failure.HostKeyError](err); ok {
 		return failure.New(failure.ClassRefused, "", hostKey)
 	}
@@ -362,8 +363,8 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 	if none := h.cfg.ExplainNegotiation(err); none != nil {
 		return failure.New(failure.ClassProtocol, failure.CauseKeyExchange, fmt.Errorf("connecting to %q: %w", h.cfg.Address, none))
 	}
-	if errors.Is(w.err(), failure.ErrPreAuthLimit) {
-		err = w.err()
+	if errors.Is(w.Err(), failure.ErrPreAuthLimit) {
+		err = w.Err()
 	}
 	explained := auth.explain(err)
 	if refused, ok := errors.AsType[*failure.AuthError](explained); ok {
@@ -379,23 +380,23 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire, keys *ho
 	class, cause, stage := failure.ClassProtocol, failure.CauseKeyExchange, "in the key exchange"
 	data := w.Preamble()
 	_, isSSH := firstWords(data)
-	if bad, ok := errors.AsType[notVersionError](err); ok && isSSH {
+	if bad, ok := errors.AsType[wire.VersionError](err); ok && isSSH {
 		other := &failure.NotSSHError{Message: string(bad), Fix: "let a server answer there that speaks SSH 2, as OpenSSH does", Class: failure.ClassProtocol, Cause: failure.CauseNotSSH}
 		return failure.New(other.Class, other.Cause, fmt.Errorf("connecting to %q: %w", h.cfg.Address, other))
 	}
 	switch {
-	case w.lastHeard() == 0:
+	case w.LastHeard() == 0:
 		class, cause, stage = failure.ClassNetwork, failure.CauseNoBanner, noBanner(&h.cfg)
 	case explained != err: //nolint:errorlint // identity: the agent kept us waiting
 		cause, stage = failure.CauseAuthentication, "in the authentication, "+strings.TrimSuffix(explained.Error(), ": "+err.Error())
 	case keys.accepted() != nil:
 		cause, stage = failure.CauseAuthentication, "in the authentication"
-	case w.Stage() == stageExchange && !isSSH:
+	case w.Stage() == wire.StageExchange && !isSSH:
 		other := h.cfg.notSSH(data)
 		return failure.New(other.Class, other.Cause, fmt.Errorf("connecting to %q: %w: %w", h.cfg.Address, other, e.explainTimeout(ctx, err, "no progress")))
 	}
 	if errors.Is(err, net.ErrClosed) {
-		err = w.err() // x/crypto has heard of no more than that the wire is closed
+		err = w.Err() // x/crypto has heard of no more than that the wire is closed
 	}
 	return failure.New(class, cause, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, printable.Error(err, auth.secret), "no progress")))
 }

@@ -54,12 +54,9 @@
 //	remote.go, remote_listener.go, remote_channel.go, remote_address.go,
 //	remote_status.go
 //	              Listener: addresses that the bastion listens on for us
-//	wire.go       the net.Conn under an SSH transport
-//	flusher.go    writing to its socket what has gathered
 //	conn.go, deadline.go
 //	              Conn: a channel as a net.Conn
 //	sendqueue.go  what was written to it and has not gone out
-//	chunk.go      the buffers of all these
 //	pipe.go       copying between two connections
 //
 // What is told of it:
@@ -72,8 +69,7 @@
 //	              counts, which outlive entries, and Metrics for Prometheus
 //	reconnect.go  Handle.Reconnect, for who has seen enough
 //	flaps.go      what is not told of a bastion that comes and goes
-//	scan.go, kexinit.go
-//	              a server's host keys, without logging in
+//	scan.go       a server's host keys, without logging in
 //
 // A Handle is used like this:
 //

@@ -246,7 +246,7 @@ func (e *entry) shutDown() {
 		e.log().Info("closed")
 	}
 	for _, l := range links {
-		l.wire.die(ErrClosed)
+		l.wire.Die(ErrClosed)
 	}
 	if e.jump != nil {
 		e.jump.Close()
@@ -311,7 +311,7 @@ func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, 
 		case !errors.Is(err, errLinkLost):
 			return c, err
 		case chances == 0 || ctx.Err() != nil:
-			lost := &lostError{cause: l.wire.err()}
+			lost := &lostError{cause: l.wire.Err()}
 			if len(e.activeLinks()) > 0 { // the tunnel is not down
 				return nil, &TimeoutError{Tunnel: e.cfg.Name, Doing: fmt.Sprintf("opening channel to %q", r.target.Address), Cause: lost}
 			}

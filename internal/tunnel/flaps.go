@@ -44,7 +44,7 @@ func (f *flaps) lost(lasted time.Duration) (level zapcore.Level, unlogged int) {
 
 // level is at which level to tell what l brings about, if it were another's.
 func (f *flaps) level(l *link, usual zapcore.Level) zapcore.Level {
-	if f.hushed.Load() && l.wire.now() < settled {
+	if f.hushed.Load() && l.wire.Now() < settled {
 		return zapcore.DebugLevel
 	}
 	return usual

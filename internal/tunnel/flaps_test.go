@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // comings are bastions that let us in, and do not stay.
@@ -39,8 +40,8 @@ func TestFlaps(t *testing.T) {
 		ours, theirs := net.Pipe()
 		defer theirs.Close()
 		l := member(forRequests, 0, 0)
-		l.wire = newWire(ours, stallAfter)
-		defer l.wire.die(io.EOF)
+		l.wire = wire.New(ours, stallAfter)
+		defer l.wire.Die(io.EOF)
 		f := &flaps{}
 		want := func(lasted time.Duration, level zapcore.Level, unlogged int) {
 			t.Helper()

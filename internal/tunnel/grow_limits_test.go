@@ -28,7 +28,7 @@ func TestLeastNumberUnused(t *testing.T) {
 		if logins := b.bastion.Stats().Logins; logins != n+2 {
 			t.Fatalf("%d logins, want %d", logins, n+2)
 		}
-		l.wire.die(io.EOF)
+		l.wire.Die(io.EOF)
 		sshtest.Eventually(t, 5*time.Second, "the loss", func() bool {
 			b.entry.mu.Lock()
 			defer b.entry.mu.Unlock()

@@ -260,7 +260,7 @@ func TestOneOfSeveralLost(t *testing.T) {
 	if request.link == stream.link {
 		t.Fatal("they share a connection")
 	}
-	stream.link.wire.die(net.ErrClosed)
+	stream.link.wire.Die(net.ErrClosed)
 	_, err := stream.Read(make([]byte, 1))
 	wantLost(t, err)
 	roundTrip(t, request)
@@ -310,7 +310,7 @@ func TestLeastNumber(t *testing.T) {
 	if slices.Sort(roles); !slices.Equal(roles, []role{forRequests, forRequests, forStreams}) {
 		t.Errorf("roles %v", roles)
 	}
-	links[1].wire.die(net.ErrClosed)
+	links[1].wire.Die(net.ErrClosed)
 	sshtest.Eventually(t, 10*time.Second, "a fourth login", func() bool { return b.bastion.Stats().Logins == 4 })
 	connections(t, b.Handle, 3)
 

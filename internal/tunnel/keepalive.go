@@ -47,7 +47,7 @@ func (l *link) keepAlive() {
 	}
 	for {
 		select {
-		case <-l.wire.dead():
+		case <-l.wire.Dead():
 			return
 		case <-ticker.C:
 		}
@@ -62,13 +62,13 @@ func (l *link) keepAlive() {
 			l.probe() // how long a round trip takes: sshd's first answer is late
 		}
 
-		silent := l.wire.now() - l.wire.lastHeard()
+		silent := l.wire.Now() - l.wire.LastHeard()
 		switch {
 		case set.ServerAliveInterval <= 0 || silent < set.ServerAliveInterval:
 			missed = 0
 		case silent < time.Duration(missed+1)*set.ServerAliveInterval:
 		case missed >= set.ServerAliveCountMax && l.answersProbes():
-			l.wire.die(&silentError{silent})
+			l.wire.Die(&silentError{silent})
 			return
 		default:
 			missed++
@@ -82,7 +82,7 @@ func (l *link) keepAlive() {
 		if reason, text := l.dueForReplacement(set); reason != "" {
 			l.entry.replace(l, reason, text)
 		}
-		if now := l.wire.now(); now-tended >= tendInterval {
+		if now := l.wire.Now(); now-tended >= tendInterval {
 			tended = now
 			l.entry.tend(l)
 		}
@@ -152,7 +152,7 @@ func (l *link) dueForReplacement(set Settings) (why reason, text string) {
 	if l.wire.Bytes() >= set.RekeyBytes {
 		return reasonRekey, "rekey_limit reached: bytes"
 	}
-	if set.RekeyInterval > 0 && l.wire.now() >= set.RekeyInterval {
+	if set.RekeyInterval > 0 && l.wire.Now() >= set.RekeyInterval {
 		return reasonRekey, "rekey_limit reached: time"
 	}
 	if n := l.tooStuck(); n > 0 {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // slowToClose is a connection whose Close waits, once it has begun, until it may
@@ -39,9 +40,9 @@ func TestLateOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWire(conn, stallAfter)
+	w := wire.New(conn, stallAfter)
 	slow := &slowToClose{Conn: w, begun: make(chan struct{}), end: make(chan struct{})}
-	w.advance(stageOpen)
+	w.Advance(wire.StageOpen)
 	sc, channels, requests, err := ssh.NewClientConn(slow, m.Addr(), &ssh.ClientConfig{HostKeyCallback: ssh.FixedHostKey(key.PublicKey())})
 	if err != nil {
 		t.Fatal(err)

@@ -341,7 +341,7 @@ func TestReplacement(t *testing.T) {
 	<-b.Moved(before) // still
 	roundTrip(t, old)
 	roundTrip(t, dial(t, b.Handle, addr))
-	if old.link.wire.isDead() {
+	if old.link.wire.IsDead() {
 		t.Fatal("the old connection has ended with a channel open")
 	}
 	_ = old.Close()

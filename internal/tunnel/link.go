@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // link is one SSH connection of an entry.
@@ -19,7 +20,7 @@ type link struct {
 	entry *entry
 	// host is what it is connected to.
 	host *host
-	wire *wire
+	wire *wire.Conn
 	conn ssh.Conn
 	// about is what the log says of the connection.
 	about []zap.Field
@@ -92,7 +93,7 @@ type link struct {
 // newLink takes over a transport whose handshake has ended, and what comes in
 // on it. Its goroutines return when the transport has died. Whoever puts it
 // into service runs watch.
-func newLink(e *entry, h *host, w *wire, conn ssh.Conn, opens <-chan ssh.NewChannel, requests <-chan *ssh.Request, about []zap.Field) *link {
+func newLink(e *entry, h *host, w *wire.Conn, conn ssh.Conn, opens <-chan ssh.NewChannel, requests <-chan *ssh.Request, about []zap.Field) *link {
 	l := &link{
 		entry: e, host: h, wire: w, conn: conn, about: about,
 		opens: newOpenLimiter(), draining: make(chan struct{}), used: time.Now(),
@@ -132,8 +133,8 @@ func (l *link) answerOpens(opens <-chan ssh.NewChannel) {
 // watch tells the entry of the link's death. It starts when the entry knows the
 // link, and returns when the transport has died.
 func (l *link) watch() {
-	<-l.wire.dead()
-	if !errors.Is(l.wire.err(), net.ErrClosed) {
+	<-l.wire.Dead()
+	if !errors.Is(l.wire.Err(), net.ErrClosed) {
 		_ = l.conn.Close()
 	}
 	l.entry.lost(l, l.lossCause())
@@ -141,7 +142,7 @@ func (l *link) watch() {
 
 // lossCause returns why the link has died.
 func (l *link) lossCause() error {
-	cause := l.wire.err()
+	cause := l.wire.Err()
 	if errors.Is(cause, net.ErrClosed) {
 		// x/crypto closed the wire, and knows why. Do not depend on it: its
 		// Wait can outlast the transport.
@@ -158,7 +159,7 @@ func (l *link) lossCause() error {
 
 // lostError is what reads and writes of a channel get once its link is dead.
 func (l *link) lostError(op string, c *Conn) error {
-	return c.opError(op, &lostError{cause: l.wire.err()})
+	return c.opError(op, &lostError{cause: l.wire.Err()})
 }
 
 // lostError says that the connection to the bastion was lost while a channel
@@ -186,8 +187,8 @@ type waiting struct {
 // beginWrite and endWrite stand around everything that waits for the bastion.
 func (l *link) beginWrite() {
 	l.waiting.busy.Add(1)
-	if since := l.waiting.since.Load(); since <= int64(l.wire.lastHeard()) {
-		l.waiting.since.CompareAndSwap(since, int64(l.wire.now()))
+	if since := l.waiting.since.Load(); since <= int64(l.wire.LastHeard()) {
+		l.waiting.since.CompareAndSwap(since, int64(l.wire.Now()))
 	}
 }
 
@@ -195,12 +196,12 @@ func (l *link) endWrite() { l.waiting.busy.Add(-1) }
 
 // waitingFor is how long something has waited with no byte from the bastion.
 func (l *link) waitingFor() time.Duration {
-	heard, since := l.wire.lastHeard(), time.Duration(l.waiting.since.Load())
+	heard, since := l.wire.LastHeard(), time.Duration(l.waiting.since.Load())
 	switch {
 	case since > heard:
-		return l.wire.now() - since
+		return l.wire.Now() - since
 	case l.waiting.busy.Load() > 0 || l.wire.Unsent():
-		return l.wire.now() - heard
+		return l.wire.Now() - heard
 	default:
 		return 0
 	}

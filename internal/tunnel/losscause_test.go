@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // closedConn is an SSH connection that has ended for a reason.
@@ -32,7 +33,7 @@ func TestLossBeforeItsWatch(t *testing.T) {
 	connect := func() (*link, net.Conn) {
 		ours, theirs := net.Pipe()
 		l := member(undecided, 0, 0)
-		l.wire, l.attempt = newWire(ours, stallAfter), &Attempt{}
+		l.wire, l.attempt = wire.New(ours, stallAfter), &Attempt{}
 		return l, theirs
 	}
 	old, other := connect()
@@ -44,7 +45,7 @@ func TestLossBeforeItsWatch(t *testing.T) {
 	_ = old.wire.Close()
 	next, another := connect()
 	defer another.Close()
-	defer next.wire.die(ErrClosed)
+	defer next.wire.Die(ErrClosed)
 	next.entry, next.host, next.conn = e, e.inUse, closedConn{why: ErrClosed}
 	e.connected(next, 0)
 	if lost := logs.FilterMessage("lost").FilterField(zapcore.Field{Key: "error", Type: zapcore.ErrorType, Interface: printable.Error(errors.New("wrote too much"))}); lost.Len() != 1 {

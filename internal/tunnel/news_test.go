@@ -13,6 +13,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // closer is an SSH connection that can be closed, and answers probes.
@@ -27,10 +28,10 @@ func (closer) OpenChannel(string, []byte) (ssh.Channel, <-chan *ssh.Request, err
 // mortal gives a member a wire that can die.
 func mortal(t *testing.T, l *link) *link {
 	ours, theirs := net.Pipe()
-	l.wire, l.conn, l.attempt = newWire(ours, stallAfter), closer{}, &Attempt{}
+	l.wire, l.conn, l.attempt = wire.New(ours, stallAfter), closer{}, &Attempt{}
 	t.Cleanup(func() {
 		_ = theirs.Close()
-		l.wire.die(io.EOF)
+		l.wire.Die(io.EOF)
 	})
 	return l
 }
@@ -66,7 +67,7 @@ func TestLostOnce(t *testing.T) {
 		e.set.Observer = seen
 		logs := observed(&e.set)
 		for _, l := range links {
-			l.wire.die(io.EOF)
+			l.wire.Die(io.EOF)
 		}
 		for _, l := range links[:heard] {
 			e.lost(l, io.EOF)
@@ -100,7 +101,7 @@ func TestLostAtOnce(t *testing.T) {
 	lost := func() bool { return logs.FilterMessage("lost").Len() > 0 }
 	e.set.Logger = zap.New(core, zap.Hooks(func(entry zapcore.Entry) error {
 		if entry.Message == "connected" {
-			fresh.wire.die(io.EOF)
+			fresh.wire.Die(io.EOF)
 			for until := time.Now().Add(100 * time.Millisecond); !lost() && time.Now().Before(until); {
 				time.Sleep(time.Millisecond)
 			}

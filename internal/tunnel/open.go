@@ -116,7 +116,7 @@ func (l *link) open(ctx context.Context, r *openRequest, mayMove bool) (*Conn, e
 		select {
 		case a := <-o.answer:
 			return a.conn, a.err
-		case <-l.wire.dead():
+		case <-l.wire.Dead():
 			gaveUp = errLinkLost
 		case <-stalled:
 			stalled = nil
@@ -175,16 +175,16 @@ func (o *opening) abandon() bool {
 // given up is closed: SSH has no message to take an open back. It returns when
 // the channel was refused, or has ended, or as serve does.
 func (l *link) runChannel(o *opening, r *openRequest) {
-	if l.wire.isDead() {
+	if l.wire.IsDead() {
 		l.entry.answered(l, r.target.Address)
 		l.finish(o, errLinkLost)
 		return
 	}
-	l.lookups.begin(o, r.lookup, l.wire.now())
+	l.lookups.begin(o, r.lookup, l.wire.Now())
 	l.beginWrite()
 	ch, requests, err := l.conn.OpenChannel(r.chanType, r.payload)
 	l.endWrite()
-	if took := l.lookups.end(o, l.wire.now()); took > 0 && took < stallAfter {
+	if took := l.lookups.end(o, l.wire.Now()); took > 0 && took < stallAfter {
 		l.entry.foundFast(r.lookup)
 	}
 	if err != nil {

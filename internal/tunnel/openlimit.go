@@ -72,7 +72,7 @@ func (l *link) blames(target string) bool {
 	if time.Since(t.answered) < stallAfter {
 		return false
 	}
-	if l.wire.heardSince(t.answered) < stallAfter {
+	if l.wire.HeardSince(t.answered) < stallAfter {
 		l.probe() // it may be the bastion: those who come after the answer know better
 		return false
 	}

@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"syscall"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // closeWriter is a connection that can be half-closed.
@@ -53,17 +55,17 @@ func orderly(conn net.Conn) {
 
 // copyHalf copies from src to dst until src ends, and then half-closes dst.
 func copyHalf(dst, src net.Conn) (n int64, err error) {
-	size := newReadSize()
+	size := wire.NewReadSize()
 	for {
-		k := bufferFor(size.next)
-		read, readErr := src.Read(k.data)
+		k := wire.BufferFor(size.Next)
+		read, readErr := src.Read(k.Data)
 		if read > 0 {
-			size.adapt(read)
+			size.Adapt(read)
 			var written int
-			written, err = dst.Write(k.data[:read])
+			written, err = dst.Write(k.Data[:read])
 			n += int64(written)
 		}
-		k.release()
+		k.Release()
 		if err != nil {
 			return n, err
 		}

@@ -6,6 +6,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // crew is an entry with connections that are none, to see where channels would
@@ -34,7 +36,7 @@ func (noConn) Close() error { return nil }
 
 func member(r role, channels, quiet int) *link {
 	return &link{
-		wire: newWire(noConn{}, stallAfter), draining: make(chan struct{}),
+		wire: wire.New(noConn{}, stallAfter), draining: make(chan struct{}),
 		role: r, channels: channels, quiet: quiet, shed: quiet > quietLimit, limit: maxChannels, used: time.Now(),
 		opens: newOpenLimiter(),
 	}

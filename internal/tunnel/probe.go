@@ -36,7 +36,7 @@ func (l *link) probe() <-chan struct{} {
 	defer p.mu.Unlock()
 	if p.answered == nil {
 		p.answered = make(chan struct{})
-		p.sent = l.wire.now()
+		p.sent = l.wire.Now()
 		go l.sendProbes(p.answered)
 		return p.answered
 	}
@@ -58,7 +58,7 @@ func (l *link) sendProbes(answered chan struct{}) {
 			go ssh.DiscardRequests(requests)
 			_ = ch.Close()
 		case !refused:
-			l.wire.die(err)
+			l.wire.Die(err)
 			return
 		}
 		took := time.Since(sent)
@@ -69,7 +69,7 @@ func (l *link) sendProbes(answered chan struct{}) {
 		p.mu.Lock()
 		answered, p.next = p.next, nil
 		p.answered = answered
-		p.sent = l.wire.now()
+		p.sent = l.wire.Now()
 		p.mu.Unlock()
 	}
 }
@@ -82,7 +82,7 @@ func (l *link) unanswered() time.Duration {
 	if p.answered == nil {
 		return 0
 	}
-	return l.wire.now() - p.sent
+	return l.wire.Now() - p.sent
 }
 
 // sinceProbe is how long ago the last probe was sent.
@@ -90,7 +90,7 @@ func (l *link) sinceProbe() time.Duration {
 	p := &l.prober
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return l.wire.now() - p.sent
+	return l.wire.Now() - p.sent
 }
 
 // noteRoundTrip records how long the answer to a probe took.
@@ -118,7 +118,7 @@ func (l *link) ignoresProbes() bool {
 		return false
 	}
 	unanswered := l.unanswered()
-	return unanswered > 0 && l.wire.lastHeard() > l.wire.now()-unanswered+probeGrace
+	return unanswered > 0 && l.wire.LastHeard() > l.wire.Now()-unanswered+probeGrace
 }
 
 const (
@@ -136,10 +136,10 @@ const (
 // as it gave the connection up: by one round trip, if the connection is not known
 // to be dead. It returns early when stop is closed.
 func (l *link) proveAlive(stop <-chan struct{}) bool {
-	if l.wire.isDead() {
+	if l.wire.IsDead() {
 		return false
 	}
-	asked := l.wire.now()
+	asked := l.wire.Now()
 	answered := l.probe()
 	timeout := giveUpTime
 	if l.answersProbes() {
@@ -152,13 +152,13 @@ func (l *link) proveAlive(stop <-chan struct{}) bool {
 	for {
 		select {
 		case <-answered:
-			return !l.wire.isDead()
-		case <-l.wire.dead():
+			return !l.wire.IsDead()
+		case <-l.wire.Dead():
 			return false
 		case <-stop:
 			return true
 		case <-timer.C:
-			if !l.answersProbes() || l.wire.lastHeard() > asked {
+			if !l.answersProbes() || l.wire.LastHeard() > asked {
 				return true
 			}
 			timer.Reset(proveTimeout)

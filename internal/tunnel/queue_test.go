@@ -118,7 +118,7 @@ func TestQueueOthers(t *testing.T) {
 		}
 		// It is the target that is silent, not the bastion.
 		time.Sleep(2 * time.Second)
-		l.wire.SetHeard(l.wire.now() + 10*time.Second)
+		l.wire.SetHeard(l.wire.Now() + 10*time.Second)
 		time.Sleep(doubtAfter)
 		q.ended()
 		q.dial(withTimeout(t), 2000, wishFor("hole:80"))

@@ -158,7 +158,7 @@ func (f *forward) keep() {
 		for _, in := range refuse {
 			in.refuse()
 		}
-		kept := live && on != nil && on == f.asking.kept && !on.wire.isDead()
+		kept := live && on != nil && on == f.asking.kept && !on.wire.IsDead()
 		switch {
 		case on != nil && on != want && !kept:
 			f.leave(on, live)
@@ -167,7 +167,7 @@ func (f *forward) keep() {
 		case on == nil && want != nil:
 			f.await(changed, time.After(time.Until(f.asking.retryAt)), nil)
 		case kept:
-			f.await(changed, nil, on.wire.dead())
+			f.await(changed, nil, on.wire.Dead())
 		default:
 			f.await(changed, nil, nil)
 		}

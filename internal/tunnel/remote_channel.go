@@ -97,7 +97,7 @@ func (e *entry) enqueue(a remoteAddress, in *inbound) bool {
 	in.link.channels++
 	in.link.inbound++
 	// Those of a link that has died meanwhile must not take the place.
-	f.queue = slices.DeleteFunc(f.queue, func(o *inbound) bool { return o.link.wire.isDead() })
+	f.queue = slices.DeleteFunc(f.queue, func(o *inbound) bool { return o.link.wire.IsDead() })
 	crowded := in.link.inbound > maxInbound
 	if f.newest() != nil && len(f.queue) < forwardBacklog && !crowded {
 		f.queue = append(f.queue, in)
@@ -164,7 +164,7 @@ func (l *link) inboundEnded() {
 // It returns nil if the link has died.
 func (in *inbound) accept() *Conn {
 	l := in.link
-	if l.wire.isDead() {
+	if l.wire.IsDead() {
 		in.end()
 		return nil
 	}
@@ -246,7 +246,7 @@ func (o *openingChannel) Close() error {
 // errLinkLost, when the link dies or stop is closed: on a dying link the answer
 // may never come, nor x/crypto say so.
 func (l *link) request(stop <-chan struct{}, name string, payload []byte) (ok bool, err error) {
-	if l.wire.isDead() {
+	if l.wire.IsDead() {
 		return false, errLinkLost
 	}
 	type answer struct {
@@ -264,7 +264,7 @@ func (l *link) request(stop <-chan struct{}, name string, payload []byte) (ok bo
 	select {
 	case a := <-answered:
 		return a.ok, a.err
-	case <-l.wire.dead():
+	case <-l.wire.Dead():
 	case <-stop:
 	}
 	return false, errLinkLost

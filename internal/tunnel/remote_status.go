@@ -54,5 +54,5 @@ func (f *forward) status() ForwardStatus {
 // isListening tells whether the bastion listens, as far as we know. The caller
 // holds entry.mu.
 func (f *forward) isListening() bool {
-	return f.on != nil && f.on == f.granted && !f.on.wire.isDead()
+	return f.on != nil && f.on == f.granted && !f.on.wire.IsDead()
 }

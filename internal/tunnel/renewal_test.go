@@ -195,7 +195,7 @@ func TestExpiry(t *testing.T) {
 		}
 	}
 	for _, l := range links {
-		if l.wire.isDead() {
+		if l.wire.IsDead() {
 			t.Error("a connection ended with its certificate")
 		}
 	}

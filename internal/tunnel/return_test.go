@@ -55,7 +55,7 @@ func TestReturnHalfway(t *testing.T) {
 	}
 
 	// It is lost, and there is no other to be had: what is left is the tunnel.
-	back.wire.die(io.EOF)
+	back.wire.Die(io.EOF)
 	e.takeOut(back, io.EOF)
 	e.connectFailed(true)
 	if got := staying(e); len(got) != 1 || got[0].host != second || e.inUse != second {

@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // Scanned is what a server has shown.
@@ -99,7 +100,7 @@ func withMore(list []string, others ...[]string) []string {
 
 // left returns the algorithms to ask for next, by type of key: those of the
 // server's types that no key was found of.
-func (s *scan) left(init *kexInit) (left [][]string) {
+func (s *scan) left(init *wire.KexInit) (left [][]string) {
 	byType := map[string]int{}
 	for _, k := range s.found.Keys {
 		byType[k.Type()] = -1
@@ -127,7 +128,7 @@ func (s *scan) left(init *kexInit) (left [][]string) {
 
 // take connects, and takes the key that the server shows for one of the
 // algorithms. It returns what the server has said of itself.
-func (s *scan) take(ctx context.Context, algos []string) (*kexInit, error) {
+func (s *scan) take(ctx context.Context, algos []string) (*wire.KexInit, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, failure.ErrConnectTimeout)
 	defer cancel()
 	conn, err := s.dial(ctx)
@@ -138,7 +139,7 @@ func (s *scan) take(ctx context.Context, algos []string) (*kexInit, error) {
 		}
 		return nil, s.fail(ctx, cause, "", err)
 	}
-	r := newWire(conn, stallAfter)
+	r := wire.New(conn, stallAfter)
 	defer func() { _ = r.Close() }()
 	// The watchdog: neither a server that says nothing keeps us, nor one that
 	// says one byte a second.
@@ -173,7 +174,7 @@ func (s *scan) take(ctx context.Context, algos []string) (*kexInit, error) {
 		}
 		return nil, s.fail(ctx, failure.CauseKeyExchange, "in the key exchange", err)
 	}
-	version, init, err := parseGreeting(record)
+	version, init, err := wire.ParseGreeting(record)
 	if err != nil {
 		return nil, s.fail(ctx, failure.CauseKeyExchange, "in the key exchange", err)
 	}

@@ -5,6 +5,7 @@ package tunnel
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // keyServer shows host keys to whoever connects, and counts connections.
@@ -144,4 +146,13 @@ func TestScanTrouble(t *testing.T) {
 	if _, err := Scan(ctx, Config{Address: addr}, nil, time.Minute); !errors.Is(err, stopped) {
 		t.Errorf("stopped: %v", err)
 	}
+}
+
+// greeting is what a server begins with that has host key algorithms.
+func greeting(banner string, algos ...string) []byte {
+	payload := ssh.Marshal(wire.KexInit{KexAlgorithms: []string{"curve25519-sha256"}, HostKeyAlgorithms: algos})
+	const padding = 4
+	packet := binary.BigEndian.AppendUint32([]byte(banner), uint32(len(payload)+1+padding))
+	packet = append(append(packet, padding), payload...)
+	return append(packet, make([]byte, padding)...)
 }

@@ -4,6 +4,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // fillUp is how far several writes fill a buffer: no further than what goes out in
@@ -17,7 +19,7 @@ type sendQueue struct {
 	// mu guards the fields below. It is never held across a write.
 	mu sync.Mutex
 	// chunks are what waits.
-	chunks []chunk
+	chunks []wire.Buffer
 	// size is the bytes in chunks and in the write that is under way.
 	size int
 	// sending tells that send runs.
@@ -58,15 +60,15 @@ func (q *sendQueue) put(c *Conn, p []byte) (int, error) {
 func (q *sendQueue) take(p []byte) int {
 	p = p[:min(len(p), sendLimit-q.size)]
 	if last := len(q.chunks) - 1; last >= 0 {
-		data := q.chunks[last].data
+		data := q.chunks[last].Data
 		if room := min(cap(data), fillUp) - len(data); room > 0 {
 			n := min(len(p), room)
-			q.chunks[last].data = append(data, p[:n]...)
+			q.chunks[last].Data = append(data, p[:n]...)
 			return n
 		}
 	}
-	k := bufferFor(len(p))
-	n := copy(k.data, p)
+	k := wire.BufferFor(len(p))
+	n := copy(k.Data, p)
 	q.chunks = append(q.chunks, k)
 	return n
 }
@@ -103,15 +105,15 @@ func (c *Conn) send() {
 	defer q.mu.Unlock()
 	for len(q.chunks) > 0 {
 		k := q.chunks[0]
-		q.chunks[0] = chunk{}
+		q.chunks[0] = wire.Buffer{}
 		q.chunks = q.chunks[1:]
-		size := len(k.data)
+		size := len(k.Data)
 
 		q.mu.Unlock()
 		c.link.beginWrite()
-		_, err := c.ch.Write(k.data)
+		_, err := c.ch.Write(k.Data)
 		c.link.endWrite()
-		k.release()
+		k.Release()
 		q.mu.Lock()
 
 		q.size -= size
@@ -144,15 +146,15 @@ func (c *Conn) send() {
 // sendClose sends the CLOSE, past anything that is still to be sent.
 func (c *Conn) sendClose() {
 	_ = c.ch.Close() // fails only if the channel has ended
-	c.closeSent.CompareAndSwap(0, int64(c.link.wire.now()))
+	c.closeSent.CompareAndSwap(0, int64(c.link.wire.Now()))
 }
 
 // fail drops what cannot be sent any more. The caller holds mu.
 func (q *sendQueue) fail(err error) {
 	q.err = err
 	for i := range q.chunks {
-		q.size -= len(q.chunks[i].data)
-		q.chunks[i].release()
+		q.size -= len(q.chunks[i].Data)
+		q.chunks[i].Release()
 	}
 	q.chunks = nil
 }

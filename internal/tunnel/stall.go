@@ -44,7 +44,7 @@ func (e *entry) noteStall(l *link, stalled bool) {
 	defer e.news.deliver()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if stalled == l.isStalledNow() || l.isDraining() || l.wire.isDead() {
+	if stalled == l.isStalledNow() || l.isDraining() || l.wire.IsDead() {
 		return
 	}
 	if stalled {
@@ -74,7 +74,7 @@ func (e *entry) stalled(l *link) {
 		e.stallLogged = now
 	}
 	_, roundTrip := l.roundTrips()
-	if name := l.lookups.blame(l.wire.lastHeard() - lastFreeMargin - roundTrip); name != "" {
+	if name := l.lookups.blame(l.wire.LastHeard() - lastFreeMargin - roundTrip); name != "" {
 		e.blameName(name, now)
 	}
 	close(l.stall.begun)
@@ -84,7 +84,7 @@ func (e *entry) stalled(l *link) {
 	e.broadcast()
 	e.nudge()
 	e.reportStall(l, zapcore.WarnLevel, "connection stalled: the bastion does not respond; new channels open on another one",
-		zap.Duration("silent", l.wire.now()-l.wire.lastHeard()), zap.Int("channels", l.channels))
+		zap.Duration("silent", l.wire.Now()-l.wire.LastHeard()), zap.Int("channels", l.channels))
 }
 
 // resumed puts a link back into service. The caller holds mu.

@@ -13,7 +13,7 @@ const stuckLimit = easyChannels / 2
 // to go out.
 func (c *Conn) isStuck() bool {
 	sent := c.closeSent.Load()
-	return sent != 0 && int64(c.link.wire.now())-sent >= int64(flushTimeout)
+	return sent != 0 && int64(c.link.wire.Now())-sent >= int64(flushTimeout)
 }
 
 // live counts the channels that are not stuck: what a draining connection is kept

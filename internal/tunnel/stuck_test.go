@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // closedOn returns a channel of a link that we have closed just now, and the bastion
 // has not.
 func closedOn(l *link) *Conn {
 	c := &Conn{link: l}
-	c.closeSent.Store(int64(l.wire.now()))
+	c.closeSent.Store(int64(l.wire.Now()))
 	l.channels++
 	l.entry.channelOpened(l, c)
 	return c
@@ -26,7 +27,7 @@ func stuckCrew(n int) (e *entry, l *link, closed []*Conn) {
 	ours, theirs := net.Pipe()
 	_ = theirs.Close()
 	l = member(forRequests, 0, 0)
-	l.wire = newWire(ours, stallAfter)
+	l.wire = wire.New(ours, stallAfter)
 	l.opens = newOpenLimiter()
 	e = crew(1, 8, l)
 	l.conns = map[*Conn]*activity{}
@@ -63,13 +64,13 @@ func TestStuck(t *testing.T) {
 		e.tend(l)
 		time.Sleep(2 * drainLinger)
 		synctest.Wait()
-		if l.wire.isDead() {
+		if l.wire.IsDead() {
 			t.Fatal("cut off a channel that is in use")
 		}
 		e.channelClosed(l, used)
 		time.Sleep(2 * drainLinger)
 		synctest.Wait()
-		if !errors.Is(l.wire.err(), ErrClosed) {
+		if !errors.Is(l.wire.Err(), ErrClosed) {
 			t.Error("stuck channels keep a connection that drains")
 		}
 	})

@@ -25,7 +25,7 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 	defer e.mu.Unlock()
 	if e.ctx.Err() != nil {
 		l.retired = true
-		go l.wire.die(ErrClosed) // not under mu: it closes a socket
+		go l.wire.Die(ErrClosed) // not under mu: it closes a socket
 		return "", nil
 	}
 	active, present := e.active(), e.present()
@@ -50,7 +50,7 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 			}
 			// Lost as well, which its watch has yet to say.
 			o.outlived = true
-			msg, downtime = "reconnected", o.wire.now()-o.wire.lastHeard()
+			msg, downtime = "reconnected", o.wire.Now()-o.wire.LastHeard()
 		}
 		if !e.lostAt.IsZero() {
 			msg, downtime = "reconnected", time.Since(e.lostAt)
@@ -105,7 +105,7 @@ func (e *entry) toReplace() *link {
 // replace asks for a new connection to take over from l.
 func (e *entry) replace(l *link, why reason, text string) {
 	e.mu.Lock()
-	asked := !l.isDraining() && !l.wire.isDead() && !l.replacing && e.held
+	asked := !l.isDraining() && !l.wire.IsDead() && !l.replacing && e.held
 	if asked {
 		l.replacing, l.reason = true, why
 		e.nudge()
@@ -127,7 +127,7 @@ func (e *entry) startDrain(l *link) {
 		if channels > 0 {
 			e.log().Warn("drain_timeout reached: closing a replaced connection", zap.Int("channels", channels))
 		}
-		l.wire.die(ErrClosed)
+		l.wire.Die(ErrClosed)
 	})
 	e.closeIfDrained(l)
 }
@@ -152,7 +152,7 @@ func (e *entry) closeIfDrained(l *link) {
 	if l.drainTimer != nil && l.live() == 0 && !l.retired {
 		l.retired = true
 		l.drainTimer.Stop()
-		l.drainTimer = time.AfterFunc(drainLinger, func() { l.wire.die(ErrClosed) })
+		l.drainTimer = time.AfterFunc(drainLinger, func() { l.wire.Die(ErrClosed) })
 	}
 }
 
@@ -175,7 +175,7 @@ func (e *entry) reportLost(l *link, cause error) {
 	}
 	l.told = true
 	others, last := len(e.present()), e.isLast(l)
-	lasted, address := l.wire.now(), e.inUse.cfg.Address
+	lasted, address := l.wire.Now(), e.inUse.cfg.Address
 	about := []zap.Field{zap.Duration("duration", lasted), zap.Int("channels", l.channels)}
 	retired, draining, unused := l.retired, l.isDraining(), l.unused(cause)
 	e.news.add(func() {
@@ -221,7 +221,7 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 		unused, last := l.unused(cause), len(e.present()) == 0
 		switch {
 		case unused:
-			onDemand = e.unused.ended(time.Now(), l.wire.now(), time.Since(l.used))
+			onDemand = e.unused.ended(time.Now(), l.wire.Now(), time.Since(l.used))
 		case last:
 			e.unused.failed()
 		}
@@ -236,7 +236,7 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 		case unused:
 			l.host.gate.ended(login)
 		default:
-			l.host.gate.lost(login, l.wire.now(), e.set, !last)
+			l.host.gate.lost(login, l.wire.Now(), e.set, !last)
 		}
 		if last {
 			due, _ := l.host.gate.nextDue(login, false, false)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // TestOutlived: a connection that takes the place of one before the death of
@@ -19,8 +21,8 @@ func TestOutlived(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
 	dead := member(forRequests, 1, 0)
-	dead.wire = newWire(ours, stallAfter)
-	dead.wire.die(io.EOF)
+	dead.wire = wire.New(ours, stallAfter)
+	dead.wire.Die(io.EOF)
 	e := crew(1, 8, dead)
 	logs := observed(&e.set)
 	e.set.Lazy = true // it need not connect
@@ -78,8 +80,8 @@ func TestLostTogether(t *testing.T) {
 	for _, l := range links {
 		ours, theirs := net.Pipe()
 		defer theirs.Close()
-		l.wire = newWire(ours, stallAfter)
-		l.wire.die(io.EOF)
+		l.wire = wire.New(ours, stallAfter)
+		l.wire.Die(io.EOF)
 		l.used = time.Now().Add(-time.Minute)
 	}
 	for _, l := range links {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // TestUnsentWaits: a packet that the socket does not take counts as one that
@@ -14,12 +15,12 @@ import (
 // been heard of since.
 func TestUnsentWaits(t *testing.T) {
 	ours, theirs := net.Pipe()
-	l := &link{wire: newWire(ours, stallAfter)}
-	defer l.wire.die(net.ErrClosed)
+	l := &link{wire: wire.New(ours, stallAfter)}
+	defer l.wire.Die(net.ErrClosed)
 	l.beginWrite()
 	_, _ = l.wire.Write([]byte("packet"))
 	l.endWrite()
-	l.wire.SetHeard(l.wire.now())
+	l.wire.SetHeard(l.wire.Now())
 	sshtest.Eventually(t, 10*time.Second, "doubt about the bastion", func() bool { return l.waitingFor() > time.Millisecond })
 	if _, err := io.ReadFull(theirs, make([]byte, len("packet"))); err != nil {
 		t.Fatal(err)

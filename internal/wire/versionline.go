@@ -1,7 +1,7 @@
 // versionline.go skips what a server sends before its version line (RFC 4253
 // section 4.2), as OpenSSH does. x/crypto/ssh refuses such a line of 255 bytes.
 
-package tunnel
+package wire
 
 import (
 	"bufio"
@@ -22,10 +22,10 @@ const (
 // bytes. It is part of what the key exchange signs, so it cannot be cut short.
 const maxVersion = 254
 
-// notVersionError says why no version line can follow what a server has sent.
-type notVersionError string
+// VersionError says why no version line can follow what a server has sent.
+type VersionError string
 
-func (e notVersionError) Error() string { return string(e) }
+func (e VersionError) Error() string { return string(e) }
 
 // versionReader reads what a server sends, from its version line on.
 type versionReader struct {
@@ -62,10 +62,10 @@ func (r *versionReader) find() error {
 		}
 		if version := bytes.TrimRight(r.line, "\r\n"); len(version) > len("SSH-") && bytes.HasPrefix(version, []byte("SSH-")) {
 			if bytes.HasPrefix(version, []byte("SSH-1.")) && !bytes.HasPrefix(version, []byte("SSH-1.99-")) {
-				return notVersionError(fmt.Sprintf("it speaks no SSH protocol but version 1, which is insecure and not supported: %q", printable.Text(string(version))))
+				return VersionError(fmt.Sprintf("it speaks no SSH protocol but version 1, which is insecure and not supported: %q", printable.Text(string(version))))
 			}
 			if len(version) > maxVersion {
-				return notVersionError(fmt.Sprintf("its version line has %d bytes, and RFC 4253 permits 255", len(version)))
+				return VersionError(fmt.Sprintf("its version line has %d bytes, and RFC 4253 permits 255", len(version)))
 			}
 			r.found, r.line = true, append(version, '\n')
 			next, _ := r.in.Peek(r.in.Buffered())
@@ -75,7 +75,7 @@ func (r *versionReader) find() error {
 		r.line = r.line[:0]
 		r.lines++
 	}
-	return notVersionError(fmt.Sprintf("it sent %d lines without an SSH version", maxEarlyLines))
+	return VersionError(fmt.Sprintf("it sent %d lines without an SSH version", maxEarlyLines))
 }
 
 // readLine reads a line to its end.
@@ -89,7 +89,7 @@ func (r *versionReader) readLine() error {
 			return nil
 		}
 		if len(r.line) > maxEarlyLine+len("\r") {
-			return notVersionError(fmt.Sprintf("it sent a line of more than %d bytes before its SSH version", maxEarlyLine))
+			return VersionError(fmt.Sprintf("it sent a line of more than %d bytes before its SSH version", maxEarlyLine))
 		}
 	}
 }

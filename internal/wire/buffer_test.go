@@ -1,4 +1,4 @@
-package tunnel
+package wire
 
 import "testing"
 
@@ -13,10 +13,10 @@ func TestReadSize(t *testing.T) {
 		"eight are":                           {{idleBuffer, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, smallBuffer}, {1, idleBuffer}, {1, idleBuffer}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newReadSize()
+			s := NewReadSize()
 			for i, step := range steps {
-				if s.adapt(step.read); s.next != step.next {
-					t.Fatalf("after read %d, of %d bytes: %d, want %d", i+1, step.read, s.next, step.next)
+				if s.Adapt(step.read); s.Next != step.next {
+					t.Fatalf("after read %d, of %d bytes: %d, want %d", i+1, step.read, s.Next, step.next)
 				}
 			}
 		})
@@ -31,10 +31,10 @@ func TestBufferFor(t *testing.T) {
 		{smallBuffer + 1, smallBuffer + 1, busyBuffer},
 		{10 * busyBuffer, busyBuffer, busyBuffer},
 	} {
-		k := bufferFor(c.n)
-		if len(k.data) != c.length || len(*k.buf) != c.size {
-			t.Errorf("bufferFor(%d): %d of %d bytes", c.n, len(k.data), len(*k.buf))
+		k := BufferFor(c.n)
+		if len(k.Data) != c.length || len(*k.buf) != c.size {
+			t.Errorf("bufferFor(%d): %d of %d bytes", c.n, len(k.Data), len(*k.buf))
 		}
-		k.release()
+		k.Release()
 	}
 }

@@ -1,6 +1,6 @@
 // kexinit.go reads what a server says first, before anything is encrypted.
 
-package tunnel
+package wire
 
 import (
 	"bytes"
@@ -13,9 +13,9 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// kexInit is SSH_MSG_KEXINIT (RFC 4253 section 7.1): the algorithms that a side
+// KexInit is SSH_MSG_KEXINIT (RFC 4253 section 7.1): the algorithms that a side
 // has, in its order of preference.
-type kexInit struct {
+type KexInit struct {
 	Cookie                   [16]byte `sshtype:"20"`
 	KexAlgorithms            []string
 	HostKeyAlgorithms        []string
@@ -84,10 +84,10 @@ func (o *preamble) end() []byte {
 // errCutShort says that a greeting is not whole.
 var errCutShort = errors.New("the key exchange was cut short")
 
-// parseGreeting reads the beginning of what a server sends: lines that say
+// ParseGreeting reads the beginning of what a server sends: lines that say
 // anything, its version (RFC 4253 section 4.2), and its SSH_MSG_KEXINIT in a
 // packet that is not encrypted (section 6). What follows does not matter.
-func parseGreeting(data []byte) (version string, init *kexInit, err error) {
+func ParseGreeting(data []byte) (version string, init *KexInit, err error) {
 	for {
 		line, rest, ok := bytes.Cut(data, []byte("\n"))
 		if !ok {
@@ -110,7 +110,7 @@ func parseGreeting(data []byte) (version string, init *kexInit, err error) {
 	case uint32(len(data)) < length: //nolint:gosec // it is a slice of a bounded record
 		return version, nil, errCutShort
 	}
-	init = new(kexInit)
+	init = new(KexInit)
 	if err := ssh.Unmarshal(data[1:length-padding], init); err != nil {
 		return version, nil, fmt.Errorf("reading the server's algorithms: %w", err)
 	}

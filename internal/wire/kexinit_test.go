@@ -1,4 +1,4 @@
-package tunnel
+package wire
 
 import (
 	"encoding/binary"
@@ -11,7 +11,7 @@ import (
 
 // greeting is what a server begins with that has host key algorithms.
 func greeting(banner string, algos ...string) []byte {
-	payload := ssh.Marshal(kexInit{KexAlgorithms: []string{"curve25519-sha256"}, HostKeyAlgorithms: algos})
+	payload := ssh.Marshal(KexInit{KexAlgorithms: []string{"curve25519-sha256"}, HostKeyAlgorithms: algos})
 	const padding = 4
 	packet := binary.BigEndian.AppendUint32([]byte(banner), uint32(len(payload)+1+padding))
 	packet = append(append(packet, padding), payload...)
@@ -23,12 +23,12 @@ func TestParseGreeting(t *testing.T) {
 	want := []string{"rsa-sha2-512", "ssh-ed25519"}
 	for _, banner := range []string{"SSH-2.0-x\r\n", "SSH-2.0-x\n", "hello\r\nSSH or not\nSSH-2.0-x\r\n"} {
 		whole := greeting(banner, want...)
-		version, init, err := parseGreeting(append(whole, "more"...))
+		version, init, err := ParseGreeting(append(whole, "more"...))
 		if err != nil || version != "SSH-2.0-x" || !slices.Equal(init.HostKeyAlgorithms, want) {
 			t.Errorf("%q: %q %+v %v", banner, version, init, err)
 		}
 		for i := range whole {
-			if _, _, err := parseGreeting(whole[:i]); !errors.Is(err, errCutShort) {
+			if _, _, err := ParseGreeting(whole[:i]); !errors.Is(err, errCutShort) {
 				t.Errorf("%q: the first %d bytes: %v", banner, i, err)
 			}
 		}
@@ -40,7 +40,7 @@ func TestParseGreeting(t *testing.T) {
 		"another message":  "\x00\x00\x00\x03\x01\x15\x00",
 		"a kexinit's head": "\x00\x00\x00\x03\x01\x14\x00",
 	} {
-		if _, init, err := parseGreeting([]byte("SSH-2.0-x\r\n" + packet)); err == nil || errors.Is(err, errCutShort) {
+		if _, init, err := ParseGreeting([]byte("SSH-2.0-x\r\n" + packet)); err == nil || errors.Is(err, errCutShort) {
 			t.Errorf("%s: %+v %v", name, init, err)
 		}
 	}
@@ -50,13 +50,13 @@ func FuzzParseGreeting(f *testing.F) {
 	f.Add(greeting("SSH-2.0-x\r\n", "ssh-ed25519"))
 	f.Add([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		_, init, err := parseGreeting(data)
+		_, init, err := ParseGreeting(data)
 		if err == nil && init == nil {
 			t.Fatal("neither algorithms nor an error")
 		}
 		// What is whole says the same whatever follows it.
 		if err == nil {
-			if _, again, err := parseGreeting(append(slices.Clone(data), 0)); err != nil || !slices.Equal(again.HostKeyAlgorithms, init.HostKeyAlgorithms) {
+			if _, again, err := ParseGreeting(append(slices.Clone(data), 0)); err != nil || !slices.Equal(again.HostKeyAlgorithms, init.HostKeyAlgorithms) {
 				t.Errorf("with more behind it: %+v %v", again, err)
 			}
 		}

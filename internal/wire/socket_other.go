@@ -1,13 +1,13 @@
 //go:build !linux
 
-package tunnel
+package wire
 
 import (
 	"net"
 	"time"
 )
 
-// socketOptions sets nothing: the options are Linux's. See wire_linux.go.
+// socketOptions sets nothing: the options are Linux's. See socket_linux.go.
 type socketOptions struct{}
 
 func socketOptionsOf(net.Conn) socketOptions { return socketOptions{} }

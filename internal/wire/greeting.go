@@ -1,4 +1,4 @@
-package tunnel
+package wire
 
 import (
 	"bytes"
@@ -24,20 +24,20 @@ type Greeting struct {
 	Strict bool
 }
 
-// noteGreeting records the greeting when the first key exchange has just ended.
-func (w *wire) noteGreeting(hostKey ssh.PublicKey) {
-	data := w.preamble.end()
-	version, init, err := parseGreeting(data)
-	w.greeting.Store(&Greeting{
+// NoteGreeting records the greeting when the first key exchange has just ended.
+func (c *Conn) NoteGreeting(hostKey ssh.PublicKey) {
+	data := c.preamble.end()
+	version, init, err := ParseGreeting(data)
+	c.greeting.Store(&Greeting{
 		Version: printable.Text(version),
 		HostKey: hostKey.Marshal(), Signature: hostKeySignature(data, hostKey),
 		Strict: err == nil && slices.Contains(init.KexAlgorithms, strictKex),
 	})
 }
 
-// Greeting returns what noteGreeting has recorded; nothing before that.
-func (w *wire) Greeting() Greeting {
-	if g := w.greeting.Load(); g != nil {
+// Greeting returns what NoteGreeting has recorded; nothing before that.
+func (c *Conn) Greeting() Greeting {
+	if g := c.greeting.Load(); g != nil {
 		return *g
 	}
 	return Greeting{}

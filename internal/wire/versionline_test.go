@@ -1,4 +1,4 @@
-package tunnel
+package wire
 
 import (
 	"bufio"
@@ -38,7 +38,7 @@ func TestVersionReader(t *testing.T) {
 			in := bufio.NewReader(recording{wrap(strings.NewReader(c.sent + rest)), &record})
 			got, err := io.ReadAll(&versionReader{in: in, preamble: &record})
 			if c.err != "" {
-				if _, ok := errors.AsType[notVersionError](err); !ok || !strings.Contains(err.Error(), c.err) {
+				if _, ok := errors.AsType[VersionError](err); !ok || !strings.Contains(err.Error(), c.err) {
 					t.Errorf("%s, %s: got %q, %v, want %q", name, how, got, err, c.err)
 				}
 				continue

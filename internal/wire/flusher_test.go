@@ -1,4 +1,4 @@
-package tunnel
+package wire
 
 import (
 	"bytes"
@@ -74,8 +74,8 @@ func waitUntilFull(t *testing.T, f *flusher) {
 // order, and then the flusher holds nothing.
 func TestFlusherGathers(t *testing.T) {
 	conn := newGatedConn()
-	w := newWire(conn, time.Second)
-	defer w.die(net.ErrClosed)
+	w := New(conn, time.Second)
+	defer w.Die(net.ErrClosed)
 	var want bytes.Buffer
 	write := func(s string) {
 		want.WriteString(s)
@@ -113,8 +113,8 @@ func TestFlusherGathers(t *testing.T) {
 // with every byte in its place, when it does again.
 func TestFlusherIsBounded(t *testing.T) {
 	ours, theirs := net.Pipe()
-	w := newWire(ours, time.Second)
-	defer w.die(net.ErrClosed)
+	w := New(ours, time.Second)
+	defer w.Die(net.ErrClosed)
 	data := make([]byte, 3<<20)
 	_, _ = rand.Read(data)
 	written := make(chan error, 1)
@@ -165,9 +165,9 @@ func TestFlusherHoldsWhatDrainsSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := &pacedConn{}
 		conn.perSecond.Store(1 << 30)
-		w := newWire(conn, time.Second)
+		w := New(conn, time.Second)
 		defer func() {
-			w.die(net.ErrClosed)
+			w.Die(net.ErrClosed)
 			time.Sleep(time.Second) // the flusher ends; the bubble's clock stands still once we have returned
 		}()
 		for _, pace := range []struct {
@@ -195,11 +195,11 @@ func TestFlusherHoldsWhatDrainsSoon(t *testing.T) {
 	})
 }
 
-// TestFlusherEnds: the death of the wire ends a write of the flusher, and
+// TestFlusherEnds: the death of the connection ends a write of the flusher, and
 // whoever waits for room.
 func TestFlusherEnds(t *testing.T) {
 	conn := newGatedConn()
-	w := newWire(conn, time.Second)
+	w := New(conn, time.Second)
 	cause := errors.New("the cause")
 	written := make(chan error, 1)
 	go func() {
@@ -212,7 +212,7 @@ func TestFlusherEnds(t *testing.T) {
 	}()
 	waitFor(t, "write", conn.begun)
 	waitUntilFull(t, w.out)
-	w.die(cause)
+	w.Die(cause)
 	if err := waitFor(t, "end of the writer", written); !errors.Is(err, cause) {
 		t.Errorf("the writer got %v", err)
 	}
@@ -227,15 +227,15 @@ func TestFlusherEnds(t *testing.T) {
 // TestFailedWriteEndsTheWire: a write that fails after it was taken over.
 func TestFailedWriteEndsTheWire(t *testing.T) {
 	conn := newGatedConn()
-	w := newWire(conn, time.Second)
+	w := New(conn, time.Second)
 	if _, err := w.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	cause := errors.New("no route to host")
 	conn.gate <- cause
-	waitFor(t, "death", w.dead())
+	waitFor(t, "death", w.Dead())
 	waitFor(t, "close of the socket", conn.closed)
-	if _, err := w.Write([]byte("x")); !errors.Is(err, cause) || !errors.Is(w.err(), cause) {
-		t.Errorf("a write got %v, the cause is %v", err, w.err())
+	if _, err := w.Write([]byte("x")); !errors.Is(err, cause) || !errors.Is(w.Err(), cause) {
+		t.Errorf("a write got %v, the cause is %v", err, w.Err())
 	}
 }

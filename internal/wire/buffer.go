@@ -1,4 +1,4 @@
-package tunnel
+package wire
 
 import "sync"
 
@@ -31,55 +31,55 @@ func newBuffer(size int) *[]byte {
 	return &b
 }
 
-// chunk is a pooled buffer and what is still to be used of it.
-type chunk struct {
-	data []byte
+// Buffer is a pooled buffer and what is still to be used of it.
+type Buffer struct {
+	Data []byte
 	pool *sync.Pool
 	buf  *[]byte
 }
 
-// bufferFor returns a pooled buffer for n bytes, or for the most one may have.
-func bufferFor(n int) chunk {
+// BufferFor returns a pooled buffer for n bytes, or for the most one may have.
+func BufferFor(n int) Buffer {
 	i := 0
 	for i < len(bufferPools)-1 && n > bufferPools[i].size {
 		i++
 	}
 	pool := &bufferPools[i].pool
 	buf := pool.Get().(*[]byte)
-	return chunk{data: (*buf)[:min(n, len(*buf))], pool: pool, buf: buf}
+	return Buffer{Data: (*buf)[:min(n, len(*buf))], pool: pool, buf: buf}
 }
 
-func (k *chunk) release() {
+func (k *Buffer) Release() {
 	if k.buf != nil {
 		k.pool.Put(k.buf)
 	}
-	*k = chunk{}
+	*k = Buffer{}
 }
 
-// readSize is how much a stream reads at once. The buffer has to be there
+// ReadSize is how much a stream reads at once. The buffer has to be there
 // before it is known what comes, and stays for as long as nothing does.
-type readSize struct {
-	next  int
+type ReadSize struct {
+	Next  int
 	quiet int // reads in a row that an idleBuffer would have done for
 }
 
-func newReadSize() readSize { return readSize{next: idleBuffer} }
+func NewReadSize() ReadSize { return ReadSize{Next: idleBuffer} }
 
-// adapt sets next after a read of n bytes.
-func (s *readSize) adapt(n int) {
-	full := n == s.next
+// Adapt sets next after a read of n bytes.
+func (s *ReadSize) Adapt(n int) {
+	full := n == s.Next
 	s.quiet++
 	if n > idleBuffer {
 		s.quiet = 0
 	}
 	switch {
-	case full && s.next == idleBuffer:
-		s.next, s.quiet = smallBuffer, 0
+	case full && s.Next == idleBuffer:
+		s.Next, s.quiet = smallBuffer, 0
 	case full:
-		s.next = busyBuffer
+		s.Next = busyBuffer
 	case s.quiet >= quietReads:
-		s.next = idleBuffer
-	case s.next == busyBuffer && n <= smallBuffer:
-		s.next = smallBuffer
+		s.Next = idleBuffer
+	case s.Next == busyBuffer && n <= smallBuffer:
+		s.Next = smallBuffer
 	}
 }

@@ -1,4 +1,4 @@
-package tunnel
+package wire
 
 import (
 	"net"
@@ -34,7 +34,7 @@ type flusher struct {
 	// room is signalled when there is more room, and when ended is set.
 	room sync.Cond
 	// gathered is what waits. Only its last buffer has room left.
-	gathered []chunk
+	gathered []Buffer
 	// size is the bytes in gathered and in the write under way, and limit what
 	// it may be.
 	size, limit int
@@ -76,15 +76,15 @@ func (f *flusher) write(p []byte) bool {
 // take gathers what there is room for, in one buffer, of p. The caller holds mu.
 func (f *flusher) take(p []byte) int {
 	last := len(f.gathered) - 1
-	if last < 0 || len(f.gathered[last].data) == cap(f.gathered[last].data) {
-		k := bufferFor(busyBuffer)
-		k.data = k.data[:0]
+	if last < 0 || len(f.gathered[last].Data) == cap(f.gathered[last].Data) {
+		k := BufferFor(busyBuffer)
+		k.Data = k.Data[:0]
 		f.gathered = append(f.gathered, k)
 		last++
 	}
-	data := f.gathered[last].data
+	data := f.gathered[last].Data
 	n := min(len(p), cap(data)-len(data), f.limit-f.size)
-	f.gathered[last].data = append(data, p[:n]...)
+	f.gathered[last].Data = append(data, p[:n]...)
 	f.size += n
 	return n
 }
@@ -101,8 +101,8 @@ func (f *flusher) run() {
 		if k.buf == nil {
 			return
 		}
-		n, err := f.conn.Write(k.data)
-		k.release()
+		n, err := f.conn.Write(k.Data)
+		k.Release()
 		if err != nil {
 			f.failed(err)
 			return
@@ -120,12 +120,12 @@ func (f *flusher) run() {
 }
 
 // next returns what is to be written. If there is nothing, run is over.
-func (f *flusher) next() chunk {
+func (f *flusher) next() Buffer {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.gathered) == 0 {
 		f.running = false
-		return chunk{}
+		return Buffer{}
 	}
 	k := f.gathered[0]
 	f.gathered = slices.Delete(f.gathered, 0, 1)
@@ -157,7 +157,7 @@ func (f *flusher) end() {
 	defer f.mu.Unlock()
 	f.ended = true
 	for i := range f.gathered {
-		f.gathered[i].release()
+		f.gathered[i].Release()
 	}
 	f.gathered = nil
 	f.room.Broadcast()
