@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
@@ -156,7 +157,7 @@ var errProxyAddress = errors.New("what follows the user info is not <host>:<port
 // replace resolves the address alone: the user info is resolved at each connect.
 // A part of it without placeholders may have percent-encoded characters. Errors
 // do not show it, nor what could be it.
-func parseProxy(raw string, replace func(string) (string, error)) (*tunnel.Proxy, error) {
+func parseProxy(raw string, replace func(string) (string, error)) (*dial.Proxy, error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if err := redact.Check(scheme); err != nil {
 		return nil, err
@@ -171,7 +172,7 @@ func parseProxy(raw string, replace func(string) (string, error)) (*tunnel.Proxy
 	default:
 		return nil, fmt.Errorf("unknown scheme %q; one of socks5, http", scheme)
 	}
-	p := &tunnel.Proxy{Scheme: scheme}
+	p := &dial.Proxy{Scheme: scheme}
 	address := rest
 	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
 		var err error

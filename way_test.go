@@ -6,14 +6,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 func TestParseProxy(t *testing.T) {
 	t.Setenv("SSH_TUNNEL_TEST_PROXY", "proxy.example.com:1080")
 	t.Setenv("SSH_TUNNEL_TEST_USER_PROXY", "hunter2@proxy.example.com:1080")
-	for raw, want := range map[string]tunnel.Proxy{
+	for raw, want := range map[string]dial.Proxy{
 		"socks5://127.0.0.1:1080":                       {Scheme: "socks5", Address: "127.0.0.1:1080"},
 		"http://[::1]:3128/":                            {Scheme: "http", Address: "[::1]:3128"},
 		"http://alice@p:1":                              {Scheme: "http", Address: "p:1", User: "alice"},

@@ -95,7 +95,7 @@ func TestStoppedAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := agentTunnel(t, s, socket, func(c *Config) { c.IdentityFiles = []IdentityFile{{Path: s.ClientKeyFile()}} })
-	within(t, 8*time.Second, "a login with the key's file", func() { roundTrip(t, dial(t, h, listen(t, echo))) })
+	within(t, 8*time.Second, "a login with the key's file", func() { roundTrip(t, mustDial(t, h, listen(t, echo))) })
 
 	_, err := dialFor(t, agentTunnel(t, s, socket, nil), "web:80", 15*time.Second)
 	if err == nil || !strings.Contains(err.Error(), `agent at "`+socket+`": does not answer: it listed no keys within 4s`) {
@@ -162,7 +162,7 @@ func TestSecurityToken(t *testing.T) {
 		}
 	}()
 	with := func(c *Config) { c.IdentityFiles, c.IdentitiesOnly = []IdentityFile{{Path: file}}, true }
-	roundTrip(t, dial(t, agentTunnel(t, s, socket, with), listen(t, echo)))
+	roundTrip(t, mustDial(t, agentTunnel(t, s, socket, with), listen(t, echo)))
 
 	_, err = dialFor(t, agentTunnel(t, s, realAgent(t, agent.AddedKey{PrivateKey: s.ClientKey.Private()}), with), "web:80", 10*time.Second)
 	want := `identity_file "` + file + `" is a key on a security token, which only an agent can sign with, and no agent holds it; add it to one with ssh-add`

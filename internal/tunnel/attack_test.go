@@ -28,7 +28,7 @@ func TestEndOnDrainingLink(t *testing.T) {
 				_, _ = io.Copy(io.Discard, c)
 				_, _ = c.Write(make([]byte, size))
 			})
-			c := dial(t, h, addr)
+			c := mustDial(t, h, addr)
 			h.entry.mu.Lock()
 			l := h.entry.only()
 			h.entry.mu.Unlock()
@@ -96,7 +96,7 @@ func TestStillborn(t *testing.T) {
 	l.wire.Die(io.EOF)
 	time.Sleep(50 * time.Millisecond) // its death becomes known
 	e.connected(l, time.Second)
-	roundTrip(t, dial(t, b.Handle, listen(t, echo)))
+	roundTrip(t, mustDial(t, b.Handle, listen(t, echo)))
 }
 
 // TestPausedProcess: after a pause of this process (a suspended machine, a
@@ -111,7 +111,7 @@ func TestPausedProcess(t *testing.T) {
 			set := quick()
 			set.ServerAliveInterval = tt.interval
 			b := newBench(t, set, nil)
-			c := dial(t, b.Handle, listen(t, echo))
+			c := mustDial(t, b.Handle, listen(t, echo))
 			roundTrip(t, c)
 			b.entry.mu.Lock()
 			l := b.entry.only()
@@ -218,7 +218,7 @@ func TestJumpSaysWhy(t *testing.T) {
 func TestEndIsNoFailure(t *testing.T) {
 	b := newBench(t, quick(), nil)
 	addr := listen(t, echo)
-	roundTrip(t, dial(t, b.Handle, addr))
+	roundTrip(t, mustDial(t, b.Handle, addr))
 	closeAndWait(t, b.Handle)
 	h := b.entry.hosts[0]
 	at, _ := h.gate.nextDue(h.login.with(b.entry.set), false, false)
@@ -242,7 +242,7 @@ func TestCloseDelivers(t *testing.T) {
 				n, _ := io.Copy(io.Discard, c)
 				got <- n
 			})
-			c := dial(t, h, addr)
+			c := mustDial(t, h, addr)
 			if _, err := c.Write(make([]byte, size)); err != nil {
 				t.Fatal(err)
 			}
@@ -261,9 +261,9 @@ func TestSlowLinkIsAlive(t *testing.T) {
 	set.ServerAliveInterval = time.Second
 	b := newBench(t, set, nil)
 	addr := listen(t, echo)
-	roundTrip(t, dial(t, b.Handle, addr))
+	roundTrip(t, mustDial(t, b.Handle, addr))
 	b.link.SetDelay(800 * time.Millisecond)
-	roundTrip(t, dial(t, b.Handle, addr))
+	roundTrip(t, mustDial(t, b.Handle, addr))
 	if n := b.bastion.Stats().Logins; n != 1 {
 		t.Errorf("%d logins, want 1", n)
 	}

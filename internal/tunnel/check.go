@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
@@ -128,18 +129,18 @@ func (c *checker) way() error {
 		switch {
 		case p != nil:
 			return errors.New("proxy and proxy_command are two ways to the bastion; keep one of them")
-		case !commandsSupported:
+		case !dial.CommandsSupported:
 			return errors.New("proxy_command is not supported on this system")
 		case c.cfg.BindAddress != "":
 			return errors.New("bind_address is for connections that we make, and not for those of proxy_command; remove one of them")
 		}
-		_, err := c.cfg.commandLine()
+		_, err := c.cfg.dialer().CommandLine()
 		return err
 	}
 	if p == nil {
 		return nil
 	}
-	if _, _, err := c.cfg.proxyLogin(); err != nil {
+	if _, _, err := c.cfg.dialer().ProxyLogin(); err != nil {
 		return err
 	}
 	if p.Password != "" {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 )
 
 func TestCheck(t *testing.T) {
@@ -133,10 +135,14 @@ func TestCheck(t *testing.T) {
 		},
 		{name: "password", edit: func(c *Config) { c.IdentityFiles, c.Password = nil, "{ok}" }},
 		{name: "literal password", edit: func(c *Config) { c.IdentityFiles, c.Password = nil, "hunter2" }, warnings: []string{`password is written literally and shows in the configuration; use a placeholder, {env.NAME} or {file./path}`}},
-		{name: "literal password of a proxy", edit: func(c *Config) { c.Proxy = &Proxy{"http", "p:1", "u", "hunter2"} }, warnings: []string{`password of proxy http://p:1 is written literally and shows in the configuration; use a placeholder, {env.NAME} or {file./path}`}},
-		{name: "user of a proxy alone", edit: func(c *Config) { c.Proxy = &Proxy{"http", "p:1", "{ok}", ""} }},
-		{name: "empty user of a proxy", edit: func(c *Config) { c.Proxy = &Proxy{"http", "p:1", "{empty}", "{ok}"} }, err: `user of proxy http://p:1 is empty; check what its placeholder stands for`},
-		{name: "empty password of a proxy", edit: func(c *Config) { c.Proxy = &Proxy{"http", "p:1", "{ok}", "{empty}"} }, err: `password of proxy http://p:1 is empty; check what its placeholder stands for`},
+		{name: "literal password of a proxy", edit: func(c *Config) { c.Proxy = &dial.Proxy{Scheme: "http", Address: "p:1", User: "u", Password: "hunter2"} }, warnings: []string{`password of proxy http://p:1 is written literally and shows in the configuration; use a placeholder, {env.NAME} or {file./path}`}},
+		{name: "user of a proxy alone", edit: func(c *Config) { c.Proxy = &dial.Proxy{Scheme: "http", Address: "p:1", User: "{ok}", Password: ""} }},
+		{name: "empty user of a proxy", edit: func(c *Config) {
+			c.Proxy = &dial.Proxy{Scheme: "http", Address: "p:1", User: "{empty}", Password: "{ok}"}
+		}, err: `user of proxy http://p:1 is empty; check what its placeholder stands for`},
+		{name: "empty password of a proxy", edit: func(c *Config) {
+			c.Proxy = &dial.Proxy{Scheme: "http", Address: "p:1", User: "{ok}", Password: "{empty}"}
+		}, err: `password of proxy http://p:1 is empty; check what its placeholder stands for`},
 		{name: "empty password", edit: func(c *Config) { c.Password = "{empty}" }, err: `password is empty; check what its placeholder stands for`},
 		{name: "unknown passphrase", edit: identity("absent", "{x}"), err: `passphrase of identity_file "/absent": unknown placeholder {x}`},
 

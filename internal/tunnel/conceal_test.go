@@ -1,11 +1,7 @@
 package tunnel
 
 import (
-	"context"
-	"encoding/base64"
 	"errors"
-	"io"
-	"net"
 	"strings"
 	"testing"
 
@@ -32,26 +28,6 @@ func TestRepeated(t *testing.T) {
 	} {
 		if strings.Contains(text, "hunter2") || !strings.Contains(text, "…") {
 			t.Errorf("%s: %q", what, text)
-		}
-	}
-}
-
-// TestProxyRepeatsLogin: neither its status nor what is no HTTP shows the login.
-func TestProxyRepeatsLogin(t *testing.T) {
-	login := base64.StdEncoding.EncodeToString([]byte("somebody:hunter2"))
-	for _, answer := range []string{
-		"HTTP/1.1 407 not somebody, hunter2 or " + login, "HTTP/1.1 403 not somebody, hunter2 or " + login,
-		"HTTP/1.1 500 not somebody, hunter2 or " + login, "not somebody, hunter2 or " + login,
-	} {
-		ours, theirs := net.Pipe()
-		go func() { // returns when the answer is read
-			_, _ = theirs.Read(make([]byte, 1024))
-			_, _ = io.WriteString(theirs, answer+"\r\n\r\n")
-		}()
-		err := connectHTTP(context.Background(), ours, "b:22", "somebody", "hunter2")
-		_, _ = ours.Close(), theirs.Close()
-		if err == nil || !strings.Contains(err.Error(), "not …, … or …") {
-			t.Errorf("%q: got %v", answer, err)
 		}
 	}
 }

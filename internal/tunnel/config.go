@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 )
 
 // Config says where a tunnel connects and as whom. Two tunnels of the same
@@ -92,7 +93,7 @@ type Config struct {
 	InsecureIgnoreHostKey bool
 
 	// Proxy is what the bastion is reached through, or nil.
-	Proxy *Proxy `json:",omitempty"`
+	Proxy *dial.Proxy `json:",omitempty"`
 
 	// ProxyCommand is a command, with its arguments, whose standard input and
 	// output are the connection to the bastion; no shell reads it. In each
@@ -198,6 +199,14 @@ type Settings struct {
 
 	// Lazy tunnels connect at first use, and not again before the next.
 	Lazy bool
+}
+
+// dialer returns how the bastion is reached.
+func (cfg *Config) dialer() *dial.Dialer {
+	return &dial.Dialer{
+		Address: cfg.Address, User: cfg.User, Proxy: cfg.Proxy, Command: cfg.ProxyCommand,
+		BindAddress: cfg.BindAddress, AddressFamily: cfg.AddressFamily, DialContext: cfg.DialContext, Secret: cfg.secret,
+	}
 }
 
 // Key identifies the tunnel that cfg describes when jumped through the tunnel

@@ -37,7 +37,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 			left.Store(int64(b.N))
 			var conns []*Conn
 			for range clients {
-				c := dial(b, h, addr)
+				c := mustDial(b, h, addr)
 				roundTrip(b, c)
 				conns = append(conns, c)
 			}
@@ -67,7 +67,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 func BenchmarkBulk(b *testing.B) {
 	const size = 1 << 20
 	b.Run("down", func(b *testing.B) {
-		c := dial(b, benchTunnel(b), listen(b, func(c net.Conn) {
+		c := mustDial(b, benchTunnel(b), listen(b, func(c net.Conn) {
 			buf := make([]byte, size)
 			for {
 				if _, err := c.Write(buf); err != nil {
@@ -87,7 +87,7 @@ func BenchmarkBulk(b *testing.B) {
 	})
 	b.Run("up", func(b *testing.B) {
 		var took atomic.Int64
-		c := dial(b, benchTunnel(b), listen(b, func(c net.Conn) {
+		c := mustDial(b, benchTunnel(b), listen(b, func(c net.Conn) {
 			buf := make([]byte, size)
 			for {
 				n, err := c.Read(buf)

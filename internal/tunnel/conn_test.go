@@ -76,7 +76,7 @@ func TestConnHalfClose(t *testing.T) {
 				got <- n
 				_, _ = c.Write(make([]byte, size))
 			})
-			c := dial(t, h, addr)
+			c := mustDial(t, h, addr)
 			if _, err := c.Write(make([]byte, size)); err != nil {
 				t.Fatal(err)
 			}
@@ -110,7 +110,7 @@ func TestConnCloseDelivers(t *testing.T) {
 				n, _ := io.Copy(io.Discard, c)
 				got <- n
 			})
-			c := dial(t, h, addr)
+			c := mustDial(t, h, addr)
 			const size = 1 << 20
 			if _, err := c.Write(make([]byte, size)); err != nil {
 				t.Fatal(err)
@@ -169,7 +169,7 @@ func TestConnUnixSocket(t *testing.T) {
 func TestConnCloseOnFrozenLink(t *testing.T) {
 	b := newBench(t, quick(), nil)
 	addr := listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
-	c := dial(t, b.Handle, addr)
+	c := mustDial(t, b.Handle, addr)
 	b.link.Freeze(sshtest.Up | sshtest.Down)
 
 	read, written := make(chan error, 1), make(chan error, 1)
@@ -203,7 +203,7 @@ func TestConnCloseOnFrozenLink(t *testing.T) {
 // TestConnDeadlinesOnFrozenLink: deadlines are real whatever the link does.
 func TestConnDeadlinesOnFrozenLink(t *testing.T) {
 	b := newBench(t, quick(), nil)
-	c := dial(t, b.Handle, listen(t, echo))
+	c := mustDial(t, b.Handle, listen(t, echo))
 	roundTrip(t, c)
 	b.link.Freeze(sshtest.Up | sshtest.Down)
 	_ = c.SetDeadline(time.Now().Add(50 * time.Millisecond))

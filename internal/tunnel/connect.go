@@ -13,6 +13,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
@@ -154,10 +155,10 @@ func (e *entry) reach(a *approach) error {
 		return nil
 	}
 	a.ctx, a.cancel = context.WithTimeoutCause(a.parent, timeout, failure.ErrConnectTimeout)
-	conn, err := dialBastion(a.ctx, &h.cfg, e.hostLog(h))
+	d := h.cfg.dialer()
+	conn, err := d.Dial(a.ctx, e.hostLog(h))
 	if err != nil {
-		cause := reachCause(&h.cfg, err)
-		return failure.New(failure.ClassOf(err), cause, fmt.Errorf("connecting to %q: %w", h.cfg.Address, e.explainTimeout(a.ctx, err, noAnswer(err))))
+		return failure.New(failure.ClassOf(err), d.CauseOf(err), fmt.Errorf("connecting to %q: %w", h.cfg.Address, e.explainTimeout(a.ctx, err, dial.NoAnswer(err))))
 	}
 	a.reached(conn)
 	return nil
@@ -177,7 +178,7 @@ func (e *entry) awaitBanner(a *approach) error {
 		err = context.Cause(a.ctx)
 	}
 	if err != nil {
-		return failure.New(failure.ClassNetwork, failure.CauseNoBanner, fmt.Errorf("connecting to %q: %s: %w", a.host.cfg.Address, noBanner(&a.host.cfg), e.explainTimeout(a.ctx, err, "no progress")))
+		return failure.New(failure.ClassNetwork, failure.CauseNoBanner, fmt.Errorf("connecting to %q: %s: %w", a.host.cfg.Address, a.host.cfg.dialer().NoBanner(), e.explainTimeout(a.ctx, err, "no progress")))
 	}
 	return nil
 }
@@ -379,20 +380,20 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire.Conn, key
 	}
 	class, cause, stage := failure.ClassProtocol, failure.CauseKeyExchange, "in the key exchange"
 	data := w.Preamble()
-	_, isSSH := firstWords(data)
+	_, isSSH := dial.FirstWords(data)
 	if bad, ok := errors.AsType[wire.VersionError](err); ok && isSSH {
 		other := &failure.NotSSHError{Message: string(bad), Fix: "let a server answer there that speaks SSH 2, as OpenSSH does", Class: failure.ClassProtocol, Cause: failure.CauseNotSSH}
 		return failure.New(other.Class, other.Cause, fmt.Errorf("connecting to %q: %w", h.cfg.Address, other))
 	}
 	switch {
 	case w.LastHeard() == 0:
-		class, cause, stage = failure.ClassNetwork, failure.CauseNoBanner, noBanner(&h.cfg)
+		class, cause, stage = failure.ClassNetwork, failure.CauseNoBanner, h.cfg.dialer().NoBanner()
 	case explained != err: //nolint:errorlint // identity: the agent kept us waiting
 		cause, stage = failure.CauseAuthentication, "in the authentication, "+strings.TrimSuffix(explained.Error(), ": "+err.Error())
 	case keys.accepted() != nil:
 		cause, stage = failure.CauseAuthentication, "in the authentication"
 	case w.Stage() == wire.StageExchange && !isSSH:
-		other := h.cfg.notSSH(data)
+		other := h.cfg.dialer().NotSSH(data)
 		return failure.New(other.Class, other.Cause, fmt.Errorf("connecting to %q: %w: %w", h.cfg.Address, other, e.explainTimeout(ctx, err, "no progress")))
 	}
 	if errors.Is(err, net.ErrClosed) {

@@ -21,7 +21,7 @@ func TestDeafBastion(t *testing.T) {
 	set.ServerAliveInterval, set.ServerAliveCountMax = time.Second, 3
 	logs := observed(&set)
 	b := newBench(t, set, nil)
-	stream := dial(t, b.Handle, listen(t, func(c net.Conn) {
+	stream := mustDial(t, b.Handle, listen(t, func(c net.Conn) {
 		for {
 			if _, err := c.Write([]byte("x")); err != nil {
 				return
@@ -54,7 +54,7 @@ func TestDeafBastion(t *testing.T) {
 	sshtest.Eventually(t, 10*time.Second, "the new connection, and the old one again", func() bool {
 		return logs.FilterMessage("connection added").Len() == 1 && logs.FilterMessage("connection responds again").Len() == 1
 	})
-	roundTrip(t, dial(t, b.Handle, addr))
+	roundTrip(t, mustDial(t, b.Handle, addr))
 	if _, err := io.ReadFull(stream, make([]byte, 100)); err != nil {
 		t.Errorf("the stream, after it: %v", err)
 	}

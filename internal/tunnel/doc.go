@@ -37,10 +37,6 @@
 //	              its authentication, and why that has failed
 //	offers.go, identity.go, readfile.go, certificate.go, agent.go
 //	              the keys that are offered, from files and from an agent
-//	dialtcp.go    its TCP connection
-//	proxy.go      a connection through a SOCKS5 or HTTP proxy
-//	proxycommand.go
-//	              a connection that is a command's input and output
 //	leftover.go   ending what x/crypto leaves behind of a connection
 //	link.go       link: one SSH connection
 //	keepalive.go, probe.go

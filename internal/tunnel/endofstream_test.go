@@ -19,9 +19,9 @@ import (
 func TestEndNeedsNoProof(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, quick(), nil)
-	<-dial(t, b.Handle, listen(t, echo)).link.probe() // it answers probes, so far
+	<-mustDial(t, b.Handle, listen(t, echo)).link.probe() // it answers probes, so far
 	b.bastion.Misbehave(sshtest.Faults{HoldRequests: true})
-	c := dial(t, b.Handle, listen(t, func(c net.Conn) {
+	c := mustDial(t, b.Handle, listen(t, func(c net.Conn) {
 		_, _ = io.WriteString(c, "bye")
 		_ = c.(*net.TCPConn).CloseWrite()
 		_, _ = io.Copy(io.Discard, c)
@@ -38,7 +38,7 @@ func TestWriteAfterClose(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, quick(), nil)
 	b.bastion.Misbehave(sshtest.Faults{CloseChannels: true})
-	c := dial(t, b.Handle, listen(t, echo))
+	c := mustDial(t, b.Handle, listen(t, echo))
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := c.Read(make([]byte, 1)); err != io.EOF {

@@ -32,7 +32,7 @@ func TestLostSSHD(t *testing.T) {
 		var wg sync.WaitGroup
 		var reading sync.WaitGroup
 		for range 8 {
-			c := dial(t, h, addr)
+			c := mustDial(t, h, addr)
 			reading.Add(1)
 			wg.Go(func() {
 				if _, err := io.ReadFull(c, make([]byte, 100_000)); err != nil {

@@ -49,7 +49,7 @@ func TestLostLinkIsNotAnEnd(t *testing.T) {
 			for range 30 {
 				var conns []*Conn
 				for range 8 {
-					conns = append(conns, dial(t, b.Handle, addr))
+					conns = append(conns, mustDial(t, b.Handle, addr))
 				}
 				for _, c := range conns {
 					if _, err := io.ReadFull(c, make([]byte, 15360)); err != nil {
@@ -101,7 +101,7 @@ func TestEndWithoutAnswers(t *testing.T) {
 		t.Skip("takes 5 s")
 	}
 	b := newBench(t, quick(), nil)
-	chatter := dial(t, b.Handle, listen(t, func(c net.Conn) {
+	chatter := mustDial(t, b.Handle, listen(t, func(c net.Conn) {
 		for {
 			if _, err := c.Write([]byte(".")); err != nil {
 				return
@@ -111,7 +111,7 @@ func TestEndWithoutAnswers(t *testing.T) {
 	}))
 	go func() { _, _ = io.Copy(io.Discard, chatter) }()
 	b.bastion.Misbehave(sshtest.Faults{HoldRequests: true})
-	c := dial(t, b.Handle, listen(t, func(c net.Conn) { _, _ = c.Write([]byte("bye")) }))
+	c := mustDial(t, b.Handle, listen(t, func(c net.Conn) { _, _ = c.Write([]byte("bye")) }))
 	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
 	if got, err := io.ReadAll(c); string(got) != "bye" || err != nil {
 		t.Fatalf("got %q, %v", got, err)
@@ -241,7 +241,7 @@ func TestFrozenLinkIsNoticed(t *testing.T) {
 			set.ServerAliveInterval, set.ServerAliveCountMax = 100*time.Millisecond, 2
 			b := newBench(t, set, nil)
 			addr := listen(t, echo)
-			c := dial(t, b.Handle, addr)
+			c := mustDial(t, b.Handle, addr)
 			roundTrip(t, c)
 			sshtest.Eventually(t, 10*time.Second, "an answer to a probe", func() bool { return b.Status().RTT > 0 })
 			b.link.Freeze(d.dir)
@@ -250,7 +250,7 @@ func TestFrozenLinkIsNoticed(t *testing.T) {
 			wantLost(t, err)
 			b.link.Reset()
 			b.link.Thaw(d.dir)
-			roundTrip(t, dial(t, b.Handle, addr))
+			roundTrip(t, mustDial(t, b.Handle, addr))
 		})
 	}
 }
@@ -259,7 +259,7 @@ func TestFrozenLinkIsNoticed(t *testing.T) {
 // and however many there are.
 func TestUnaskedChannels(t *testing.T) {
 	b := newBench(t, quick(), nil)
-	c := dial(t, b.Handle, listen(t, echo))
+	c := mustDial(t, b.Handle, listen(t, echo))
 	conn := b.bastion.Conns()[0]
 	for i := range 100 {
 		_, _, err := conn.OpenChannel([]string{"forwarded-tcpip", "session", "x11", "auth-agent@openssh.com"}[i%4], nil)
@@ -276,7 +276,7 @@ func TestUnaskedChannels(t *testing.T) {
 func TestOpensAreBounded(t *testing.T) {
 	b := newBench(t, quick(), nil)
 	addr := listen(t, echo)
-	roundTrip(t, dial(t, b.Handle, addr))
+	roundTrip(t, mustDial(t, b.Handle, addr))
 	b.bastion.Misbehave(sshtest.Faults{HoldOpens: true})
 
 	var wg sync.WaitGroup
@@ -305,7 +305,7 @@ func TestOpensAreBounded(t *testing.T) {
 		s := b.bastion.Stats()
 		return s.Pending == 0 && s.Channels == 1
 	})
-	roundTrip(t, dial(t, b.Handle, addr))
+	roundTrip(t, mustDial(t, b.Handle, addr))
 }
 
 // TestBlackholedTargetHarmsNobody: opens to another target go on.
@@ -329,7 +329,7 @@ func TestBlackholedTargetHarmsNobody(t *testing.T) {
 		}
 	}
 	for i := range 20 {
-		roundTrip(t, dial(t, b.Handle, fmt.Sprintf("web%d:80", i)))
+		roundTrip(t, mustDial(t, b.Handle, fmt.Sprintf("web%d:80", i)))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -16,7 +17,7 @@ func TestConnectsAtATime(t *testing.T) {
 	const atATime = 3
 	b := newBench(t, quick(), nil)
 	addr := listen(t, echo)
-	roundTrip(t, dial(t, b.Handle, addr))
+	roundTrip(t, mustDial(t, b.Handle, addr))
 	b.bastion.Misbehave(sshtest.Faults{HoldAuth: true})
 	before := b.link.Accepted()
 	var handles []*Handle
@@ -35,7 +36,7 @@ func TestConnectsAtATime(t *testing.T) {
 	b.bastion.Misbehave(sshtest.Faults{})
 
 	for _, h := range handles {
-		roundTrip(t, dial(t, h, addr))
+		roundTrip(t, mustDial(t, h, addr))
 	}
 }
 
@@ -52,7 +53,7 @@ func TestConnectsApart(t *testing.T) {
 	for i := range maxConnects {
 		cfg := b.cfg
 		cfg.Name, cfg.User = fmt.Sprintf("t%d", i), fmt.Sprintf("u%d", i) // or one would try for all
-		cfg.Proxy = &Proxy{Scheme: "http", Address: proxy}
+		cfg.Proxy = &dial.Proxy{Scheme: "http", Address: proxy}
 		open(t, cfg, quick())
 	}
 	for range maxConnects {

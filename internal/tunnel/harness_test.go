@@ -144,8 +144,8 @@ func echo(c net.Conn) {
 	_ = c.(*net.TCPConn).CloseWrite()
 }
 
-// dial opens a channel or fails the test.
-func dial(t testing.TB, h *Handle, addr string) *Conn {
+// mustDial opens a channel or fails the test.
+func mustDial(t testing.TB, h *Handle, addr string) *Conn {
 	t.Helper()
 	c, err := dialFor(t, h, addr, 10*time.Second)
 	if err != nil {

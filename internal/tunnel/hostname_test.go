@@ -3,6 +3,8 @@ package tunnel
 import (
 	"strings"
 	"testing"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 )
 
 // TestHostnames: nothing that names a host or a user can be an option of a
@@ -36,7 +38,7 @@ func TestHostnames(t *testing.T) {
 			"zone":     func(c *Config) { c.Address = "[fe80::1%" + strings.ReplaceAll(s, "-", " ") + "]:22" },
 			"user":     func(c *Config) { c.User = s },
 			"alias":    func(c *Config) { c.HostKeyAlias = s },
-			"proxy":    func(c *Config) { c.Proxy = &Proxy{Scheme: "http", Address: s + ":3128"} },
+			"proxy":    func(c *Config) { c.Proxy = &dial.Proxy{Scheme: "http", Address: s + ":3128"} },
 		} {
 			cfg := Config{Name: "test", Address: "b.example:22", User: "u", Password: "x", IdentityAgent: "none", HostKeys: []string{authorized(publicOf(t, edKey(1)))}}
 			edit(&cfg)

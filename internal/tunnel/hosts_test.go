@@ -191,7 +191,7 @@ func TestHostsReturn(t *testing.T) {
 	logs := observed(&set)
 	h := open(t, p.cfg, set)
 	addr := listen(t, echo)
-	roundTrip(t, dial(t, h, addr))
+	roundTrip(t, mustDial(t, h, addr))
 
 	p.links[0].Refuse()
 	p.links[0].Reset()
@@ -220,7 +220,7 @@ func TestHostsReturn(t *testing.T) {
 		return inUse(h) == p.cfg.Address
 	})
 	roundTrip(t, c)
-	roundTrip(t, dial(t, h, addr))
+	roundTrip(t, mustDial(t, h, addr))
 	if h.Generation() == before {
 		t.Error("pools of channels are not told of the return")
 	}
@@ -243,7 +243,7 @@ func TestHostsStay(t *testing.T) {
 	set := quick()
 	set.ReturnAfter = 50 * time.Millisecond
 	h := open(t, p.cfg, set)
-	c := dial(t, h, listen(t, echo))
+	c := mustDial(t, h, listen(t, echo))
 	for range 20 {
 		roundTrip(t, c)
 		time.Sleep(50 * time.Millisecond)
@@ -281,7 +281,7 @@ func TestHostsThroughJump(t *testing.T) {
 		}
 		h := Open(p.cfg, quick(), edge)
 		h.Start()
-		roundTrip(t, dial(t, h, listen(t, echo)))
+		roundTrip(t, mustDial(t, h, listen(t, echo)))
 		if got := inUse(h); got != want {
 			t.Errorf("in use is %s, want %s", got, want)
 		}

@@ -32,7 +32,7 @@ func TestJump(t *testing.T) {
 	other := hop("other", third.HostKeyFingerprint(), "third.internal:22", h2)
 	addr := listen(t, echo)
 	for _, h := range []*Handle{h3, other} {
-		roundTrip(t, dial(t, h, addr))
+		roundTrip(t, mustDial(t, h, addr))
 	}
 	if n := first.Stats().Logins + second.Stats().Logins; n != 2 {
 		t.Errorf("%d logins on the shared hops, want 2", n)
@@ -41,7 +41,7 @@ func TestJump(t *testing.T) {
 		t.Errorf("the first hop was asked for %q", got)
 	}
 
-	c := dial(t, h3, addr)
+	c := mustDial(t, h3, addr)
 	roundTrip(t, c)
 	firstLink.Reset()
 	_, err := c.Read(make([]byte, 1))
@@ -58,7 +58,7 @@ func TestJump(t *testing.T) {
 	h1.Close()
 	h2.Close()
 	other.Close()
-	roundTrip(t, dial(t, h3, addr))
+	roundTrip(t, mustDial(t, h3, addr))
 	h3.Close()
 	for _, h := range []*Handle{h3, other, h2, h1} {
 		closeAndWait(t, h)

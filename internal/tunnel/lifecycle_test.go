@@ -21,14 +21,14 @@ import (
 // channels, with no second login.
 func TestHandlesShareATunnel(t *testing.T) {
 	b := newBench(t, quick(), nil)
-	c := dial(t, b.Handle, listen(t, echo))
+	c := mustDial(t, b.Handle, listen(t, echo))
 	for range 10 {
 		h := Open(b.cfg, quick(), nil)
 		h.Start()
 		b.Close()
 		b.Handle = h
 		roundTrip(t, c)
-		roundTrip(t, dial(t, h, listen(t, echo)))
+		roundTrip(t, mustDial(t, h, listen(t, echo)))
 	}
 	defer closeAndWait(t, b.Handle)
 	if n := b.bastion.Stats().Logins; n != 1 {
@@ -41,20 +41,20 @@ func TestHandlesShareATunnel(t *testing.T) {
 func TestChangedTunnelDrains(t *testing.T) {
 	b := newBench(t, quick(), nil)
 	addr := listen(t, echo)
-	old := dial(t, b.Handle, addr)
+	old := mustDial(t, b.Handle, addr)
 	roundTrip(t, old)
 
 	cfg := b.cfg
 	cfg.User = "other"
 	h := open(t, cfg, quick())
 	b.Close()
-	roundTrip(t, dial(t, h, addr))
+	roundTrip(t, mustDial(t, h, addr))
 	roundTrip(t, old)
 	if n := b.link.Active(); n != 2 {
 		t.Errorf("%d connections while draining, want 2", n)
 	}
 	// Requests in flight may still dial, and get the old connection.
-	late := dial(t, b.Handle, addr)
+	late := mustDial(t, b.Handle, addr)
 	roundTrip(t, late)
 	_ = late.Close()
 	_ = old.Close()
@@ -63,7 +63,7 @@ func TestChangedTunnelDrains(t *testing.T) {
 		t.Errorf("%d logins, want 2", n)
 	}
 	// One that needs the old tunnel after that redials it.
-	late = dial(t, b.Handle, addr)
+	late = mustDial(t, b.Handle, addr)
 	roundTrip(t, late)
 	_ = late.Close()
 	sshtest.Eventually(t, 5*time.Second, "the redialed connection's end", func() bool { return b.link.Active() == 1 })
@@ -75,7 +75,7 @@ func TestDrainTimeout(t *testing.T) {
 	set := quick()
 	set.DrainTimeout = 300 * time.Millisecond
 	b := newBench(t, set, nil)
-	c := dial(t, b.Handle, listen(t, echo))
+	c := mustDial(t, b.Handle, listen(t, echo))
 	roundTrip(t, c)
 	b.Close()
 	roundTrip(t, c)
@@ -141,7 +141,7 @@ func TestLazy(t *testing.T) {
 	if n := b.link.Accepted(); n != 0 {
 		t.Fatalf("%d connections before first use", n)
 	}
-	c := dial(t, b.Handle, addr)
+	c := mustDial(t, b.Handle, addr)
 	roundTrip(t, c)
 	b.link.Reset()
 	_, err := c.Read(make([]byte, 1))
@@ -154,7 +154,7 @@ func TestLazy(t *testing.T) {
 	if n := b.link.Accepted(); n != 1 {
 		t.Errorf("%d connections, want 1", n)
 	}
-	roundTrip(t, dial(t, b.Handle, addr))
+	roundTrip(t, mustDial(t, b.Handle, addr))
 }
 
 // TestReconnect: after a loss the next dial waits for the first attempt, and
@@ -165,10 +165,10 @@ func TestReconnect(t *testing.T) {
 	b := newBench(t, set, nil)
 	addr := listen(t, echo)
 	for range 5 {
-		roundTrip(t, dial(t, b.Handle, addr))
+		roundTrip(t, mustDial(t, b.Handle, addr))
 		b.link.Cut()
 	}
-	roundTrip(t, dial(t, b.Handle, addr))
+	roundTrip(t, mustDial(t, b.Handle, addr))
 	if n := logs.FilterMessage("connected").Len(); n != 1 {
 		t.Errorf("%d times connected, want 1", n)
 	}
@@ -191,7 +191,7 @@ func TestReconnect(t *testing.T) {
 func TestDown(t *testing.T) {
 	b := newBench(t, quick(), nil)
 	addr := listen(t, echo)
-	roundTrip(t, dial(t, b.Handle, addr))
+	roundTrip(t, mustDial(t, b.Handle, addr))
 	b.link.Refuse()
 	b.link.Reset()
 	var down *DownError
@@ -263,7 +263,7 @@ func TestFingerprintOfAnotherKey(t *testing.T) {
 	bastion := bastionFor(t, key, func(o *sshtest.BastionOptions) { o.HostKeys = []ssh.Signer{ed, ecdsa, rsa} })
 	addr := listen(t, echo)
 	for _, pinned := range []*sshtest.Key{ed, ecdsa, rsa} {
-		roundTrip(t, dial(t, open(t, configFor(t, key, pinned.Fingerprint(), bastion.Addr()), quick()), addr))
+		roundTrip(t, mustDial(t, open(t, configFor(t, key, pinned.Fingerprint(), bastion.Addr()), quick()), addr))
 	}
 	h := open(t, configFor(t, key, sshtest.NewKey().Fingerprint(), bastion.Addr()), quick())
 	_, err := dialFor(t, h, addr, 10*time.Second)
@@ -332,7 +332,7 @@ func TestReplacement(t *testing.T) {
 	set.RekeyInterval = 300 * time.Millisecond
 	b := newBench(t, set, nil)
 	addr := listen(t, echo)
-	old := dial(t, b.Handle, addr)
+	old := mustDial(t, b.Handle, addr)
 	before := b.Generation()
 	within(t, 10*time.Second, "a replacement", func() { <-b.Moved(before) })
 	if gen := b.Generation(); gen <= before {
@@ -340,7 +340,7 @@ func TestReplacement(t *testing.T) {
 	}
 	<-b.Moved(before) // still
 	roundTrip(t, old)
-	roundTrip(t, dial(t, b.Handle, addr))
+	roundTrip(t, mustDial(t, b.Handle, addr))
 	if old.link.wire.IsDead() {
 		t.Fatal("the old connection has ended with a channel open")
 	}
@@ -371,7 +371,7 @@ func TestUnusedConnections(t *testing.T) {
 		defer b.entry.mu.Unlock()
 		return !b.entry.running && b.entry.only() == nil
 	})
-	roundTrip(t, dial(t, b.Handle, addr))
+	roundTrip(t, mustDial(t, b.Handle, addr))
 	if n := b.bastion.Stats().Logins; n != 3 {
 		t.Errorf("%d logins, want %d", n, 3)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -70,7 +71,7 @@ func TestWayTo(t *testing.T) {
 		t.Error("it depends on the jump's name")
 	}
 	ways := []string{cfg.wayTo(nil), cfg.wayTo(a), cfg.wayTo(jump("a", "other:22", nil)), cfg.wayTo(jump("a", "edge:22", a))}
-	cfg.Proxy = &Proxy{Scheme: "http", Address: "proxy:3128"}
+	cfg.Proxy = &dial.Proxy{Scheme: "http", Address: "proxy:3128"}
 	ways = append(ways, cfg.wayTo(nil))
 	slices.Sort(ways)
 	if len(slices.Compact(ways)) != 5 {

@@ -17,7 +17,7 @@ func TestLogLevels(t *testing.T) {
 	set := quick()
 	logs := observed(&set)
 	b := newBench(t, set, nil)
-	c := dial(t, b.Handle, listen(t, echo))
+	c := mustDial(t, b.Handle, listen(t, echo))
 	roundTrip(t, c)
 	said := func(level zapcore.Level, message string, times int) {
 		t.Helper()

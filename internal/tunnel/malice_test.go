@@ -324,7 +324,7 @@ func TestMalice(t *testing.T) {
 func withstand(t *testing.T, a attack) {
 	addr := listen(t, echo)
 	neighbour := newBench(t, quick(), nil)
-	stream := dial(t, neighbour.Handle, addr)
+	stream := mustDial(t, neighbour.Handle, addr)
 	key, hostKey := sshtest.NewKey(), sshtest.NewKey()
 	good := bastionFor(t, key, func(o *sshtest.BastionOptions) { o.HostKeys = []ssh.Signer{hostKey} })
 	before := liveHeap()
@@ -355,7 +355,7 @@ func withstand(t *testing.T, a attack) {
 	if grown := liveHeap() - before; grown > maliceMemory {
 		t.Errorf("%d MiB more live heap than before", grown>>20)
 	}
-	roundTrip(t, dial(t, neighbour.Handle, addr))
+	roundTrip(t, mustDial(t, neighbour.Handle, addr))
 	checkLogs(t, logs, m.Connections())
 
 	m.Reform()

@@ -48,7 +48,7 @@ func TestNone(t *testing.T) {
 				if err := h.Connect(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				roundTrip(t, dial(t, h, listen(t, echo)))
+				roundTrip(t, mustDial(t, h, listen(t, echo)))
 				s := h.Status()
 				if len(s.Connections) == 0 || s.Connections[0].Authentication != "none" || s.Attempts[0].Server == "" || s.Attempts[0].Algorithms == nil {
 					t.Errorf("status: %+v", s)

@@ -25,7 +25,7 @@ func TestManyOpensThroughSilence(t *testing.T) {
 			return new(net.Dialer).DialContext(ctx, network, addr)
 		}
 	})
-	roundTrip(t, dial(t, b.Handle, prompt))
+	roundTrip(t, mustDial(t, b.Handle, prompt))
 	l := b.entry.activeLinks()[0]
 	b.link.Freeze(sshtest.Both)
 	var opens sync.WaitGroup

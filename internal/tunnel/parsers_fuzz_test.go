@@ -3,7 +3,6 @@ package tunnel
 import (
 	"net"
 	"testing"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -46,42 +45,6 @@ func FuzzRevoked(f *testing.F) {
 		again, err := parseRevoked(authorized(key))
 		if err != nil || !algorithms.SameKey(again, key) {
 			t.Errorf("%q is %s, read again %v, %v", line, authorized(key), again, err)
-		}
-	})
-}
-
-// FuzzProxyAnswer: whatever a proxy answers, there is an end to it.
-func FuzzProxyAnswer(f *testing.F) {
-	for _, s := range []string{
-		"HTTP/1.1 200 OK\r\n\r\nSSH-2.0-x\r\n", "HTTP/1.1 407 No\r\nA: b\r\n\r\n", "HTTP/1.1 200", "\x05\x00\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50",
-		"\x05\x02\x01\x00\x05\x01\x00\x03\xff", "\x05\xff", "\x04",
-	} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, answer string) {
-		for _, connect := range []func(net.Conn) error{
-			func(c net.Conn) error { return connectHTTP(t.Context(), c, "b.example:22", "user", "secret") },
-			func(c net.Conn) error { return connectSOCKS5(t.Context(), c, "b.example:22", "user", "secret") },
-		} {
-			ours, theirs := net.Pipe()
-			go func() { // returns when ours is closed
-				buf := make([]byte, 1024)
-				for {
-					if _, err := theirs.Read(buf); err != nil {
-						return
-					}
-				}
-			}()
-			go func() { // as well
-				_, _ = theirs.Write([]byte(answer))
-				_ = theirs.Close()
-			}()
-			within(t, 10*time.Second, "an answer", func() {
-				if err := connect(ours); err != nil {
-					_ = err.Error()
-				}
-			})
-			_ = ours.Close()
 		}
 	})
 }

@@ -51,7 +51,7 @@ func TestPipe(t *testing.T) {
 	})
 	t.Run("cut", func(t *testing.T) {
 		b := newBench(t, quick(), nil)
-		c := dial(t, b.Handle, listen(t, func(c net.Conn) {
+		c := mustDial(t, b.Handle, listen(t, func(c net.Conn) {
 			_, _ = c.Write([]byte("half of "))
 			_, _ = io.Copy(io.Discard, c)
 		}))

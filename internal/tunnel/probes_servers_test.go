@@ -42,7 +42,7 @@ func TestProbesThatAreAnsweredOtherwise(t *testing.T) {
 				set := quick()
 				set.ServerAliveInterval = interval
 				h := open(t, paramikoConfig(t, p), set)
-				idle := dial(t, h, listen(t, echo))
+				idle := mustDial(t, h, listen(t, echo))
 				roundTrip(t, idle)
 				since := time.Now()
 				serves(t, h)
@@ -105,7 +105,7 @@ func TestProbesThatStopBeingAnswered(t *testing.T) {
 	set := quick()
 	set.ServerAliveInterval, set.ServerAliveCountMax = probeInterval, 3
 	h := open(t, paramikoConfig(t, p), set)
-	idle := dial(t, h, listen(t, echo))
+	idle := mustDial(t, h, listen(t, echo))
 	roundTrip(t, idle)
 	sshtest.Eventually(t, 10*time.Second, "the server is dead", p.Dead)
 	dead := time.Now()
@@ -118,7 +118,7 @@ func TestProbesThatStopBeingAnswered(t *testing.T) {
 		t.Errorf("lost after %v, want %v to %v", after, least, most)
 	}
 	// The tunnel is back at once.
-	roundTrip(t, dial(t, h, listen(t, echo)))
+	roundTrip(t, mustDial(t, h, listen(t, echo)))
 }
 
 // TestForwardWithoutAnswers: a server that does not answer keepalives listens for
@@ -132,7 +132,7 @@ func TestForwardWithoutAnswers(t *testing.T) {
 			// Probes that are late are not to end it.
 			set.ServerAliveInterval, set.ServerAliveCountMax = probeInterval/10, 100
 			h := open(t, paramikoConfig(t, p), set)
-			roundTrip(t, dial(t, h, listen(t, echo)))
+			roundTrip(t, mustDial(t, h, listen(t, echo)))
 			since := time.Now()
 			sshtest.Eventually(t, 5*time.Second, "ten probes would have been sent", func() bool { return time.Since(since) > probeInterval })
 
@@ -199,7 +199,7 @@ func serves(t *testing.T, h *Handle) {
 		_, _ = io.CopyN(c, sshtest.Body(), size)
 	})
 	for range 3 {
-		c := dial(t, h, addr)
+		c := mustDial(t, h, addr)
 		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 		got, err := io.ReadAll(c)
 		head, body, _ := strings.Cut(string(got), "\r\n\r\n")
@@ -210,7 +210,7 @@ func serves(t *testing.T, h *Handle) {
 		_ = c.Close()
 	}
 
-	c := dial(t, h, listen(t, func(c net.Conn) {
+	c := mustDial(t, h, listen(t, func(c net.Conn) {
 		got, _ := io.ReadAll(c)
 		_, _ = fmt.Fprintf(c, "got %s", got)
 	}))
@@ -293,7 +293,7 @@ func TestStallWithoutAnswers(t *testing.T) {
 	set.ServerAliveInterval = probeInterval
 	h := open(t, paramikoConfig(t, p), set)
 	answer := make(chan struct{})
-	c := dial(t, h, listen(t, func(c net.Conn) {
+	c := mustDial(t, h, listen(t, func(c net.Conn) {
 		<-answer
 		_, _ = io.WriteString(c, "late")
 		_, _ = io.Copy(io.Discard, c)

@@ -55,7 +55,7 @@ func TestListenPortHeld(t *testing.T) {
 // listener's Close nor a takeover.
 func TestListenUnanswered(t *testing.T) {
 	b := newBench(t, quick(), nil)
-	c := dial(t, b.Handle, listen(t, echo))
+	c := mustDial(t, b.Handle, listen(t, echo))
 	b.bastion.Misbehave(sshtest.Faults{HoldRequests: true})
 	addr := freeAddr(t)
 	ln := remote(t, b.Handle, "tcp", addr)
@@ -84,7 +84,7 @@ func replaceNow(t *testing.T, h *Handle) {
 // refused, on one connection does not stay there when another takes over.
 func TestListenUnansweredTakeover(t *testing.T) {
 	b := newBench(t, quick(), nil)
-	roundTrip(t, dial(t, b.Handle, listen(t, echo)))
+	roundTrip(t, mustDial(t, b.Handle, listen(t, echo)))
 	b.bastion.Misbehave(sshtest.Faults{HoldRequests: true})
 	addr := freeAddr(t)
 	serve(t, remote(t, b.Handle, "tcp", addr), echoBack)

@@ -91,7 +91,7 @@ func TestListenForbidden(t *testing.T) {
 	sshtest.Eventually(t, 10*time.Second, "a warning", func() bool { return len(warnings(logs)) > 0 })
 	_ = forbidden.Close()
 	serving(t, "tcp", permitted)
-	roundTrip(t, dial(t, h, listen(t, echo)))
+	roundTrip(t, mustDial(t, h, listen(t, echo)))
 }
 
 // TestListenSSHDRestarts: after sshd was killed, also when its port is held by

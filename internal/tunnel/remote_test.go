@@ -339,7 +339,7 @@ func TestListenBacklog(t *testing.T) {
 	}
 	sshtest.Eventually(t, 10*time.Second, "72 refusals", func() bool { return refused.Load() >= 200-forwardBacklog })
 	for range 5 {
-		roundTrip(t, dial(t, b.Handle, echoAddr))
+		roundTrip(t, mustDial(t, b.Handle, echoAddr))
 	}
 	serve(t, ln, echoBack)
 	wg.Wait()

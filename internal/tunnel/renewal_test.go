@@ -95,7 +95,7 @@ func TestRenewal(t *testing.T) {
 	logs := observed(&set)
 	h := a.tunnel(set)
 	addr := listen(t, echo)
-	stream := dial(t, h, addr)
+	stream := mustDial(t, h, addr)
 	old := connections(t, h, 2)
 	if n := a.logins("first"); n != 2 {
 		t.Fatalf("%d logins with the certificate", n)
@@ -126,7 +126,7 @@ func TestRenewal(t *testing.T) {
 	for _, l := range old {
 		sshtest.Eventually(t, 10*time.Second, "the old connection drains", l.isDraining)
 	}
-	roundTrip(t, dial(t, h, addr))
+	roundTrip(t, mustDial(t, h, addr))
 	roundTrip(t, stream)
 	if n := a.logins("second"); n != 2 {
 		t.Errorf("%d logins with the new certificate", n)
@@ -146,7 +146,7 @@ func TestRenewal(t *testing.T) {
 		t.Fatal(err)
 	}
 	sshtest.Eventually(t, 10*time.Second, "logins with the new key and its certificate", func() bool { return a.logins("third") == 2 })
-	roundTrip(t, dial(t, h, addr))
+	roundTrip(t, mustDial(t, h, addr))
 }
 
 // TestCertificateInTime: a certificate that begins later serves when it does.
@@ -155,7 +155,7 @@ func TestCertificateInTime(t *testing.T) {
 	a := newAuthority(t)
 	a.put(a.certify("id", "first"))
 	h := a.tunnel(quick())
-	roundTrip(t, dial(t, h, listen(t, echo)))
+	roundTrip(t, mustDial(t, h, listen(t, echo)))
 	begin := time.Now().Add(3 * time.Second)
 	a.put(a.certify("id", "later", "-V", begin.Format("20060102150405")+":20990101"))
 	sshtest.Eventually(t, 10*time.Second, "a login with the new certificate", func() bool { return a.logins("later") == 1 })

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
@@ -135,7 +136,7 @@ func (s *scan) take(ctx context.Context, algos []string) (*wire.KexInit, error) 
 	if err != nil {
 		cause := failure.CauseJump
 		if s.via == nil {
-			cause = reachCause(s.cfg, err)
+			cause = s.cfg.dialer().CauseOf(err)
 		}
 		return nil, s.fail(ctx, cause, "", err)
 	}
@@ -164,12 +165,12 @@ func (s *scan) take(ctx context.Context, algos []string) (*wire.KexInit, error) 
 	select {
 	case key = <-shown:
 	default:
-		_, isSSH := firstWords(record)
+		_, isSSH := dial.FirstWords(record)
 		switch {
 		case len(record) == 0:
-			return nil, s.fail(ctx, failure.CauseNoBanner, noBanner(s.cfg), err)
+			return nil, s.fail(ctx, failure.CauseNoBanner, s.cfg.dialer().NoBanner(), err)
 		case !isSSH:
-			other := s.cfg.notSSH(record)
+			other := s.cfg.dialer().NotSSH(record)
 			return nil, s.fail(ctx, other.Cause, other.Message, err)
 		}
 		return nil, s.fail(ctx, failure.CauseKeyExchange, "in the key exchange", err)
@@ -190,7 +191,7 @@ var errScanned = errors.New("scanned")
 
 func (s *scan) dial(ctx context.Context) (net.Conn, error) {
 	if s.via == nil {
-		return dialBastion(ctx, s.cfg, nopLogger)
+		return s.cfg.dialer().Dial(ctx, nopLogger)
 	}
 	conn, err := s.via.Dial(ctx, Target{Network: "tcp", Address: s.cfg.Address, Class: Stream})
 	if err != nil {
@@ -203,8 +204,8 @@ func (s *scan) dial(ctx context.Context) (net.Conn, error) {
 func (s *scan) fail(ctx context.Context, cause failure.Cause, stage string, err error) error {
 	if errors.Is(context.Cause(ctx), failure.ErrConnectTimeout) {
 		what := "no progress"
-		if _, ok := errors.AsType[*proxyError](err); ok {
-			what = noAnswer(err)
+		if _, ok := errors.AsType[*dial.ProxyError](err); ok {
+			what = dial.NoAnswer(err)
 		}
 		err = fmt.Errorf("%s within connect_timeout (%s)", what, s.timeout)
 	} else if ctx.Err() != nil {

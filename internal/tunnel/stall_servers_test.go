@@ -49,7 +49,7 @@ func TestStall(t *testing.T) {
 			logs := observed(&set)
 			s, h := sshdTunnel(t, set, "")
 			addr := listen(t, echo)
-			stream := dial(t, h, listen(t, chatty))
+			stream := mustDial(t, h, listen(t, chatty))
 			if _, err := io.ReadFull(stream, make([]byte, 1)); err != nil {
 				t.Fatal(err)
 			}
@@ -87,7 +87,7 @@ func TestStall(t *testing.T) {
 			if logs.FilterMessageSnippet("connection stalled").Len() == 0 {
 				t.Error("the log does not say that a connection stalled")
 			}
-			roundTrip(t, dial(t, h, addr))
+			roundTrip(t, mustDial(t, h, addr))
 			time.Sleep(max(0, 9*time.Second-time.Since(start))) // longer than sshd's lookups take
 			for _, pid := range stopped {
 				_ = syscall.Kill(pid, syscall.SIGCONT)

@@ -19,7 +19,7 @@ func TestStatus(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, quick(), nil)
 	server := listen(t, echo)
-	c := dial(t, b.Handle, server)
+	c := mustDial(t, b.Handle, server)
 	roundTrip(t, c)
 
 	s := b.Status()
@@ -237,7 +237,7 @@ func (o eventLog) next(t *testing.T) Event {
 func TestReconnectRequested(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, quick(), nil)
-	c := dial(t, b.Handle, listen(t, echo))
+	c := mustDial(t, b.Handle, listen(t, echo))
 	before := b.entry.tally.reconnects[reasonRequested].Load()
 	if err := b.Reconnect(); err != nil {
 		t.Fatal(err)

@@ -88,7 +88,7 @@ func TestStuckOnServers(t *testing.T) {
 			defer close(stop)
 			addr := listen(t, func(net.Conn) { <-stop })
 			h := open(t, s.start(t), quick())
-			c := dial(t, h, addr)
+			c := mustDial(t, h, addr)
 			_ = c.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
 			for err := error(nil); err == nil; {
 				_, err = c.Write(make([]byte, 64<<10))
@@ -110,7 +110,7 @@ func TestStuckOnServers(t *testing.T) {
 				defer e.mu.Unlock()
 				return !slices.Contains(e.links, l)
 			})
-			roundTrip(t, dial(t, h, listen(t, echo)))
+			roundTrip(t, mustDial(t, h, listen(t, echo)))
 		})
 	}
 }

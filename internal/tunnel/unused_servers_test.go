@@ -55,7 +55,7 @@ func TestUnusedConnectionTimeout(t *testing.T) {
 	if n := strings.Count(d.Log(), "terminating inactive connection"); n != 2 {
 		t.Errorf("sshd has ended %d connections", n)
 	}
-	roundTrip(t, dial(t, h, listen(t, echo)))
+	roundTrip(t, mustDial(t, h, listen(t, echo)))
 	if n := d.Logins(); n != 3 {
 		t.Errorf("%d logins, want 3", n)
 	}

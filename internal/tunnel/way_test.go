@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -90,34 +91,34 @@ func TestProxy(t *testing.T) {
 	})
 	for _, c := range []struct {
 		name  string
-		proxy func(t *testing.T) Proxy
+		proxy func(t *testing.T) dial.Proxy
 		err   string
 	}{
-		{"http", func(t *testing.T) Proxy { return Proxy{Scheme: "http", Address: tinyproxy(t, "")} }, ""},
-		{"http login", func(t *testing.T) Proxy {
-			return Proxy{"http", tinyproxy(t, "BasicAuth alice s3cret"), "{user}", "{password}"}
+		{"http", func(t *testing.T) dial.Proxy { return dial.Proxy{Scheme: "http", Address: tinyproxy(t, "")} }, ""},
+		{"http login", func(t *testing.T) dial.Proxy {
+			return dial.Proxy{Scheme: "http", Address: tinyproxy(t, "BasicAuth alice s3cret"), User: "{user}", Password: "{password}"}
 		}, ""},
-		{"http no login", func(t *testing.T) Proxy {
-			return Proxy{Scheme: "http", Address: tinyproxy(t, "BasicAuth alice s3cret")}
+		{"http no login", func(t *testing.T) dial.Proxy {
+			return dial.Proxy{Scheme: "http", Address: tinyproxy(t, "BasicAuth alice s3cret")}
 		}, `it answered CONNECT with "407 Proxy Authentication Required"; write user info`},
-		{"http wrong login", func(t *testing.T) Proxy {
-			return Proxy{"http", tinyproxy(t, "BasicAuth alice s3cret"), "{user}", "{wrong}"}
+		{"http wrong login", func(t *testing.T) dial.Proxy {
+			return dial.Proxy{Scheme: "http", Address: tinyproxy(t, "BasicAuth alice s3cret"), User: "{user}", Password: "{wrong}"}
 		}, "check the user info"},
-		{"http port not allowed", func(t *testing.T) Proxy {
-			return Proxy{Scheme: "http", Address: tinyproxy(t, "ConnectPort 443")}
+		{"http port not allowed", func(t *testing.T) dial.Proxy {
+			return dial.Proxy{Scheme: "http", Address: tinyproxy(t, "ConnectPort 443")}
 		}, "allow CONNECT to that port there"},
-		{"http is not", func(*testing.T) Proxy { return Proxy{Scheme: "http", Address: noHTTP} }, "is not HTTP"},
-		{"socks5", func(t *testing.T) Proxy { return Proxy{Scheme: "socks5", Address: microsocks(t)} }, ""},
-		{"socks5 login", func(t *testing.T) Proxy {
-			return Proxy{"socks5", microsocks(t, "-u", "alice", "-P", "s3cret"), "{user}", "{password}"}
+		{"http is not", func(*testing.T) dial.Proxy { return dial.Proxy{Scheme: "http", Address: noHTTP} }, "is not HTTP"},
+		{"socks5", func(t *testing.T) dial.Proxy { return dial.Proxy{Scheme: "socks5", Address: microsocks(t)} }, ""},
+		{"socks5 login", func(t *testing.T) dial.Proxy {
+			return dial.Proxy{Scheme: "socks5", Address: microsocks(t, "-u", "alice", "-P", "s3cret"), User: "{user}", Password: "{password}"}
 		}, ""},
-		{"socks5 no login", func(t *testing.T) Proxy {
-			return Proxy{Scheme: "socks5", Address: microsocks(t, "-u", "alice", "-P", "s3cret")}
+		{"socks5 no login", func(t *testing.T) dial.Proxy {
+			return dial.Proxy{Scheme: "socks5", Address: microsocks(t, "-u", "alice", "-P", "s3cret")}
 		}, "write user info"},
-		{"socks5 wrong login", func(t *testing.T) Proxy {
-			return Proxy{"socks5", microsocks(t, "-u", "alice", "-P", "s3cret"), "{user}", "{wrong}"}
+		{"socks5 wrong login", func(t *testing.T) dial.Proxy {
+			return dial.Proxy{Scheme: "socks5", Address: microsocks(t, "-u", "alice", "-P", "s3cret"), User: "{user}", Password: "{wrong}"}
 		}, "check the user info"},
-		{"refused", func(*testing.T) Proxy { return Proxy{Scheme: "socks5", Address: "127.0.0.1:1"} }, "connection refused"},
+		{"refused", func(*testing.T) dial.Proxy { return dial.Proxy{Scheme: "socks5", Address: "127.0.0.1:1"} }, "connection refused"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := cfg
@@ -148,40 +149,6 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// TestProxyHeader: what a proxy sends together with its answer is not lost, and
-// one that never ends its answer is given up.
-func TestProxyHeader(t *testing.T) {
-	addr := listen(t, func(c net.Conn) {
-		_, _ = c.Read(make([]byte, 1024))
-		_, _ = io.WriteString(c, "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nX: y\r\n\r\nSSH-2.0-x\r\n")
-		_, _ = io.Copy(io.Discard, c)
-	})
-	conn, err := dialProxy(t.Context(), &Config{Address: "b:22", Proxy: &Proxy{Scheme: "http", Address: addr}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	b := make([]byte, 11)
-	if _, err := io.ReadFull(conn, b); err != nil || string(b) != "SSH-2.0-x\r\n" {
-		t.Errorf("got %q, %v", b, err)
-	}
-	if _, ok := conn.(*net.TCPConn); !ok {
-		t.Errorf("a %T: its socket's options cannot be set", conn)
-	}
-
-	endless := listen(t, func(c net.Conn) {
-		for {
-			if _, err := c.Write([]byte("X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n")); err != nil {
-				return
-			}
-		}
-	})
-	_, err = dialProxy(t.Context(), &Config{Address: "b:22", Proxy: &Proxy{Scheme: "http", Address: endless}})
-	if err == nil || !strings.Contains(err.Error(), "longer than") {
-		t.Errorf("an endless header: %v", err)
-	}
-}
-
 // alive tells whether a process is there, be it a zombie.
 func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
 
@@ -205,7 +172,7 @@ func TestProxyCommand(t *testing.T) {
 	set := quick()
 	logs := observed(&set)
 	h := open(t, cfg, set)
-	c := dial(t, h, listen(t, echo))
+	c := mustDial(t, h, listen(t, echo))
 	roundTrip(t, c)
 	if n := logs.FilterMessage("proxy_command says").FilterField(zap.String("line", "for "+d.User+" at 100%")).Len(); n != 1 {
 		t.Errorf("%d lines with its words: %v", n, logs.All())
@@ -250,20 +217,6 @@ func TestProxyCommandFails(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%q: got %v, want %q", c.argv, err, c.err)
-		}
-	}
-}
-
-func TestCommandLine(t *testing.T) {
-	cfg := Config{Address: "[::1]:2222", User: "a b", ProxyCommand: []string{"x", "%h:%p", "%r", "100%%"}}
-	argv, err := cfg.commandLine()
-	if err != nil || fmt.Sprintf("%q", argv) != `["x" "::1:2222" "a b" "100%"]` {
-		t.Errorf("got %q, %v", argv, err)
-	}
-	for arg, want := range map[string]string{"%": "ends in a %", "%x": `unknown token "%x"`} {
-		cfg.ProxyCommand = []string{"x", arg}
-		if _, err := cfg.commandLine(); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: got %v, want %q", arg, err, want)
 		}
 	}
 }
@@ -325,7 +278,7 @@ func TestProxyAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := configFor(t, sshtest.NewKey(), sshtest.NewKey().Fingerprint(), "bastion.example:22")
-			cfg.Name, cfg.Proxy = name, &Proxy{Scheme: c.scheme, Address: listen(t, c.serve), User: c.user}
+			cfg.Name, cfg.Proxy = name, &dial.Proxy{Scheme: c.scheme, Address: listen(t, c.serve), User: c.user}
 			if c.user != "" {
 				cfg.Proxy.Password = "hunter2"
 			}

@@ -1,4 +1,4 @@
-package tunnel
+package dial
 
 import (
 	"bytes"
@@ -21,10 +21,10 @@ const (
 	startupsWords = "Exceeded MaxStartups"
 )
 
-// notSSH explains what arrived instead of an SSH banner.
-func (cfg *Config) notSSH(data []byte) *failure.NotSSHError {
-	words, _ := firstWords([]byte(printable.Conceal(string(data[:min(len(data), 4*maxWords)]), cfg.proxySecrets()...)))
-	_, port, _ := net.SplitHostPort(cfg.Address)
+// NotSSH explains what arrived instead of an SSH banner.
+func (d *Dialer) NotSSH(data []byte) *failure.NotSSHError {
+	words, _ := FirstWords([]byte(printable.Conceal(string(data[:min(len(data), 4*maxWords)]), d.proxySecrets()...)))
+	_, port, _ := net.SplitHostPort(d.Address)
 	e := &failure.NotSSHError{
 		Message: fmt.Sprintf("it sent %q instead of an SSH banner", words),
 		Fix:     fmt.Sprintf("write sshd's port behind the host, in place of %s: ss -tlnp on the bastion shows it", port),
@@ -38,16 +38,16 @@ func (cfg *Config) notSSH(data []byte) *failure.NotSSHError {
 	case strings.HasPrefix(words, startupsWords):
 		e.Message += ", as it does while too many logins are under way"
 		e.Fix = "raise MaxStartups in the bastion's sshd_config"
-	case isWebPage(words) && cfg.Proxy != nil:
+	case isWebPage(words) && d.Proxy != nil:
 		e.Cause = failure.CauseProxy
-		e.Message = fmt.Sprintf("proxy %s connected, but sent a web page instead of an SSH banner: %q; log in on that page, or let the proxy pass SSH to %q", cfg.Proxy, words, cfg.Address)
-		e.Fix = fmt.Sprintf("open the page with a browser on this machine, through %s, and do what it says; or let that proxy pass SSH to %s", cfg.Proxy, cfg.Address)
+		e.Message = fmt.Sprintf("proxy %s connected, but sent a web page instead of an SSH banner: %q; log in on that page, or let the proxy pass SSH to %q", d.Proxy, words, d.Address)
+		e.Fix = fmt.Sprintf("open the page with a browser on this machine, through %s, and do what it says; or let that proxy pass SSH to %s", d.Proxy, d.Address)
 	case isTLS(data):
 		e.Message += ": that is a TLS server"
 	case isWebPage(words):
 		e.Message += ": that is a web server"
-	case cfg.Proxy != nil:
-		e.Message = fmt.Sprintf("through proxy %s, it sent %q instead of an SSH banner", cfg.Proxy, words)
+	case d.Proxy != nil:
+		e.Message = fmt.Sprintf("through proxy %s, it sent %q instead of an SSH banner", d.Proxy, words)
 	}
 	return e
 }
@@ -55,10 +55,10 @@ func (cfg *Config) notSSH(data []byte) *failure.NotSSHError {
 // maxWords is how much of a server's first words an error shows, in bytes.
 const maxWords = 100
 
-// firstWords returns the beginning of what a server has sent, as it may be shown,
+// FirstWords returns the beginning of what a server has sent, as it may be shown,
 // and tells whether there is an SSH banner in what it has sent: other lines may
 // come before that (RFC 4253 section 4.2).
-func firstWords(data []byte) (words string, isSSH bool) {
+func FirstWords(data []byte) (words string, isSSH bool) {
 	isSSH = bytes.HasPrefix(data, []byte("SSH-")) || bytes.Contains(data, []byte("\nSSH-"))
 	return printable.Text(string(data[:min(len(data), maxWords)])), isSSH
 }
@@ -78,24 +78,24 @@ func isWebPage(words string) bool {
 }
 
 // proxySecrets are what a proxy may repeat, and nobody may see.
-func (cfg *Config) proxySecrets() []string {
-	if cfg.Proxy == nil {
+func (d *Dialer) proxySecrets() []string {
+	if d.Proxy == nil {
 		return nil
 	}
-	user, password, err := cfg.proxyLogin()
+	user, password, err := d.ProxyLogin()
 	if err != nil {
 		return nil // the proxy got none
 	}
 	return []string{base64.StdEncoding.EncodeToString([]byte(user + ":" + password)), password, user}
 }
 
-// noBanner says that nothing came.
-func noBanner(cfg *Config) string {
+// NoBanner says that nothing came.
+func (d *Dialer) NoBanner() string {
 	switch {
-	case len(cfg.ProxyCommand) > 0:
+	case len(d.Command) > 0:
 		return "no SSH banner came"
-	case cfg.Proxy != nil:
-		return fmt.Sprintf("proxy %s connected, but no SSH banner came", cfg.Proxy)
+	case d.Proxy != nil:
+		return fmt.Sprintf("proxy %s connected, but no SSH banner came", d.Proxy)
 	default:
 		return "it accepted the connection, but sent no SSH banner"
 	}

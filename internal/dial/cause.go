@@ -1,4 +1,4 @@
-package tunnel
+package dial
 
 import (
 	"context"
@@ -9,11 +9,11 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
-// reachCause returns why the bastion could not be connected to, at all.
-func reachCause(cfg *Config, err error) failure.Cause {
+// CauseOf returns why Dial has failed.
+func (d *Dialer) CauseOf(err error) failure.Cause {
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	switch {
-	case cfg.Proxy != nil || len(cfg.ProxyCommand) > 0:
+	case d.Proxy != nil || len(d.Command) > 0:
 		return failure.CauseProxy
 	case isDNS && !dns.IsTimeout:
 		return failure.CauseUnknownName

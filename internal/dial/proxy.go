@@ -1,4 +1,4 @@
-package tunnel
+package dial
 
 import (
 	"bufio"
@@ -32,7 +32,7 @@ type Proxy struct {
 	// Address is the proxy's "host:port".
 	Address string
 
-	// User and Password log in to the proxy: secrets (see Config.Resolve). If
+	// User and Password log in to the proxy: secrets (see Dialer.Secret). If
 	// User is "", neither is sent.
 	User, Password string
 }
@@ -40,64 +40,64 @@ type Proxy struct {
 // String returns the proxy's URL without the user info.
 func (p *Proxy) String() string { return p.Scheme + "://" + p.Address }
 
-// dialProxy connects to the bastion through cfg's proxy. The connection that it
+// dialProxy connects to the server through the proxy. The connection that it
 // returns is the TCP connection to the proxy itself, past all that the proxy has
 // to say, so that its socket's options can be set.
-func dialProxy(ctx context.Context, cfg *Config) (net.Conn, error) {
-	p := cfg.Proxy
-	user, password, err := cfg.proxyLogin()
+func (d *Dialer) dialProxy(ctx context.Context) (net.Conn, error) {
+	p := d.Proxy
+	user, password, err := d.ProxyLogin()
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dialTCP(ctx, cfg, p.Address)
+	conn, err := d.dialTCP(ctx, p.Address)
 	if err != nil {
-		return nil, &proxyError{p, "no answer", err}
+		return nil, &ProxyError{p, "no answer", err}
 	}
 	connect := connectHTTP
 	if p.Scheme == "socks5" {
 		connect = connectSOCKS5
 	}
-	if err := connect(ctx, conn, cfg.Address, user, password); err != nil {
+	if err := connect(ctx, conn, d.Address, user, password); err != nil {
 		_ = conn.Close()
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, &proxyError{p, "it accepted the connection, but did not answer", err}
+		return nil, &ProxyError{p, "it accepted the connection, but did not answer", err}
 	}
 	return conn, nil
 }
 
-// proxyError is why a proxy did not connect us. silence is what to say of it if the
+// ProxyError is why a proxy did not connect us. silence is what to say of it if the
 // time is over.
-type proxyError struct {
+type ProxyError struct {
 	proxy   *Proxy
 	silence string
 	err     error
 }
 
-func (e *proxyError) Error() string { return fmt.Sprintf("proxy %s: %v", e.proxy, e.err) }
-func (e *proxyError) Unwrap() error { return e.err }
+func (e *ProxyError) Error() string { return fmt.Sprintf("proxy %s: %v", e.proxy, e.err) }
+func (e *ProxyError) Unwrap() error { return e.err }
 
-// noAnswer says what did not answer, of an attempt to reach a bastion that took too
+// NoAnswer says what did not answer, of an attempt to reach a bastion that took too
 // long.
-func noAnswer(err error) string {
-	if p, ok := errors.AsType[*proxyError](err); ok {
+func NoAnswer(err error) string {
+	if p, ok := errors.AsType[*ProxyError](err); ok {
 		return fmt.Sprintf("proxy %s: %s", p.proxy, p.silence)
 	}
 	return "no answer"
 }
 
-// proxyLogin resolves the user info.
-func (cfg *Config) proxyLogin() (user, password string, err error) {
-	p := cfg.Proxy
+// ProxyLogin resolves the user info.
+func (d *Dialer) ProxyLogin() (user, password string, err error) {
+	p := d.Proxy
 	if p.User == "" {
 		return "", "", nil
 	}
-	if user, err = cfg.secret("user of proxy "+p.String(), p.User); err != nil {
+	if user, err = d.Secret("user of proxy "+p.String(), p.User); err != nil {
 		return "", "", err
 	}
 	if p.Password != "" {
-		password, err = cfg.secret("password of proxy "+p.String(), p.Password)
+		password, err = d.Secret("password of proxy "+p.String(), p.Password)
 	}
 	return user, password, err
 }
@@ -108,12 +108,12 @@ func connectSOCKS5(ctx context.Context, conn net.Conn, target, user, password st
 	if user != "" {
 		auth = &proxy.Auth{User: user, Password: password}
 	}
-	d, err := proxy.SOCKS5("tcp", conn.RemoteAddr().String(), auth, connected{conn})
+	dialer, err := proxy.SOCKS5("tcp", conn.RemoteAddr().String(), auth, connected{conn})
 	if err != nil {
 		return err
 	}
 	// What it returns wraps conn, to no purpose of ours.
-	_, err = d.(proxy.ContextDialer).DialContext(ctx, "tcp", target)
+	_, err = dialer.(proxy.ContextDialer).DialContext(ctx, "tcp", target)
 	if errors.Is(err, os.ErrDeadlineExceeded) { // which is ctx's
 		<-ctx.Done()
 		return context.Cause(ctx)

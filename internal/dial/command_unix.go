@@ -1,6 +1,6 @@
 //go:build unix
 
-package tunnel
+package dial
 
 import (
 	"net"
@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// commandsSupported tells whether this system can run a proxy_command.
-const commandsSupported = true
+// CommandsSupported tells whether this system can run a proxy_command.
+const CommandsSupported = true
 
 // commandSockets returns the ends of a connection, ours and the command's.
 func commandSockets() (ours net.Conn, theirs *os.File, err error) {

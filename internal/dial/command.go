@@ -1,4 +1,4 @@
-package tunnel
+package dial
 
 import (
 	"bufio"
@@ -30,17 +30,17 @@ const (
 	commandWarnings = 5
 )
 
-// commandLine returns the arguments of ProxyCommand with their tokens replaced:
+// CommandLine returns the arguments of Command with their tokens replaced:
 // %h and %p by the bastion's host and port, %r by the user, %% by a %. Each
 // argument stays one, whatever a token stands for.
-func (cfg *Config) commandLine() ([]string, error) {
-	host, port, err := net.SplitHostPort(cfg.Address)
+func (d *Dialer) CommandLine() ([]string, error) {
+	host, port, err := net.SplitHostPort(d.Address)
 	if err != nil {
 		return nil, err
 	}
-	tokens := map[byte]string{'h': host, 'p': port, 'r': cfg.User, '%': "%"}
-	argv := make([]string, 0, len(cfg.ProxyCommand))
-	for _, arg := range cfg.ProxyCommand {
+	tokens := map[byte]string{'h': host, 'p': port, 'r': d.User, '%': "%"}
+	argv := make([]string, 0, len(d.Command))
+	for _, arg := range d.Command {
 		var b strings.Builder
 		for {
 			before, after, found := strings.Cut(arg, "%")
@@ -84,10 +84,10 @@ type commandConn struct {
 	said string
 }
 
-// dialCommand starts cfg's ProxyCommand. It ends with the connection, and
+// dialCommand starts the command. It ends with the connection, and
 // everything that it has started with it.
-func dialCommand(cfg *Config, log *zap.Logger) (net.Conn, error) {
-	argv, err := cfg.commandLine()
+func (d *Dialer) dialCommand(log *zap.Logger) (net.Conn, error) {
+	argv, err := d.CommandLine()
 	if err != nil {
 		return nil, err
 	}

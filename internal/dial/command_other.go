@@ -1,6 +1,6 @@
 //go:build !unix
 
-package tunnel
+package dial
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"os/exec"
 )
 
-// commandsSupported tells whether this system can run a proxy_command.
-const commandsSupported = false
+// CommandsSupported tells whether this system can run a proxy_command.
+const CommandsSupported = false
 
 func commandSockets() (net.Conn, *os.File, error) { return nil, nil, errors.ErrUnsupported }
 func ownGroup(*exec.Cmd)                          {}
