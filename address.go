@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostname"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // splitAddress splits "[user@]host[:port]". The user is "" and the port "22" if
@@ -35,7 +35,7 @@ func splitAddress(s string) (user, host, port string, err error) {
 	rest := s
 	if i := strings.LastIndexByte(s, '@'); i >= 0 {
 		user, rest = s[:i], s[i+1:]
-		if err := tunnel.CheckUser(user); err != nil {
+		if err := hostname.CheckUser(user); err != nil {
 			return fail(err.Error())
 		}
 	}
@@ -46,7 +46,7 @@ func splitAddress(s string) (user, host, port string, err error) {
 		if ip, err := netip.ParseAddr(host); !ok || err != nil || !ip.Is6() {
 			return fail("brackets are for an IPv6 address, as in [2001:db8::1]:22")
 		}
-		if err := tunnel.CheckHost(host); err != nil {
+		if err := hostname.CheckHost(host); err != nil {
 			return fail(err.Error())
 		}
 		if rest != "" {
@@ -63,7 +63,7 @@ func splitAddress(s string) (user, host, port string, err error) {
 		if strings.Contains(port, ":") {
 			return fail("put an IPv6 address in brackets, as in [2001:db8::1]:22")
 		}
-		if err := tunnel.CheckHost(host); err != nil {
+		if err := hostname.CheckHost(host); err != nil {
 			return fail(err.Error())
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostname"
 )
 
 // side is an end of a tunnel.
@@ -79,7 +79,7 @@ func parseListen(s string, at side) (listenAddress, error) {
 		}
 	}
 	if host != "" && host != "*" {
-		if err := tunnel.CheckHost(host); err != nil {
+		if err := hostname.CheckHost(host); err != nil {
 			return fail("%w", err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostname"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -143,7 +144,7 @@ func (t *Tunnel) resolveStrict(r *resolver, cfg *tunnel.Config, h *sshconfig.Hos
 func (t *Tunnel) resolveAddress(r *resolver) (login, host string, port int) {
 	login = r.value("user", t.User)
 	if login != "" && r.err == nil {
-		r.fail("user", tunnel.CheckUser(login))
+		r.fail("user", hostname.CheckUser(login))
 	}
 	written := t.User != ""
 	for i, address := range r.values("host", t.Hosts) {
@@ -187,7 +188,7 @@ func (t *Tunnel) resolveHost(r *resolver, cfg *tunnel.Config, h *sshconfig.Host,
 	case h != nil:
 		login, host, port = cmp.Or(login, h.User), h.HostName, h.Port
 		if login != "" {
-			r.fail("user", tunnel.CheckUser(login))
+			r.fail("user", hostname.CheckUser(login))
 		}
 	case len(t.Hosts) == 0:
 		r.fail("host", errors.New("none; write the bastion's address, as in tunnel <name> [<user>@]<host>[:<port>], or ssh_config <alias>"))

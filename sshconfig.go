@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostname"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -82,7 +83,7 @@ func (t *Tunnel) fillFromSSHConfig(r *resolver, h *sshconfig.Host, cfg *tunnel.C
 	refuse := func(keyword string, err error) {
 		r.fail(option, fmt.Errorf("%s: %s: %w", h.Where(keyword), keyword, err))
 	}
-	if err := tunnel.CheckHost(h.HostName); err != nil {
+	if err := hostname.CheckHost(h.HostName); err != nil {
 		r.fail(option, fmt.Errorf("HostName %q: %w", h.HostName, err))
 	}
 

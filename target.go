@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostname"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -48,7 +49,7 @@ func parseTargetAt(s string, at side) (tunnel.Target, error) {
 	if host == "" {
 		return fail(fmt.Errorf(`no host; %s itself is "localhost"`, where))
 	}
-	if err := tunnel.CheckHost(host); err != nil {
+	if err := hostname.CheckHost(host); err != nil {
 		return fail(err)
 	}
 	number, err := strconv.ParseUint(port, 10, 16)

@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostname"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
@@ -67,7 +68,7 @@ func (c *checker) address(address string) error {
 	if err != nil || host == "" {
 		return fmt.Errorf("host %s is not <host>:<port>; write an IPv6 address in brackets", redact.Quote(address))
 	}
-	if err := CheckHost(host); err != nil {
+	if err := hostname.CheckHost(host); err != nil {
 		return fmt.Errorf("host %s: %w", redact.Quote(address), err)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
@@ -76,11 +77,11 @@ func (c *checker) address(address string) error {
 	if c.cfg.User == "" {
 		return fmt.Errorf("no user to log in to %q as; add user", address)
 	}
-	if err := CheckUser(c.cfg.User); err != nil {
+	if err := hostname.CheckUser(c.cfg.User); err != nil {
 		return fmt.Errorf("user %s: %w", redact.Quote(c.cfg.User), err)
 	}
 	if c.cfg.HostKeyAlias != "" {
-		if err := checkAlias(c.cfg.HostKeyAlias); err != nil {
+		if err := hostname.CheckAlias(c.cfg.HostKeyAlias); err != nil {
 			return fmt.Errorf("host_key_alias %s: %w", redact.Quote(c.cfg.HostKeyAlias), err)
 		}
 	}
@@ -121,7 +122,7 @@ func (c *checker) way() error {
 		if err != nil {
 			return fmt.Errorf("proxy %s is not <host>:<port>", redact.Quote(p.Address))
 		}
-		if err := CheckHost(host); err != nil {
+		if err := hostname.CheckHost(host); err != nil {
 			return fmt.Errorf("proxy %s: %w", redact.Quote(p.Address), err)
 		}
 	}

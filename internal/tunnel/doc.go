@@ -8,7 +8,6 @@
 //	config.go, defaults.go, check.go
 //	              Config and Settings; what ssh would do where nothing is written;
 //	              what cannot work
-//	hostname.go   what can be the name of a host or a user
 //	handle.go     Handle: Open, Start, Dial, Close; Listen is in remote_listener.go
 //	ready.go      Handle.Connect: waiting for a connection
 //	registry.go   the entries of this process, by key

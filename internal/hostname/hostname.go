@@ -1,8 +1,7 @@
-// hostname.go refuses names of hosts and users that could be taken for something
-// else where they end up: an option of a proxy_command, a line of a proxy's
-// protocol, a pattern of a known_hosts file.
-
-package tunnel
+// Package hostname refuses names of hosts and users that could be taken for something
+// else where they end up: an option of a proxy_command, a line of a proxy's protocol, a
+// pattern of a known_hosts file. It resolves nothing. Any package may import it.
+package hostname
 
 import (
 	"errors"
@@ -57,9 +56,9 @@ func CheckUser(user string) error {
 	return nil
 }
 
-// checkAlias refuses what can be no host_key_alias: it is looked up in known_hosts
+// CheckAlias refuses what can be no host_key_alias: it is looked up in known_hosts
 // files, where it may have a port, and stands in the commands that errors show.
-func checkAlias(alias string) error {
+func CheckAlias(alias string) error {
 	if alias[0] == '-' {
 		return errors.New("a name does not begin with a hyphen")
 	}
