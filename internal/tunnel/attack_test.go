@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -93,7 +94,7 @@ func TestStillborn(t *testing.T) {
 	if l == nil {
 		t.Fatal(failed)
 	}
-	l.wire.Die(io.EOF)
+	l.client.Close(io.EOF)
 	time.Sleep(50 * time.Millisecond) // its death becomes known
 	e.connected(l, time.Second)
 	roundTrip(t, mustDial(t, b.Handle, listen(t, echo)))
@@ -118,9 +119,9 @@ func TestPausedProcess(t *testing.T) {
 			b.entry.mu.Unlock()
 			// As far as the link can tell, a minute has passed.
 			if tt.writing {
-				l.waiting.since.Store(int64(l.wire.Now() - 50*time.Second))
+				l.client.SetWaiting(l.client.Age() - 50*time.Second)
 			}
-			l.wire.SetHeard(l.wire.Now() - time.Minute)
+			l.client.Transport().SetHeard(l.client.Age() - time.Minute)
 			time.Sleep(1500 * time.Millisecond)
 			roundTrip(t, c)
 		})
@@ -221,8 +222,8 @@ func TestEndIsNoFailure(t *testing.T) {
 	roundTrip(t, mustDial(t, b.Handle, addr))
 	closeAndWait(t, b.Handle)
 	h := b.entry.hosts[0]
-	at, _ := h.gate.nextDue(h.login.with(b.entry.set), false, false)
-	if n, err := h.gate.recorded(h.login.with(b.entry.set)); err != nil || time.Until(at) > 0 {
+	at, _ := h.limiter.Due(h.loginWith(b.entry.set), connlimit.Demand{})
+	if n, err := h.limiter.Last(h.loginWith(b.entry.set)); err != nil || time.Until(at) > 0 {
 		t.Errorf("%d failures, next attempt in %s: %v", n, time.Until(at), err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/loglimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -17,8 +19,8 @@ import (
 // channels of a gate belong to the bubble that made them.
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
-	gates = &gateRegistry{gates: map[string]*gate{}}
-	defer func() { gates = &gateRegistry{gates: map[string]*gate{}} }()
+	connlimit.Reset()
+	defer connlimit.Reset()
 	synctest.Test(t, f)
 }
 
@@ -71,18 +73,18 @@ func refusedLogin(cfg *Config) {
 	cfg.HostKeys = []string{"not a key"}
 }
 
-// TestBackoffNetwork: nobody asks, so attempts are at most networkCap apart,
+// TestBackoffNetwork: nobody asks, so attempts are at most connlimit.NetworkMax apart,
 // and never a storm.
 func TestBackoffNetwork(t *testing.T) {
 	downTunnel(t, refusedPort, func(t *testing.T, h *Handle, attempts func() []time.Duration, set Settings) {
 		h.Start()
 		time.Sleep(time.Hour)
 		n := len(attempts())
-		if least := int(time.Hour / networkCap); n < least || n > least*3/2+10 {
+		if least := int(time.Hour / connlimit.NetworkMax); n < least || n > least*3/2+10 {
 			t.Errorf("%d attempts in an hour", n)
 		}
 		for i := 1; i < n; i++ {
-			if gap := attempts()[i] - attempts()[i-1]; gap > networkCap || gap < set.ReconnectMin*3/4 {
+			if gap := attempts()[i] - attempts()[i-1]; gap > connlimit.NetworkMax || gap < set.ReconnectMin*3/4 {
 				t.Fatalf("attempt %d came after %s", i, gap)
 			}
 		}
@@ -198,31 +200,11 @@ func TestFailureLogDoesNotFlood(t *testing.T) {
 					loud++
 				}
 			}
-			if most := int(24*time.Hour/remindEvery) + 5; loud == 0 || loud > most {
+			if most := int(24*time.Hour/loglimit.Period) + 5; loud == 0 || loud > most {
 				t.Errorf("lazy %t: %d lines at info or above in a day, want at most %d", lazy, loud, most)
 			}
 		})
 	}
-}
-
-// TestFailureLogIsBounded: a bastion that has another excuse each time fills no
-// log either.
-func TestFailureLogIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var set Settings
-		logs := observed(&set)
-		f := failureLog{}
-		const hour = 60 * 60
-		for i := range hour {
-			excuse := make([]byte, 2)
-			excuse[0], excuse[1] = byte('a'+i%26), byte('a'+i/26%26)
-			f.write(set.Logger, errors.New("excuse "+string(excuse)), i, time.Second)
-			time.Sleep(time.Second)
-		}
-		if n, most := logs.FilterLevelExact(zapcore.WarnLevel).Len(), (hour/int(remindEvery.Seconds())+1)*maxKinds; n > most || n < maxKinds {
-			t.Errorf("%d warnings in an hour, want at most %d", n, most)
-		}
-	})
 }
 
 // TestDialTimesOutWhileConnecting: a dial's context bounds its wait, and what

@@ -17,8 +17,6 @@ const (
 	// spareAfter is how long a connection above the least number has had
 	// nothing to do before it is closed.
 	spareAfter = time.Minute
-	// tendInterval is how often a link's channels are looked at.
-	tendInterval = time.Second
 )
 
 // activity is what is known of a channel's traffic.
@@ -44,7 +42,7 @@ func (e *entry) tend(l *link) {
 		if now.Sub(a.since) >= quietAfter {
 			l.quiet++
 		}
-		if !a.stuck && c.isStuck() {
+		if !a.stuck && c.IsStuck() {
 			a.stuck = true
 			l.stuck++
 		}

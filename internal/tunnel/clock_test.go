@@ -74,7 +74,8 @@ func (l *link) jump(by time.Duration) {
 	synctest.Wait() // nobody reads it now; whoever does has held mu before
 	l.entry.mu.Lock()
 	defer l.entry.mu.Unlock()
-	l.wire.Since = l.wire.Since.Add(-by)
+	transport := l.client.Transport()
+	transport.Since = transport.Since.Add(-by)
 }
 
 // TestQuietDay: a tunnel that nobody uses is one login, and nothing to say.
@@ -153,7 +154,7 @@ func TestWallClockJump(t *testing.T) {
 	start := time.Now()
 	at := func(d time.Duration) uint64 { return uint64(start.Add(d).Unix()) }
 	l := member(undecided, 0, 0)
-	l.wire.Since = start
+	l.client.Transport().Since = start
 	l.certificates = []credential{{Certificate: &ssh.Certificate{
 		Key: sshtest.NewKey().PublicKey(), SignatureKey: sshtest.NewKey().PublicKey(), Signature: &ssh.Signature{Format: ssh.KeyAlgoED25519},
 		ValidAfter: at(-time.Hour), ValidBefore: at(30 * 24 * time.Hour),

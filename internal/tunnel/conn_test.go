@@ -185,9 +185,7 @@ func TestConnCloseOnFrozenLink(t *testing.T) {
 		written <- err
 	}()
 	sshtest.Eventually(t, 5*time.Second, "a blocked writer", func() bool {
-		c.out.mu.Lock()
-		defer c.out.mu.Unlock()
-		return c.out.size >= sendLimit
+		return c.Queued() >= 64<<10
 	})
 	within(t, time.Second, "Close", func() {
 		_ = c.Close()

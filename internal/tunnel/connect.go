@@ -13,9 +13,11 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
@@ -51,17 +53,17 @@ func (e *entry) connect(hosts []*host) (*link, []hostFailure) {
 }
 
 // approach is a connection to a host before the login. It has its turn at the
-// host's gate until end.
+// host's connect limiter until end.
 type approach struct {
 	host    *host
 	started time.Time
-	// set, login and demanded are what held as it began; see gate.
-	set      Settings
-	login    login
-	demanded bool
-	// turn is the one at the gate, or nil. stamps were taken at its beginning.
-	turn   *turn
-	stamps stamps
+	// set, login and demand are what held as it began.
+	set    Settings
+	login  connlimit.Login
+	demand connlimit.Demand
+	// slot is nil before it is acquired. stamps were taken then.
+	slot   *connlimit.Slot
+	stamps connlimit.Stamps
 	// parent is what the whole attempt ends with; ctx also when the time for
 	// this connection is over.
 	parent, ctx context.Context
@@ -81,10 +83,9 @@ func (e *entry) approach(ctx context.Context, h *host, steps ...func(*approach) 
 	a := &approach{host: h, started: time.Now(), parent: ctx, ctx: ctx, cancel: func() {}}
 	defer func() { a.steps = cmp.Or(a.steps, newAttemptLog(h)) }()
 	e.mu.Lock()
-	asked := e.asked
-	a.set, a.login, a.demanded = e.set, h.login.with(e.set), e.demanded
+	a.set, a.login, a.demand = e.set, h.loginWith(e.set), connlimit.Demand{Dials: e.asked, Forced: e.demanded}
 	e.mu.Unlock()
-	if a.turn, a.err = h.gate.enter(ctx, a.login, asked, a.demanded); a.err != nil {
+	if a.slot, a.err = h.limiter.Acquire(ctx, a.login, a.demand); a.err != nil {
 		return a
 	}
 	a.started, a.stamps = time.Now(), e.stamps(h) // before any of it is read
@@ -103,16 +104,14 @@ func (a *approach) end() {
 	if a.wire != nil {
 		a.wire.Die(ErrClosed)
 	}
-	if a.turn != nil {
-		a.turn.end()
-	}
+	a.slot.Release()
 }
 
 // failure records that an approach has failed, or the login after it, while it
 // still has its turn: who comes next is to know. It returns none if the entry has
 // ended.
 func (e *entry) failure(a *approach, err error) []hostFailure {
-	if errors.Is(err, errPostponed) {
+	if errors.Is(err, connlimit.ErrPostponed) {
 		if f := a.host.sharedFailure(a.set); f.err != nil {
 			return []hostFailure{f}
 		}
@@ -122,14 +121,16 @@ func (e *entry) failure(a *approach, err error) []hostFailure {
 		return nil
 	}
 	f := hostFailure{host: a.host, err: err, attempt: a.steps.end(err)}
-	f.n, f.delay = a.host.gate.failed(a.login, attemptFailed{err, a.started, a.stamps, a.demanded, len(e.activeLinks()) > 0}, a.set)
+	f.n, f.delay = a.host.limiter.Failed(a.login, connlimit.Failure{
+		Err: err, Started: a.started, Stamps: a.stamps, Forced: a.demand.Forced, Served: len(e.activeLinks()) > 0,
+	}, a.set.delay())
 	return []hostFailure{f}
 }
 
 // unreached is an approach that has not begun.
 func (e *entry) unreached(h *host, started time.Time) *approach {
 	set := e.settings()
-	return &approach{host: h, started: started, set: set, login: h.login.with(set), steps: newAttemptLog(h), cancel: func() {}}
+	return &approach{host: h, started: started, set: set, login: h.loginWith(set), steps: newAttemptLog(h), cancel: func() {}}
 }
 
 // loadKeys reads what the host's key is verified against.
@@ -166,7 +167,7 @@ func (e *entry) reach(a *approach) error {
 
 // reached takes the connection on which SSH begins.
 func (a *approach) reached(conn net.Conn) {
-	a.wire = wire.New(conn, stallAfter)
+	a.wire = wire.New(conn, sshconn.StallAfter)
 	a.steps.done(StepReach, func(at *Attempt) { at.Remote = conn.RemoteAddr().String() })
 }
 
@@ -189,7 +190,7 @@ func (e *entry) logIn(a *approach) (*link, error) {
 		l, err := e.handshake(a)
 		a.wire = nil
 		if err == nil {
-			a.host.gate.succeeded(a.login)
+			a.host.limiter.Succeeded(a.login)
 		}
 		if _, ok := errors.AsType[*failure.HostKeyError](err); !ok || !a.keys.another() {
 			return l, err
@@ -275,13 +276,13 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		go func() {
 			for range channels { //nolint:revive // drains until the transport has died
 			}
-			takeLeftover(sc)
+			sshconn.TakeLeftover(sc)
 		}()
 		return nil, e.explainHandshake(ctx, h, w, keys, auth, err)
 	}
 	if err != nil {
 		w.Die(err)
-		go takeLeftover(inner)
+		go sshconn.TakeLeftover(inner)
 		err = e.explainHandshake(ctx, h, w, keys, auth, err)
 		auth.learn(false)
 		return nil, err
@@ -311,9 +312,13 @@ func (e *entry) handshake(a *approach) (*link, error) {
 	for _, c := range certificates {
 		about = append(about, zap.String("certificate_expires", certTime(c.ValidBefore)))
 	}
-	l := newLink(e, h, w, sc, channels, requests, about)
+	client := sshconn.New(w, sc, sshconn.About{
+		Tunnel: e.cfg.Name, Address: h.cfg.Address, Received: &e.tally.received, Sent: &e.tally.sent,
+	})
+	l := newLink(e, h, client, about)
 	l.certificates = certificates
 	l.attempt = a.steps.end(nil)
+	client.Start(l, channels, requests)
 	return l, nil
 }
 

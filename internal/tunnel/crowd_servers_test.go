@@ -154,7 +154,7 @@ func TestSocketThatGoes(t *testing.T) {
 		defer c.Close()
 		conns = append(conns, c)
 	}
-	l := conns[0].link
+	l := linkOf(conns[0])
 	if err := os.Rename(path, path+"-gone"); err != nil {
 		t.Fatal(err)
 	}

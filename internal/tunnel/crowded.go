@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 )
 
 // crowded.go is about opens that fail for a reason that may be the connection's.
@@ -36,13 +37,13 @@ func (e *entry) dialElsewhere(ctx context.Context, r *openRequest, l *link, refu
 		if next == nil {
 			return nil, refused
 		}
-		c, err := next.open(ctx, r, false)
+		c, err := e.openOn(ctx, next, r, false)
 		if err == nil {
 			e.limit(suspects)
 			return c, nil
 		}
 		if again, ok := errors.AsType[*failure.OpenError](err); !ok || !again.Crowded {
-			if errors.Is(err, errLinkLost) {
+			if errors.Is(err, sshconn.ErrLost) {
 				err = refused
 			}
 			return nil, err
@@ -91,7 +92,7 @@ func (e *entry) works(r *openRequest) bool {
 	defer e.mu.Unlock()
 	for _, l := range e.links {
 		for c := range l.conns {
-			if c.remote != nil && c.remote.Network() == r.remote.Network() && c.remote.String() == r.remote.String() {
+			if addr := c.RemoteAddr(); addr.Network() == r.RemoteAddr().Network() && addr.String() == r.RemoteAddr().String() {
 				return true
 			}
 		}

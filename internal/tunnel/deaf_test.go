@@ -35,7 +35,7 @@ func TestDeafBastion(t *testing.T) {
 	sshtest.Eventually(t, 5*time.Second, "a probe is answered", func() bool {
 		b.entry.mu.Lock()
 		defer b.entry.mu.Unlock()
-		return b.entry.links[0].roundTrip.Load() > 0
+		return b.entry.links[0].client.RoundTrip() > 0
 	})
 
 	b.link.Freeze(sshtest.Up)

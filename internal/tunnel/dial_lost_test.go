@@ -32,8 +32,8 @@ func TestLostBesideOthers(t *testing.T) {
 				return false
 			}
 			l := b.entry.active()[i]
-			go l.wire.Die(io.ErrUnexpectedEOF) // not under mu: it closes a socket
-			<-l.wire.Dead()
+			go l.client.Close(io.ErrUnexpectedEOF) // not under mu: it closes a socket
+			<-l.client.Done()
 			return true
 		})
 	}

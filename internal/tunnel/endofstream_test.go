@@ -19,7 +19,7 @@ import (
 func TestEndNeedsNoProof(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, quick(), nil)
-	<-mustDial(t, b.Handle, listen(t, echo)).link.probe() // it answers probes, so far
+	<-linkOf(mustDial(t, b.Handle, listen(t, echo))).client.Probe() // it answers probes, so far
 	b.bastion.Misbehave(sshtest.Faults{HoldRequests: true})
 	c := mustDial(t, b.Handle, listen(t, func(c net.Conn) {
 		_, _ = io.WriteString(c, "bye")
@@ -44,7 +44,7 @@ func TestWriteAfterClose(t *testing.T) {
 	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
 		t.Fatalf("read: %v", err)
 	}
-	<-c.closedByPeer
+	<-c.ClosedByPeer()
 	if n, err := c.Write([]byte("x")); n != 0 || !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("wrote %d bytes, %v", n, err)
 	}

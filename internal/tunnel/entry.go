@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 )
 
 var nopLogger = zap.NewNop()
@@ -41,11 +42,8 @@ type entry struct {
 	// refs is guarded by registry.mu.
 	refs int
 
-	// news are the connections that were made and lost, for the log and the
-	// observer. Its lock is taken within mu.
-	news news
-	// flaps are the losses that it has been told of.
-	flaps flaps
+	// reports are for the log and the observer. Their lock is taken within mu.
+	reports reports
 
 	// mu guards the rest. It is never held across I/O.
 	mu sync.Mutex
@@ -86,8 +84,6 @@ type entry struct {
 	slowNames slowNames
 	// fastNames are those that were looked up without delay.
 	fastNames map[string]bool
-	// stallLogged is when a stalled connection was last logged above debug.
-	stallLogged time.Time
 	// generation is that of the last takeover.
 	generation uint64
 	// moved is closed, and replaced, when generation changes.
@@ -246,13 +242,13 @@ func (e *entry) shutDown() {
 		e.log().Info("closed")
 	}
 	for _, l := range links {
-		l.wire.Die(ErrClosed)
+		l.client.Close(ErrClosed)
 	}
 	if e.jump != nil {
 		e.jump.Close()
 	}
 	for _, h := range e.hosts {
-		h.gate.put(e.wake)
+		h.limiter.Put(e.wake)
 	}
 	tallies.put(e.tally)
 }
@@ -298,20 +294,20 @@ func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, 
 		if err != nil {
 			return nil, err
 		}
-		c, err := l.open(ctx, r, !moved)
+		c, err := e.openOn(ctx, l, r, !moved)
 		switch refused, ok := errors.AsType[*failure.OpenError](err); {
 		case ok && refused.Crowded:
 			return e.dialElsewhere(ctx, r, l, refused)
 		case isProhibited(err):
 			e.noteProhibited(l, err)
 			return nil, err
-		case errors.Is(err, errStalled):
+		case errors.Is(err, sshconn.ErrStalled):
 			moved = true
 			continue
-		case !errors.Is(err, errLinkLost):
+		case !errors.Is(err, sshconn.ErrLost):
 			return c, err
 		case chances == 0 || ctx.Err() != nil:
-			lost := &lostError{cause: l.wire.Err()}
+			lost := &sshconn.LostError{Cause: l.client.Err()}
 			if len(e.activeLinks()) > 0 { // the tunnel is not down
 				return nil, &TimeoutError{Tunnel: e.cfg.Name, Doing: fmt.Sprintf("opening channel to %q", r.target.Address), Cause: lost}
 			}
@@ -319,6 +315,19 @@ func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, 
 		}
 		chances--
 	}
+}
+
+// openOn opens a channel on a link. It counts as one of the link's channels already,
+// and as an unanswered open.
+func (e *entry) openOn(ctx context.Context, l *link, r *openRequest, mayMove bool) (*Conn, error) {
+	c, err := l.client.Open(ctx, r.Request, mayMove)
+	if err != nil {
+		e.channelEnded(l) // one that nobody waits for holds up no drain
+	}
+	if errors.Is(err, sshconn.ErrNoAnswer) {
+		err = &TimeoutError{Tunnel: e.cfg.Name, Doing: fmt.Sprintf("opening channel to %q", r.target.Address), Cause: context.Cause(ctx)}
+	}
+	return c, err
 }
 
 // wish returns what a dial for the request wants.

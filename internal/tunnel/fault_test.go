@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -294,7 +295,7 @@ func TestOpensAreBounded(t *testing.T) {
 		t.Errorf("%d opens are pending, want %d", n, maxPendingOpensPerTarget)
 	}
 	// Once the target has been silent for a while, one more fails at once.
-	sshtest.Eventually(t, 2*stallAfter, "a refusal without waiting", func() bool {
+	sshtest.Eventually(t, 2*sshconn.StallAfter, "a refusal without waiting", func() bool {
 		start := time.Now()
 		_, err := dialFor(t, b.Handle, addr, 500*time.Millisecond)
 		var refused *failure.OpenError

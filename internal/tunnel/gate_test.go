@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -45,18 +46,18 @@ func TestConnectsAtATime(t *testing.T) {
 func TestConnectsApart(t *testing.T) {
 	b := newBench(t, quick(), nil)
 	addr := listen(t, echo)
-	hung := make(chan struct{}, maxConnects)
+	hung := make(chan struct{}, connlimit.MaxConnects)
 	proxy := listen(t, func(c net.Conn) {
 		hung <- struct{}{}
 		_, _ = io.Copy(io.Discard, c)
 	})
-	for i := range maxConnects {
+	for i := range connlimit.MaxConnects {
 		cfg := b.cfg
 		cfg.Name, cfg.User = fmt.Sprintf("t%d", i), fmt.Sprintf("u%d", i) // or one would try for all
 		cfg.Proxy = &dial.Proxy{Scheme: "http", Address: proxy}
 		open(t, cfg, quick())
 	}
-	for range maxConnects {
+	for range connlimit.MaxConnects {
 		<-hung
 	}
 	cfg := b.cfg

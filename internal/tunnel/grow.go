@@ -7,7 +7,7 @@ import "slices"
 func (e *entry) present() []*link {
 	links := make([]*link, 0, len(e.links))
 	for _, l := range e.links {
-		if !l.isDraining() && !l.wire.IsDead() {
+		if !l.isDraining() && !l.client.IsDone() {
 			links = append(links, l)
 		}
 	}

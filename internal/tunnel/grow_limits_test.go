@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -21,14 +22,14 @@ func TestLeastNumberUnused(t *testing.T) {
 	roundTrip(t, c)
 	for n := range 2 {
 		links := connections(t, b.Handle, 2)
-		l := links[slices.IndexFunc(links, func(l *link) bool { return l != c.link })]
+		l := links[slices.IndexFunc(links, func(l *link) bool { return l != linkOf(c) })]
 		b.entry.mu.Lock()
-		l.used = time.Now().Add(-2 * settled)
+		l.used = time.Now().Add(-2 * connlimit.Settled)
 		b.entry.mu.Unlock()
 		if logins := b.bastion.Stats().Logins; logins != n+2 {
 			t.Fatalf("%d logins, want %d", logins, n+2)
 		}
-		l.wire.Die(io.EOF)
+		l.client.Close(io.EOF)
 		sshtest.Eventually(t, 5*time.Second, "the loss", func() bool {
 			b.entry.mu.Lock()
 			defer b.entry.mu.Unlock()
@@ -128,12 +129,12 @@ func TestIdleBursts(t *testing.T) {
 		for range quietLimit + 1 {
 			conns = append(conns, openOf(t, b.Handle, Request, addr))
 		}
-		becomeQuiet(b.Handle, conns[0].link)
+		becomeQuiet(b.Handle, linkOf(conns[0]))
 		sshtest.Eventually(t, 5*time.Second, "the pools to be told", func() bool { return b.Generation() > generation })
 		for _, c := range conns {
 			_ = c.Close()
 		}
-		l := conns[0].link
+		l := linkOf(conns[0])
 		sshtest.Eventually(t, 5*time.Second, "the channels' end", func() bool {
 			b.entry.mu.Lock()
 			defer b.entry.mu.Unlock()
@@ -152,16 +153,15 @@ func TestIdleBursts(t *testing.T) {
 func TestGrowthKeepsFailing(t *testing.T) {
 	t.Parallel()
 	e := crew(1, 8, member(forRequests, 1, 0))
-	e.inUse.failures = failureLog{}
 	for range 20 {
 		e.recordFailures(e.failure(e.unreached(e.inUse, time.Now()), errors.New("no route to host")), nil)
 		e.connectFailed(true)
 	}
-	if d := time.Until(e.retryAt); d < 2*networkCap {
+	if d := time.Until(e.retryAt); d < 2*connlimit.NetworkMax {
 		t.Errorf("the next attempt is in %s", d)
 	}
-	gate, login := e.hosts[0].gate, e.hosts[0].login.with(e.set)
-	gate.succeeded(login) // in place of waiting: the next one is due
+	limiter, login := e.hosts[0].limiter, e.hosts[0].loginWith(e.set)
+	limiter.Succeeded(login) // in place of waiting: the next one is due
 	l, err := e.place(wishOf(Stream))
 	if l == nil || err != nil || !e.lacks[forStreams] {
 		t.Errorf("a stream got %v, %v; it lacks %v", l, err, e.lacks)
@@ -169,13 +169,13 @@ func TestGrowthKeepsFailing(t *testing.T) {
 
 	// Lost ones of several are no different; the last is.
 	for range 20 {
-		gate.lost(login, 0, e.set, true)
+		limiter.Lost(login, 0, e.set.delay(), true)
 	}
-	if due, _ := gate.nextDue(login, false, false); time.Until(due) < 2*networkCap {
+	if due, _ := limiter.Due(login, connlimit.Demand{}); time.Until(due) < 2*connlimit.NetworkMax {
 		t.Errorf("the next attempt is in %s", time.Until(due))
 	}
-	gate.lost(login, 0, e.set, false)
-	if due, _ := gate.nextDue(login, false, false); time.Until(due) > networkCap {
+	limiter.Lost(login, 0, e.set.delay(), false)
+	if due, _ := limiter.Due(login, connlimit.Demand{}); time.Until(due) > connlimit.NetworkMax {
 		t.Errorf("without a connection the next attempt is in %s", time.Until(due))
 	}
 }

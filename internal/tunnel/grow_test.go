@@ -241,7 +241,7 @@ func TestGrowthHangs(t *testing.T) {
 		t.Errorf("a stream has waited %s only", d)
 	}
 	roundTrip(t, c)
-	if c.link != connections(t, b.Handle, 1)[0] {
+	if linkOf(c) != connections(t, b.Handle, 1)[0] {
 		t.Error("it is on another connection")
 	}
 }
@@ -257,10 +257,10 @@ func TestOneOfSeveralLost(t *testing.T) {
 	stream := openOf(t, b.Handle, Stream, addr)
 	roundTrip(t, request)
 	roundTrip(t, stream)
-	if request.link == stream.link {
+	if linkOf(request) == linkOf(stream) {
 		t.Fatal("they share a connection")
 	}
-	stream.link.wire.Die(net.ErrClosed)
+	linkOf(stream).client.Close(net.ErrClosed)
 	_, err := stream.Read(make([]byte, 1))
 	wantLost(t, err)
 	roundTrip(t, request)
@@ -283,7 +283,7 @@ func TestSpareGoes(t *testing.T) {
 		roundTrip(t, stream)
 		links := connections(t, b.Handle, 2)
 		_ = stream.Close()
-		l := links[slices.IndexFunc(links, func(l *link) bool { return l == stream.link })]
+		l := links[slices.IndexFunc(links, func(l *link) bool { return l == linkOf(stream) })]
 		sshtest.Eventually(t, 5*time.Second, "the stream's end", func() bool {
 			b.entry.mu.Lock()
 			defer b.entry.mu.Unlock()
@@ -310,7 +310,7 @@ func TestLeastNumber(t *testing.T) {
 	if slices.Sort(roles); !slices.Equal(roles, []role{forRequests, forRequests, forStreams}) {
 		t.Errorf("roles %v", roles)
 	}
-	links[1].wire.Die(net.ErrClosed)
+	links[1].client.Close(net.ErrClosed)
 	sshtest.Eventually(t, 10*time.Second, "a fourth login", func() bool { return b.bastion.Stats().Logins == 4 })
 	connections(t, b.Handle, 3)
 

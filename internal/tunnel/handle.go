@@ -161,7 +161,7 @@ func (h *Handle) dial(ctx context.Context, t Target, patient bool) (*Conn, error
 	start := time.Now()
 	c, err := e.dial(ctx, r, patient)
 	if err == nil {
-		c.dialed = time.Since(start)
+		c.SetDialDuration(time.Since(start))
 	}
 	if !errors.Is(err, errUnwanted) {
 		e.tally.dialed(err)

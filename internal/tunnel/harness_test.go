@@ -105,6 +105,9 @@ func (e *entry) only() *link {
 	return nil
 }
 
+// linkOf is the connection that a channel is on.
+func linkOf(c *Conn) *link { return c.Owner().(*link) }
+
 // waitGone waits until a connection has drained.
 func waitGone(t testing.TB, h *Handle, l *link) {
 	t.Helper()

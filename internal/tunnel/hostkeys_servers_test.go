@@ -20,10 +20,8 @@ import (
 
 // postpone has the next attempt to connect be far away, as after many failures.
 func postpone(h *Handle) {
-	g := h.entry.hosts[0].gate
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.record(h.entry.hosts[0].login.hostKeys).next = time.Now().Add(time.Hour)
+	host := h.entry.hosts[0]
+	host.limiter.Postpone(host.login.HostKeys, time.Now().Add(time.Hour))
 }
 
 // TestAcceptNew connects to sshd: each way to it has a memory of its own, and a

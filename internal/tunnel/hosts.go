@@ -10,7 +10,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/loglimit"
 )
 
 // host is a bastion that an entry may connect to.
@@ -19,16 +21,17 @@ type host struct {
 	cfg Config
 	// rank is its place in the order of preference, from 0.
 	rank int
-	gate *gate
+	// limiter limits the connects to it.
+	limiter *connlimit.Limiter
 	// login is how it is logged in at, apart from the settings; see entry.login.
-	login login
+	login connlimit.Login
 	// memory is which keys it accepts.
 	memory keyMemory
 
-	// failures is maintain's, of which there is one at a time, and so is
-	// passedOver: that the host was not waited for the last time, since others had
-	// failed.
-	failures   failureLog
+	// logged bounds the failures in the log.
+	logged loglimit.Limiter
+	// passedOver tells that the host was not waited for the last time, since others
+	// had failed. It is maintain's, of which there is one at a time.
 	passedOver bool
 
 	// attempt is the last one to connect to it, or nil. It is guarded by
@@ -37,7 +40,7 @@ type host struct {
 }
 
 // newHosts returns the bastions of cfg, which are reached through the tunnel
-// that jump is a handle on, unless that is nil. What the gates send to is wake.
+// that jump is a handle on, unless that is nil. The connect limiters send to wake.
 func newHosts(cfg Config, jump *Handle, wake chan struct{}) []*host {
 	addresses := cfg.Addresses()
 	cfg.Fallbacks = nil
@@ -47,9 +50,9 @@ func newHosts(cfg Config, jump *Handle, wake chan struct{}) []*host {
 	}
 	hosts := make([]*host, len(addresses))
 	for i, address := range addresses {
-		h := &host{cfg: cfg, rank: i, failures: failureLog{}}
+		h := &host{cfg: cfg, rank: i}
 		h.cfg.Address = address
-		h.gate = gates.get(strings.ToLower(address)+cfg.wayTo(jump), wake)
+		h.limiter = connlimit.Get(strings.ToLower(address)+cfg.wayTo(jump), wake)
 		h.login = h.cfg.login(jumpKey)
 		hosts[i] = h
 	}
@@ -75,12 +78,12 @@ func (e *entry) eligible() []*host {
 	}
 }
 
-// due returns when the next attempt may start, as gate.nextDue does: when one of the
+// due returns when the next attempt may start, as connlimit.Limiter.Due does: when one of the
 // eligible hosts is due. It tells whether one of them has refused us. The caller
 // holds mu.
 func (e *entry) due(asked bool) (at time.Time, refused bool) {
 	for i, h := range e.eligible() {
-		hostAt, hostRefused := h.gate.nextDue(h.login.with(e.set), asked, e.demanded)
+		hostAt, hostRefused := h.limiter.Due(h.loginWith(e.set), connlimit.Demand{Dials: asked, Forced: e.demanded})
 		if i == 0 || hostAt.Before(at) {
 			at = hostAt
 		}
@@ -99,7 +102,7 @@ func (e *entry) hostsToTry() []*host {
 	defer e.mu.Unlock()
 	hosts := e.eligible()
 	try := slices.DeleteFunc(slices.Clone(hosts), func(h *host) bool {
-		return !h.gate.worthTrying(h.login.with(e.set), e.asked, e.demanded)
+		return !h.limiter.WorthTrying(h.loginWith(e.set), connlimit.Demand{Dials: e.asked, Forced: e.demanded})
 	})
 	if len(try) == 0 {
 		return hosts
@@ -112,7 +115,7 @@ func (e *entry) hostsToTry() []*host {
 func (e *entry) lastError() error {
 	var failed hostErrors
 	for _, h := range e.hosts {
-		if _, err := h.gate.recorded(h.login.with(e.set)); err != nil {
+		if _, err := h.limiter.Last(h.loginWith(e.set)); err != nil {
 			failed = append(failed, err)
 		}
 	}
@@ -124,6 +127,16 @@ func (e *entry) lastError() error {
 	default:
 		return failed
 	}
+}
+
+// pendingFailure returns the failure that the next attempt waits for, or nil.
+func (h *host) pendingFailure(set Settings) error {
+	login := h.loginWith(set)
+	if at, _ := h.limiter.Due(login, connlimit.Demand{}); !time.Now().Before(at) {
+		return nil
+	}
+	_, err := h.limiter.Last(login)
+	return err
 }
 
 // hostErrors is why none of several hosts can be connected to. Each error names
@@ -224,10 +237,10 @@ func (e *entry) preferredBefore() int {
 
 // mayReturn tells whether an attempt to connect to a host is due.
 func (e *entry) mayReturn(h *host) bool {
-	l := h.login.with(e.settings())
-	due, refused := h.gate.nextDue(l, false, false)
-	if refused && h.gate.filesChanged(l, e.stamps(h)) {
-		due, _ = h.gate.nextDue(l, false, false)
+	l := h.loginWith(e.settings())
+	due, refused := h.limiter.Due(l, connlimit.Demand{})
+	if refused && h.limiter.FilesChanged(l, e.stamps(h)) {
+		due, _ = h.limiter.Due(l, connlimit.Demand{})
 	}
 	return !time.Now().Before(due)
 }

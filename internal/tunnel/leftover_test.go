@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
@@ -40,7 +41,7 @@ func TestLateOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := wire.New(conn, stallAfter)
+	w := wire.New(conn, sshconn.StallAfter)
 	slow := &slowToClose{Conn: w, begun: make(chan struct{}), end: make(chan struct{})}
 	w.Advance(wire.StageOpen)
 	sc, channels, requests, err := ssh.NewClientConn(slow, m.Addr(), &ssh.ClientConfig{HostKeyCallback: ssh.FixedHostKey(key.PublicKey())})
@@ -48,7 +49,9 @@ func TestLateOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := crew(1, 8)
-	l := newLink(e, e.inUse, w, sc, channels, requests, nil)
+	client := sshconn.New(w, sc, sshconn.About{})
+	l := newLink(e, e.inUse, client, nil)
+	client.Start(l, channels, requests)
 	<-slow.begun
 
 	r, err := newOpenRequest(Target{Network: "tcp", Address: "web:80"})
@@ -56,7 +59,7 @@ func TestLateOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.take(e.wish(r, false).line)
-	if _, err := l.open(t.Context(), r, true); !errors.Is(err, errLinkLost) {
+	if _, err := e.openOn(t.Context(), l, r, true); !errors.Is(err, sshconn.ErrLost) {
 		t.Errorf("got %v", err)
 	}
 	close(slow.end)

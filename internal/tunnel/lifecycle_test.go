@@ -307,10 +307,8 @@ func TestRefusedWaitsForFiles(t *testing.T) {
 		t.Fatalf("got %v, want an AuthError", err)
 	}
 	// Past the first, quick attempts.
-	h.entry.hosts[0].gate.mu.Lock()
-	f := h.entry.hosts[0].gate.records[h.entry.hosts[0].login.credentials]
-	f.n, f.next = len(refusedSteps)+1, time.Now().Add(refusedCap)
-	h.entry.hosts[0].gate.mu.Unlock()
+	host := h.entry.hosts[0]
+	host.limiter.Postpone(host.login.Credentials, time.Now().Add(10*time.Minute))
 
 	if err := os.WriteFile(cfg.IdentityFiles[0].Path, key.PEM(""), 0o600); err != nil {
 		t.Fatal(err)
@@ -341,11 +339,11 @@ func TestReplacement(t *testing.T) {
 	<-b.Moved(before) // still
 	roundTrip(t, old)
 	roundTrip(t, mustDial(t, b.Handle, addr))
-	if old.link.wire.IsDead() {
+	if linkOf(old).client.IsDone() {
 		t.Fatal("the old connection has ended with a channel open")
 	}
 	_ = old.Close()
-	waitGone(t, b.Handle, old.link)
+	waitGone(t, b.Handle, linkOf(old))
 }
 
 // TestUnusedConnections: a bastion that closes connections without channels is

@@ -1,50 +1,35 @@
 package tunnel
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"net"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 )
 
-// link is one SSH connection of an entry.
+// link is one SSH connection as a member of its pool. It is the connection's owner.
 type link struct {
-	entry *entry
+	entry  *entry
+	client *sshconn.Client
 	// host is what it is connected to.
 	host *host
-	wire *wire.Conn
-	conn ssh.Conn
 	// about is what the log says of the connection.
 	about []zap.Field
 	// certificates are those that let it in.
 	certificates []credential
 	// attempt is the record of its connect.
 	attempt *Attempt
-
-	opens   *openLimiter
-	lookups lookups
-	prober  prober
-	waiting waiting
-	// received and sent are bytes that went through its channels.
-	received, sent atomic.Int64
-	// roundTrip is how long the answer to the last keepalive took, in
-	// nanoseconds; 0 before the first.
-	roundTrip atomic.Int64
-	// fastest is the shortest of them.
-	fastest atomic.Int64
 	// draining is closed once the link takes no more channels.
 	draining chan struct{}
 
 	// The rest is guarded by entry.mu.
 
+	// opens counts the opens that are unanswered.
+	opens *openLimiter
 	// role is what the link is for.
 	role role
 	// outlived tells that with the link the last connections were lost, and that
@@ -90,119 +75,115 @@ type link struct {
 	drainTimer *time.Timer
 }
 
-// newLink takes over a transport whose handshake has ended, and what comes in
-// on it. Its goroutines return when the transport has died. Whoever puts it
-// into service runs watch.
-func newLink(e *entry, h *host, w *wire.Conn, conn ssh.Conn, opens <-chan ssh.NewChannel, requests <-chan *ssh.Request, about []zap.Field) *link {
-	l := &link{
-		entry: e, host: h, wire: w, conn: conn, about: about,
+// newLink makes a link of a connection. Whoever puts it into service runs watch.
+func newLink(e *entry, h *host, client *sshconn.Client, about []zap.Field) *link {
+	return &link{
+		entry: e, host: h, client: client, about: about,
 		opens: newOpenLimiter(), draining: make(chan struct{}), used: time.Now(),
 		limit: maxChannels, conns: map[*Conn]*activity{},
-		stall: stall{begun: make(chan struct{})},
-	}
-	go answerRequests(requests)
-	go l.answerOpens(opens)
-	go l.keepAlive()
-	return l
-}
-
-// maxUnaskedLogged is how many of a connection's channels that nobody asked for
-// are logged.
-const maxUnaskedLogged = 10
-
-// answerOpens queues the channels that the bastion opens towards us for the
-// listener that asked for them, and refuses all others, each at once: one that
-// waits would hold up every channel. The first refused one is a warning, and a
-// few more are for debugging; a bastion that opens many is not to fill the log.
-// It returns when the transport has died, and sees to it that it does.
-func (l *link) answerOpens(opens <-chan ssh.NewChannel) {
-	defer takeLeftover(l.conn) // x/crypto has given up
-	level, refused := zap.WarnLevel, 0
-	for ch := range opens {
-		if l.takeForwarded(ch) {
-			continue
-		}
-		if refused++; refused <= maxUnaskedLogged {
-			l.entry.log().Log(l.entry.flaps.level(l, level), "refused a channel that the bastion opened unasked", zap.String("type", printable.Text(ch.ChannelType())))
-		}
-		level = zap.DebugLevel
-		_ = ch.Reject(ssh.Prohibited, "not asked for") // fails only if the link is dead
 	}
 }
 
 // watch tells the entry of the link's death. It starts when the entry knows the
-// link, and returns when the transport has died.
-func (l *link) watch() {
-	<-l.wire.Dead()
-	if !errors.Is(l.wire.Err(), net.ErrClosed) {
-		_ = l.conn.Close()
+// link, and returns when the connection has ended.
+func (l *link) watch() { l.entry.lost(l, printable.Error(l.client.Wait())) }
+
+// KeepAlive implements sshconn.Owner.
+func (l *link) KeepAlive() sshconn.KeepAlive {
+	set := l.entry.settings()
+	return sshconn.KeepAlive{Interval: set.ServerAliveInterval, CountMax: set.ServerAliveCountMax}
+}
+
+// Tick implements sshconn.Owner.
+func (l *link) Tick() {
+	if why, text := l.dueForReplacement(l.entry.settings()); why != "" {
+		l.entry.replace(l, why, text)
 	}
-	l.entry.lost(l, l.lossCause())
+	l.entry.tend(l)
 }
 
-// lossCause returns why the link has died.
-func (l *link) lossCause() error {
-	cause := l.wire.Err()
-	if errors.Is(cause, net.ErrClosed) {
-		// x/crypto closed the wire, and knows why. Do not depend on it: its
-		// Wait can outlast the transport.
-		why := make(chan error, 1)
-		go func() { why <- l.conn.Wait() }()
-		select {
-		case err := <-why:
-			cause = err
-		case <-time.After(time.Second):
-		}
+// Probed implements sshconn.Owner.
+func (l *link) Probed(took time.Duration) { l.entry.tally.roundTrips.Observe(took.Seconds()) }
+
+// Incoming implements sshconn.Owner. It queues a channel for the listener that asked
+// for it.
+func (l *link) Incoming(open ssh.NewChannel) bool {
+	if l.takeForwarded(open) {
+		return true
 	}
-	return printable.Error(cause)
+	r := &l.entry.reports
+	level, _ := r.limiter.Level(zap.WarnLevel, "unasked", 1)
+	l.entry.log().Log(r.followUp(level, l.client.Age()), "refused a channel that the bastion opened unasked", zap.String("type", printable.Text(open.ChannelType())))
+	return false
 }
 
-// lostError is what reads and writes of a channel get once its link is dead.
-func (l *link) lostError(op string, c *Conn) error {
-	return c.opError(op, &lostError{cause: l.wire.Err()})
+// Answered implements sshconn.Owner.
+func (l *link) Answered(target string) {
+	e := l.entry
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l.opens.release(target)
+	e.serveQueue()
 }
 
-// lostError says that the connection to the bastion was lost while a channel
-// was in use. It is an io.ErrUnexpectedEOF.
-type lostError struct{ cause error }
+// AnsweredLate implements sshconn.Owner. The channel is none of the link's.
+func (l *link) AnsweredLate(target string) {
+	l.entry.mu.Lock()
+	defer l.entry.mu.Unlock()
+	l.opens.answeredLate(target)
+}
 
-func (e *lostError) Error() string {
-	if e.cause == nil {
-		return "connection to the bastion lost"
+// LookedUp implements sshconn.Owner.
+func (l *link) LookedUp(name string) { l.entry.foundFast(name) }
+
+// Opened implements sshconn.Owner.
+func (l *link) Opened(c *Conn) {
+	e := l.entry
+	e.mu.Lock()
+	l.conns[c] = &activity{since: time.Now()}
+	l.opened = time.Now()
+	e.mu.Unlock()
+	l.debugChannel("channel opened", c)
+}
+
+// Closed implements sshconn.Owner.
+func (l *link) Closed(c *Conn) {
+	e := l.entry
+	e.mu.Lock()
+	if l.conns[c].stuck {
+		l.stuck--
 	}
-	return fmt.Sprintf("connection to the bastion lost: %v", e.cause)
+	delete(l.conns, c)
+	e.mu.Unlock()
+	e.channelEnded(l)
+	read, written := c.Stats()
+	l.debugChannel("channel closed", c,
+		zap.Int64("read", read), zap.Int64("written", written), zap.Duration("duration", time.Since(c.Opened())))
 }
 
-func (e *lostError) Unwrap() error { return io.ErrUnexpectedEOF }
-
-// waiting counts what the bastion is expected to answer.
-type waiting struct {
-	// busy is how many opens and writes are under way.
-	busy atomic.Int32
-	// since is when, on the wire's clock, the first thing was sent that nothing
-	// had come in after, when it was last looked at; 0 if nothing was sent.
-	since atomic.Int64
-}
-
-// beginWrite and endWrite stand around everything that waits for the bastion.
-func (l *link) beginWrite() {
-	l.waiting.busy.Add(1)
-	if since := l.waiting.since.Load(); since <= int64(l.wire.LastHeard()) {
-		l.waiting.since.CompareAndSwap(since, int64(l.wire.Now()))
+// debugChannel logs a line about a channel, if anybody reads it.
+func (l *link) debugChannel(msg string, c *Conn, fields ...zap.Field) {
+	if l.entry.settings().Logger.Core().Enabled(zap.DebugLevel) {
+		l.entry.log().Debug(msg, append(fields, zap.Stringer("local", c.LocalAddr()), zap.Stringer("remote", c.RemoteAddr()))...)
 	}
 }
 
-func (l *link) endWrite() { l.waiting.busy.Add(-1) }
-
-// waitingFor is how long something has waited with no byte from the bastion.
-func (l *link) waitingFor() time.Duration {
-	heard, since := l.wire.LastHeard(), time.Duration(l.waiting.since.Load())
-	switch {
-	case since > heard:
-		return l.wire.Now() - since
-	case l.waiting.busy.Load() > 0 || l.wire.Unsent():
-		return l.wire.Now() - heard
-	default:
-		return 0
+// dueForReplacement returns why a new connection should take over from the
+// link, or "".
+func (l *link) dueForReplacement(set Settings) (why reason, text string) {
+	if l.client.Bytes() >= set.RekeyBytes {
+		return reasonRekey, "rekey_limit reached: bytes"
 	}
+	if set.RekeyInterval > 0 && l.client.Age() >= set.RekeyInterval {
+		return reasonRekey, "rekey_limit reached: time"
+	}
+	if n := l.tooStuck(); n > 0 {
+		return reasonStuck, fmt.Sprintf("the bastion does not close %d channels, whose targets may have stopped reading", n)
+	}
+	if via := l.client.Via(); via != nil && via.Owner().(*link).isDraining() {
+		return reasonJump, "the connection jumped through was replaced"
+	}
+	return "", ""
 }
+
+var _ sshconn.Owner = (*link)(nil)

@@ -39,12 +39,12 @@ func TestSlowLog(t *testing.T) {
 	// Returns when the log has been written.
 	go func() {
 		defer close(done)
-		first.wire.Die(io.EOF)
+		first.client.Close(io.EOF)
 		e.lost(first, io.EOF)
 	}()
 	<-writing
 	within(t, 10*time.Second, "the loss of another connection", func() {
-		second.wire.Die(io.EOF)
+		second.client.Close(io.EOF)
 		e.lost(second, io.EOF)
 	})
 	within(t, 10*time.Second, "a connection", func() {

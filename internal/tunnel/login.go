@@ -19,73 +19,39 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/filewatch"
 )
 
-// recordKey is the key of a gate's record: a digest of what those have in common
-// who share it, and for how long and how often they try.
-type recordKey struct {
-	of                        string
-	timeout, minimum, maximum time.Duration
-}
-
-// login is one way to log in at a gate, as keys of the gate's records.
-type login struct {
-	// reach is for failures before the authentication, which any setting may have
-	// brought about.
-	reach recordKey
-	// hostKeys is for a host key that is not accepted.
-	hostKeys recordKey
-	// credentials is for an authentication that is refused.
-	credentials recordKey
-}
-
-// shutOut is the key of the record that all share who come from one address: the
-// server refuses it (PerSourcePenalties).
-var shutOut = recordKey{of: "shut out"}
-
-// keys are those of all records that the login shares with others.
-func (l login) keys() [4]recordKey { return [4]recordKey{shutOut, l.reach, l.hostKeys, l.credentials} }
-
-// keyOf returns the key of the record that an error belongs to.
-func (l login) keyOf(err error) recordKey {
-	_, isAuth := errors.AsType[*failure.AuthError](err)
-	switch class := failure.ClassOf(err); {
-	case class == failure.ClassShutOut:
-		return shutOut
-	case class == failure.ClassRefused && isAuth:
-		return l.credentials
-	case class == failure.ClassRefused:
-		return l.hostKeys
-	default:
-		return l.reach
-	}
-}
-
 // login returns the keys of a host's records. jump is the key of the tunnel
 // jumped through, or "".
-func (cfg *Config) login(jump string) login {
+func (cfg *Config) login(jump string) connlimit.Login {
 	reach := *cfg
 	reach.Name, reach.Fallbacks = "", nil
-	return login{
-		reach: recordKey{of: "reach " + digest(reach, jump)},
-		hostKeys: recordKey{of: "host keys " + digest(
+	return connlimit.Login{
+		Reach: connlimit.Key{Of: "reach " + digest(reach, jump)},
+		HostKeys: connlimit.Key{Of: "host keys " + digest(
 			cfg.KnownHosts, cfg.HostKeys, cfg.HostCertificateAuthorities, cfg.HostKeyAlias, cfg.RevokedHostKeys,
 			cfg.AcceptNewHostKey, cfg.InsecureIgnoreHostKey, cfg.HostKeyAlgorithms, cfg.CASignatureAlgorithms, cfg.RequiredRSASize,
 		)},
-		credentials: recordKey{of: "credentials " + digest(
+		Credentials: connlimit.Key{Of: "credentials " + digest(
 			cfg.User, cfg.IdentityFiles, cfg.CertificateFiles, cfg.agentPath(), cfg.IdentitiesOnly, cfg.Password,
 			cfg.PubkeyAcceptedAlgorithms, cfg.RequiredRSASize,
 		)},
 	}
 }
 
-// with returns the login under settings: what does not answer within one tunnel's
-// time may do so within another's.
-func (l login) with(set Settings) login {
-	l.reach.timeout, l.reach.minimum, l.reach.maximum = set.ConnectTimeout, set.ReconnectMin, set.ReconnectMax
-	return l
+// loginWith returns the host's login under settings: what does not answer within one
+// tunnel's time may do so within another's.
+func (h *host) loginWith(set Settings) connlimit.Login {
+	login := h.login
+	login.Reach.Timeout, login.Reach.Delay = set.ConnectTimeout, set.delay()
+	return login
+}
+
+// delay bounds the delay before a reconnect.
+func (s *Settings) delay() connlimit.Delay {
+	return connlimit.Delay{Min: s.ReconnectMin, Max: s.ReconnectMax}
 }
 
 // digest shows nothing of what it is of.
@@ -111,15 +77,11 @@ func (cfg *Config) wayTo(jump *Handle) string {
 	}
 }
 
-// stamps tell, by a record's key, what the files and secrets hold that a refusal
-// depends on. They show nothing of it.
-type stamps map[recordKey]string
-
 // recallTimeout bounds a look at what may have been forgotten.
 const recallTimeout = 2 * time.Second
 
 // stamps reads what a login at a host depends on.
-func (e *entry) stamps(h *host) stamps {
+func (e *entry) stamps(h *host) connlimit.Stamps {
 	hostKeys := contentStamp(h.cfg.hostKeyFiles())
 	if memory := e.memory(); memory != nil {
 		ctx, cancel := context.WithTimeout(e.ctx, recallTimeout)
@@ -131,9 +93,9 @@ func (e *entry) stamps(h *host) stamps {
 			hostKeys += "learned: " + ssh.FingerprintSHA256(learned.Key)
 		}
 	}
-	return stamps{
-		h.login.hostKeys:    hostKeys,
-		h.login.credentials: contentStamp(h.cfg.credentialFiles()) + h.cfg.secretStamp(),
+	return connlimit.Stamps{
+		h.login.HostKeys:    hostKeys,
+		h.login.Credentials: contentStamp(h.cfg.credentialFiles()) + h.cfg.secretStamp(),
 	}
 }
 

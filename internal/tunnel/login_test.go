@@ -44,13 +44,13 @@ func TestLoginKeys(t *testing.T) {
 			value.Set(reflect.New(field.Type.Elem()))
 		}
 		after := cfg.login("")
-		if got, want := after.credentials != before.credentials, slices.Contains(credentials, field.Name); got != want {
+		if got, want := after.Credentials != before.Credentials, slices.Contains(credentials, field.Name); got != want {
 			t.Errorf("%s among the credentials: %t, want %t", field.Name, got, want)
 		}
-		if got, want := after.hostKeys != before.hostKeys, slices.Contains(hostKeys, field.Name); got != want {
+		if got, want := after.HostKeys != before.HostKeys, slices.Contains(hostKeys, field.Name); got != want {
 			t.Errorf("%s among the host keys: %t, want %t", field.Name, got, want)
 		}
-		if got, want := after.reach != before.reach, !slices.Contains(unknown, field.Name); got != want {
+		if got, want := after.Reach != before.Reach, !slices.Contains(unknown, field.Name); got != want {
 			t.Errorf("%s among all settings: %t, want %t", field.Name, got, want)
 		}
 		if !slices.Contains(slices.Concat(credentials, hostKeys, neither, unknown), field.Name) {
@@ -135,12 +135,9 @@ func TestSameBytes(t *testing.T) {
 	if _, ok := errors.AsType[*failure.AuthError](err); !ok {
 		t.Fatalf("got %v, want an AuthError", err)
 	}
-	g, login := h.entry.hosts[0].gate, h.entry.hosts[0].login
-	g.mu.Lock()
-	f := g.records[login.credentials]
-	f.n, f.next = len(refusedSteps)+1, time.Now().Add(refusedCap)
-	attempts := f.total
-	g.mu.Unlock()
+	limiter, login := h.entry.hosts[0].limiter, h.entry.hosts[0].login
+	limiter.Postpone(login.Credentials, time.Now().Add(10*time.Minute))
+	attempts := limiter.Failures(login)
 	path := cfg.IdentityFiles[0].Path
 	same, err := os.ReadFile(path)
 	if err != nil {
@@ -153,11 +150,9 @@ func TestSameBytes(t *testing.T) {
 		h.entry.mu.Unlock()
 		time.Sleep(3 * fileSettle)
 	}
-	g.mu.Lock()
-	if f.total != attempts {
-		t.Errorf("%d attempts for the same bytes", f.total-attempts)
+	if n := limiter.Failures(login) - attempts; n != 0 {
+		t.Errorf("%d attempts for the same bytes", n)
 	}
-	g.mu.Unlock()
 	replaceFile(t, path, key.PEM(""))
 	sshtest.Eventually(t, 4*filePoll, "a login with the new key", func() bool { return len(h.entry.activeLinks()) > 0 })
 }

@@ -3,8 +3,9 @@ package tunnel
 import (
 	"maps"
 	"slices"
-	"sync"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 )
 
 // lookup.go is about the names that the bastion looks up. sshd looks up one after the
@@ -28,7 +29,7 @@ func (r role) isApart() bool { return r == forLookups || r == forSlowNames }
 
 // classOf returns the class of connection that a request is for.
 func (e *entry) classOf(r *openRequest) Class {
-	if r.lookup == "" {
+	if r.Name == "" {
 		return r.target.Class
 	}
 	e.mu.Lock()
@@ -36,7 +37,7 @@ func (e *entry) classOf(r *openRequest) Class {
 	switch {
 	case r.target.ByClient:
 		return lookupClass
-	case e.slowNames.has(r.lookup):
+	case e.slowNames.has(r.Name):
 		return slowClass
 	default:
 		return r.target.Class
@@ -60,11 +61,11 @@ func (e *entry) placeLookup(w *wish) (l *link, ok bool) {
 	w.waits = waitConnection
 	if !e.mayLookUpApart() {
 		active := e.active()
-		return nil, len(active) > 0 && !slices.ContainsFunc(active, func(l *link) bool { return l.waitingFor() < doubtAfter })
+		return nil, len(active) > 0 && !slices.ContainsFunc(active, func(l *link) bool { return l.client.WaitingFor() < sshconn.DoubtAfter })
 	}
 	room := slices.DeleteFunc(withRole(e.serving(), own), func(l *link) bool {
 		// One that may be about to stall gets no more: each lookup would make it longer.
-		return slices.Contains(w.not, l) || l.channels >= l.limit || l.waitingFor() >= doubtAfter
+		return slices.Contains(w.not, l) || l.channels >= l.limit || l.client.WaitingFor() >= sshconn.DoubtAfter
 	})
 	if len(room) > 0 {
 		slices.SortStableFunc(room, func(a, b *link) int { return a.channels - b.channels })
@@ -134,67 +135,4 @@ func (e *entry) blameName(name string, now time.Time) {
 		return
 	}
 	e.slowNames.add(name, now)
-}
-
-// lookups are the opens of a link that the bastion looks a name up for, in the order
-// in which they were sent.
-type lookups struct {
-	// mu guards the fields below.
-	mu      sync.Mutex
-	pending []pendingLookup
-	// culprit is the open that the link stalled over, or nil.
-	culprit *opening
-}
-
-// pendingLookup is an open that is not answered.
-type pendingLookup struct {
-	open *opening
-	name string
-	sent time.Duration // on the wire's clock
-}
-
-// begin records that an open is sent. Without a name there is nothing to look up.
-func (p *lookups) begin(o *opening, name string, now time.Duration) {
-	if name == "" {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.pending = append(p.pending, pendingLookup{o, name, now})
-}
-
-// end records that an open is answered, and returns how long that took, or 0 if there
-// was nothing to look up.
-func (p *lookups) end(o *opening, now time.Duration) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	i := slices.IndexFunc(p.pending, func(l pendingLookup) bool { return l.open == o })
-	if i < 0 {
-		return 0
-	}
-	took := now - p.pending[i].sent
-	p.pending = slices.Delete(p.pending, i, i+1)
-	return took
-}
-
-// blame finds out which open the link has stalled over, given when the bastion last
-// had time for others, and returns its name, or "": the first that was sent since, or
-// else the oldest.
-func (p *lookups) blame(lastFree time.Duration) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.culprit = nil
-	if len(p.pending) == 0 {
-		return ""
-	}
-	i := max(0, slices.IndexFunc(p.pending, func(l pendingLookup) bool { return l.sent >= lastFree }))
-	p.culprit = p.pending[i].open
-	return p.pending[i].name
-}
-
-// isCulprit tells whether the link has stalled over an open.
-func (p *lookups) isCulprit(o *opening) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.culprit == o
 }

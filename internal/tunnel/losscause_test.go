@@ -13,6 +13,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
@@ -30,23 +31,23 @@ func (closedConn) Close() error  { return nil }
 // one is there before its watch has had time to.
 func TestLossBeforeItsWatch(t *testing.T) {
 	t.Parallel()
-	connect := func() (*link, net.Conn) {
+	connect := func(why error) (*link, net.Conn) {
 		ours, theirs := net.Pipe()
 		l := member(undecided, 0, 0)
-		l.wire, l.attempt = wire.New(ours, stallAfter), &Attempt{}
+		l.client = sshconn.New(wire.New(ours, sshconn.StallAfter), closedConn{why: why}, sshconn.About{})
+		l.attempt = &Attempt{}
 		return l, theirs
 	}
-	old, other := connect()
+	old, other := connect(errors.New("wrote too much"))
 	defer other.Close()
-	old.conn = closedConn{why: errors.New("wrote too much")}
 	e := crew(1, 1, old)
 	defer e.end()
 	logs := observed(&e.set)
-	_ = old.wire.Close()
-	next, another := connect()
+	_ = old.client.Transport().Close()
+	next, another := connect(ErrClosed)
 	defer another.Close()
-	defer next.wire.Die(ErrClosed)
-	next.entry, next.host, next.conn = e, e.inUse, closedConn{why: ErrClosed}
+	defer next.client.Close(ErrClosed)
+	next.entry, next.host = e, e.inUse
 	e.connected(next, 0)
 	if lost := logs.FilterMessage("lost").FilterField(zapcore.Field{Key: "error", Type: zapcore.ErrorType, Interface: printable.Error(errors.New("wrote too much"))}); lost.Len() != 1 {
 		t.Errorf("logged %v", logs.All())

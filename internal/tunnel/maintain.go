@@ -8,15 +8,14 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // memoryPoll is how often a refused tunnel looks whether a learned host key has
 // been forgotten.
 const memoryPoll = 2 * time.Second
-
-// remindEvery is how often a failure that goes on is logged above debug.
-const remindEvery = 10 * time.Minute
 
 // wanted tells whether maintain should get a connection. The caller holds mu.
 func (e *entry) wanted() bool {
@@ -89,7 +88,7 @@ func (e *entry) awaitTurn() bool {
 		if refused {
 			changed := false
 			for _, h := range hosts {
-				changed = h.gate.filesChanged(h.login.with(set), e.stamps(h)) || changed
+				changed = h.limiter.FilesChanged(h.loginWith(set), e.stamps(h)) || changed
 			}
 			if changed {
 				continue
@@ -140,25 +139,25 @@ func (e *entry) shareFailures(hosts []*host) bool {
 // sharedFailure is how the last attempt has failed that a host's would have shared
 // the failure of.
 func (h *host) sharedFailure(set Settings) hostFailure {
-	l := h.login.with(set)
-	n, err := h.gate.recorded(l)
-	due, _ := h.gate.nextDue(l, false, false)
+	l := h.loginWith(set)
+	n, err := h.limiter.Last(l)
+	due, _ := h.limiter.Due(l, connlimit.Demand{})
 	return hostFailure{host: h, err: err, n: n, delay: max(0, time.Until(due)), shared: true}
 }
 
 // connected puts a new connection into service.
 func (e *entry) connected(l *link, took time.Duration) {
-	l.host.failures.succeeded()
+	l.host.logged.Over()
 	e.tally.shook(l.attempt.login())
 	e.noteAttempt(l.host, l.attempt)
 	msg, more := e.takeOver(l)
 	if msg != "" {
 		for _, o := range e.outlived() {
-			e.reportLost(o, o.lossCause())
+			e.reportLost(o, printable.Error(o.client.Cause()))
 		}
-		e.news.add(func() {
+		e.reports.add(func() {
 			fields := slices.Concat([]zap.Field{zap.Duration("duration", took)}, l.about, more)
-			e.log().Log(e.flaps.level(l, zap.InfoLevel), msg, fields...)
+			e.log().Log(e.reports.followUp(zap.InfoLevel, l.client.Age()), msg, fields...)
 			e.remark(l)
 			if msg == "connected" || msg == "reconnected" {
 				e.emit(EventConnected, l.host.cfg.Address, append(fields, zap.Bool("reconnected", msg == "reconnected"))...)
@@ -167,7 +166,7 @@ func (e *entry) connected(l *link, took time.Duration) {
 	}
 	l.watchCertificates()
 	go l.watch() // not before: the link may have died already, which is reported after it
-	e.news.deliver()
+	e.reports.deliver()
 }
 
 // noteAttempt records an attempt to connect to a host, if it was made.
@@ -208,11 +207,11 @@ func (e *entry) recordFailures(failed []hostFailure, l *link) {
 			e.tally.connectFailed(f.err)
 			e.noteAttempt(f.host, f.attempt)
 		}
-		told := f.host.failures.write(log, f.err, f.n, f.delay) // before the requests that fail for it
-		if told {
-			e.flaps.hushed.Store(false) // it is to be said that it is over
+		logged := e.logFailure(log, f) // before the requests that fail for it
+		if logged {
+			e.reports.quiet.Store(false) // and so is its end
 		}
-		if told && failure.ClassOf(f.err) == failure.ClassRefused {
+		if logged && failure.ClassOf(f.err) == failure.ClassRefused {
 			e.emit(EventRefused, f.host.cfg.Address, zap.Error(f.err), zap.String("cause", string(failure.CauseOf(f.err))),
 				zap.Int("attempt", f.n), zap.Duration("retry_in", f.delay))
 		}
@@ -241,15 +240,6 @@ func (e *entry) connectFailed(made bool) {
 	e.broadcast()
 }
 
-// failureLog keeps a bastion that is down for a day from filling the log: the
-// first failure of each kind and a reminder now and then are warnings, the rest
-// is for debugging. It holds when each kind was last a warning.
-type failureLog map[string]time.Time
-
-// maxKinds bounds a failureLog, and so the warnings in remindEvery: part of an
-// error's text is the bastion's, which may have a new excuse each time.
-const maxKinds = 32
-
 // kindOf is an error's text without what differs from one time to the next:
 // our port, most of all.
 func kindOf(err error) string {
@@ -261,42 +251,15 @@ func kindOf(err error) string {
 	}, err.Error())
 }
 
-// remindAfter is how long after a success a failure of a known kind is a warning
-// again: another outage, unless the connection comes and goes.
-const remindAfter = time.Minute
-
-// succeeded has each kind be a warning again, but not at once.
-func (f failureLog) succeeded() {
-	limit := time.Now().Add(remindAfter - remindEvery)
-	for kind, at := range f {
-		if at.After(limit) {
-			f[kind] = limit
-		}
+// logFailure logs that an attempt to connect to a host has failed, and tells whether
+// above debug. The first failure of each kind and a reminder now and then are.
+func (e *entry) logFailure(log *zap.Logger, f hostFailure) bool {
+	level := zap.WarnLevel
+	if _, ok := errors.AsType[*failure.HostKeyError](f.err); ok {
+		level = zap.ErrorLevel
 	}
-}
-
-// forget drops what was a warning so long ago that it is one again.
-func (f failureLog) forget() {
-	for kind, at := range f {
-		if time.Since(at) >= remindEvery {
-			delete(f, kind)
-		}
-	}
-}
-
-// write logs a failure, and tells whether it was more than for debugging.
-func (f failureLog) write(logger *zap.Logger, err error, attempt int, delay time.Duration) (told bool) {
-	kind, level := kindOf(err), zap.WarnLevel
-	f.forget()
-	if _, known := f[kind]; known || len(f) >= maxKinds {
-		level = zap.DebugLevel
-	} else {
-		if _, ok := errors.AsType[*failure.HostKeyError](err); ok {
-			level = zap.ErrorLevel
-		}
-		f[kind] = time.Now()
-	}
-	logger.Log(level, "connecting failed; will retry",
-		zap.Error(err), zap.String("cause", string(failure.CauseOf(err))), zap.Int("attempt", attempt), zap.Duration("retry_in", delay.Round(time.Millisecond)))
+	level, _ = f.host.logged.Level(level, kindOf(f.err), 1)
+	log.Log(level, "connecting failed; will retry", zap.Error(f.err), zap.String("cause", string(failure.CauseOf(f.err))),
+		zap.Int("attempt", f.n), zap.Duration("retry_in", f.delay.Round(time.Millisecond)))
 	return level > zap.DebugLevel
 }

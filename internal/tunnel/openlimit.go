@@ -3,6 +3,8 @@ package tunnel
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 )
 
 // openLimiter counts the opens that a bastion has not answered yet on one
@@ -69,11 +71,11 @@ func (p *openLimiter) pending() int { return int(p.total.Load()) }
 // bastion was not silent itself. The caller holds entry.mu.
 func (l *link) blames(target string) bool {
 	t := l.opens.targets[target]
-	if time.Since(t.answered) < stallAfter {
+	if time.Since(t.answered) < sshconn.StallAfter {
 		return false
 	}
-	if l.wire.HeardSince(t.answered) < stallAfter {
-		l.probe() // it may be the bastion: those who come after the answer know better
+	if l.client.HeardSince(t.answered) < sshconn.StallAfter {
+		l.client.Probe() // it may be the bastion: those who come after the answer know better
 		return false
 	}
 	return true

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -44,7 +45,7 @@ func TestManyOpensThroughSilence(t *testing.T) {
 		open(slow)
 	}
 	sshtest.Eventually(t, 10*time.Second, "they are sent", func() bool { return l.opens.pending() == maxPendingOpensPerTarget+1 })
-	time.Sleep(stallAfter + time.Second) // the silence
+	time.Sleep(sshconn.StallAfter + time.Second) // the silence
 	for range 10 {
 		open(slow)
 	}

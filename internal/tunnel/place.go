@@ -218,20 +218,12 @@ func (e *entry) channelEnded(l *link) {
 	e.lingerIfIdle()
 }
 
-// answered takes an open off those that are unanswered.
-func (e *entry) answered(l *link, target string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	l.opens.release(target)
-	e.serveQueue()
-}
-
 // full is the error of a dial that no connection has room for. The caller holds
 // mu.
 func (e *entry) full(connections int) error {
 	err := &FullError{Tunnel: e.cfg.Name, Connections: connections, Max: e.set.MaxConnections}
 	if connections < e.set.MaxConnections {
-		err.Cause = e.inUse.gate.lastError(e.inUse.login.with(e.set))
+		err.Cause = e.inUse.pendingFailure(e.set)
 	}
 	return err
 }
@@ -247,22 +239,4 @@ func (e *entry) mayConnect() bool {
 func (e *entry) forgetLimit(l *link) {
 	l.limit = maxChannels
 	e.broadcast()
-}
-
-// channelOpened and channelClosed stand around an open channel's life.
-func (e *entry) channelOpened(l *link, c *Conn) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	l.conns[c] = &activity{since: time.Now()}
-	l.opened = time.Now()
-}
-
-func (e *entry) channelClosed(l *link, c *Conn) {
-	e.mu.Lock()
-	if l.conns[c].stuck {
-		l.stuck--
-	}
-	delete(l.conns, c)
-	e.mu.Unlock()
-	e.channelEnded(l)
 }

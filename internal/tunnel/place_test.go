@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
@@ -17,7 +19,7 @@ func crew(lo, hi int, links ...*link) *entry {
 		key: "crew", cfg: Config{Name: "test"}, held: true, tally: newTally("test"),
 		watching: true, // nothing ends it
 		set:      Settings{MinConnections: lo, MaxConnections: hi}.withDefaults(),
-		hosts:    []*host{{gate: newGate(), login: (&Config{Name: "test"}).login("")}},
+		hosts:    []*host{{limiter: connlimit.New(), login: (&Config{Name: "test"}).login("")}},
 		changed:  make(chan struct{}), moved: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
@@ -34,9 +36,14 @@ type noConn struct{ net.Conn }
 
 func (noConn) Close() error { return nil }
 
+// clientOn is a client of a connection that serves nothing.
+func clientOn(conn net.Conn) *sshconn.Client {
+	return sshconn.New(wire.New(conn, sshconn.StallAfter), closer{}, sshconn.About{})
+}
+
 func member(r role, channels, quiet int) *link {
 	return &link{
-		wire: wire.New(noConn{}, stallAfter), draining: make(chan struct{}),
+		client: clientOn(noConn{}), draining: make(chan struct{}),
 		role: r, channels: channels, quiet: quiet, shed: quiet > quietLimit, limit: maxChannels, used: time.Now(),
 		opens: newOpenLimiter(),
 	}

@@ -2,7 +2,6 @@ package tunnel
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
@@ -13,11 +12,6 @@ import (
 // change there a connection goes on being refused, which may be months old. So the
 // error says how to make a new one, and the status shows it for as long as the
 // connection lasts.
-
-// newConnectionHint says how to apply a change on the bastion.
-func newConnectionHint(tunnel string) string {
-	return fmt.Sprintf("sshd keeps the settings that a connection started with: after a change there, run 'caddy ssh-tunnel reconnect %s'", tunnel)
-}
 
 // noteProhibited records on a connection that the bastion prohibited something.
 func (e *entry) noteProhibited(l *link, err error) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 )
 
 // errPatience is why the dials of these tests give up.
@@ -60,7 +61,7 @@ func inQueue(t *testing.T, test func(t *testing.T, q *queuedDials, l *link)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := member(forRequests, 0, 0)
-		l.wire.Since = time.Now()
+		l.client.Transport().Since = time.Now()
 		l.conns = map[*Conn]*activity{}
 		e := crew(1, 1, l)
 		defer e.end()
@@ -90,7 +91,7 @@ func TestQueueOrder(t *testing.T) {
 			t.Fatalf("%d opens at once; %d channels, %d pending", n, l.channels, l.opens.pending())
 		}
 		for n := maxPendingOpensPerTarget; n < dials; n++ {
-			q.e.answered(l, "web:80")
+			l.Answered("web:80")
 			if got := q.ended(); !slices.Equal(got, []int{n}) {
 				t.Fatalf("an answer let %v go, want %d", got, n)
 			}
@@ -114,12 +115,12 @@ func TestQueueOthers(t *testing.T) {
 			if got := q.ended(); !slices.Equal(got, []int{1000 + n}) {
 				t.Fatalf("beside a target that does not answer got %v", got)
 			}
-			q.e.answered(l, "web:80")
+			l.Answered("web:80")
 		}
 		// It is the target that is silent, not the bastion.
 		time.Sleep(2 * time.Second)
-		l.wire.SetHeard(l.wire.Now() + 10*time.Second)
-		time.Sleep(doubtAfter)
+		l.client.Transport().SetHeard(l.client.Age() + 10*time.Second)
+		time.Sleep(sshconn.DoubtAfter)
 		q.ended()
 		q.dial(withTimeout(t), 2000, wishFor("hole:80"))
 		got := q.ended()
@@ -177,7 +178,7 @@ func TestQueueBound(t *testing.T) {
 		var gaveUp []int
 		for len(gaveUp) == 0 && time.Since(start) < 2*longestWait {
 			time.Sleep(2 * time.Second)
-			q.e.answered(l, "slow:80")
+			l.Answered("slow:80")
 			gaveUp = slices.DeleteFunc(q.ended(), func(n int) bool { return q.errs[n] == nil })
 		}
 		if took := time.Since(start); took < longestWait-3*time.Second || took > longestWait+3*time.Second {
@@ -211,7 +212,7 @@ func TestQueueUnwanted(t *testing.T) {
 		if got := q.ended(); len(got) != 2 || !errors.Is(q.errs[100], errUnwanted) || !errors.Is(q.errs[101], context.Canceled) {
 			t.Fatalf("%v have ended: %v", got, q.errs)
 		}
-		q.e.answered(l, "web:80")
+		l.Answered("web:80")
 		if got := q.ended(); !slices.Equal(got, []int{102}) {
 			t.Errorf("the turn went to %v", got)
 		}

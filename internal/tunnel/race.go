@@ -82,8 +82,7 @@ func (e *entry) raceTo(hosts []*host) (*link, []hostFailure) {
 	close(r.outcomes)
 	for o := range r.outcomes { // too late
 		if o.link != nil {
-			o.link.wire.Die(ErrClosed)
-			_ = o.link.conn.Close()
+			o.link.client.Close(ErrClosed)
 		}
 		o.end()
 	}

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/loglimit"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 )
 
 const (
@@ -54,8 +57,10 @@ type forward struct {
 	on *link
 	// granted is the connection on which it was granted last.
 	granted *link
-	// overflowAt is when the log last told of a full queue.
-	overflowAt time.Time
+	// overflows bounds the refused connections in the log.
+	overflows loglimit.Limiter
+	// connections counts those that were accepted and have not ended.
+	connections int
 	// outcome is for Established; nil before the bastion has answered.
 	outcome *outcome
 }
@@ -69,8 +74,8 @@ type asking struct {
 	// again.
 	link           *link
 	since, retryAt time.Time
-	// warnedAt is when the log last told of a refusal; zero after a success.
-	warnedAt time.Time
+	// logged bounds the refusals in the log.
+	logged loglimit.Limiter
 }
 
 // listen adds a listener of h's for an address.
@@ -158,7 +163,7 @@ func (f *forward) keep() {
 		for _, in := range refuse {
 			in.refuse()
 		}
-		kept := live && on != nil && on == f.asking.kept && !on.wire.IsDead()
+		kept := live && on != nil && on == f.asking.kept && !on.client.IsDone()
 		switch {
 		case on != nil && on != want && !kept:
 			f.leave(on, live)
@@ -167,7 +172,7 @@ func (f *forward) keep() {
 		case on == nil && want != nil:
 			f.await(changed, time.After(time.Until(f.asking.retryAt)), nil)
 		case kept:
-			f.await(changed, nil, on.wire.Dead())
+			f.await(changed, nil, on.client.Done())
 		default:
 			f.await(changed, nil, nil)
 		}
@@ -204,13 +209,13 @@ func (f *forward) ask(l *link) {
 	l.channels++
 	e.mu.Unlock()
 	name, payload := f.address.request()
-	switch ok, err := l.request(l.draining, name, payload); {
+	switch ok, err := l.client.Request(l.draining, name, payload); {
 	case err != nil:
 		// Whether it listens is not known: leave tells it not to.
 	case ok:
-		f.asking.warnedAt = time.Time{}
+		f.asking.logged.Over()
 		f.listensOn(l)
-		e.log().Log(e.flaps.level(l, zap.InfoLevel), "remote forward established", zap.Stringer("listen", f.address))
+		e.log().Log(e.reports.followUp(zap.InfoLevel, l.client.Age()), "remote forward established", zap.Stringer("listen", f.address))
 	default:
 		e.mu.Lock()
 		f.on = nil
@@ -232,11 +237,11 @@ func (f *forward) refused() {
 	a.retryAt = now.Add(delay)
 
 	level := zap.DebugLevel
-	if elapsed >= forwardRefusedFor && (a.warnedAt.IsZero() || now.Sub(a.warnedAt) >= remindEvery) {
-		level, a.warnedAt = zap.WarnLevel, now
+	if elapsed >= forwardRefusedFor {
+		level, _ = a.logged.Level(zap.WarnLevel, "refused", 1)
 	}
 	if elapsed >= forwardRefusedFor {
-		err := fmt.Errorf("the bastion refuses to listen on %q: %s; %s", f.address, f.address.refusedHint(), newConnectionHint(f.entry.cfg.Name))
+		err := fmt.Errorf("the bastion refuses to listen on %q: %s; %s", f.address, f.address.refusedHint(), sshconn.NewConnectionHint(f.entry.cfg.Name))
 		f.answered(err)
 	}
 	f.entry.log().Log(level, "the bastion refuses a remote forward; will retry",
@@ -252,7 +257,7 @@ func (f *forward) leave(l *link, live bool) {
 	ctx, cancel := context.WithTimeout(e.ctx, forwardCancelTimeout)
 	defer cancel()
 	name, payload := f.address.cancel()
-	ok, err := l.request(ctx.Done(), name, payload)
+	ok, err := l.client.Request(ctx.Done(), name, payload)
 	switch {
 	case err != nil, !ok && !f.wasGranted(l):
 	case ok:

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 )
 
 // tcpipForward is the payload of the requests "tcpip-forward" and
@@ -138,5 +139,5 @@ func hostAddr(host string, port uint32) net.Addr {
 		addr = addr.WithZone(printable.Text(addr.Zone()))
 		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, uint16(port)))
 	}
-	return nameAddr(net.JoinHostPort(printable.Text(host), strconv.FormatUint(uint64(port), 10)))
+	return sshconn.NameAddr(net.JoinHostPort(printable.Text(host), strconv.FormatUint(uint64(port), 10)))
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 )
 
 // TestAddressFor: what listens on localhost has the peer's family at its end of a
@@ -20,7 +21,7 @@ func TestAddressFor(t *testing.T) {
 	}{
 		{"localhost", v4, "127.0.0.1:80"},
 		{"localhost", v6, "[::1]:80"},
-		{"localhost", nameAddr("unknown:0"), "127.0.0.1:80"},
+		{"localhost", sshconn.NameAddr("unknown:0"), "127.0.0.1:80"},
 		{"", v6, ":80"},
 		{"::1", v6, "[::1]:80"},
 		{"name", v6, "name:80"},

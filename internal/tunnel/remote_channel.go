@@ -1,10 +1,8 @@
 package tunnel
 
 import (
-	"io"
 	"net"
 	"slices"
-	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
@@ -97,26 +95,24 @@ func (e *entry) enqueue(a remoteAddress, in *inbound) bool {
 	in.link.channels++
 	in.link.inbound++
 	// Those of a link that has died meanwhile must not take the place.
-	f.queue = slices.DeleteFunc(f.queue, func(o *inbound) bool { return o.link.wire.IsDead() })
-	crowded := in.link.inbound > maxInbound
+	f.queue = slices.DeleteFunc(f.queue, func(o *inbound) bool { return o.link.client.IsDone() })
+	open, waiting := in.link.inbound, len(f.queue)
+	crowded := open > maxInbound
 	if f.newest() != nil && len(f.queue) < forwardBacklog && !crowded {
 		f.queue = append(f.queue, in)
 		f.turn.Broadcast()
 		e.mu.Unlock()
 		return true
 	}
-	full := f.newest() != nil && time.Since(f.overflowAt) >= remindEvery
-	if full {
-		f.overflowAt = time.Now()
-	}
+	listening := f.newest() != nil
 	e.mu.Unlock()
-	switch {
-	case full && crowded:
-		e.log().Warn("refused a connection to a remote forward: the bastion has opened too many",
-			zap.Stringer("listen", f.address), zap.Int("open", maxInbound))
-	case full:
-		e.log().Warn("refused a connection to a remote forward: too many wait to be accepted",
-			zap.Stringer("listen", f.address), zap.Int("waiting", forwardBacklog))
+	if listening {
+		level, _ := f.overflows.Level(zap.WarnLevel, "full", 1)
+		log, message := e.log().With(zap.Stringer("listen", f.address)), "refused a connection to a remote forward: too many wait to be accepted"
+		if crowded {
+			message = "refused a connection to a remote forward: the bastion has opened too many"
+		}
+		log.Log(level, message, zap.Int("open", open), zap.Int("waiting", waiting))
 	}
 	in.refuse()
 	return true
@@ -164,108 +160,21 @@ func (l *link) inboundEnded() {
 // It returns nil if the link has died.
 func (in *inbound) accept() *Conn {
 	l := in.link
-	if l.wire.IsDead() {
+	if l.client.IsDone() {
 		in.end()
 		return nil
 	}
 	l.entry.tally.accepts.Add(1)
-	ch := &openingChannel{opened: make(chan struct{})}
-	c := newConn(l, ch, nil, in.local, in.remote)
-	c.forward = in.forward
-	// Returns as serve does.
-	go func() {
-		defer l.inboundEnded()
-		l.beginWrite()
-		ch.open(in.open, c)
-		l.endWrite()
-		l.serve(c)
-	}()
-	return c
+	in.forward.count(1)
+	return l.client.Accept(in.open, in.local, in.remote, func() {
+		in.forward.count(-1)
+		l.inboundEnded()
+	})
 }
 
-// openingChannel is a channel whose open has been accepted, and of which the bastion
-// may not know yet: to say so is a write, which waits as long as the connection does.
-// It can be used at once. What it is used for waits instead.
-type openingChannel struct {
-	// opened is closed when the bastion knows, or cannot. Channel, err and the requests
-	// of the Conn are set before.
-	opened chan struct{}
-	ssh.Channel
-	err error
-}
-
-// open confirms the channel to the bastion, which may ask something of c from then on.
-func (o *openingChannel) open(channel ssh.NewChannel, c *Conn) {
-	defer close(o.opened)
-	if o.Channel, c.requests, o.err = channel.Accept(); o.err != nil {
-		none := make(chan *ssh.Request)
-		close(none)
-		c.requests = none
-	}
-}
-
-// wait returns nil once the channel is open.
-func (o *openingChannel) wait() error {
-	<-o.opened
-	return o.err
-}
-
-// Read implements ssh.Channel.
-func (o *openingChannel) Read(p []byte) (int, error) {
-	if o.wait() != nil {
-		return 0, io.EOF // as of a channel whose connection is lost
-	}
-	return o.Channel.Read(p)
-}
-
-// Write implements ssh.Channel.
-func (o *openingChannel) Write(p []byte) (int, error) {
-	if err := o.wait(); err != nil {
-		return 0, err
-	}
-	return o.Channel.Write(p)
-}
-
-// CloseWrite implements ssh.Channel.
-func (o *openingChannel) CloseWrite() error {
-	if err := o.wait(); err != nil {
-		return err
-	}
-	return o.Channel.CloseWrite()
-}
-
-// Close implements ssh.Channel.
-func (o *openingChannel) Close() error {
-	if err := o.wait(); err != nil {
-		return err
-	}
-	return o.Channel.Close()
-}
-
-// request makes a global request and waits for its answer. It gives up, with
-// errLinkLost, when the link dies or stop is closed: on a dying link the answer
-// may never come, nor x/crypto say so.
-func (l *link) request(stop <-chan struct{}, name string, payload []byte) (ok bool, err error) {
-	if l.wire.IsDead() {
-		return false, errLinkLost
-	}
-	type answer struct {
-		ok  bool
-		err error
-	}
-	answered := make(chan answer, 1)
-	// It returns when the bastion has answered or the transport has died.
-	go func() {
-		l.beginWrite()
-		defer l.endWrite()
-		ok, _, err := l.conn.SendRequest(name, true, payload)
-		answered <- answer{ok, err}
-	}()
-	select {
-	case a := <-answered:
-		return a.ok, a.err
-	case <-l.wire.Dead():
-	case <-stop:
-	}
-	return false, errLinkLost
+// count counts the connections that were accepted.
+func (f *forward) count(n int) {
+	f.entry.mu.Lock()
+	defer f.entry.mu.Unlock()
+	f.connections += n
 }

@@ -32,7 +32,7 @@ func (l *Listener) Status() ForwardStatus {
 
 // status is the forward's. The caller holds entry.mu.
 func (f *forward) status() ForwardStatus {
-	s := ForwardStatus{State: ForwardWaiting}
+	s := ForwardStatus{State: ForwardWaiting, Connections: f.connections}
 	switch {
 	case f.isListening():
 		s.State = ForwardListening
@@ -41,18 +41,11 @@ func (f *forward) status() ForwardStatus {
 	case f.outcome != nil && f.outcome.err != nil:
 		s.State, s.Err = ForwardRefused, f.outcome.err
 	}
-	for _, l := range f.entry.links {
-		for c := range l.conns {
-			if c.forward == f {
-				s.Connections++
-			}
-		}
-	}
 	return s
 }
 
 // isListening tells whether the bastion listens, as far as we know. The caller
 // holds entry.mu.
 func (f *forward) isListening() bool {
-	return f.on != nil && f.on == f.granted && !f.on.wire.IsDead()
+	return f.on != nil && f.on == f.granted && !f.on.client.IsDone()
 }

@@ -65,7 +65,7 @@ func (k *certKeeper) look(now time.Time) (next time.Time) {
 			}
 			id := string(cert.Marshal())
 			if _, again := inUse[id]; !again {
-				inUse[id] = k.tell(cert, k.told[id], l.wire.Since, now, soonest)
+				inUse[id] = k.tell(cert, k.told[id], l.client.Started(), now, soonest)
 			}
 		}
 	}

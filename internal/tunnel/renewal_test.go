@@ -195,7 +195,7 @@ func TestExpiry(t *testing.T) {
 		}
 	}
 	for _, l := range links {
-		if l.wire.IsDead() {
+		if l.client.IsDone() {
 			t.Error("a connection ended with its certificate")
 		}
 	}

@@ -3,13 +3,15 @@ package tunnel
 import (
 	"io"
 	"testing"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 )
 
 // returning is a tunnel with connections to the second of its two hosts, that is
 // about to return to the first. The test plays the part of maintain.
 func returning(links ...*link) (e *entry, first, second *host) {
 	e = crew(1, 8, links...)
-	first, second = e.hosts[0], &host{rank: 1, gate: newGate(), login: e.hosts[0].login}
+	first, second = e.hosts[0], &host{rank: 1, limiter: connlimit.New(), login: e.hosts[0].login}
 	e.hosts = append(e.hosts, second)
 	e.inUse = second
 	for _, l := range links {
@@ -55,7 +57,7 @@ func TestReturnHalfway(t *testing.T) {
 	}
 
 	// It is lost, and there is no other to be had: what is left is the tunnel.
-	back.wire.Die(io.EOF)
+	back.client.Close(io.EOF)
 	e.takeOut(back, io.EOF)
 	e.connectFailed(true)
 	if got := staying(e); len(got) != 1 || got[0].host != second || e.inUse != second {

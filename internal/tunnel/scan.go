@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
@@ -140,7 +141,7 @@ func (s *scan) take(ctx context.Context, algos []string) (*wire.KexInit, error) 
 		}
 		return nil, s.fail(ctx, cause, "", err)
 	}
-	r := wire.New(conn, stallAfter)
+	r := wire.New(conn, sshconn.StallAfter)
 	defer func() { _ = r.Close() }()
 	// The watchdog: neither a server that says nothing keeps us, nor one that
 	// says one byte a second.

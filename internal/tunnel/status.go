@@ -1,10 +1,11 @@
 package tunnel
 
-import "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+import (
+	"time"
 
-import "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
-
-import "time"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+)
 
 // State is what a tunnel is like, in one word.
 type State string
@@ -215,12 +216,13 @@ var classes = []string{"requests", "streams", "lookups", "any", ClassDraining}
 
 // status is the link's. The caller holds entry.mu.
 func (l *link) status() ConnectionStatus {
+	received, sent := l.client.Traffic()
 	c := ConnectionStatus{
-		Host: l.host.cfg.Address, Remote: l.wire.RemoteAddr().String(),
-		Class: l.class(), Stalled: l.isStalledNow(), Since: l.wire.Since,
+		Host: l.host.cfg.Address, Remote: l.client.RemoteAddr().String(),
+		Class: l.class(), Stalled: l.isStalledNow(), Since: l.client.Started(),
 		Channels: len(l.conns), QuietChannels: l.quiet, PendingOpens: l.opens.pending(),
-		Received: l.received.Load(), Sent: l.sent.Load(),
-		RTT: secondsOf(time.Duration(l.roundTrip.Load())),
+		Received: received, Sent: sent,
+		RTT: secondsOf(l.client.RoundTrip()),
 	}
 	if a := l.attempt; a != nil {
 		c.Server, c.Algorithms = a.Server, a.Algorithms

@@ -9,13 +9,6 @@ package tunnel
 // that have stopped reading take the room of those that have not.
 const stuckLimit = easyChannels / 2
 
-// isStuck tells whether the bastion has had as long to close a channel as data has
-// to go out.
-func (c *Conn) isStuck() bool {
-	sent := c.closeSent.Load()
-	return sent != 0 && int64(c.link.wire.Now())-sent >= int64(flushTimeout)
-}
-
 // live counts the channels that are not stuck: what a draining connection is kept
 // for. The caller holds entry.mu.
 func (l *link) live() int { return l.channels - l.stuck }

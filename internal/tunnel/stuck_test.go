@@ -8,17 +8,16 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // closedOn returns a channel of a link that we have closed just now, and the bastion
 // has not.
 func closedOn(l *link) *Conn {
-	c := &Conn{link: l}
-	c.closeSent.Store(int64(l.wire.Now()))
+	c := sshconn.ClosedConn(l.client)
 	l.channels++
-	l.entry.channelOpened(l, c)
+	l.Opened(c)
 	return c
 }
 
@@ -27,7 +26,7 @@ func stuckCrew(n int) (e *entry, l *link, closed []*Conn) {
 	ours, theirs := net.Pipe()
 	_ = theirs.Close()
 	l = member(forRequests, 0, 0)
-	l.wire = wire.New(ours, stallAfter)
+	l.client = clientOn(ours)
 	l.opens = newOpenLimiter()
 	e = crew(1, 8, l)
 	l.conns = map[*Conn]*activity{}
@@ -48,29 +47,29 @@ func TestStuck(t *testing.T) {
 		if why, _ := l.dueForReplacement(e.set); why != "" {
 			t.Fatal("replaced for channels that have only just been closed")
 		}
-		time.Sleep(flushTimeout)
+		time.Sleep(time.Minute)
 		e.tend(l)
 		if why, _ := l.dueForReplacement(e.set); why != reasonStuck {
 			t.Fatal("not replaced")
 		}
 
-		used := &Conn{link: l}
+		used := new(Conn)
 		l.channels++
-		e.channelOpened(l, used)
+		l.Opened(used)
 		e.mu.Lock()
 		e.startDrain(l)
 		e.mu.Unlock()
-		e.channelClosed(l, closed[0]) // the bastion has closed it after all
+		l.Closed(closed[0]) // the bastion has closed it after all
 		e.tend(l)
 		time.Sleep(2 * drainLinger)
 		synctest.Wait()
-		if l.wire.IsDead() {
+		if l.client.IsDone() {
 			t.Fatal("cut off a channel that is in use")
 		}
-		e.channelClosed(l, used)
+		l.Closed(used)
 		time.Sleep(2 * drainLinger)
 		synctest.Wait()
-		if !errors.Is(l.wire.Err(), ErrClosed) {
+		if !errors.Is(l.client.Err(), ErrClosed) {
 			t.Error("stuck channels keep a connection that drains")
 		}
 	})
@@ -94,11 +93,8 @@ func TestStuckOnServers(t *testing.T) {
 				_, err = c.Write(make([]byte, 64<<10))
 			}
 			_ = c.Close()
-			c.sendClose() // a minute early
-			e, l := h.entry, c.link
-			e.mu.Lock()
-			c.closeSent.Add(-int64(flushTimeout))
-			e.mu.Unlock()
+			c.SendClose(time.Minute) // a minute early
+			e, l := h.entry, linkOf(c)
 			sshtest.Eventually(t, 10*time.Second, "a stuck channel", func() bool {
 				e.mu.Lock()
 				defer e.mu.Unlock()

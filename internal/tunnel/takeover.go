@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
@@ -25,7 +26,7 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 	defer e.mu.Unlock()
 	if e.ctx.Err() != nil {
 		l.retired = true
-		go l.wire.Die(ErrClosed) // not under mu: it closes a socket
+		go l.client.Close(ErrClosed) // not under mu: it closes a socket
 		return "", nil
 	}
 	active, present := e.active(), e.present()
@@ -50,7 +51,7 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 			}
 			// Lost as well, which its watch has yet to say.
 			o.outlived = true
-			msg, downtime = "reconnected", o.wire.Now()-o.wire.LastHeard()
+			msg, downtime = "reconnected", o.client.Silent()
 		}
 		if !e.lostAt.IsZero() {
 			msg, downtime = "reconnected", time.Since(e.lostAt)
@@ -105,7 +106,7 @@ func (e *entry) toReplace() *link {
 // replace asks for a new connection to take over from l.
 func (e *entry) replace(l *link, why reason, text string) {
 	e.mu.Lock()
-	asked := !l.isDraining() && !l.wire.IsDead() && !l.replacing && e.held
+	asked := !l.isDraining() && !l.client.IsDone() && !l.replacing && e.held
 	if asked {
 		l.replacing, l.reason = true, why
 		e.nudge()
@@ -127,7 +128,7 @@ func (e *entry) startDrain(l *link) {
 		if channels > 0 {
 			e.log().Warn("drain_timeout reached: closing a replaced connection", zap.Int("channels", channels))
 		}
-		l.wire.Die(ErrClosed)
+		l.client.Close(ErrClosed)
 	})
 	e.closeIfDrained(l)
 }
@@ -152,20 +153,20 @@ func (e *entry) closeIfDrained(l *link) {
 	if l.drainTimer != nil && l.live() == 0 && !l.retired {
 		l.retired = true
 		l.drainTimer.Stop()
-		l.drainTimer = time.AfterFunc(drainLinger, func() { l.wire.Die(ErrClosed) })
+		l.drainTimer = time.AfterFunc(drainLinger, func() { l.client.Close(ErrClosed) })
 	}
 }
 
 // lost takes a dead link out. The link calls it, once.
 func (e *entry) lost(l *link, cause error) {
 	e.reportLost(l, cause)
-	e.news.deliver() // before what follows from it
+	e.reports.deliver() // before what follows from it
 	if e.takeOut(l, cause) {
 		e.log().Info("the bastion closes connections without channels (UnusedConnectionTimeout); will reconnect on demand")
 	}
 }
 
-// reportLost adds a link's death to the news, once: for the log and, if it is
+// reportLost reports a link's death, once: for the log and, if it is
 // the last connection, for the observer.
 func (e *entry) reportLost(l *link, cause error) {
 	e.mu.Lock()
@@ -175,10 +176,10 @@ func (e *entry) reportLost(l *link, cause error) {
 	}
 	l.told = true
 	others, last := len(e.present()), e.isLast(l)
-	lasted, address := l.wire.Now(), e.inUse.cfg.Address
+	lasted, address := l.client.Age(), e.inUse.cfg.Address
 	about := []zap.Field{zap.Duration("duration", lasted), zap.Int("channels", l.channels)}
 	retired, draining, unused := l.retired, l.isDraining(), l.unused(cause)
-	e.news.add(func() {
+	e.reports.add(func() {
 		log := e.logAbout(address).With(about...)
 		switch {
 		case retired:
@@ -190,7 +191,7 @@ func (e *entry) reportLost(l *link, cause error) {
 		case !last:
 			log.Warn("connection lost", zap.Error(cause), zap.Int("connections", others))
 		default:
-			level, unlogged := e.flaps.lost(lasted)
+			level, unlogged := e.reports.lossLevel(lasted)
 			if unlogged > 0 {
 				log = log.With(zap.Int("unlogged", unlogged))
 			}
@@ -221,7 +222,7 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 		unused, last := l.unused(cause), len(e.present()) == 0
 		switch {
 		case unused:
-			onDemand = e.unused.ended(time.Now(), l.wire.Now(), time.Since(l.used))
+			onDemand = e.unused.ended(time.Now(), l.client.Age(), time.Since(l.used))
 		case last:
 			e.unused.failed()
 		}
@@ -230,16 +231,16 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 			e.since = e.lostAt
 			e.lastErr = &ErrorStatus{e.lostAt, l.host.cfg.Address, failure.CauseLost, cause.Error()}
 		}
-		login := l.host.login.with(e.set)
+		login := l.host.loginWith(e.set)
 		switch {
 		case l.retired, unused && !last: // one that was not needed is no loss
 		case unused:
-			l.host.gate.ended(login)
+			l.host.limiter.Ended(login)
 		default:
-			l.host.gate.lost(login, l.wire.Now(), e.set, !last)
+			l.host.limiter.Lost(login, l.client.Age(), e.set.delay(), !last)
 		}
 		if last {
-			due, _ := l.host.gate.nextDue(login, false, false)
+			due, _ := l.host.limiter.Due(login, connlimit.Demand{})
 			e.notBefore = earlier(due, time.Now().Add(e.set.ReconnectMin))
 		}
 		e.broadcast()
@@ -254,7 +255,7 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 func (l *link) unused(cause error) bool {
 	// x/crypto's type for SSH_MSG_DISCONNECT is not exported.
 	byPeer := errors.Is(cause, io.EOF) || strings.Contains(cause.Error(), "ssh: disconnect")
-	return byPeer && l.channels == 0 && time.Since(l.used) >= settled
+	return byPeer && l.channels == 0 && time.Since(l.used) >= connlimit.Settled
 }
 
 // currentGeneration is that of the last takeover.

@@ -1,17 +1,13 @@
 package tunnel
 
 import (
-	"errors"
 	"io"
 	"net"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap/zapcore"
-
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // TestOutlived: a connection that takes the place of one before the death of
@@ -21,8 +17,8 @@ func TestOutlived(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
 	dead := member(forRequests, 1, 0)
-	dead.wire = wire.New(ours, stallAfter)
-	dead.wire.Die(io.EOF)
+	dead.client = clientOn(ours)
+	dead.client.Close(io.EOF)
 	e := crew(1, 8, dead)
 	logs := observed(&e.set)
 	e.set.Lazy = true // it need not connect
@@ -34,40 +30,10 @@ func TestOutlived(t *testing.T) {
 		t.Errorf("%q, %v", msg, fields)
 	}
 	e.reportLost(dead, io.EOF)
-	e.news.deliver()
+	e.reports.deliver()
 	if n := logs.FilterMessage("lost").Len(); n != 1 {
 		t.Errorf("it says %v", logs.All())
 	}
-}
-
-// TestOutageAfterSuccess: the log tells of a failure it has told of before if the
-// tunnel has worked in between, and not each time of one that comes and goes.
-func TestOutageAfterSuccess(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var set Settings
-		logs := observed(&set)
-		f := failureLog{}
-		fail := func() { f.write(set.Logger, errors.New("connection refused"), 1, time.Second) }
-		warnings := func() int { return logs.FilterLevelExact(zapcore.WarnLevel).Len() }
-		for range 30 { // a minute of coming and going
-			fail()
-			f.succeeded()
-			time.Sleep(2 * time.Second)
-		}
-		if n := warnings(); n < 1 || n > 2 {
-			t.Errorf("%d warnings in a minute", n)
-		}
-		time.Sleep(remindAfter)
-		before := warnings()
-		fail()
-		if warnings() != before+1 {
-			t.Error("another outage was not told of")
-		}
-		fail()
-		if warnings() != before+1 {
-			t.Error("the same outage was told of twice")
-		}
-	})
 }
 
 // TestLostTogether: connections without channels that end in the same moment are
@@ -80,8 +46,8 @@ func TestLostTogether(t *testing.T) {
 	for _, l := range links {
 		ours, theirs := net.Pipe()
 		defer theirs.Close()
-		l.wire = wire.New(ours, stallAfter)
-		l.wire.Die(io.EOF)
+		l.client = clientOn(ours)
+		l.client.Close(io.EOF)
 		l.used = time.Now().Add(-time.Minute)
 	}
 	for _, l := range links {

@@ -1,7 +1,8 @@
-package tunnel
+package sshconn
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -25,19 +26,26 @@ type prober struct {
 	// next is closed when the probe after the one under way is answered; nil if
 	// nobody waits for that.
 	next chan struct{}
+
+	// last is how long the answer to the last probe took, and fastest the shortest of
+	// all, in nanoseconds; 0 before the first.
+	last, fastest atomic.Int64
 }
+
+// Probe sends a probe and returns a channel that is closed when it is answered.
+func (c *Client) Probe() <-chan struct{} { return c.probe() }
 
 // probe sends a probe and returns a channel that is closed when it is answered. If a
 // probe is under way, another one follows its answer: an answer to what was sent
-// before says nothing about now. The channel is never closed if the link dies.
-func (l *link) probe() <-chan struct{} {
-	p := &l.prober
+// before says nothing about now. The channel is never closed if the connection ends.
+func (c *Client) probe() <-chan struct{} {
+	p := &c.prober
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.answered == nil {
 		p.answered = make(chan struct{})
-		p.sent = l.wire.Now()
-		go l.sendProbes(p.answered)
+		p.sent = c.transport.Now()
+		go c.sendProbes(p.answered)
 		return p.answered
 	}
 	if p.next == nil {
@@ -47,84 +55,90 @@ func (l *link) probe() <-chan struct{} {
 }
 
 // sendProbes sends a probe, and another one while somebody waits for it. It returns
-// when nobody does, or when the link has died.
-func (l *link) sendProbes(answered chan struct{}) {
-	p := &l.prober
+// when nobody does, or when the connection has ended.
+func (c *Client) sendProbes(answered chan struct{}) {
+	p := &c.prober
 	for answered != nil {
 		sent := time.Now()
-		ch, requests, err := l.conn.OpenChannel(probeType, nil)
+		ch, requests, err := c.conn.OpenChannel(probeType, nil)
 		switch _, refused := err.(*ssh.OpenChannelError); { //nolint:errorlint // x/crypto returns it bare
 		case err == nil: // a server that opens whatever it is asked for
 			go ssh.DiscardRequests(requests)
 			_ = ch.Close()
 		case !refused:
-			l.wire.Die(err)
+			c.Close(err)
 			return
 		}
 		took := time.Since(sent)
-		l.noteRoundTrip(max(took, 1))
-		l.entry.tally.roundTrips.Observe(took.Seconds())
+		c.noteRoundTrip(max(took, 1))
+		c.owner.Probed(took)
 
 		close(answered)
 		p.mu.Lock()
 		answered, p.next = p.next, nil
 		p.answered = answered
-		p.sent = l.wire.Now()
+		p.sent = c.transport.Now()
 		p.mu.Unlock()
 	}
 }
 
-// unanswered is for how long a probe has been unanswered; 0 if none is.
-func (l *link) unanswered() time.Duration {
-	p := &l.prober
+// unansweredFor is for how long a probe has been unanswered; 0 if none is.
+func (c *Client) unansweredFor() time.Duration {
+	p := &c.prober
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.answered == nil {
 		return 0
 	}
-	return l.wire.Now() - p.sent
+	return c.transport.Now() - p.sent
 }
 
 // sinceProbe is how long ago the last probe was sent.
-func (l *link) sinceProbe() time.Duration {
-	p := &l.prober
+func (c *Client) sinceProbe() time.Duration {
+	p := &c.prober
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return l.wire.Now() - p.sent
+	return c.transport.Now() - p.sent
 }
 
 // noteRoundTrip records how long the answer to a probe took.
-func (l *link) noteRoundTrip(took time.Duration) {
-	if fastest := l.fastest.Load(); fastest == 0 || int64(took) < fastest {
-		l.fastest.Store(int64(took))
+func (c *Client) noteRoundTrip(took time.Duration) {
+	if fastest := c.prober.fastest.Load(); fastest == 0 || int64(took) < fastest {
+		c.prober.fastest.Store(int64(took))
 	}
-	l.roundTrip.Store(int64(took))
+	c.prober.last.Store(int64(took))
+}
+
+// RoundTrip returns how long the answer to the last probe took; 0 before the first.
+func (c *Client) RoundTrip() time.Duration {
+	last, _ := c.roundTrips()
+	return last
 }
 
 // roundTrips returns how long the answer to the last probe took, and to the one that
 // was answered fastest; 0 before the first.
-func (l *link) roundTrips() (last, fastest time.Duration) {
-	return time.Duration(l.roundTrip.Load()), time.Duration(l.fastest.Load())
+func (c *Client) roundTrips() (last, fastest time.Duration) {
+	return time.Duration(c.prober.last.Load()), time.Duration(c.prober.fastest.Load())
 }
 
-// answersProbes tells whether the bastion has answered a probe. Not every server
+// answersProbes tells whether the server has answered a probe. Not every server
 // does: of one that never has, an unanswered probe says nothing.
-func (l *link) answersProbes() bool { return l.roundTrip.Load() > 0 }
+func (c *Client) answersProbes() bool { return c.prober.last.Load() > 0 }
 
-// ignoresProbes tells whether the bastion has left the first probe unanswered, and has
+// ignoresProbes tells whether the server has left the first probe unanswered, and has
 // said other things since.
-func (l *link) ignoresProbes() bool {
-	if l.answersProbes() {
+func (c *Client) ignoresProbes() bool {
+	if c.answersProbes() {
 		return false
 	}
-	unanswered := l.unanswered()
-	return unanswered > 0 && l.wire.LastHeard() > l.wire.Now()-unanswered+probeGrace
+	unanswered := c.unansweredFor()
+	return unanswered > 0 && c.transport.LastHeard() > c.transport.Now()-unanswered+probeGrace
 }
 
 const (
 	// probeGrace is how long the first probe may take.
 	probeGrace = time.Second
-	// proveTimeout is how long proveAlive waits for a bastion that is alive: one that
+	// proveTimeout is how long proveAlive waits for a server that is alive: one that
 	// says other things and does not answer the probe is believed.
 	proveTimeout = 5 * time.Second
 	// giveUpTime is how long x/crypto may take from ending its channels to closing the
@@ -132,33 +146,33 @@ const (
 	giveUpTime = 250 * time.Millisecond
 )
 
-// proveAlive tells whether a channel was closed by the bastion, and not by x/crypto
+// proveAlive tells whether a channel was closed by the server, and not by x/crypto
 // as it gave the connection up: by one round trip, if the connection is not known
 // to be dead. It returns early when stop is closed.
-func (l *link) proveAlive(stop <-chan struct{}) bool {
-	if l.wire.IsDead() {
+func (c *Client) proveAlive(stop <-chan struct{}) bool {
+	if c.IsDone() {
 		return false
 	}
-	asked := l.wire.Now()
-	answered := l.probe()
+	asked := c.transport.Now()
+	answered := c.probe()
 	timeout := giveUpTime
-	if l.answersProbes() {
+	if c.answersProbes() {
 		timeout = proveTimeout
-		l.beginWrite() // a server that never answers one keeps nobody waiting
-		defer l.endWrite()
+		c.beginWrite() // a server that never answers one keeps nobody waiting
+		defer c.endWrite()
 	}
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	for {
 		select {
 		case <-answered:
-			return !l.wire.IsDead()
-		case <-l.wire.Dead():
+			return !c.IsDone()
+		case <-c.Done():
 			return false
 		case <-stop:
 			return true
 		case <-timer.C:
-			if !l.answersProbes() || l.wire.LastHeard() > asked {
+			if !c.answersProbes() || c.transport.LastHeard() > asked {
 				return true
 			}
 			timer.Reset(proveTimeout)

@@ -1,7 +1,8 @@
-package tunnel
+package sshconn
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -21,20 +22,20 @@ const (
 	// flushTimeout is how long data that was written before a Close may take
 	// to go out. It is what TCP gives an orphaned connection.
 	flushTimeout = time.Minute
-	// drainGrace is how long after the death of the link a reader waits for
+	// drainGrace is how long after the death of the connection a reader waits for
 	// what had arrived before.
 	drainGrace = time.Second
 )
 
 // Conn is a channel as a net.Conn, with what an ssh.Channel lacks: deadlines,
 // addresses, a Close that unblocks reads and writes at once and still delivers
-// what was written, and an end of stream that tells a peer's from a lost link's.
+// what was written, and an end of stream that tells a peer's from a lost connection's.
 type Conn struct {
-	link          *link
+	client        *Client
 	ch            ssh.Channel
 	local, remote net.Addr
+	opened        time.Time
 	dialed        time.Duration
-	forward       *forward // that it came in by, or nil
 
 	// requests are what the bastion asks on the channel. x/crypto closes them when the
 	// bastion has closed the channel, and as it gives the connection up.
@@ -68,10 +69,10 @@ type Conn struct {
 	out  sendQueue
 }
 
-func newConn(l *link, ch ssh.Channel, requests <-chan *ssh.Request, local, remote net.Addr) *Conn {
+func newConn(client *Client, ch ssh.Channel, requests <-chan *ssh.Request, local, remote net.Addr) *Conn {
 	c := &Conn{
-		link: l, ch: ch, local: local, remote: remote,
-		requests: requests, closedByPeer: make(chan struct{}),
+		client: client, ch: ch, local: local, remote: remote,
+		opened: time.Now(), requests: requests, closedByPeer: make(chan struct{}),
 		closed:       make(chan struct{}),
 		readDeadline: newDeadline(), writeDeadline: newDeadline(),
 		chunks: make(chan wire.Buffer),
@@ -83,7 +84,7 @@ func newConn(l *link, ch ssh.Channel, requests <-chan *ssh.Request, local, remot
 }
 
 // pump reads the channel, one buffer ahead of the reader. It returns at the
-// channel's end, which Close and the death of the link bring about.
+// channel's end, which Close and the death of the connection bring about.
 func (c *Conn) pump() {
 	size := wire.NewReadSize()
 	for {
@@ -109,20 +110,20 @@ func (c *Conn) pump() {
 	}
 }
 
-// endOfStream tells a channel's end from its link's. x/crypto reports both as
+// endOfStream tells a channel's end from its connection's. x/crypto reports both as
 // io.EOF, and a response that ends with the connection would be cut short
-// without an error. A link that has died is known to be dead by then. On one that
+// without an error. One that has died is known to be dead by then. On one that
 // lives, SSH_MSG_CHANNEL_EOF leaves the channel's requests open, and is the peer's. An
-// end that closes them as well may be x/crypto giving the link up: it is believed
+// end that closes them as well may be x/crypto giving the connection up: it is believed
 // once the bastion has answered a probe sent after it.
 func (c *Conn) endOfStream(err error) error {
-	if err != io.EOF || c.link.wire.IsDead() {
-		return c.link.lostError("read", c)
+	if err != io.EOF || c.client.IsDone() {
+		return c.lostError("read")
 	}
-	if !c.isClosedByPeer() || c.link.proveAlive(c.closed) {
+	if !c.isClosedByPeer() || c.client.proveAlive(c.closed) {
 		return io.EOF
 	}
-	return c.link.lostError("read", c)
+	return c.lostError("read")
 }
 
 // isClosedByPeer tells whether x/crypto has closed the channel's requests, which
@@ -161,14 +162,14 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if len(c.current.Data) == 0 {
 		c.current.Release()
 	}
-	c.count(&c.read, &c.link.received, &c.link.entry.tally.received, n)
+	count(n, &c.read, &c.client.received, c.client.about.Received)
 	return n, nil
 }
 
 // nextChunk waits for pump. The caller holds readMu.
 func (c *Conn) nextChunk() error {
 	var giveUp <-chan time.Time
-	dead := c.link.wire.Dead()
+	dead := c.client.Done()
 	for {
 		select {
 		case c.current = <-c.chunks:
@@ -189,7 +190,7 @@ func (c *Conn) nextChunk() error {
 			defer timer.Stop()
 			giveUp = timer.C
 		case <-giveUp:
-			return c.link.lostError("read", c)
+			return c.lostError("read")
 		}
 	}
 }
@@ -221,8 +222,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 		if err := c.usable("write", c.writeDeadline); err != nil {
 			return n, err
 		}
-		if c.link.wire.IsDead() {
-			return n, c.link.lostError("write", c)
+		if c.client.IsDone() {
+			return n, c.lostError("write")
 		}
 		select {
 		case <-c.closedByPeer:
@@ -231,7 +232,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		}
 		taken, err := c.out.put(c, p[n:])
 		n += taken
-		c.count(&c.written, &c.link.sent, &c.link.entry.tally.sent, taken)
+		count(taken, &c.written, &c.client.sent, c.client.about.Sent)
 		if err != nil {
 			return n, c.opError("write", err)
 		}
@@ -243,7 +244,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		case <-c.closed:
 		case <-c.closedByPeer:
 		case <-c.writeDeadline.wait():
-		case <-c.link.wire.Dead():
+		case <-c.client.Done():
 		}
 	}
 }
@@ -311,7 +312,7 @@ func (c *Conn) setDeadline(d *deadline, t time.Time) error {
 // learns of it by nothing else. ended tells that the peer had ended the stream
 // before, all of which has arrived.
 func (c *Conn) AfterLost(f func(ended bool)) (stop func() bool) {
-	return context.AfterFunc(c.link.wire.Context(), func() {
+	return context.AfterFunc(c.client.transport.Context(), func() {
 		select {
 		case <-c.ended:
 			f(c.readErr == io.EOF)
@@ -324,19 +325,57 @@ func (c *Conn) AfterLost(f func(ended bool)) (stop func() bool) {
 // Stats returns the bytes that were read from and written to the channel.
 func (c *Conn) Stats() (read, written int64) { return c.read.Load(), c.written.Load() }
 
-// count adds bytes to the counts of the channel, its link and its tunnel.
-func (c *Conn) count(channel, link, tunnel *atomic.Int64, n int) {
-	channel.Add(int64(n))
-	link.Add(int64(n))
-	tunnel.Add(int64(n))
+// count adds bytes to the counts of the channel, its connection and its tunnel.
+func count(n int, counts ...*atomic.Int64) {
+	for _, count := range counts {
+		count.Add(int64(n))
+	}
 }
 
-// Host returns the "host:port" of the bastion that the channel goes through.
-func (c *Conn) Host() string { return c.link.host.cfg.Address }
+// Owner returns the owner of the connection that the channel is on.
+func (c *Conn) Owner() Owner { return c.client.owner }
 
-// DialDuration returns how long the Dial took that opened the channel, the wait
-// for a connection included; 0 for one that a Listener accepted.
+// Host returns the "host:port" of the server that the channel goes through.
+func (c *Conn) Host() string { return c.client.about.Address }
+
+// Opened returns when the channel was opened.
+func (c *Conn) Opened() time.Time { return c.opened }
+
+// SetDialDuration sets what DialDuration returns.
+func (c *Conn) SetDialDuration(took time.Duration) { c.dialed = took }
+
+// DialDuration returns how long the dial took that opened the channel, the wait
+// for a connection included; 0 for one that the server opened.
 func (c *Conn) DialDuration() time.Duration { return c.dialed }
+
+// LostError says that the connection was lost while a channel was in use. It is an
+// io.ErrUnexpectedEOF.
+type LostError struct {
+	// Cause is why, or nil.
+	Cause error
+}
+
+func (e *LostError) Error() string {
+	if e.Cause == nil {
+		return "connection to the bastion lost"
+	}
+	return fmt.Sprintf("connection to the bastion lost: %v", e.Cause)
+}
+
+// Unwrap returns io.ErrUnexpectedEOF.
+func (e *LostError) Unwrap() error { return io.ErrUnexpectedEOF }
+
+// lostError is what reads and writes get once the connection has ended.
+func (c *Conn) lostError(op string) error {
+	return c.opError(op, &LostError{c.client.Err()})
+}
+
+// IsStuck tells whether we have closed the channel, and the server has had as long to
+// do so as data has to go out.
+func (c *Conn) IsStuck() bool {
+	sent := c.closeSent.Load()
+	return sent != 0 && int64(c.client.transport.Now())-sent >= int64(flushTimeout)
+}
 
 // errBroken is what a write gets after the peer has closed the channel.
 var errBroken error = syscall.EPIPE

@@ -1,4 +1,4 @@
-package tunnel
+package sshconn
 
 import (
 	"reflect"
@@ -15,10 +15,10 @@ import (
 // 17 packets of 256 KiB. A bastion that means harm can have that with each
 // connection, and only who takes the packets ends it.
 
-// takeLeftover takes what x/crypto has read on a connection of its own type and
+// TakeLeftover takes what x/crypto has read on a connection of its own type and
 // will not take itself, having given up. It returns when the reader has ended,
 // which needs the connection under it to be closed.
-func takeLeftover(conn any) {
+func TakeLeftover(conn any) {
 	for range unreadOf(conn) { //nolint:revive // nobody wants them
 	}
 }

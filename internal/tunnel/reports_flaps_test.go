@@ -2,8 +2,6 @@ package tunnel
 
 import (
 	"errors"
-	"io"
-	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,8 +9,9 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/loglimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
 // comings are bastions that let us in, and do not stay.
@@ -33,54 +32,44 @@ func TestComesAndGoes(t *testing.T) {
 	}
 }
 
-// TestFlaps: losses are told of while they are few; what is not told of is counted,
-// and nobody is told that what he never heard of is over.
+// TestFlaps: losses are logged while they are few; what is not logged is counted, and
+// neither is what follows from it.
 func TestFlaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ours, theirs := net.Pipe()
-		defer theirs.Close()
-		l := member(forRequests, 0, 0)
-		l.wire = wire.New(ours, stallAfter)
-		defer l.wire.Die(io.EOF)
-		f := &flaps{}
+		var r reports
 		want := func(lasted time.Duration, level zapcore.Level, unlogged int) {
 			t.Helper()
-			if got, n := f.lost(lasted); got != level || n != unlogged {
+			if got, n := r.lossLevel(lasted); got != level || n != unlogged {
 				t.Errorf("level %v with %d unlogged, want %v with %d", got, n, level, unlogged)
 			}
-			if got := f.level(l, zap.InfoLevel); (got == zap.DebugLevel) != (level == zap.DebugLevel) {
-				t.Errorf("what follows is told at %v", got)
+			if got := r.followUp(zap.InfoLevel, time.Second); (got == zap.DebugLevel) != (level == zap.DebugLevel) {
+				t.Errorf("what follows is logged at %v", got)
 			}
 		}
-		for range flapsLogged {
+		for range lossesLogged {
 			want(time.Second, zap.WarnLevel, 0)
 		}
 		want(time.Second, zap.DebugLevel, 0)
 		want(time.Second, zap.DebugLevel, 0)
-		want(settled, zap.WarnLevel, 0)
+		want(connlimit.Settled, zap.WarnLevel, 0)
 		want(time.Second, zap.DebugLevel, 0)
-		time.Sleep(settled)
-		if got := f.level(l, zap.InfoLevel); got != zap.InfoLevel {
-			t.Errorf("of a connection that has settled is told at %v", got)
+		if got := r.followUp(zap.InfoLevel, connlimit.Settled); got != zap.InfoLevel {
+			t.Errorf("what comes of a connection that has settled is logged at %v", got)
 		}
-		time.Sleep(remindEvery)
-		if level, n := f.lost(time.Second); level != zap.WarnLevel || n != 3 {
-			t.Errorf("after a while, level %v with %d unlogged", level, n)
-		}
+		time.Sleep(loglimit.Period)
+		want(time.Second, zap.WarnLevel, 3)
 	})
 }
 
-// TestFailureBetweenFlaps: after a failure that was told of, so is its end.
+// TestFailureBetweenFlaps: after a failure that was logged, so is its end.
 func TestFailureBetweenFlaps(t *testing.T) {
 	var set Settings
 	logs := observed(&set)
 	e := crew(1, 1)
 	e.set.Logger = set.Logger
-	e.flaps.hushed.Store(true)
-	h := e.hosts[0]
-	h.failures = failureLog{}
-	e.recordFailures([]hostFailure{{host: h, err: errors.New("connection refused")}}, nil)
-	if e.flaps.hushed.Load() || logs.FilterLevelExact(zapcore.WarnLevel).Len() != 1 {
-		t.Errorf("hushed after %v", logs.All())
+	e.reports.quiet.Store(true)
+	e.recordFailures([]hostFailure{{host: e.hosts[0], err: errors.New("connection refused")}}, nil)
+	if e.reports.quiet.Load() || logs.FilterLevelExact(zapcore.WarnLevel).Len() != 1 {
+		t.Errorf("quiet after %v", logs.All())
 	}
 }

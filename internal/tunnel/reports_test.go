@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
@@ -28,10 +29,10 @@ func (closer) OpenChannel(string, []byte) (ssh.Channel, <-chan *ssh.Request, err
 // mortal gives a member a wire that can die.
 func mortal(t *testing.T, l *link) *link {
 	ours, theirs := net.Pipe()
-	l.wire, l.conn, l.attempt = wire.New(ours, stallAfter), closer{}, &Attempt{}
+	l.client, l.attempt = sshconn.New(wire.New(ours, sshconn.StallAfter), closer{}, sshconn.About{}), &Attempt{}
 	t.Cleanup(func() {
 		_ = theirs.Close()
-		l.wire.Die(io.EOF)
+		l.client.Close(io.EOF)
 	})
 	return l
 }
@@ -67,7 +68,7 @@ func TestLostOnce(t *testing.T) {
 		e.set.Observer = seen
 		logs := observed(&e.set)
 		for _, l := range links {
-			l.wire.Die(io.EOF)
+			l.client.Close(io.EOF)
 		}
 		for _, l := range links[:heard] {
 			e.lost(l, io.EOF)
@@ -101,7 +102,7 @@ func TestLostAtOnce(t *testing.T) {
 	lost := func() bool { return logs.FilterMessage("lost").Len() > 0 }
 	e.set.Logger = zap.New(core, zap.Hooks(func(entry zapcore.Entry) error {
 		if entry.Message == "connected" {
-			fresh.wire.Die(io.EOF)
+			fresh.client.Close(io.EOF)
 			for until := time.Now().Add(100 * time.Millisecond); !lost() && time.Now().Before(until); {
 				time.Sleep(time.Millisecond)
 			}

@@ -1,4 +1,4 @@
-package tunnel
+package sshconn
 
 import (
 	"io"
@@ -15,15 +15,15 @@ import (
 // been heard of since.
 func TestUnsentWaits(t *testing.T) {
 	ours, theirs := net.Pipe()
-	l := &link{wire: wire.New(ours, stallAfter)}
-	defer l.wire.Die(net.ErrClosed)
-	l.beginWrite()
-	_, _ = l.wire.Write([]byte("packet"))
-	l.endWrite()
-	l.wire.SetHeard(l.wire.Now())
-	sshtest.Eventually(t, 10*time.Second, "doubt about the bastion", func() bool { return l.waitingFor() > time.Millisecond })
+	c := New(wire.New(ours, StallAfter), nil, About{})
+	defer c.Close(net.ErrClosed)
+	c.beginWrite()
+	_, _ = c.transport.Write([]byte("packet"))
+	c.endWrite()
+	c.transport.SetHeard(c.transport.Now())
+	sshtest.Eventually(t, 10*time.Second, "doubt about the bastion", func() bool { return c.WaitingFor() > time.Millisecond })
 	if _, err := io.ReadFull(theirs, make([]byte, len("packet"))); err != nil {
 		t.Fatal(err)
 	}
-	sshtest.Eventually(t, 10*time.Second, "an end of the doubt", func() bool { return l.waitingFor() == 0 })
+	sshtest.Eventually(t, 10*time.Second, "an end of the doubt", func() bool { return c.WaitingFor() == 0 })
 }

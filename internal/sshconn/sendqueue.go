@@ -1,4 +1,4 @@
-package tunnel
+package sshconn
 
 import (
 	"net"
@@ -24,7 +24,7 @@ type sendQueue struct {
 	size int
 	// sending tells that send runs.
 	sending bool
-	// eof and close say what is to follow the last chunk; eofSent that it did.
+	// eof and close say what is to follow the last wire.Buffer; eofSent that it did.
 	eof, eofSent, close bool
 	// flush ends a send that Close found under way and that gets nowhere.
 	flush *time.Timer
@@ -73,7 +73,7 @@ func (q *sendQueue) take(p []byte) int {
 	return n
 }
 
-// finish has an EOF, or a CLOSE, sent after the last chunk.
+// finish has an EOF, or a CLOSE, sent after the last wire.Buffer.
 func (q *sendQueue) finish(c *Conn, closing bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -98,7 +98,7 @@ func (q *sendQueue) kick(c *Conn) {
 }
 
 // send writes the queue to the channel. It returns when the queue is empty, or
-// when the channel or the link has ended.
+// when the channel or the connection has ended.
 func (c *Conn) send() {
 	q := &c.out
 	q.mu.Lock()
@@ -110,9 +110,9 @@ func (c *Conn) send() {
 		size := len(k.Data)
 
 		q.mu.Unlock()
-		c.link.beginWrite()
+		c.client.beginWrite()
 		_, err := c.ch.Write(k.Data)
-		c.link.endWrite()
+		c.client.endWrite()
 		k.Release()
 		q.mu.Lock()
 
@@ -146,7 +146,7 @@ func (c *Conn) send() {
 // sendClose sends the CLOSE, past anything that is still to be sent.
 func (c *Conn) sendClose() {
 	_ = c.ch.Close() // fails only if the channel has ended
-	c.closeSent.CompareAndSwap(0, int64(c.link.wire.Now()))
+	c.closeSent.CompareAndSwap(0, int64(c.client.transport.Now()))
 }
 
 // fail drops what cannot be sent any more. The caller holds mu.
