@@ -36,7 +36,8 @@ type Client struct {
 type About struct {
 	// Tunnel is the name of the tunnel, Address the server's "host:port".
 	Tunnel, Address string
-	// Received and Sent count the bytes of all of the tunnel's channels.
+	// Received and Sent count the bytes of all of the tunnel's channels. Default: of
+	// this connection's only.
 	Received, Sent *atomic.Int64
 }
 
@@ -71,6 +72,9 @@ type Owner interface {
 
 // New returns the Client of a connection whose handshake is over. Start begins it.
 func New(transport *wire.Conn, conn ssh.Conn, about About) *Client {
+	if about.Received == nil {
+		about.Received, about.Sent = new(atomic.Int64), new(atomic.Int64)
+	}
 	return &Client{about: about, transport: transport, conn: conn, stall: stall{begun: make(chan struct{})}}
 }
 

@@ -73,7 +73,7 @@ func TestDialAcrossClose(t *testing.T) {
 	sshtest.Eventually(t, 5*time.Second, "the dial to wait", func() bool {
 		h.entry.mu.Lock()
 		defer h.entry.mu.Unlock()
-		return h.entry.asked
+		return h.entry.retry.demand.Dials
 	})
 	h.Close()
 	time.Sleep(50 * time.Millisecond) // room for the entry to end

@@ -165,7 +165,7 @@ func (e *entry) closeSpare(now time.Time) {
 	e.closeSpareLookups(now)
 	active := e.active()
 	if len(active) <= max(1, e.set.MinConnections) {
-		e.spareSince = time.Time{}
+		e.growth.spareSince = time.Time{}
 		return
 	}
 	var spare *link
@@ -182,18 +182,18 @@ func (e *entry) closeSpare(now time.Time) {
 		}
 		switch {
 		case channels > easyChannels/2 || quiet > quietLimit/2:
-			e.spareSince = time.Time{}
-		case e.spareSince.IsZero():
-			e.spareSince = now
-		case now.Sub(e.spareSince) >= spareAfter:
+			e.growth.spareSince = time.Time{}
+		case e.growth.spareSince.IsZero():
+			e.growth.spareSince = now
+		case now.Sub(e.growth.spareSince) >= spareAfter:
 			// The pools let go of its channels, so that it ends up without any.
-			e.spareSince = time.Time{}
+			e.growth.spareSince = time.Time{}
 			e.setAside(slices.MinFunc(requests, func(a, b *link) int { return a.channels - b.channels }))
 		}
 	}
 	if spare != nil {
 		e.startDrain(spare)
-		clear(e.lacks[:]) // but for what waits, nothing has lacked for long
+		clear(e.growth.lacks[:]) // but for what waits, nothing has lacked for long
 		e.broadcast()
 	}
 }

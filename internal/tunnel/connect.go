@@ -83,7 +83,7 @@ func (e *entry) approach(ctx context.Context, h *host, steps ...func(*approach) 
 	a := &approach{host: h, started: time.Now(), parent: ctx, ctx: ctx, cancel: func() {}}
 	defer func() { a.steps = cmp.Or(a.steps, newAttemptLog(h)) }()
 	e.mu.Lock()
-	a.set, a.login, a.demand = e.set, h.loginWith(e.set), connlimit.Demand{Dials: e.asked, Forced: e.demanded}
+	a.set, a.login, a.demand = e.set, h.loginWith(e.set), e.retry.demand
 	e.mu.Unlock()
 	if a.slot, a.err = h.limiter.Acquire(ctx, a.login, a.demand); a.err != nil {
 		return a

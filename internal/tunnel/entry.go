@@ -62,24 +62,13 @@ type entry struct {
 	// inUse is the host that the last connection was to, or else the first: all
 	// connections are to the same, except for those that are to be replaced.
 	inUse *host
-	// returning is the host that connections are being replaced for, or nil.
-	returning *host
-	// probing tells that watchPreferred runs.
-	probing bool
-	// notBefore is when the first attempt after a loss may start: a moment
-	// later, so that the host that was in use has a chance to be it.
-	notBefore time.Time
+	// failback is the return to a host before the one in use.
+	failback failback
 
 	// links are all connections, oldest first.
 	links []*link
-	// lacks tells, by role, that a channel has found no connection of its own
-	// with room.
-	lacks [roles]bool
-	// stunted tells that the last attempt to get one more connection has failed.
-	stunted bool
-	// spareSince is since when there have been more connections for requests
-	// than are needed.
-	spareSince time.Time
+	// growth is what connections are lacking.
+	growth growth
 	// slowNames are those whose lookup a connection has stalled over.
 	slowNames slowNames
 	// fastNames are those that were looked up without delay.
@@ -98,22 +87,12 @@ type entry struct {
 	// changed is closed, and replaced, when one of the fields below or the
 	// connections change.
 	changed chan struct{}
-	// asked tells that a dial wants a connection, demanded that Reconnect does.
-	asked, demanded bool
-	// failed is the outcome of the last attempt to connect, until one succeeds
-	// or a connection is lost; attempts counts them.
-	failed   error
-	attempts uint64
-	// retryAt is when maintain tries again.
-	retryAt time.Time
+	// retry is when the tunnel connects.
+	retry retry
 	// unused is what is known of a bastion that ends connections without channels.
 	unused unusedEnds
-	// lostAt is when the last connection was lost, until there is another.
-	lostAt time.Time
-	// since is when there last was a first connection, or none any more, or else
-	// when the entry was made; lastErr is what went wrong last. They are for status.
-	since   time.Time
-	lastErr *ErrorStatus
+	// history is for status.
+	history history
 }
 
 // newEntry makes the entry of a handle, which jumps through the tunnel that
@@ -126,7 +105,7 @@ func newEntry(h, jump *Handle) *entry {
 		tally:     tallies.get(h.cfg.Name),
 		changed:   make(chan struct{}),
 		moved:     make(chan struct{}),
-		since:     time.Now(),
+		history:   history{since: time.Now()},
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.hosts = newHosts(h.cfg, jump, e.wake)

@@ -1,6 +1,46 @@
 package tunnel
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
+
+// growthState is how the tunnel stands with getting one more connection.
+type growthState int
+
+const (
+	// growthPossible: channels that lack a connection of their own wait for one.
+	growthPossible growthState = iota
+	// growthFailed: the last attempt to get one more has failed. They share what there
+	// is until one succeeds.
+	growthFailed
+)
+
+// growth is what connections the tunnel lacks, and what it could do without. entry.mu
+// guards it.
+type growth struct {
+	state growthState
+	// lacks tells, by role, that a channel has found no connection of its own with
+	// room.
+	lacks [roles]bool
+	// spareSince is since when there have been more connections for requests than are
+	// needed.
+	spareSince time.Time
+}
+
+// attempted records an attempt that has failed, and whether it was for one more.
+func (g *growth) attempted(oneMore bool) {
+	clear(g.lacks[:])
+	if oneMore {
+		g.state = growthFailed
+	}
+}
+
+// grown records a new connection.
+func (g *growth) grown() {
+	clear(g.lacks[:])
+	g.state = growthPossible
+}
 
 // present returns the connections that take new channels, or will once they are no
 // longer stalled, oldest first. The caller holds mu.
@@ -46,18 +86,18 @@ func withRole(links []*link, r role) []*link {
 	return slices.DeleteFunc(slices.Clone(links), func(l *link) bool { return l.role != r })
 }
 
-// growth tells whether another connection is wanted, what for and why. The
+// wantedRole tells whether another connection is wanted, what for and why. The
 // caller holds mu.
-func (e *entry) growth() (r role, why string) {
+func (e *entry) wantedRole() (r role, why string) {
 	active := e.active()
 	requests, streams := withRole(active, forRequests), withRole(active, forStreams)
 	n := len(active)
 	switch {
 	case n == 0 || !e.held:
 		return undecided, ""
-	case e.lacks[forLookups] && e.mayAddLookups(forLookups):
+	case e.growth.lacks[forLookups] && e.mayAddLookups(forLookups):
 		return forLookups, "names that clients choose"
-	case e.lacks[forSlowNames] && e.mayAddLookups(forSlowNames):
+	case e.growth.lacks[forSlowNames] && e.mayAddLookups(forSlowNames):
 		return forSlowNames, "names that the bastion looks up slowly"
 	case n < e.set.MinConnections && !e.unused.onDemand:
 		if len(streams) > 0 {
@@ -66,7 +106,7 @@ func (e *entry) growth() (r role, why string) {
 		return forStreams, "connections: the least number"
 	case n >= e.set.MaxConnections || !e.mayAdd():
 		return undecided, ""
-	case e.lacks[forRequests]:
+	case e.growth.lacks[forRequests]:
 		return forRequests, "requests beside streams"
 	case len(requests) > 0 && !slices.ContainsFunc(requests, func(l *link) bool { return !l.isQuiet() }):
 		return forRequests, "many quiet channels"
@@ -76,7 +116,7 @@ func (e *entry) growth() (r role, why string) {
 		return forRequests, "many requests"
 	case len(streams) >= e.set.MaxConnections-1:
 		return undecided, "" // one stays free of streams
-	case e.lacks[forStreams]:
+	case e.growth.lacks[forStreams]:
 		return forStreams, "streams beside requests"
 	case len(streams) > 0 && !slices.ContainsFunc(streams, func(l *link) bool { return l.channels < l.easy() }):
 		return forStreams, "many streams"
@@ -97,7 +137,7 @@ func (e *entry) assign(l *link) (why string) {
 		}
 		return why
 	}
-	if l.role, why = e.growth(); l.role.isApart() {
+	if l.role, why = e.wantedRole(); l.role.isApart() {
 		return why
 	}
 	if l.role == undecided { // what it was wanted for is over

@@ -157,14 +157,14 @@ func TestGrowthKeepsFailing(t *testing.T) {
 		e.recordFailures(e.failure(e.unreached(e.inUse, time.Now()), errors.New("no route to host")), nil)
 		e.connectFailed(true)
 	}
-	if d := time.Until(e.retryAt); d < 2*connlimit.NetworkMax {
+	if d := time.Until(e.retry.at); d < 2*connlimit.NetworkMax {
 		t.Errorf("the next attempt is in %s", d)
 	}
 	limiter, login := e.hosts[0].limiter, e.hosts[0].loginWith(e.set)
 	limiter.Succeeded(login) // in place of waiting: the next one is due
 	l, err := e.place(wishOf(Stream))
-	if l == nil || err != nil || !e.lacks[forStreams] {
-		t.Errorf("a stream got %v, %v; it lacks %v", l, err, e.lacks)
+	if l == nil || err != nil || !e.growth.lacks[forStreams] {
+		t.Errorf("a stream got %v, %v; it lacks %v", l, err, e.growth.lacks)
 	}
 
 	// Lost ones of several are no different; the last is.
@@ -196,7 +196,7 @@ func TestSpareGoesBesideWaiter(t *testing.T) {
 	lacking := func() bool {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		return e.lacks[forStreams]
+		return e.growth.lacks[forStreams]
 	}
 	sshtest.Eventually(t, streamPatience/2, "the stream to wait", lacking)
 	e.mu.Lock()

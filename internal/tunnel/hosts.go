@@ -1,9 +1,7 @@
 package tunnel
 
 import (
-	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -71,8 +69,8 @@ func (e *entry) eligible() []*host {
 	switch {
 	case len(e.active()) == 0:
 		return e.hosts
-	case e.returning != nil && e.toReplace() != nil:
-		return []*host{e.returning}
+	case e.failback.state == failbackReturning && e.toReplace() != nil:
+		return []*host{e.failback.to}
 	default:
 		return []*host{e.inUse}
 	}
@@ -83,14 +81,14 @@ func (e *entry) eligible() []*host {
 // holds mu.
 func (e *entry) due(asked bool) (at time.Time, refused bool) {
 	for i, h := range e.eligible() {
-		hostAt, hostRefused := h.limiter.Due(h.loginWith(e.set), connlimit.Demand{Dials: asked, Forced: e.demanded})
+		hostAt, hostRefused := h.limiter.Due(h.loginWith(e.set), connlimit.Demand{Dials: asked, Forced: e.retry.demand.Forced})
 		if i == 0 || hostAt.Before(at) {
 			at = hostAt
 		}
 		refused = refused || hostRefused
 	}
-	if !asked && at.Before(e.notBefore) {
-		at = e.notBefore
+	if !asked && at.Before(e.retry.notBefore) {
+		at = e.retry.notBefore
 	}
 	return at, refused
 }
@@ -102,7 +100,7 @@ func (e *entry) hostsToTry() []*host {
 	defer e.mu.Unlock()
 	hosts := e.eligible()
 	try := slices.DeleteFunc(slices.Clone(hosts), func(h *host) bool {
-		return !h.limiter.WorthTrying(h.loginWith(e.set), connlimit.Demand{Dials: e.asked, Forced: e.demanded})
+		return !h.limiter.WorthTrying(h.loginWith(e.set), e.retry.demand)
 	})
 	if len(try) == 0 {
 		return hosts
@@ -159,137 +157,6 @@ func (e *entry) hostLog(h *host) *zap.Logger { return e.logAbout(h.cfg.Address) 
 // logAbout is log with another address.
 func (e *entry) logAbout(address string) *zap.Logger {
 	return e.settings().Logger.With(zap.String("tunnel", e.cfg.Name), zap.String("address", address))
-}
-
-// arrived sees to it, after a takeover, that the tunnel returns to a host that
-// it prefers to the one in use. The caller holds mu.
-func (e *entry) arrived() {
-	if e.toReplace() == nil {
-		e.returning = nil
-	}
-	if e.inUse.rank > 0 && !e.probing {
-		e.probing = true
-		go e.watchPreferred()
-	}
-}
-
-// stay gives up a return, unless a part of the connections has returned: the
-// rest is to follow it, however often that fails. The caller holds mu.
-func (e *entry) stay() {
-	active := e.active()
-	hasReturned := func(l *link) bool { return l.host == e.returning }
-	if e.returning == nil || slices.ContainsFunc(active, hasReturned) {
-		return
-	}
-	e.returning = nil
-	if len(active) == 0 {
-		return
-	}
-	e.inUse = active[len(active)-1].host // those that had returned may have been lost
-	for _, l := range active {
-		l.replacing = l.host != e.inUse // what is due for another reason asks again
-	}
-	e.arrived()
-}
-
-// watchPreferred probes the hosts that come before the one in use, and has the
-// tunnel return to one that has answered twice in a row. It returns when the
-// first host is in use, when there is no connection, or when the entry has ended.
-func (e *entry) watchPreferred() {
-	answers := make([]int, len(e.hosts))
-	for {
-		every := e.settings().ReturnAfter
-		timer := time.NewTimer(every + time.Duration(rand.Float64()*float64(every)/4)) //nolint:gosec // no secret
-		select {
-		case <-timer.C:
-		case <-e.ctx.Done():
-			timer.Stop()
-		}
-		rank := e.preferredBefore()
-		for i, h := range e.hosts[:rank] {
-			if !e.mayReturn(h) || !e.answers(h) {
-				answers[i] = 0
-				continue
-			}
-			if answers[i]++; answers[i] >= 2 {
-				clear(answers)
-				e.returnTo(h)
-				break
-			}
-		}
-		if rank == 0 {
-			return
-		}
-	}
-}
-
-// preferredBefore returns the rank of the host in use, or 0 if watchPreferred is
-// no longer needed; then it does not run any more.
-func (e *entry) preferredBefore() int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.ctx.Err() != nil || len(e.active()) == 0 || e.inUse.rank == 0 {
-		e.probing = false
-		return 0
-	}
-	return e.inUse.rank
-}
-
-// mayReturn tells whether an attempt to connect to a host is due.
-func (e *entry) mayReturn(h *host) bool {
-	l := h.loginWith(e.settings())
-	due, refused := h.limiter.Due(l, connlimit.Demand{})
-	if refused && h.limiter.FilesChanged(l, e.stamps(h)) {
-		due, _ = h.limiter.Due(l, connlimit.Demand{})
-	}
-	return !time.Now().Before(due)
-}
-
-// answers tells whether a host can be connected to and sends an SSH banner. It
-// logs in nowhere.
-func (e *entry) answers(h *host) bool {
-	ctx, cancel := context.WithTimeout(e.ctx, silence)
-	defer cancel()
-	a := e.approach(ctx, h, e.reach, e.awaitBanner)
-	defer a.end()
-	if a.err != nil {
-		e.hostLog(h).Debug("a preferred host does not answer", zap.Error(a.err))
-	}
-	return a.err == nil
-}
-
-// returnTo has all connections replaced by connections to h.
-func (e *entry) returnTo(h *host) {
-	if e.mayTakeBack(h) { // before what follows from it
-		e.log().Info("a preferred host answers again; returning to it", zap.String("host", h.cfg.Address))
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.isBetter(h) {
-		return
-	}
-	e.returning = h
-	for _, l := range e.serving() {
-		if l.host != h {
-			l.replacing, l.reason = true, reasonPreferred
-		} else {
-			l.replacing = false
-		}
-	}
-	e.nudge()
-}
-
-// mayTakeBack is isBetter for callers that do not hold mu.
-func (e *entry) mayTakeBack(h *host) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.isBetter(h)
-}
-
-// isBetter tells whether there are connections that should be to h. The caller
-// holds mu.
-func (e *entry) isBetter(h *host) bool {
-	return e.held && len(e.active()) > 0 && e.inUse.rank > h.rank
 }
 
 // earlier returns the earlier of two times.

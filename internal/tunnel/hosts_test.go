@@ -231,7 +231,7 @@ func TestHostsReturn(t *testing.T) {
 	sshtest.Eventually(t, 10*time.Second, "the end of the second host's connection", func() bool {
 		h.entry.mu.Lock()
 		defer h.entry.mu.Unlock()
-		return len(h.entry.links) == 1 && !h.entry.probing
+		return len(h.entry.links) == 1 && h.entry.failback.state == failbackOff
 	})
 }
 

@@ -69,12 +69,12 @@ func (e *entry) placeLookup(w *wish) (l *link, ok bool) {
 	})
 	if len(room) > 0 {
 		slices.SortStableFunc(room, func(a, b *link) int { return a.channels - b.channels })
-		e.lacks[own] = e.lacks[own] || room[0].channels >= easyChannels
+		e.growth.lacks[own] = e.growth.lacks[own] || room[0].channels >= easyChannels
 		return e.inTurn(w, room), true
 	}
-	e.lacks[own] = true
+	e.growth.lacks[own] = true
 	stalled := len(withRole(e.present(), own)) > 0
-	if !stalled && (e.stunted || len(e.active()) == 0 || !e.mayConnect()) {
+	if !stalled && (e.growth.state == growthFailed || len(e.active()) == 0 || !e.mayConnect()) {
 		return nil, false // none can be had: better shared than not at all
 	}
 	return nil, true
@@ -86,7 +86,7 @@ func (e *entry) closeSpareLookups(now time.Time) {
 	for _, l := range e.serving() {
 		if l.role.isApart() && l.channels == 0 && now.Sub(l.used) >= spareAfter {
 			e.startDrain(l)
-			e.lacks[l.role] = false
+			e.growth.lacks[l.role] = false
 		}
 	}
 }

@@ -45,13 +45,13 @@ func TestLookupWaits(t *testing.T) {
 	t.Parallel()
 	wish := func() *wish { return &wish{line: lineKey{class: lookupClass, target: "a.example:80"}} }
 	e := crew(1, 8, member(undecided, 0, 0))
-	if l, err := e.place(wish()); l != nil || err != nil || !e.lacks[forLookups] {
-		t.Errorf("placed on %+v, %v; it lacks %v", l, err, e.lacks)
+	if l, err := e.place(wish()); l != nil || err != nil || !e.growth.lacks[forLookups] {
+		t.Errorf("placed on %+v, %v; it lacks %v", l, err, e.growth.lacks)
 	}
-	if r, _ := e.growth(); r != forLookups {
+	if r, _ := e.wantedRole(); r != forLookups {
 		t.Errorf("grows for role %d", r)
 	}
-	e.stunted = true
+	e.growth.state = growthFailed
 	if l, err := e.place(wish()); l != e.links[0] || err != nil {
 		t.Errorf("where no connection can be added: %+v, %v", l, err)
 	}
@@ -68,7 +68,7 @@ func TestSlowNameBesideLookups(t *testing.T) {
 	if l, err := e.place(slow); l != nil || err != nil {
 		t.Errorf("placed on %+v, %v", l, err)
 	}
-	if r, _ := e.growth(); r != forSlowNames {
+	if r, _ := e.wantedRole(); r != forSlowNames {
 		t.Errorf("grows for role %d", r)
 	}
 	own := member(forSlowNames, 0, 0)

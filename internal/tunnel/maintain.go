@@ -23,12 +23,12 @@ func (e *entry) wanted() bool {
 	case e.ctx.Err() != nil:
 		return false
 	case len(e.active()) > 0:
-		r, _ := e.growth()
+		r, _ := e.wantedRole()
 		return r != undecided || e.toReplace() != nil
 	case !e.mayAdd():
 		return false
 	default:
-		return e.asked || e.forwarding() || len(e.handles) > 0 && !e.set.Lazy && !e.unused.onDemand
+		return e.retry.demand.Dials || e.forwarding() || len(e.handles) > 0 && !e.set.Lazy && !e.unused.onDemand
 	}
 }
 
@@ -74,11 +74,11 @@ func (e *entry) awaitTurn() bool {
 			e.mu.Unlock()
 			return false
 		}
-		due, refused := e.due(e.asked)
+		due, refused := e.due(e.retry.demand.Dials)
 		hosts, set := e.eligible(), e.set
-		e.retryAt = due
+		e.retry.at = due
 		// Dials are not to wait for an attempt that is not due for a failure.
-		untold := e.failed == nil && len(e.active()) == 0
+		untold := e.retry.state == retryPending && len(e.active()) == 0
 		e.mu.Unlock()
 
 		wait := time.Until(due)
@@ -178,7 +178,7 @@ func (e *entry) noteAttempt(h *host, a *Attempt) {
 	defer e.mu.Unlock()
 	h.attempt = a
 	if a.Failed != "" {
-		e.lastErr = &ErrorStatus{time.Now(), a.Host, a.Cause, a.Error}
+		e.history.lastErr = &ErrorStatus{time.Now(), a.Host, a.Cause, a.Error}
 	}
 }
 
@@ -186,7 +186,7 @@ func (e *entry) noteAttempt(h *host, a *Attempt) {
 func (e *entry) noteShared(f hostFailure) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.lastErr = &ErrorStatus{time.Now(), f.host.cfg.Address, failure.CauseOf(f.err), f.err.Error()}
+	e.history.lastErr = &ErrorStatus{time.Now(), f.host.cfg.Address, failure.CauseOf(f.err), f.err.Error()}
 }
 
 // recordFailures records why attempts failed. They came before l, unless that is
@@ -226,17 +226,15 @@ func (e *entry) connectFailed(made bool) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.failed, e.asked = e.lastError(), e.demanded && !made
-	e.demanded = e.asked
-	e.attempts++
+	err := e.lastError()
+	if len(e.active()) > 0 {
+		err = nil // one more, or a replacement; there are others that serve
+	}
+	e.retry.failed(err, made)
+	e.growth.attempted(err == nil)
 	e.unused.failed()
 	e.stay()
-	e.retryAt, _ = e.due(false)
-	clear(e.lacks[:])
-	if len(e.active()) > 0 {
-		e.failed = nil // one more, or a replacement; there are others that serve
-		e.stunted = true
-	}
+	e.retry.at, _ = e.due(false)
 	e.broadcast()
 }
 

@@ -88,7 +88,7 @@ func (e *entry) place(w *wish) (*link, error) {
 
 	own := has(room, want) || has(room, undecided)
 	if !own && !w.growNothing {
-		e.lacks[want] = true // growth looks at it
+		e.growth.lacks[want] = true
 	}
 	// One stays free of streams, so that the last is not for them.
 	last := want == forStreams && len(withRole(active, forStreams)) >= e.set.MaxConnections-1
@@ -111,7 +111,7 @@ func (e *entry) place(w *wish) (*link, error) {
 		if l := e.lend(forStreams, maxChannels); l != nil {
 			return e.inTurn(w, []*link{l}), nil
 		}
-	case !grows || e.stunted || w.isTimeUp():
+	case !grows || e.growth.state == growthFailed || w.isTimeUp():
 		return e.inTurn(w, best(room, class)), nil
 	default:
 		e.wakeWhenTimeUp(w)

@@ -153,8 +153,8 @@ func TestPlace(t *testing.T) {
 				t.Errorf("got %+v, %v, want a FullError", l, err)
 			}
 			if lacks := [roles]bool{}; c.lacks != undecided {
-				if lacks[c.lacks] = true; e.lacks != lacks {
-					t.Errorf("it lacks %v, want %v", e.lacks, lacks)
+				if lacks[c.lacks] = true; e.growth.lacks != lacks {
+					t.Errorf("it lacks %v, want %v", e.growth.lacks, lacks)
 				}
 			}
 		})
@@ -204,9 +204,9 @@ func TestGrowth(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			e := crew(c.min, c.max, c.links...)
 			if c.lacks != undecided {
-				e.lacks[c.lacks] = true
+				e.growth.lacks[c.lacks] = true
 			}
-			if got, why := e.growth(); got != c.want {
+			if got, why := e.wantedRole(); got != c.want {
 				t.Errorf("growth for %d (%s), want %d", got, why, c.want)
 			}
 		})
@@ -271,9 +271,9 @@ func TestCloseSpare(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := crew(c.min, 8, c.links...)
-			e.lacks[forStreams] = true // once
+			e.growth.lacks[forStreams] = true // once
 			e.closeSpare(time.Now())
-			if r, why := e.growth(); c.want >= 0 && r != undecided {
+			if r, why := e.wantedRole(); c.want >= 0 && r != undecided {
 				t.Errorf("it would be back at once: %s", why)
 			}
 			for i, l := range c.links {

@@ -154,7 +154,7 @@ func (e *entry) serveQueue() {
 		}
 	}
 	if len(q.lines) > 0 {
-		e.asked = e.asked || len(e.active()) == 0
+		e.retry.demand.Dials = e.retry.demand.Dials || len(e.active()) == 0
 		e.nudge()
 	}
 }
@@ -189,12 +189,12 @@ func (e *entry) serveLine(n *line) bool {
 // failDown fails those of a line that do not wait for another attempt to connect
 // than the last. The caller holds mu.
 func (e *entry) failDown(n *line) (failed bool) {
-	if e.failed == nil {
+	if e.retry.state != retryFailed {
 		return false
 	}
 	for at := n.wishes.Front(); at != nil; {
 		w, next := at.Value.(*wish), at.Next()
-		if !w.patient || e.attempts != w.attempts {
+		if !w.patient || e.retry.attempts != w.attempts {
 			n.wishes.MoveToFront(at)
 			e.queue.settle(n, nil, e.down())
 			failed = true
@@ -202,7 +202,7 @@ func (e *entry) failDown(n *line) (failed bool) {
 		at = next
 	}
 	if failed { // each asks for another attempt
-		e.asked = true
+		e.retry.want()
 		e.nudge()
 	}
 	return failed
@@ -212,7 +212,7 @@ func (e *entry) failDown(n *line) (failed bool) {
 // open, which are taken. It waits while that can help.
 func (e *entry) pick(ctx context.Context, w *wish) (*link, error) {
 	e.mu.Lock()
-	w.arrived, w.attempts, w.settled = time.Now(), e.attempts, make(chan struct{})
+	w.arrived, w.attempts, w.settled = time.Now(), e.retry.attempts, make(chan struct{})
 	n, at := e.queue.add(w)
 	e.serveQueue()
 	if w.link == nil && w.err == nil {
@@ -300,7 +300,7 @@ func (e *entry) gaveUp(n *line, cause error) error {
 	case errors.Is(cause, errUnwanted):
 		return cause
 	case len(e.active()) == 0:
-		if e.failed != nil {
+		if e.retry.state == retryFailed {
 			return e.down()
 		}
 	case n.full != nil:
@@ -314,8 +314,8 @@ func (e *entry) gaveUp(n *line, cause error) error {
 // down is the error of a dial when there is no connection. The caller holds mu.
 func (e *entry) down() error {
 	return &DownError{
-		Tunnel: e.cfg.Name, Cause: e.failed,
-		RetryAfter: max(time.Second, time.Until(e.retryAt)),
+		Tunnel: e.cfg.Name, Cause: e.retry.err,
+		RetryAfter: max(time.Second, time.Until(e.retry.at)),
 	}
 }
 

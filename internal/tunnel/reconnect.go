@@ -22,7 +22,7 @@ func (h *Handle) Reconnect() error {
 	if active == 0 {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.asked, e.demanded = true, true
+		e.retry.force()
 		e.nudge()
 	}
 	return nil

@@ -17,7 +17,7 @@ func returning(links ...*link) (e *entry, first, second *host) {
 	for _, l := range links {
 		l.host = second
 	}
-	e.running, e.probing = true, true
+	e.running, e.failback.state = true, failbackWatching
 	e.returnTo(first)
 	return e, first, second
 }

@@ -72,7 +72,8 @@ func (e *entry) resumed(l *link) {
 	l.stall.since = time.Time{}
 	switch {
 	case len(others) == 0:
-		e.inUse, e.failed, e.asked = l.host, nil, false
+		e.inUse = l.host
+		e.retry.connected()
 	case l.host != e.inUse: // connections are to one host, and the others went elsewhere
 		e.startDrain(l)
 	}

@@ -140,7 +140,7 @@ func (e *entry) status() Status {
 		Connections:   []ConnectionStatus{},
 		ChannelsTotal: e.tally.opens[resultOpened].Load() + e.tally.accepts.Load(),
 		Received:      e.tally.received.Load(), Sent: e.tally.sent.Load(),
-		Since: e.since, LastError: e.lastErr,
+		Since: e.history.since, LastError: e.history.lastErr,
 	}
 	if s.State == StateUp {
 		s.Host = e.inUse.cfg.Address
@@ -164,7 +164,7 @@ func (e *entry) status() Status {
 		}
 	}
 	if s.State == StateDown || s.State == StateReconnecting {
-		if due, _ := e.due(e.asked); due.After(time.Now()) && e.wanted() {
+		if due, _ := e.due(e.retry.demand.Dials); due.After(time.Now()) && e.wanted() {
 			s.NextRetry = &due
 		}
 	}
@@ -181,11 +181,11 @@ func (e *entry) state() State {
 	switch {
 	case len(e.active()) > 0:
 		return StateUp
-	case e.failed != nil:
+	case e.retry.state == retryFailed:
 		return StateDown
 	case !e.wanted():
 		return StateIdle
-	case !e.lostAt.IsZero() || len(e.present()) > 0:
+	case !e.history.lostAt.IsZero() || len(e.present()) > 0:
 		return StateReconnecting
 	default:
 		return StateConnecting

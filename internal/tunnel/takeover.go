@@ -30,7 +30,7 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 		return "", nil
 	}
 	active, present := e.active(), e.present()
-	if len(active) > 0 && e.returning != nil && l.host != e.returning {
+	if len(active) > 0 && e.failback.state == failbackReturning && l.host != e.failback.to {
 		l.replacing, l.reason = true, reasonPreferred // it came too late to return
 	}
 	old := e.toReplace()
@@ -53,8 +53,8 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 			o.outlived = true
 			msg, downtime = "reconnected", o.client.Silent()
 		}
-		if !e.lostAt.IsZero() {
-			msg, downtime = "reconnected", time.Since(e.lostAt)
+		if at := e.history.lostAt; !at.IsZero() {
+			msg, downtime = "reconnected", time.Since(at)
 		}
 		if msg == "reconnected" {
 			fields = append(fields, zap.Duration("downtime", downtime))
@@ -62,9 +62,9 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 		}
 	}
 	if len(present) == 0 {
-		e.since = time.Now()
+		e.history.since = time.Now()
 	}
-	e.lostAt, e.notBefore = time.Time{}, time.Time{}
+	e.history.lostAt = time.Time{}
 	e.links = append(e.links, l)
 	e.inUse = l.host
 	for _, o := range e.serving() {
@@ -72,8 +72,8 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 			e.startDrain(o)
 		}
 	}
-	e.failed, e.asked, e.demanded, e.stunted = nil, false, false, false
-	clear(e.lacks[:])
+	e.retry.connected()
+	e.growth.grown()
 	if old != nil {
 		e.startDrain(old)
 		e.newGeneration()
@@ -227,9 +227,8 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 			e.unused.failed()
 		}
 		if last {
-			e.lostAt = time.Now()
-			e.since = e.lostAt
-			e.lastErr = &ErrorStatus{e.lostAt, l.host.cfg.Address, failure.CauseLost, cause.Error()}
+			now := time.Now()
+			e.history.lost(now, &ErrorStatus{now, l.host.cfg.Address, failure.CauseLost, cause.Error()})
 		}
 		login := l.host.loginWith(e.set)
 		switch {
@@ -241,7 +240,7 @@ func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
 		}
 		if last {
 			due, _ := l.host.limiter.Due(login, connlimit.Demand{})
-			e.notBefore = earlier(due, time.Now().Add(e.set.ReconnectMin))
+			e.retry.notBefore = earlier(due, time.Now().Add(e.set.ReconnectMin))
 		}
 		e.broadcast()
 		e.nudge()
