@@ -190,7 +190,7 @@ func (e *evaluation) include(l line, src source) error {
 			e.reader.warn("include "+arg, "%s: Include %q is ignored: %v", l.pos, arg, err)
 			continue
 		}
-		paths, err := filepath.Glob(pattern)
+		paths, err := globFiles(pattern)
 		if err != nil {
 			paths = []string{pattern} // with a [ that stands for itself
 		}
@@ -208,6 +208,21 @@ func (e *evaluation) include(l line, src source) error {
 		}
 	}
 	return nil
+}
+
+// globFiles is filepath.Glob as the system's glob(3) is: [! negates, and a dot at the
+// beginning of a name is matched by a dot alone.
+func globFiles(pattern string) ([]string, error) {
+	paths, err := filepath.Glob(strings.ReplaceAll(pattern, "[!", "[^"))
+	names := strings.Split(filepath.Clean(pattern), string(filepath.Separator))
+	return slices.DeleteFunc(paths, func(path string) bool {
+		for i, name := range strings.Split(filepath.Clean(path), string(filepath.Separator)) {
+			if strings.HasPrefix(name, ".") && i < len(names) && strings.Trim(names[i][:min(1, len(names[i]))], "*?[") == "" {
+				return true
+			}
+		}
+		return false
+	}), err
 }
 
 // includePattern returns the absolute path, maybe a pattern, that an Include's
