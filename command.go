@@ -77,7 +77,7 @@ func refuseMisplaced(cmd *cobra.Command) {
 				return misplacedFlag(f, bad)
 			}
 			if f.Value.Type() == "bool" {
-				return fmt.Errorf("%s has no value; write %s alone, or leave it out", flagName(f), flagName(f))
+				return fmt.Errorf("%s takes no value; write %s alone, or leave it out", flagName(f), flagName(f))
 			}
 		}
 		if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
