@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // explain turns the handshake's error into an *AuthError if authentication was
@@ -39,12 +41,17 @@ func (a *authenticator) explain(err error) error {
 		if !a.wasRefused() {
 			return err
 		}
-		return &AuthError{Message: a.message("the bastion ended the connection", "name the right key with identity_file, so that no other is tried first"), Cause: CauseKeyRefused}
+		cause, fix := CauseKeyRefused, "name the right key with identity_file, so that no other is tried first"
+		if !a.keysRefused() {
+			cause, fix = CausePasswordRefused, "check user and password"
+		}
+		return &AuthError{Message: a.message("the bastion ended the connection", fix), Cause: cause}
 	case !a.exhausted:
 		return err
 	case a.expired, strings.Contains(err.Error(), "unexpected message type 60 "):
 		// SSH_MSG_USERAUTH_PASSWD_CHANGEREQ, RFC 4252 section 8.
-		return &AuthError{Message: a.message("the bastion demands a new password", "set it with an interactive ssh login"), Cause: CausePasswordRefused}
+		fix := fmt.Sprintf("log in as %s with ssh, which asks for a new password, and put that in the place of the old one", redact.Quote(a.cfg.User))
+		return &AuthError{Message: a.message("the password has expired", fix), Cause: CausePasswordRefused, Fix: fix}
 	default:
 		return &AuthError{Message: a.message("", a.fix()), Cause: a.cause(), Fix: a.certificateFix()}
 	}
@@ -61,12 +68,9 @@ func (a *authenticator) mayPass() bool {
 	return (a.trouble != "" || a.keys != nil && a.keys.waits) && !a.wasRefused()
 }
 
-// wasRefused tells whether the bastion has refused a key or the password. A dialogue
-// without a password is neither.
+// wasRefused tells whether the bastion has refused a key or the password.
 func (a *authenticator) wasRefused() bool {
-	return slices.ContainsFunc(a.attempts, func(t *authAttempt) bool {
-		return t.refused() && (!t.dialogue || a.cfg.Password != "")
-	})
+	return slices.ContainsFunc(a.attempts, (*authAttempt).refused)
 }
 
 // isConnError tells whether an error is the connection's, not the protocol's.
@@ -83,11 +87,11 @@ func (a *authenticator) message(end, fix string) string {
 		switch {
 		case t.accepted:
 			accepted = append(accepted, t.what)
-		case t.err != nil && a.sent && t.dialogue:
+		case t.err != nil && t.asked && t.method == methodDialogue:
 			unfinished = append(unfinished, fmt.Sprintf("%s: %v", t.what, t.err))
 		case t.err != nil:
 			skipped = append(skipped, fmt.Sprintf("%s: %v", t.what, t.err))
-		case t.dialogue && a.cfg.Password == "": // there was nothing to refuse
+		case !t.asked && t.method == methodDialogue: // there was nothing to refuse
 		case !t.asked:
 			skipped = append(skipped, t.what+": the bastion takes none of its signature algorithms")
 		default:
@@ -140,7 +144,7 @@ func (a *authenticator) shown(text string) string { return printable(conceal(tex
 // keysRefused tells whether the bastion has refused a public key.
 func (a *authenticator) keysRefused() bool {
 	return slices.ContainsFunc(a.attempts, func(t *authAttempt) bool {
-		return strings.HasPrefix(t.what, "publickey") && t.refused()
+		return t.method == methodPublicKey && t.refused()
 	})
 }
 
@@ -173,13 +177,13 @@ func (a *authenticator) certificateFix() string {
 
 // fix says what would help.
 func (a *authenticator) fix() string {
-	takesKeys := slices.Contains(a.allowed, "publickey")
-	takesPassword := slices.Contains(a.allowed, "password") || slices.Contains(a.allowed, "keyboard-interactive")
+	takesKeys := slices.Contains(a.allowed, methodPublicKey)
+	takesPassword := slices.Contains(a.allowed, methodPassword) || slices.Contains(a.allowed, methodDialogue)
 	switch {
 	case a.certificateFix() != "":
 		return a.certificateFix()
 	case a.prompt != "":
-		return fmt.Sprintf("a password does not answer %q: let this user in without a second factor", a.prompt)
+		return fmt.Sprintf("password answers one hidden prompt for a password, not %q: let this user in without a second factor, or with a key alone", a.prompt)
 	case a.trouble != "":
 		return "give password a value"
 	case a.sent && (takesPassword || len(a.allowed) == 0):

@@ -89,7 +89,7 @@ func (c *collector) choose() {
 	c.all = slices.Clone(c.offers)
 	limit := maxTries
 	if c.cfg.Password != "" {
-		limit-- // for the password
+		limit -= 2 // for a dialogue and the password
 	}
 	over, n := 0, 0
 	c.offers = slices.DeleteFunc(c.offers, func(o offer) bool {
