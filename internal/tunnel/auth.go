@@ -75,6 +75,18 @@ const (
 // what: the method password fails there without a word.
 var methodOrder = []string{methodPublicKey, methodDialogue, methodPassword}
 
+// methods returns those to try, in order.
+func (cfg *Config) methods() []string {
+	switch {
+	case cfg.PreferredAuthentications == nil:
+		return methodOrder
+	case cfg.Password == "":
+		return cfg.PreferredAuthentications
+	default:
+		return append(slices.Clone(cfg.PreferredAuthentications), methodDialogue, methodPassword)
+	}
+}
+
 // newAuthenticator returns what authenticates one connection. Its close must
 // be called.
 func newAuthenticator(cfg *Config, log *zap.Logger) *authenticator {
@@ -112,7 +124,7 @@ func (a *authenticator) choose(ctx *ssh.ClientAuthContext) (ssh.AuthMethod, erro
 			return nil, errors.New("authentication was given up")
 		}
 	}
-	for _, method := range a.memory.sortMethods(methodOrder) {
+	for _, method := range a.memory.sortMethods(a.cfg.methods()) {
 		if !slices.Contains(a.allowed, method) {
 			continue
 		}

@@ -77,6 +77,22 @@ func TestAuthenticate(t *testing.T) {
 			used: "publickey " + f1 + " (one) + publickey " + f2 + " (two)",
 		},
 		{
+			name: "methods in another order", cfg: Config{IdentityFiles: files("one"), Password: "right", PreferredAuthentications: []string{"gssapi-with-mic", "password", "publickey"}}, guard: guard{keys: []ssh.PublicKey{one}, password: "right"},
+			used: "password", passwords: 1,
+		},
+		{
+			name: "a method that is left out", cfg: Config{IdentityFiles: files("one"), PreferredAuthentications: []string{"password"}}, guard: guard{keys: []ssh.PublicKey{one}}, cause: CauseNoCredentials,
+			err: `authentication as "deploy" failed; the bastion takes publickey; PreferredAuthentications of ssh_config leaves out publickey: add what this login is to use`,
+		},
+		{
+			name: "no dialogue, as no method but publickey is to be tried", cfg: Config{PreferredAuthentications: []string{"publickey"}}, guard: guard{prompts: []string{""}, silent: true}, cause: CauseNoCredentials,
+			err: `authentication as "deploy" failed; the bastion takes keyboard-interactive; PreferredAuthentications of ssh_config leaves out keyboard-interactive: add what this login is to use`,
+		},
+		{
+			name: "a password is there to be used", cfg: Config{IdentityFiles: files("one"), Password: "right", PreferredAuthentications: []string{"publickey"}}, guard: guard{keys: []ssh.PublicKey{two}, password: "right"},
+			offered: []string{f1}, used: "password", passwords: 1,
+		},
+		{
 			name: "refused keys count before the password", cfg: Config{IdentityFiles: many[:5], Password: "right"}, guard: guard{keys: []ssh.PublicKey{one}, password: "right", maxTries: 6},
 			used: "password", passwords: 1,
 		},

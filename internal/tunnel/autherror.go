@@ -175,6 +175,13 @@ func (a *authenticator) certificateFix() string {
 	return ""
 }
 
+// leftOut returns the methods that the bastion takes and that are not to be tried.
+func (a *authenticator) leftOut() []string {
+	return slices.DeleteFunc(slices.Clone(a.allowed), func(method string) bool {
+		return !slices.Contains(methodOrder, method) || slices.Contains(a.cfg.methods(), method)
+	})
+}
+
 // fix says what would help.
 func (a *authenticator) fix() string {
 	takesKeys := slices.Contains(a.allowed, methodPublicKey)
@@ -188,6 +195,8 @@ func (a *authenticator) fix() string {
 		return "give password a value"
 	case a.sent && (takesPassword || len(a.allowed) == 0):
 		return "check user and password"
+	case !a.wasRefused() && len(a.leftOut()) > 0:
+		return "PreferredAuthentications of ssh_config leaves out " + strings.Join(a.leftOut(), ", ") + ": add what this login is to use"
 	case takesPassword && !takesKeys && a.cfg.Password == "":
 		return "add password"
 	case takesPassword && !takesKeys:
