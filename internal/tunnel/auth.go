@@ -270,6 +270,8 @@ func (s trackedSigner) SignWithAlgorithm(rand io.Reader, data []byte, algorithm 
 	sig, err := s.MultiAlgorithmSigner.SignWithAlgorithm(rand, data, algorithm)
 	if err == nil && sig.Format == ssh.KeyAlgoRSA && algorithm != ssh.KeyAlgoRSA {
 		err = errors.New("the agent signs with SHA-1 only")
+	} else if err != nil {
+		s.attempt.fix = fixAgentSigns
 	}
 	if err != nil {
 		// As text: a lost agent must not look like a lost bastion.

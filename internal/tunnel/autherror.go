@@ -3,6 +3,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -53,7 +54,7 @@ func (a *authenticator) explain(err error) error {
 		fix := fmt.Sprintf("log in as %s with ssh, which asks for a new password, and put that in the place of the old one", redact.Quote(a.cfg.User))
 		return &AuthError{Message: a.message("the password has expired", fix), Cause: CausePasswordRefused, Fix: fix}
 	default:
-		return &AuthError{Message: a.message("", a.fix()), Cause: a.cause(), Fix: a.certificateFix()}
+		return &AuthError{Message: a.message("", a.fix()), Cause: a.cause(), Fix: cmp.Or(a.certificateFix(), a.agentFix())}
 	}
 }
 
@@ -175,6 +176,20 @@ func (a *authenticator) certificateFix() string {
 	return ""
 }
 
+// agentFix says what helps against what keeps the agent's keys from being used, where
+// nothing else keeps us out; else "".
+func (a *authenticator) agentFix() string {
+	if a.keys == nil || len(a.keys.skipped) > 1 || a.wasRefused() || a.cause() != CauseNoCredentials {
+		return ""
+	}
+	for _, t := range a.attempts {
+		if t.err != nil && t.method == methodPublicKey && t.fix != "" {
+			return t.fix
+		}
+	}
+	return a.keys.agentFix
+}
+
 // leftOut returns the methods that the bastion takes and that are not to be tried.
 func (a *authenticator) leftOut() []string {
 	return slices.DeleteFunc(slices.Clone(a.allowed), func(method string) bool {
@@ -207,6 +222,10 @@ func (a *authenticator) fix() string {
 		return fmt.Sprintf("correct the certificate that is not offered, or add the public key to the authorized_keys of %q on the bastion", a.cfg.User)
 	case a.keysRefused():
 		return fmt.Sprintf("add the public key to the authorized_keys of %q on the bastion, or name another with identity_file", a.cfg.User)
+	case takesKeys && a.agentFix() != "" && takesPassword:
+		return a.agentFix() + "; or add identity_file or password"
+	case takesKeys && a.agentFix() != "":
+		return a.agentFix() + "; or add identity_file"
 	case takesKeys && takesPassword:
 		return "add identity_file or password"
 	case takesKeys && a.keys != nil && len(a.keys.skipped) > 0:
