@@ -172,6 +172,7 @@ func TestKnownHostsEncodings(t *testing.T) {
 		"plain":             {[]byte(line), 1, "", ""},
 		"CRLF":              {[]byte(strings.ReplaceAll(line+"\n"+line, "\n", "\r\n")), 2, "", ""},
 		"BOM":               {[]byte("\ufeff" + line + line), 1, "known_hosts line kh:1 is skipped: it begins with a byte order mark", ""},
+		"BOM, two names":    {[]byte("\ufeffc.example," + line), 1, "known_hosts line kh:1 is skipped for its first name: it begins with a byte order mark; run sed -i '1s/^\\xEF\\xBB\\xBF//' kh", ""},
 		"BOM, comment":      {[]byte("\ufeff# hosts\n" + line), 1, "known_hosts line kh:1 is skipped: it begins with a byte order mark", ""},
 		"BOM, revocation":   {[]byte("\ufeff@revoked " + line), 0, "", "known_hosts line kh:1 is to revoke a key and cannot be read: it begins with a byte order mark"},
 		"BOM, other":        {[]byte("\ufeff@revoked c" + line), 0, "known_hosts line kh:1 is skipped: it begins with a byte order mark", ""},
