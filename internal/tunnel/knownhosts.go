@@ -208,6 +208,10 @@ func parseKnownLine(text []byte) (knownLine, error) {
 	if kind == "" || blob == "" {
 		return knownLine{}, errors.New("too few words")
 	}
+	if marker == markerCA && text[len("@"+marker)] == '\t' && bytes.ContainsRune(text, ' ') {
+		// ssh ends a marker at the first space, wherever that is.
+		return knownLine{}, errors.New("a tab follows @cert-authority, where ssh needs a space")
+	}
 	patterns, err := parsePatterns(hosts)
 	if err != nil {
 		return knownLine{}, err

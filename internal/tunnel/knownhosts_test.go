@@ -107,6 +107,7 @@ func TestKnownHosts(t *testing.T) {
 		{name: "IPv6", file: "::1 KEY\n[::1]:2222 KEY", address: "[::1]:2222", keys: "2"},
 		{name: "authority", file: "@cert-authority *.example KEY", address: "b.example:22", authorities: "1"},
 		{name: "authority of the bare name", file: "@cert-authority b.example KEY\n[b.example]:2222 KEY", address: "b.example:2222", authorities: "1", keys: "2"},
+		{name: "tab behind a marker", file: "@cert-authority\t* KEY\n@revoked\t* KEY\n@cert-authority\n", address: "b.example:22", revoked: "2", bad: "1 3"},
 		{name: "revoked", file: "@revoked * KEY\nb.example KEY", address: "b.example:22", revoked: "1", keys: "2"},
 		{name: "revoked under the bare name", file: "@revoked b.example KEY\n[b.example]:2222 KEY", address: "b.example:2222", revoked: "1", keys: "2"},
 		{
