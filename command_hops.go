@@ -35,6 +35,14 @@ type hop struct {
 	batch bool
 }
 
+// addTo is the file that an error advises to add a host key to.
+func (h *hop) addTo() string {
+	if h.saveTo == "" || h.saveTo == os.DevNull {
+		return "a file, and name that with --known-hosts or UserKnownHostsFile"
+	}
+	return h.saveTo
+}
+
 // hops returns the jumps, and the destination behind them.
 func (flags *forwardFlags) hops(destination string, out *output) ([]hop, error) {
 	d, err := parseDestination(destination)
@@ -126,6 +134,8 @@ func (flags *forwardFlags) check() error {
 		}
 	}
 	switch {
+	case flags.quiet && flags.verbose:
+		return errors.New("-q contradicts -v; keep one of them")
 	case flags.noKey && len(flags.identityFiles) > 0:
 		return errors.New("--no-key contradicts -i; keep one of them")
 	case flags.noKey && !flags.password:
@@ -145,7 +155,10 @@ func (flags *forwardFlags) hop(h *sshconfig.Host, out *output) (hop, error) {
 		h.UserKnownHostsFiles, h.GlobalKnownHostsFiles = []string{flags.knownHosts}, []string{}
 	}
 	t := new(Tunnel)
-	if err := t.assemble(&resolver{home: homeDir()}, h.Alias, h, out.logger); err != nil {
+	switch err := t.assemble(&resolver{home: homeDir()}, h.Alias, h, out.logger); {
+	case errors.Is(err, errCommandsForbidden):
+		return hop{}, fmt.Errorf("%s: ProxyCommand: running commands is not allowed, and nothing was; to allow it, run export %s=1 and then this again", h.Where("ProxyCommand"), allowProxyCommand)
+	case err != nil:
 		return hop{}, err
 	}
 	for i := range flags.identityFiles {

@@ -75,7 +75,7 @@ func TestParseForwardRefuses(t *testing.T) {
 		{forwardL, "8080:/tmp/x:web:80", "write [bind:]port:host:hostport"},
 		{forwardL, "a:/tmp/x:/run/y", "write [bind:]port:host:hostport"},
 		{forwardR, "", `port "" is not`},
-		{forwardR, "0:localhost:3000", `port "0" is not`},
+		{forwardR, "0:localhost:3000", `port 0, which lets the SSH server choose one`},
 		{forwardD, "1080:web:80", "too many colons"},
 		{forwardD, "localhost:", `port "" is not`},
 		{forwardD, "localhost:/tmp/socks", "write [bind:]port"},

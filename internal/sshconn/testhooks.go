@@ -37,3 +37,6 @@ func (c *Conn) SendClose(ago time.Duration) {
 
 // ClosedByPeer returns a channel that is closed when the server has closed c.
 func (c *Conn) ClosedByPeer() <-chan struct{} { return c.closedByPeer }
+
+// SetOwner is Start for a connection that serves nothing.
+func (c *Client) SetOwner(owner Owner) { c.owner = owner }

@@ -35,7 +35,7 @@ func (cfg *Config) login(jump string) connlimit.Login {
 			cfg.AcceptNewHostKey, cfg.InsecureIgnoreHostKey, cfg.HostKeyAlgorithms, cfg.CASignatureAlgorithms, cfg.RequiredRSASize,
 		)},
 		Credentials: connlimit.Key{Of: "credentials " + digest(
-			cfg.User, cfg.IdentityFiles, cfg.CertificateFiles, cfg.agentPath(), cfg.IdentitiesOnly, cfg.Password,
+			cfg.User, cfg.IdentityFiles, cfg.CertificateFiles, cfg.agentPath(), cfg.IdentitiesOnly, cfg.Password, cfg.PreferredAuthentications,
 			cfg.PubkeyAcceptedAlgorithms, cfg.RequiredRSASize,
 		)},
 	}

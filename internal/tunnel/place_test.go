@@ -26,6 +26,7 @@ func crew(lo, hi int, links ...*link) *entry {
 	e.inUse = e.hosts[0]
 	for _, l := range links {
 		l.entry, l.host = e, e.inUse
+		l.client.SetOwner(l)
 	}
 	e.links = links
 	return e
