@@ -74,6 +74,7 @@ func refusedLogin(cfg *Config) {
 // TestBackoffNetwork: nobody asks, so attempts are at most networkCap apart,
 // and never a storm.
 func TestBackoffNetwork(t *testing.T) {
+	sshtest.Takes(t, 4*time.Second)
 	downTunnel(t, refusedPort, func(t *testing.T, h *Handle, attempts func() []time.Duration, set Settings) {
 		h.Start()
 		time.Sleep(time.Hour)
