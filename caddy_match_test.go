@@ -154,6 +154,7 @@ func TestCaddySharesPort(t *testing.T) {
 // TestCaddySharesPortAmongMany mixes a thousand connections, some of which are
 // up to no good.
 func TestCaddySharesPortAmongMany(t *testing.T) {
+	sshtest.Takes(t, 4*time.Second)
 	s := newShared(t)
 	s.load("the site")
 	defer s.stop()

@@ -60,10 +60,7 @@ func parsed(t *testing.T, args ...string) (hops []hop, specs []forwardSpec, err 
 // forwards, with what `ssh -G` says about the same arguments.
 func TestCommandLikeSSH(t *testing.T) {
 	t.Parallel()
-	ssh, err := exec.LookPath("ssh")
-	if err != nil {
-		sshtest.Missing(t, "ssh is not installed")
-	}
+	ssh := sshtest.Program(t, "ssh")
 	file := sshtest.WriteFile(t, "config", []byte(commandBlocks))
 	key := sshtest.WriteFile(t, "id", sshtest.NewKey().PEM(""))
 	const forward = " -L 7:a:7"

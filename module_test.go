@@ -14,11 +14,14 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // TestMain keeps the tests away from the home directory, the agent and the
 // certificates of whoever runs them.
 func TestMain(m *testing.M) {
+	sshtest.Isolate()
 	os.Exit(func() int {
 		home, err := os.MkdirTemp("", "ssh-tunnel-home")
 		if err != nil {

@@ -64,10 +64,7 @@ func unusableKeys(t *testing.T) map[string]string {
 	} {
 		files[name] = sshtest.WriteFile(t, "id", content)
 	}
-	keygen, err := exec.LookPath("ssh-keygen")
-	if err != nil {
-		sshtest.Missing(t, "ssh-keygen is not installed")
-	}
+	keygen := sshtest.Program(t, "ssh-keygen")
 	dsa := filepath.Join(t.TempDir(), "id")
 	if err := exec.Command(keygen, "-q", "-t", "dsa", "-N", "", "-f", dsa).Run(); err == nil { // not with OpenSSH 10
 		files["DSA"] = dsa
@@ -79,10 +76,7 @@ func unusableKeys(t *testing.T) map[string]string {
 // the next one is, as by ssh. The same file in the tunnel's block is an error.
 func TestSSHConfigUnusableIdentity(t *testing.T) {
 	t.Setenv("SSH_AUTH_SOCK", "")
-	client, err := exec.LookPath("ssh")
-	if err != nil {
-		sshtest.Missing(t, "ssh is not installed")
-	}
+	client := sshtest.Program(t, "ssh")
 	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{})
 	known := sshtest.WriteFile(t, "known_hosts", []byte(s.HostKeyLine()+"\n"))
 	for name, file := range unusableKeys(t) {

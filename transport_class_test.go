@@ -9,8 +9,11 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 func TestClassOf(t *testing.T) {
@@ -129,6 +132,7 @@ func (k kind) ask(t *testing.T, tr *Transport, address string) (http.Header, err
 // TestClassesApart: whatever lies idle and whatever is being dialed, no stream
 // gets a channel that was dialed for a request, nor the other way round.
 func TestClassesApart(t *testing.T) {
+	sshtest.Takes(t, 4*time.Second)
 	for proto, kinds := range map[string][]kind{
 		"1.1": {aPage, events, aWebSocket, anUpgrade},
 		"2":   {aPage, events, aWebSocket}, // which has no other upgrades

@@ -6,8 +6,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // process.go starts programs, and ends them.
@@ -16,12 +17,10 @@ import (
 // connection is gone.
 const killWait = 5 * time.Second
 
-// process is a program that we have started. Its output goes into a file.
+// process is a program that we have started.
 type process struct {
-	name    string
-	cmd     *exec.Cmd
-	logFile string
-	exited  chan struct{} // closed when it has ended
+	*sshtest.Process
+	name string
 }
 
 // command is exec.Command for the programs of the benchmark.
@@ -31,56 +30,25 @@ func command(path string, args ...string) *exec.Cmd {
 
 // startProcess starts a program with its output in logFile.
 func startProcess(name string, cmd *exec.Cmd, logFile string) (*process, error) {
-	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = log.Close() }()
-	// A file and no pipe: with a pipe, Wait would wait for forked processes as
-	// well.
-	cmd.Stderr = log
-	if cmd.Stdout == nil {
-		cmd.Stdout = log
-	}
 	cmd.SysProcAttr = childAttributes()
-	p := &process{name: name, cmd: cmd, logFile: logFile, exited: make(chan struct{})}
-	started := make(chan error)
-	// One thread starts it and waits for it: the kernel takes the end of the
-	// thread that forked for ours. It returns when the process has ended, which
-	// stop sees to.
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-			close(p.exited)
-		}
-	}()
-	if err := <-started; err != nil {
+	p, err := sshtest.StartProcess(cmd, logFile)
+	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
-	return p, nil
+	return &process{p, name}, nil
 }
 
 // pid is the process's id.
-func (p *process) pid() int { return p.cmd.Process.Pid }
+func (p *process) pid() int { return p.Process.Process.Pid }
 
 // stop ends the process, and returns when it has ended. What it has forked
 // gets killWait to end by itself. It is idempotent, and may be called on nil.
 func (p *process) stop() {
-	if p == nil {
+	if p == nil || !p.Running() { // its id may be another's by now, with children of its own
 		return
-	}
-	select {
-	case <-p.exited: // its id may be another's by now, with children of its own
-		return
-	default:
 	}
 	children := descendants(p.pid())
-	_ = p.cmd.Process.Kill()
-	<-p.exited
+	p.Kill()
 	for deadline := time.Now().Add(killWait); len(children) > 0 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		children = stillRunning(children)
 	}
@@ -94,25 +62,17 @@ func (p *process) stop() {
 // failed is the error for a process that is not as it should be, with the end
 // of what it has written.
 func (p *process) failed(what string) error {
-	log, _ := os.ReadFile(p.logFile)
-	lines := bytes.Split(bytes.TrimSpace(log), []byte("\n"))
+	lines := bytes.Split(bytes.TrimSpace(p.Log()), []byte("\n"))
 	lines = lines[max(0, len(lines)-10):]
 	return fmt.Errorf("%s %s; the end of its log:\n%s", p.name, what, bytes.Join(lines, []byte("\n")))
 }
 
 // waitForLog waits until the process has written a text.
 func (p *process) waitForLog(text string, patience time.Duration) error {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
-		if log, _ := os.ReadFile(p.logFile); bytes.Contains(log, []byte(text)) {
-			return nil
-		}
-		select {
-		case <-p.exited:
-			return p.failed("has ended at once")
-		default:
-		}
+	if err := p.WaitForLog(text, 0, patience); err != nil {
+		return p.failed(err.Error())
 	}
-	return p.failed(fmt.Sprintf("did not say %q within %v", text, patience))
+	return nil
 }
 
 // output runs a program to its end, and returns what it has written. Programs

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 func TestParseStat(t *testing.T) {
@@ -29,6 +31,7 @@ func TestParseStat(t *testing.T) {
 // TestProcess is that a process has its CPU time and memory counted, with what
 // it forks, and that stop leaves none of them.
 func TestProcess(t *testing.T) {
+	sshtest.Takes(t, 5*time.Second)
 	if runtime.GOOS != "linux" {
 		t.Skip("there is no /proc here")
 	}
@@ -76,13 +79,13 @@ func TestStopEnded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-p.exited
+	<-p.Exited
 	child, err := startProcess("sh", command("/bin/sh", "-c", "sleep 60"), log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer child.stop()
-	p.cmd.Process.Pid = os.Getpid() // the child is ours
+	p.Process.Process.Pid = os.Getpid() // the child is ours
 	start := time.Now()
 	p.stop()
 	if took := time.Since(start); took >= killWait {

@@ -173,7 +173,7 @@ func (w *way) wait(ctx context.Context) error {
 				continue
 			}
 			select {
-			case <-p.exited:
+			case <-p.Exited:
 				return p.failed("has ended at once")
 			default:
 			}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 const wrkOutput = `Running 3s test @ http://127.0.0.1:8080/bytes/1024
@@ -53,6 +55,7 @@ func TestParseWrkErrors(t *testing.T) {
 
 // TestWrk is that the script does what it should, in the wrk that is here.
 func TestWrk(t *testing.T) {
+	sshtest.Takes(t, 3*time.Second)
 	path, err := exec.LookPath("wrk")
 	if err != nil {
 		t.Skip("wrk is not installed; without it, the benchmark has a generator of its own")

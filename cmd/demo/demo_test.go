@@ -23,6 +23,7 @@ import (
 
 // TestMain makes a demo of the test's own binary where a test asks for one.
 func TestMain(m *testing.M) {
+	sshtest.Isolate()
 	if os.Getenv("RUN_DEMO") == "true" {
 		main()
 		os.Exit(0)

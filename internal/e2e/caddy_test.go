@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,7 +32,8 @@ const patience = 20 * time.Second
 // logShown is how much of Caddy's log a failed test shows.
 const logShown = 64 << 10
 
-// binary returns the path of Caddy with this module.
+// binary returns the path of Caddy with this module. It is built in the tests' own
+// network: modules that go test ./... has not fetched cannot be.
 var binary = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(buildDir, "caddy")
 	out, err := exec.Command("go", "build", raceFlag, "-o", path, "../../cmd/caddy").CombinedOutput()
@@ -47,6 +47,7 @@ var binary = sync.OnceValues(func() (string, error) {
 var buildDir string
 
 func TestMain(m *testing.M) {
+	sshtest.Isolate()
 	var err error
 	if buildDir, err = os.MkdirTemp("", "e2e"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -69,12 +70,13 @@ type caddy struct {
 	admin  *http.Client   // for the admin API, at any address
 
 	cmd    *exec.Cmd
-	exited chan struct{} // closed when cmd has ended
+	exited <-chan struct{} // closed when cmd has ended
 }
 
 // newCaddy prepares a Caddy that is not running yet.
 func newCaddy(t *testing.T, env ...string) *caddy {
 	t.Helper()
+	sshtest.Needs(t, "a process of Caddy")
 	c := &caddy{t: t, home: t.TempDir(), port: sshtest.NewPort(t), env: env}
 	c.client = &http.Client{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 100, ExpectContinueTimeout: patience},
@@ -120,6 +122,7 @@ func (c *caddy) configured(caddyfile string, args ...string) *exec.Cmd {
 // command returns a caddy command.
 func (c *caddy) command(args ...string) *exec.Cmd {
 	c.t.Helper()
+	sshtest.Needs(c.t, "a process of Caddy")
 	path, err := binary()
 	if err != nil {
 		c.t.Fatal(err)
@@ -146,31 +149,12 @@ func (c *caddy) command(args ...string) *exec.Cmd {
 // start runs Caddy until the test ends, and waits until it serves.
 func (c *caddy) start(caddyfile string) {
 	c.t.Helper()
-	log, err := os.Create(c.logFile())
+	_ = os.Remove(c.logFile()) // of the run before
+	process, err := sshtest.StartProcess(c.configured(caddyfile, "run"), c.logFile())
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	defer func() { _ = log.Close() }()
-	c.cmd = c.configured(caddyfile, "run")
-	c.cmd.Stdout, c.cmd.Stderr = log, log
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	c.exited = make(chan struct{})
-	started := make(chan error)
-	// Returns when the process has ended; stop waits for that. It keeps its
-	// thread until then: the process dies with the thread that has forked it.
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := c.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = c.cmd.Wait()
-			close(c.exited)
-		}
-	}()
-	if err := <-started; err != nil {
-		c.t.Fatal(err)
-	}
+	c.cmd, c.exited = process.Cmd, process.Exited
 	c.t.Cleanup(func() {
 		c.stop(patience)
 		if c.t.Failed() {

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,10 +28,10 @@ type forwarding struct {
 	t      *testing.T
 	home   string
 	cmd    *exec.Cmd
-	stderr string        // the file
-	exited chan struct{} // closed when cmd has ended
-	tty    *os.File      // the other side of its terminal, if it has one
-	shown  *os.File      // the file that all that the terminal shows goes to
+	stderr string          // the file
+	exited <-chan struct{} // closed when cmd has ended
+	tty    *os.File        // the other side of its terminal, if it has one
+	shown  *os.File        // the file that all that the terminal shows goes to
 }
 
 // newHome returns a home directory in which the servers' host keys are known.
@@ -59,17 +58,11 @@ func writeHome(t *testing.T, home, name, content string) {
 // terminal but, if onTerminal, a new one.
 func forward(t *testing.T, home string, onTerminal bool, stdin string, args ...string) *forwarding {
 	t.Helper()
-	f := &forwarding{t: t, home: home, exited: make(chan struct{})}
+	f := &forwarding{t: t, home: home}
 	// The race detector would have each process last a second longer.
 	f.cmd = (&caddy{t: t, home: home, env: []string{"GORACE=atexit_sleep_ms=0"}}).command(append([]string{"ssh-tunnel", "forward"}, args...)...)
-	f.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
+	f.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	f.stderr = filepath.Join(t.TempDir(), "stderr")
-	stderr, err := os.Create(f.stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = stderr.Close() }()
-	f.cmd.Stderr = stderr
 	f.cmd.Stdin = strings.NewReader(stdin)
 	if onTerminal {
 		slave := f.openTerminal()
@@ -77,25 +70,13 @@ func forward(t *testing.T, home string, onTerminal bool, stdin string, args ...s
 		f.cmd.Stdin = slave
 		f.cmd.SysProcAttr.Setctty = true // its standard input
 	}
-	started := make(chan error)
-	// Returns when the process has ended; the cleanup waits for that. It keeps
-	// its thread until then, as in start.
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := f.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = f.cmd.Wait()
-			close(f.exited)
-		}
-	}()
-	if err := <-started; err != nil {
+	process, err := sshtest.StartProcess(f.cmd, f.stderr)
+	if err != nil {
 		t.Fatal(err)
 	}
+	f.exited = process.Exited
 	t.Cleanup(func() {
-		_ = f.cmd.Process.Kill()
-		<-f.exited
+		process.Kill()
 		if t.Failed() {
 			t.Logf("it printed:\n%s\nand on the terminal:\n%s", f.output(), f.terminal())
 		}

@@ -88,10 +88,7 @@ func TestForwardRemote(t *testing.T) {
 
 func TestForwardDynamic(t *testing.T) {
 	t.Parallel()
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		sshtest.Missing(t, "curl is not installed")
-	}
+	curl := sshtest.Program(t, "curl")
 	s, web := sshtest.StartSSHD(t, sshtest.SSHDOptions{}), sshtest.NewWeb(t, sshtest.WebOptions{})
 	port := sshtest.NewPort(t)
 	f := forward(t, newHome(t, s.HostKeyLine()), false, "", append([]string{"-D", fmt.Sprint(port)}, server(s)...)...)
@@ -108,10 +105,7 @@ func TestForwardDynamic(t *testing.T) {
 // TestForwardRemoteDynamic: a SOCKS proxy on the bastion connects from here.
 func TestForwardRemoteDynamic(t *testing.T) {
 	t.Parallel()
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		sshtest.Missing(t, "curl is not installed")
-	}
+	curl := sshtest.Program(t, "curl")
 	s, web := sshtest.StartSSHD(t, sshtest.SSHDOptions{}), sshtest.NewWeb(t, sshtest.WebOptions{})
 	port := sshtest.NewPort(t)
 	f := forward(t, newHome(t, s.HostKeyLine()), false, "", append([]string{"-R", fmt.Sprintf("127.0.0.1:%d", port)}, server(s)...)...)

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,11 +24,7 @@ import (
 // program returns a program's path, or skips the test.
 func program(t *testing.T, name string) string {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		sshtest.Missing(t, name+" is not installed")
-	}
-	return path
+	return sshtest.Program(t, name)
 }
 
 // client returns a command that has nothing of our environment, and a home of
@@ -75,43 +70,16 @@ func as(t *testing.T, name string, options ...string) []string {
 // the test ends.
 func (b *bastion) startInside(account string, args ...string) {
 	b.t.Helper()
-	path := filepath.Join(b.t.TempDir(), "server.log")
-	log, err := os.Create(path)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer func() { _ = log.Close() }()
 	// Only setpriv(1) can have it die with us once it is another user's.
 	setpriv := as(b.t, account, "--pdeathsig", "KILL")
 	cmd := b.netns.Command(setpriv[0], append(setpriv[1:], args...)...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", log, log
-	exited := make(chan struct{})
-	started := make(chan error)
-	// Returns when the server has ended; the cleanup waits for that. It keeps
-	// its thread until then: the server dies with the thread that has forked it.
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-			close(exited)
-		}
-	}()
-	if err := <-started; err != nil {
-		b.t.Fatal(err)
-	}
+	cmd.Dir = "/"
+	server := sshtest.NewProcess(b.t, cmd)
 	b.t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGINT) // PostgreSQL and Redis end without ado
+		_ = server.Process.Signal(syscall.SIGINT) // PostgreSQL and Redis end without ado
 		select {
-		case <-exited:
+		case <-server.Exited:
 		case <-time.After(patience):
-			_ = cmd.Process.Kill()
-			<-exited
-		}
-		if b.t.Failed() {
-			b.t.Logf("%s logged:\n%s", filepath.Base(args[0]), read(path))
 		}
 	})
 }

@@ -16,9 +16,7 @@ import (
 // server_alive_interval and server_alive_count_max permit, cuts nothing off. New
 // requests fail within dial_timeout meanwhile.
 func TestOutage(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 30 s")
-	}
+	sshtest.Takes(t, 30*time.Second)
 	for name, options := range map[string][]string{"defaults": nil, "no keepalive": {"server_alive_interval 0"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // they wait, mostly

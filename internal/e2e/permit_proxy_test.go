@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,9 +23,7 @@ import (
 // that returns its log.
 func (b *bastion) tinyproxy(port int) (log func() string) {
 	b.t.Helper()
-	if _, err := exec.LookPath("tinyproxy"); err != nil {
-		sshtest.Missing(b.t, "tinyproxy is not installed")
-	}
+	program(b.t, "tinyproxy")
 	file := sshtest.WriteFile(b.t, "tinyproxy.conf", fmt.Appendf(nil, "Listen 127.0.0.1\nPort %d\nTimeout 60\nLogLevel Info\n", port))
 	_ = os.Chmod(filepath.Dir(file), 0o755) // tinyproxy reads it as another user
 	out, err := os.Create(filepath.Join(b.t.TempDir(), "log"))

@@ -50,7 +50,7 @@ Match User third
 		known("unknown", elsewhere) +
 		known("mismatch", another) +
 		b.tunnelTo("refused", "deploy@127.0.0.1:1", key) +
-		b.tunnelTo("noname", "deploy@bastion.invalid", key) +
+		b.tunnelTo("noname", "deploy@bastion..invalid", key) +
 		b.tunnelTo("silent", "deploy@"+silent, key, "connect_timeout 1s")
 
 	const down, bad = http.StatusServiceUnavailable, http.StatusBadGateway
@@ -65,7 +65,7 @@ Match User third
 		{"unknown", "web.internal:80", down, []string{"unknown", b.HostKey.Fingerprint()}},
 		{"mismatch", "web.internal:80", down, []string{"mismatch", b.HostKey.Fingerprint(), another}},
 		{"refused", "web.internal:80", down, []string{"connecting to \"127.0.0.1:1\"", "connection refused"}},
-		{"noname", "web.internal:80", down, []string{"connecting to \"bastion.invalid:22\"", "no such host"}},
+		{"noname", "web.internal:80", down, []string{"connecting to \"bastion..invalid:22\"", "no such host"}},
 		{"silent", "web.internal:80", down, []string{"no SSH banner", "connect_timeout (1s)"}},
 		{"prohibited", "web.internal:80", bad, []string{"opening channel to \"web.internal:80\"", "administratively prohibited", "AllowTcpForwarding"}},
 		{"permitopen", "web.internal:80", bad, []string{"administratively prohibited", "PermitOpen"}},

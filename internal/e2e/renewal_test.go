@@ -46,10 +46,7 @@ func newAuthority(t *testing.T) *authority {
 
 func (a *authority) keygen(args ...string) {
 	a.t.Helper()
-	path, err := exec.LookPath("ssh-keygen")
-	if err != nil {
-		sshtest.Missing(a.t, "no ssh-keygen (Debian: openssh-client)")
-	}
+	path := sshtest.Program(a.t, "ssh-keygen")
 	if out, err := exec.Command(path, append([]string{"-q"}, args...)...).CombinedOutput(); err != nil {
 		a.t.Fatalf("ssh-keygen %q: %v\n%s", args, err, out)
 	}

@@ -86,10 +86,7 @@ Host *
 		t.Errorf("after a broken file: %v", a)
 	}
 
-	ssh, err := exec.LookPath("ssh")
-	if err != nil {
-		sshtest.Missing(t, "ssh is not installed")
-	}
+	ssh := sshtest.Program(t, "ssh")
 	// ssh executes what a Match says.
 	content, err := os.ReadFile(file)
 	if err != nil {

@@ -14,10 +14,7 @@ import (
 // bastion reads a host: what that takes for an address must be compared as
 // that address. Perl has a way to it that asks no DNS.
 func TestAddressesAsTheSystem(t *testing.T) {
-	perl, err := exec.LookPath("perl")
-	if err != nil {
-		sshtest.Missing(t, "perl is not installed")
-	}
+	perl := sshtest.Program(t, "perl")
 	hosts := []string{
 		"0", "1", "127.1", "127.0.1", "127.0.0.1", "127.0.0.1.", "127.0.0.1.1", ".1", "1.", "1..1", "256.1.1.1", "1.256", "1.65536", "1.1.65536",
 		"2130706433", "4294967295", "4294967296", "18446744073709551617", "0x7f.1", "0X7F.0x1", "0x", "0x.1", "1.0x", "1.0x1000000", "1.0xffffff",

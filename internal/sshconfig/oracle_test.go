@@ -190,10 +190,7 @@ func lookSSH(t *testing.T) *sshBinary {
 	t.Helper()
 	path := os.Getenv("SSH_CONFIG_TEST_SSH")
 	if path == "" {
-		var err error
-		if path, err = exec.LookPath("ssh"); err != nil {
-			sshtest.Missing(t, "ssh is not installed")
-		}
+		path = sshtest.Program(t, "ssh")
 	}
 	return &sshBinary{path: path}
 }

@@ -11,10 +11,8 @@ import (
 	"os/user"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -22,13 +20,6 @@ import (
 
 // daemon.go runs a real SSH server: its process, the processes that it forks
 // for connections, and its log.
-
-const (
-	// daemonStart is how long a server may take to listen, and to end.
-	daemonStart = 10 * time.Second
-	// daemonPoll is how often its log and its processes are looked at.
-	daemonPoll = 5 * time.Millisecond
-)
 
 // daemon is a server process, and what SSHD and Dropbear have in common.
 type daemon struct {
@@ -48,8 +39,7 @@ type daemon struct {
 	command   func() *exec.Cmd // the server in the foreground, its log on stderr
 	listening string           // what it logs once it listens, and...
 	accepted  *regexp.Regexp   // ...for each login
-	cmd       *exec.Cmd        // nil while stopped
-	exited    chan struct{}    // closed when cmd has ended
+	process   *Process         // nil while stopped
 	paused    bool             // by Pause
 }
 
@@ -139,64 +129,27 @@ func (d *daemon) run() {
 
 // start starts the process and waits until it listens.
 func (d *daemon) start() error {
-	log, err := os.OpenFile(d.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	before := len(d.Log())
+	process, err := StartProcess(d.command(), d.logFile())
 	if err != nil {
 		return err
 	}
-	defer func() { _ = log.Close() }()
-	before := len(d.Log())
-	d.cmd = d.command()
-	// A file and no pipe: with a pipe, Wait would wait for the forked processes
-	// as well.
-	d.cmd.Stdout, d.cmd.Stderr = log, log
-	d.cmd.SysProcAttr = dieWithParent()
-	d.exited = make(chan struct{})
-	if err := startAndWait(d.cmd, d.exited); err != nil {
-		d.cmd = nil
-		return err
+	d.process = process
+	if err := process.WaitForLog(d.listening, before, daemonStart); err != nil {
+		return fmt.Errorf("it %w", err)
 	}
-	for deadline := time.Now().Add(daemonStart); time.Now().Before(deadline); time.Sleep(daemonPoll) {
-		if strings.Contains(d.Log()[before:], d.listening) {
-			return nil
-		}
-		select {
-		case <-d.exited:
-			return fmt.Errorf("it ended at once: %v", d.cmd.ProcessState)
-		default:
-		}
-	}
-	return fmt.Errorf("it did not listen within %v", daemonStart)
-}
-
-// startAndWait starts a process, and closes exited when it has ended. One
-// thread does both: dieWithParent takes the end of the thread that forked for
-// that of the parent.
-func startAndWait(cmd *exec.Cmd, exited chan<- struct{}) error {
-	started := make(chan error)
-	// It returns when the process has ended; Stop waits for that.
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-			close(exited)
-		}
-	}()
-	return <-started
+	return nil
 }
 
 // Stop ends the server and its sessions with SIGKILL, as a crash of the
 // machine's userland would: the kernel closes their sockets. It is idempotent.
 func (d *daemon) Stop() {
-	if d.cmd == nil {
+	if d.process == nil {
 		return
 	}
 	sessions := d.freeze()
-	_ = d.cmd.Process.Kill()
-	<-d.exited
-	d.cmd, d.paused = nil, false
+	d.process.Kill()
+	d.process, d.paused = nil, false
 	d.kill(sessions, syscall.SIGKILL)
 	d.waitGone(sessions)
 }
@@ -244,14 +197,14 @@ func (d *daemon) Continue() {
 // and returns the sessions.
 func (d *daemon) freeze() []int {
 	d.t.Helper()
-	if d.cmd == nil {
+	if d.process == nil {
 		return nil
 	}
-	_ = d.cmd.Process.Signal(syscall.SIGSTOP)
+	_ = d.process.Process.Signal(syscall.SIGSTOP)
 	for deadline := time.Now().Add(daemonStart); ; time.Sleep(daemonPoll) {
 		var sessions []int
-		stopped := !running(d.cmd.Process.Pid) // before we look for what it forked
-		for _, p := range descendants(d.cmd.Process.Pid) {
+		stopped := !running(d.process.Process.Pid) // before we look for what it forked
+		for _, p := range descendants(d.process.Process.Pid) {
 			sessions = append(sessions, p.pid)
 			if !p.stopped {
 				stopped = false
@@ -270,21 +223,21 @@ func (d *daemon) freeze() []int {
 
 // thaw lets the server and its sessions go on.
 func (d *daemon) thaw() {
-	if d.cmd != nil {
-		d.kill(append(d.Sessions(), d.cmd.Process.Pid), syscall.SIGCONT)
+	if d.process != nil {
+		d.kill(append(d.Sessions(), d.process.Process.Pid), syscall.SIGCONT)
 	}
 }
 
 // Pid returns the id of the process that listens.
-func (d *daemon) Pid() int { return d.cmd.Process.Pid }
+func (d *daemon) Pid() int { return d.process.Process.Pid }
 
 // Sessions returns the ids of the processes that serve connections.
 func (d *daemon) Sessions() []int {
-	if d.cmd == nil {
+	if d.process == nil {
 		return nil
 	}
 	var pids []int
-	for _, p := range descendants(d.cmd.Process.Pid) {
+	for _, p := range descendants(d.process.Process.Pid) {
 		pids = append(pids, p.pid)
 	}
 	return pids
@@ -305,18 +258,4 @@ func (d *daemon) waitGone(pids []int) {
 			return
 		}
 	}
-}
-
-// find returns the path of a server, which may not be in a user's PATH, or
-// skips the test.
-func find(t testing.TB, name string) string {
-	t.Helper()
-	for _, candidate := range []string{name, "/usr/sbin/" + name, "/usr/local/sbin/" + name} {
-		// The path must be absolute: sshd runs itself again by it.
-		if path, err := exec.LookPath(candidate); err == nil && filepath.IsAbs(path) {
-			return path
-		}
-	}
-	Missing(t, name+" is not installed")
-	return ""
 }

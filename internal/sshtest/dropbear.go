@@ -37,7 +37,7 @@ type Dropbear struct{ *daemon }
 // that we need to be root for and are not, the test is skipped.
 func StartDropbear(t testing.TB, opts DropbearOptions) *Dropbear {
 	t.Helper()
-	path := find(t, "dropbear")
+	path := Program(t, "dropbear")
 	d := newDaemon(t, "127.0.0.1")
 
 	// Dropbear's own form of a key; Go's private key is the two halves that it
@@ -104,17 +104,18 @@ func withHome(t testing.TB, home, server string) (wrapper []string) {
 	if err != nil {
 		t.Fatalf("looking up our user: %v", err)
 	}
-	return withMount(t, home, me.HomeDir, server+" needs root and unshare(1) for a home of its own")
+	return withMount(t, home, me.HomeDir, "a home of its own for "+server)
 }
 
 // withBlankPassword returns the wrapper for a command for which our user has an
 // empty password.
 func withBlankPassword(t testing.TB, d *daemon, server string) (wrapper []string) {
 	t.Helper()
-	why := server + " needs root and unshare(1) for a user with an empty password"
+	why := "a user with an empty password for " + server
+	Root(t, why)
 	shadow, err := os.ReadFile("/etc/shadow")
 	if err != nil {
-		Missing(t, why)
+		t.Fatal(err)
 	}
 	lines := strings.Split(string(shadow), "\n")
 	for i, line := range lines {
@@ -128,12 +129,10 @@ func withBlankPassword(t testing.TB, d *daemon, server string) (wrapper []string
 
 // withMount returns the wrapper for a command that puts from in the place of to
 // for that process alone. Where that is not possible the test is skipped.
-func withMount(t testing.TB, from, to, missing string) (wrapper []string) {
+func withMount(t testing.TB, from, to, what string) (wrapper []string) {
 	t.Helper()
-	unshare, err := exec.LookPath("unshare")
-	if err != nil || os.Geteuid() != 0 {
-		Missing(t, missing)
-	}
+	Root(t, what)
+	unshare := Program(t, "unshare")
 	const script = `mount --bind "$1" "$2" && shift 2 && exec "$@"`
 	return []string{unshare, "--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh", from, to}
 }

@@ -11,7 +11,10 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	Isolate()
+	goleak.VerifyTestMain(m)
+}
 
 // clientConfig trusts exactly the fingerprint.
 func clientConfig(fingerprint string, methods ...ssh.AuthMethod) *ssh.ClientConfig {

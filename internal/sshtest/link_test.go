@@ -110,6 +110,7 @@ func TestLinkFreezes(t *testing.T) {
 // What is sent into a frozen link must make the sender wait, and all of it
 // come when the link thaws.
 func TestLinkFreezeIsBackpressure(t *testing.T) {
+	Takes(t, 4*time.Second)
 	received := make(chan []byte, 1)
 	l, c := linkTo(t, serveTCP(t, func(c *net.TCPConn) {
 		b, _ := io.ReadAll(c)

@@ -33,12 +33,8 @@ var netnsCount atomic.Uint32
 // Where we are not root, or have no ip(8), the test is skipped.
 func NewNetns(t testing.TB) *Netns {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		Missing(t, "a network namespace needs root")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		Missing(t, "ip(8) is not installed")
-	}
+	Root(t, "a network namespace")
+	Program(t, "ip")
 	// Names and addresses are unique to this process and count: a /30 of
 	// 10.64.0.0/10 has two hosts, and a /23 has 128 of them.
 	pid, n := os.Getpid(), netnsCount.Add(1)-1

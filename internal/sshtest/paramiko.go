@@ -102,6 +102,7 @@ var pythonWithParamiko = sync.OnceValue(func() string {
 // findPython returns that path, or skips the test.
 func findPython(t testing.TB) string {
 	t.Helper()
+	Needs(t, "python3 with paramiko")
 	python := pythonWithParamiko()
 	if python == "" {
 		Missing(t, "python3 with paramiko is not installed")

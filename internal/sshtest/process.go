@@ -1,90 +1,150 @@
-//go:build unix
-
 package sshtest
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
 )
 
-// process.go looks at the processes of a daemon.
+// process.go starts programs, waits until they are ready, and ends them.
 
-// process is one that runs on this machine, or has run and is not yet reaped.
-type process struct {
-	pid, parent     int
-	zombie, stopped bool // stopped by a signal
+const (
+	// daemonStart is how long a server may take to listen, and to end.
+	daemonStart = 10 * time.Second
+	// daemonPoll is how often its log and its processes are looked at.
+	daemonPoll = 5 * time.Millisecond
+)
+
+// Process is a program that runs beside this one and ends with it.
+type Process struct {
+	*exec.Cmd
+	// Exited is closed when it has ended.
+	Exited <-chan struct{}
+
+	logFile string
 }
 
-// processes lists them, from /proc or, where there is none, from ps.
-func processes() []process {
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	if len(stats) == 0 {
-		return processesByPS()
-	}
-	var list []process
-	for _, path := range stats {
-		stat, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has ended
-		}
-		// "<pid> (<name>) <state> <parent> ...", and the name may hold anything.
-		end := strings.LastIndexByte(string(stat), ')')
-		var p process
-		var state string
-		if _, err := fmt.Sscan(string(stat[end+1:]), &state, &p.parent); err != nil {
-			continue
-		}
-		p.pid, _ = strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		p.zombie, p.stopped = state == "Z", state == "T"
-		list = append(list, p)
-	}
-	return list
-}
-
-func processesByPS() []process {
-	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=,stat=").Output()
+// StartProcess starts a program. What it prints is added to a file: with a pipe,
+// processes that it forks would keep its end from being noticed.
+func StartProcess(cmd *exec.Cmd, logFile string) (*Process, error) {
+	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	var list []process
-	for line := range strings.Lines(string(out)) {
-		var p process
-		var state string
-		if _, err := fmt.Sscan(line, &p.pid, &p.parent, &state); err == nil {
-			p.zombie, p.stopped = strings.HasPrefix(state, "Z"), strings.HasPrefix(state, "T")
-			list = append(list, p)
+	defer func() { _ = log.Close() }()
+	cmd.Stderr = log
+	if cmd.Stdout == nil {
+		cmd.Stdout = log
+	}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	dieWithParent(cmd.SysProcAttr)
+	started, exited := make(chan error), make(chan struct{})
+	// One thread starts the program and waits for it: the kernel takes the end of
+	// the thread that has forked for ours. It returns when the program has ended.
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+			close(exited)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return &Process{Cmd: cmd, Exited: exited, logFile: logFile}, nil
+}
+
+// NewProcess starts a program that is killed when the test ends. What it has
+// printed is shown if the test has failed.
+func NewProcess(t testing.TB, cmd *exec.Cmd) *Process {
+	t.Helper()
+	p, err := StartProcess(cmd, t.TempDir()+"/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.Kill()
+		if t.Failed() {
+			t.Logf("%s printed:\n%s", cmd.Path, p.Log())
+		}
+	})
+	return p
+}
+
+// Log returns what is in its log file.
+func (p *Process) Log() []byte {
+	log, _ := os.ReadFile(p.logFile)
+	return log
+}
+
+// Running reports whether it has not ended.
+func (p *Process) Running() bool {
+	select {
+	case <-p.Exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// Kill ends it, if it runs, and waits until it has ended.
+func (p *Process) Kill() {
+	if p.Running() { // its id may be another's afterwards
+		_ = p.Process.Kill()
+		<-p.Exited
+	}
+}
+
+// ErrEnded is that a program has ended that should not have.
+var ErrEnded = errors.New("has ended at once")
+
+// WaitFor waits until something is so, such as that it listens. It fails when the
+// program ends or a timeout is over.
+func (p *Process) WaitFor(what string, timeout time.Duration, isSo func() bool) error {
+	for deadline := time.Now().Add(timeout); time.Now().Before(deadline); time.Sleep(daemonPoll) {
+		if isSo() {
+			return nil
+		}
+		if !p.Running() {
+			return ErrEnded
 		}
 	}
-	return list
+	return fmt.Errorf("did not %s within %v", what, timeout)
 }
 
-// descendants returns the processes that pid has forked, and those that they
-// have, parents first.
-func descendants(pid int) []process {
-	list := processes()
-	var found []process
-	for parents := []int{pid}; len(parents) > 0; parents = parents[1:] {
-		for _, p := range list {
-			if p.parent == parents[0] && !p.zombie {
-				found = append(found, p)
-				parents = append(parents, p.pid)
-			}
+// WaitForLog waits until the program has printed a text after the first bytes of
+// its log.
+func (p *Process) WaitForLog(text string, after int, timeout time.Duration) error {
+	return p.WaitFor(fmt.Sprintf("say %q", text), timeout, func() bool {
+		log := p.Log()
+		return len(log) >= after && bytes.Contains(log[after:], []byte(text))
+	})
+}
+
+// WaitListening waits until connections to an address are accepted, and fails the
+// test if they are not.
+func (p *Process) WaitListening(t testing.TB, network, address string) {
+	t.Helper()
+	err := p.WaitFor("listen", daemonStart, func() bool {
+		conn, err := net.Dial(network, address)
+		if err == nil {
+			_ = conn.Close()
 		}
+		return err == nil
+	})
+	if err != nil {
+		t.Fatalf("%s %v; it printed:\n%s", p.Path, err, p.Log())
 	}
-	return found
-}
-
-// alive reports whether a process runs, or is stopped.
-func alive(pid int) bool {
-	return slices.ContainsFunc(processes(), func(p process) bool { return p.pid == pid && !p.zombie })
-}
-
-// running reports whether a process runs, and is not stopped.
-func running(pid int) bool {
-	return slices.ContainsFunc(processes(), func(p process) bool { return p.pid == pid && !p.zombie && !p.stopped })
 }

@@ -87,9 +87,9 @@ var (
 // if the test has failed. Where sshd is not installed the test is skipped.
 func StartSSHD(t testing.TB, opts SSHDOptions) *SSHD {
 	t.Helper()
-	path, limiter := find(t, "sshd"), ""
+	path, limiter := Program(t, "sshd"), ""
 	if opts.MaxFiles > 0 {
-		limiter = find(t, "prlimit")
+		limiter = Program(t, "prlimit")
 	}
 	if os.Geteuid() == 0 {
 		// Debian's directory for sshd's unprivileged child, which systemd makes
@@ -154,7 +154,7 @@ func (s *SSHD) Reconfigure(lines string) {
 	s.first = lines
 	s.command() // writes it
 	before := len(s.Log())
-	_ = s.cmd.Process.Signal(syscall.SIGHUP)
+	_ = s.process.Process.Signal(syscall.SIGHUP)
 	Eventually(s.t, daemonStart, "sshd listens again", func() bool { return strings.Contains(s.Log()[before:], s.listening) })
 }
 

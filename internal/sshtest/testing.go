@@ -77,14 +77,3 @@ func Eventually(t testing.TB, timeout time.Duration, what string, isSo func() bo
 		time.Sleep(5 * time.Millisecond)
 	}
 }
-
-// Missing skips the test because something that it needs is not there. Where
-// the environment variable CI is "true" it fails the test: nothing may go
-// untested there.
-func Missing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s, and CI is true", what)
-	}
-	t.Skip(what)
-}

@@ -43,7 +43,7 @@ type TinySSH struct{ *daemon }
 // not root, the test is skipped.
 func StartTinySSH(t testing.TB) *TinySSH {
 	t.Helper()
-	path, python := find(t, "tinysshd"), findPython(t)
+	path, python := Program(t, "tinysshd"), findPython(t)
 	d := newDaemon(t, "127.0.0.1")
 
 	keys := filepath.Join(d.Dir, "keys")

@@ -76,21 +76,8 @@ func TestStoppedAgent(t *testing.T) {
 	t.Parallel()
 	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{})
 	socket := filepath.Join(t.TempDir(), "agent")
-	cmd := exec.Command(program(t, "ssh-agent"), "-D", "-a", socket)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	sshtest.Eventually(t, 10*time.Second, "the agent listens", func() bool {
-		c, err := net.Dial("unix", socket) // it may be bound before
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil
-	})
+	cmd := sshtest.NewProcess(t, exec.Command(program(t, "ssh-agent"), "-D", "-a", socket))
+	cmd.WaitListening(t, "unix", socket)
 	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}

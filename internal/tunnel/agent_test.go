@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"bufio"
 	"crypto"
 	"crypto/ed25519"
 	"errors"
@@ -19,27 +18,14 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // realAgent starts an ssh-agent that ends with the test, holding the given keys.
 func realAgent(t testing.TB, keys ...agent.AddedKey) (socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "agent")
-	cmd := exec.CommandContext(t.Context(), program(t, "ssh-agent"), "-D", "-a", socket)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil { // it says where it listens
-		t.Fatal(err)
-	}
+	sshtest.NewProcess(t, exec.Command(program(t, "ssh-agent"), "-D", "-a", socket)).WaitListening(t, "unix", socket)
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
 		t.Fatal(err)

@@ -3,12 +3,10 @@
 package tunnel
 
 import (
-	"net"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -19,21 +17,7 @@ import (
 func startAgent(t *testing.T) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "agent")
-	cmd := exec.Command(program(t, "ssh-agent"), "-D", "-a", socket)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	sshtest.Eventually(t, 10*time.Second, "the agent listens", func() bool {
-		c, err := net.Dial("unix", socket)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil
-	})
+	sshtest.NewProcess(t, exec.Command(program(t, "ssh-agent"), "-D", "-a", socket)).WaitListening(t, "unix", socket)
 	return socket
 }
 

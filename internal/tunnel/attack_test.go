@@ -103,6 +103,7 @@ func TestStillborn(t *testing.T) {
 // TestPausedProcess: after a pause of this process (a suspended machine, a
 // starved container) the bastion is asked before it is given up.
 func TestPausedProcess(t *testing.T) {
+	sshtest.Takes(t, 3*time.Second)
 	for _, tt := range []struct {
 		name     string
 		interval time.Duration
@@ -195,6 +196,7 @@ func TestTurnedAway(t *testing.T) {
 // TestJumpSaysWhy: while the tunnel jumped through is down for long, the inner
 // one keeps saying why.
 func TestJumpSaysWhy(t *testing.T) {
+	sshtest.Takes(t, 3*time.Second)
 	key := sshtest.NewKey()
 	bastion := bastionFor(t, key, nil)
 	set := quick()
@@ -258,6 +260,7 @@ func TestCloseDelivers(t *testing.T) {
 
 // TestSlowLinkIsAlive: a delay longer than server_alive_interval is no death.
 func TestSlowLinkIsAlive(t *testing.T) {
+	sshtest.Takes(t, 3*time.Second)
 	set := quick()
 	set.ServerAliveInterval = time.Second
 	b := newBench(t, set, nil)

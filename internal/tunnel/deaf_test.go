@@ -14,9 +14,7 @@ import (
 // brings goes on.
 func TestDeafBastion(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("takes 11 s")
-	}
+	sshtest.Takes(t, 11*time.Second)
 	set := quick()
 	set.ServerAliveInterval, set.ServerAliveCountMax = time.Second, 3
 	logs := observed(&set)

@@ -33,6 +33,7 @@ func dialTo(addr string) func(context.Context, string, string) (net.Conn, error)
 // never ends with io.EOF, however the connection is lost (facts: x/crypto says
 // io.EOF for both).
 func TestLostLinkIsNotAnEnd(t *testing.T) {
+	sshtest.Takes(t, 5*time.Second)
 	t.Parallel()
 	ways := map[string]func(b *bench){
 		"kicked by the bastion": func(b *bench) { b.bastion.Kick() },
@@ -98,9 +99,7 @@ func TestEndIsAnEnd(t *testing.T) {
 // TestEndWithoutAnswers: a bastion that answers no requests but is alive does
 // not keep a stream from ending.
 func TestEndWithoutAnswers(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 5 s")
-	}
+	sshtest.Takes(t, 5*time.Second)
 	b := newBench(t, quick(), nil)
 	chatter := mustDial(t, b.Handle, listen(t, func(c net.Conn) {
 		for {
@@ -123,10 +122,8 @@ func TestEndWithoutAnswers(t *testing.T) {
 // of their connection all return (facts: 7 hangs in 300 deaths with x/crypto
 // as it is).
 func TestDyingLinkHangsNobody(t *testing.T) {
-	deaths := 150
-	if testing.Short() {
-		deaths = 30
-	}
+	sshtest.Takes(t, 2*time.Second)
+	const deaths = 150
 	b := newBench(t, quick(), nil)
 	addr := listen(t, echo)
 	var opened, died atomic.Int64
@@ -181,6 +178,7 @@ func TestDyingLinkHangsNobody(t *testing.T) {
 // is replaced over and over instead of being rekeyed, and nothing hangs or is
 // lost (facts: x/crypto deadlocks for ever at a rekey of the client's).
 func TestNoClientRekey(t *testing.T) {
+	sshtest.Takes(t, 5*time.Second)
 	if got := (&Config{}).CryptoConfig().RekeyThreshold; got != 1<<63-1 {
 		t.Fatalf("RekeyThreshold is %d: the client would rekey by itself", got)
 	}
@@ -275,6 +273,7 @@ func TestUnaskedChannels(t *testing.T) {
 // TestOpensAreBounded: opens that the bastion does not answer are given up by
 // their dials, bounded in number, and closed when they succeed late.
 func TestOpensAreBounded(t *testing.T) {
+	sshtest.Takes(t, 4*time.Second)
 	b := newBench(t, quick(), nil)
 	addr := listen(t, echo)
 	roundTrip(t, mustDial(t, b.Handle, addr))

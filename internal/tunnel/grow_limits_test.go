@@ -44,6 +44,7 @@ func TestLeastNumberUnused(t *testing.T) {
 // TestFewerConnections: settings that allow fewer connections than there are
 // have their way, and what goes on on the others goes on.
 func TestFewerConnections(t *testing.T) {
+	sshtest.Takes(t, 2*time.Second)
 	t.Parallel()
 	set := quick()
 	set.MinConnections = 5

@@ -274,6 +274,7 @@ func TestOneOfSeveralLost(t *testing.T) {
 // TestSpareGoes: a connection above the least number goes when it has had no
 // channel for a while; and comes again.
 func TestSpareGoes(t *testing.T) {
+	sshtest.Takes(t, 2*time.Second)
 	t.Parallel()
 	b := newBench(t, quick(), nil)
 	addr := listen(t, echo)

@@ -22,6 +22,7 @@ import (
 // TestMain fails the package if a goroutine outlives its test's tunnel. Those of
 // TestMaliceLeaks's own process may: see there.
 func TestMain(m *testing.M) {
+	sshtest.Isolate()
 	if os.Getenv(maliceEnv) != "" {
 		os.Exit(m.Run())
 	}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // edKey returns the Ed25519 key of a seed: the same in every run, so that error
@@ -134,15 +136,7 @@ func signWithoutPrincipals(t testing.TB, cert *ssh.Certificate, ca ssh.Signer) {
 // the test is skipped, but not in CI.
 func program(t testing.TB, name string) string {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed", name)
-	}
-	t.Skipf("%s is not installed; install OpenSSH to run this test", name)
-	return ""
+	return sshtest.Program(t, name)
 }
 
 // run runs a program and returns its output.

@@ -326,6 +326,7 @@ func TestRefusedWaitsForFiles(t *testing.T) {
 // TestReplacement: a connection past its budget is replaced, pools are told, its
 // channels go on, and it ends with the last of them.
 func TestReplacement(t *testing.T) {
+	sshtest.Takes(t, 2*time.Second)
 	set := quick()
 	set.RekeyInterval = 300 * time.Millisecond
 	b := newBench(t, set, nil)

@@ -92,6 +92,7 @@ var leaks = map[string]maliceLeak{
 // TestMaliceLeaks has nothing left behind by connections that end in the middle
 // of a flood. It counts in a process of its own.
 func TestMaliceLeaks(t *testing.T) {
+	sshtest.Takes(t, 30*time.Second)
 	if os.Getenv(maliceEnv) == "" {
 		t.Parallel()
 		c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMaliceLeaks$", "-test.v")

@@ -315,6 +315,7 @@ var attacks = []attack{
 // TestMalice attacks this process, which has to end all that an attack begins:
 // see TestMain.
 func TestMalice(t *testing.T) {
+	sshtest.Takes(t, time.Minute)
 	for _, a := range attacks {
 		t.Run(a.name, func(t *testing.T) { withstand(t, a) })
 	}

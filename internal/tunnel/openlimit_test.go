@@ -15,6 +15,7 @@ import (
 // wait while the bastion is silent, as fewer do, and once it speaks again until
 // the target has had time to answer: it is not to blame for the silence.
 func TestManyOpensThroughSilence(t *testing.T) {
+	sshtest.Takes(t, 4*time.Second)
 	t.Parallel()
 	const slow, prompt = "slow:80", "prompt:80"
 	addr := listen(t, echo)

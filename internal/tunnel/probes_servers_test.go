@@ -226,55 +226,30 @@ func serves(t *testing.T, h *Handle) {
 
 // sshClient is an ssh -N -L to an echo server, for comparison.
 type sshClient struct {
-	addr   string
-	exited chan struct{}
-	log    *strings.Builder // to be read after exited
+	*sshtest.Process
+	addr string
 }
 
 // startClient starts ssh and waits until it forwards. It is killed at the test's
 // end.
 func startClient(t *testing.T, p *sshtest.Paramiko) *sshClient {
 	t.Helper()
-	path, err := exec.LookPath("ssh")
-	if err != nil {
-		sshtest.Missing(t, "ssh is not installed")
-	}
-	c := &sshClient{addr: freeAddr(t), exited: make(chan struct{}), log: new(strings.Builder)}
+	path := sshtest.Program(t, "ssh")
+	addr := freeAddr(t)
 	cmd := exec.Command(path, "-F", "none", "-N", "-i", p.ClientKeyFile(), "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none",
 		"-o", "UserKnownHostsFile="+p.KnownHostsFile(), "-o", "ExitOnForwardFailure=yes",
 		"-o", fmt.Sprint("ServerAliveInterval=", int(probeInterval.Seconds())),
-		"-L", c.addr+":"+listen(t, echo), "-p", fmt.Sprint(p.Port), p.User+"@"+p.Host)
-	cmd.Stdout, cmd.Stderr = c.log, c.log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	// It returns when ssh has ended, which the cleanup waits for.
-	go func() {
-		defer close(c.exited)
-		_ = cmd.Wait()
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-c.exited
-	})
-	sshtest.Eventually(t, 10*time.Second, "ssh forwards", func() bool {
-		conn, err := net.Dial("tcp", c.addr)
-		if err != nil {
-			return false
-		}
-		_ = conn.Close()
-		return true
-	})
-	return c
+		"-L", addr+":"+listen(t, echo), "-p", fmt.Sprint(p.Port), p.User+"@"+p.Host)
+	ssh := sshtest.NewProcess(t, cmd)
+	ssh.WaitListening(t, "tcp", addr)
+	return &sshClient{ssh, addr}
 }
 
 // mustServe fails the test unless ssh still forwards.
 func (c *sshClient) mustServe(t *testing.T) {
 	t.Helper()
-	select {
-	case <-c.exited:
-		t.Fatalf("ssh has ended: %s", c.log)
-	default:
+	if !c.Running() {
+		t.Fatal("ssh has ended")
 	}
 	conn, err := net.Dial("tcp", c.addr)
 	if err != nil {

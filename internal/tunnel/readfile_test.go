@@ -17,6 +17,7 @@ import (
 // TestOddFiles: what is no ordinary file neither keeps a tunnel for ever nor fills
 // the memory. A key can come through a pipe.
 func TestOddFiles(t *testing.T) {
+	sshtest.Takes(t, 7*time.Second)
 	t.Parallel()
 	key := sshtest.NewKey()
 	pipe := func(hold, content string) string {

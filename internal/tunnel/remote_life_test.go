@@ -99,6 +99,7 @@ func TestListenUnansweredTakeover(t *testing.T) {
 // TestListenTakeover: what comes in on the old connection before the forward
 // has left it, and a moment after, is served, though nothing else keeps it.
 func TestListenTakeover(t *testing.T) {
+	sshtest.Takes(t, 2*time.Second)
 	b := newBench(t, quick(), nil)
 	addr := freeAddr(t)
 	serve(t, remote(t, b.Handle, "tcp", addr), echoBack)
@@ -225,6 +226,7 @@ func TestListenTakesOverBack(t *testing.T) {
 // address is served but for the moments in which nobody can listen on it, and
 // what was accepted goes on.
 func TestListenReplacement(t *testing.T) {
+	sshtest.Takes(t, 4*time.Second)
 	set := quick()
 	set.RekeyInterval = 700 * time.Millisecond
 	var lost atomic.Int32

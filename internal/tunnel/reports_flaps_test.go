@@ -27,6 +27,7 @@ var comings = []attack{
 // TestComesAndGoes: a bastion that lets us in again and again does not fill the
 // log.
 func TestComesAndGoes(t *testing.T) {
+	sshtest.Takes(t, 15*time.Second)
 	for _, a := range comings {
 		t.Run(a.name, func(t *testing.T) { withstand(t, a) })
 	}

@@ -35,9 +35,7 @@ func stallOf(h *Handle) (stalled, active int) {
 // waits keeps all that is open on it, whatever ServerAliveInterval is. New channels open
 // on another connection, with `connections 1` as well, and on both once it responds.
 func TestStall(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 12 s")
-	}
+	sshtest.Takes(t, 12*time.Second)
 	for name, set := range map[string]Settings{
 		"keepalive":           {ServerAliveInterval: 15 * time.Second},
 		"no keepalive":        {},

@@ -20,12 +20,11 @@ import (
 // that jumps through it, while the links under both break and the handles are
 // replaced, all at random. STRESS_SEED repeats a run's choices.
 func TestStress(t *testing.T) {
-	seed, duration := uint64(time.Now().UnixNano()), 10*time.Second
+	const duration = 10 * time.Second
+	sshtest.Takes(t, duration)
+	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("STRESS_SEED"); s != "" {
 		seed, _ = strconv.ParseUint(s, 10, 64)
-	}
-	if testing.Short() {
-		duration = 2 * time.Second
 	}
 	t.Logf("STRESS_SEED=%d", seed)
 

@@ -27,33 +27,10 @@ import (
 // returns its address.
 func startProgram(t *testing.T, name string, args func(host, port string) []string) string {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		sshtest.Missing(t, name+" is not installed")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close()
+	path := sshtest.Program(t, name)
+	addr := freeAddr(t)
 	host, port, _ := net.SplitHostPort(addr)
-	cmd := exec.Command(path, args(host, port)...)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	sshtest.Eventually(t, 10*time.Second, name, func() bool {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil
-	})
+	sshtest.NewProcess(t, exec.Command(path, args(host, port)...)).WaitListening(t, "tcp", addr)
 	return addr
 }
 
@@ -159,10 +136,7 @@ func TestProxyCommand(t *testing.T) {
 	cfg := configFor(t, d.ClientKey, d.HostKey.Fingerprint(), d.Addr())
 	cfg.User = d.User
 	pids := filepath.Join(t.TempDir(), "pids")
-	nc, err := exec.LookPath("nc")
-	if err != nil {
-		sshtest.Missing(t, "nc is not installed")
-	}
+	nc := sshtest.Program(t, "nc")
 	// A script that goes on when its child has ended, and is hard to end.
 	script := `trap '' TERM; echo "for $3" >&2; ` + nc + ` "$1" "$2" & echo $$ $! >` + pids + `; wait; sleep 100`
 	cfg.ProxyCommand = []string{"sh", "-c", script, "sh", "%h", "%p", "%r at 100%%"}

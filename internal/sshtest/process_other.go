@@ -1,8 +1,0 @@
-//go:build unix && !linux
-
-package sshtest
-
-import "syscall"
-
-// dieWithParent is for Linux only.
-func dieWithParent() *syscall.SysProcAttr { return nil }
