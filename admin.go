@@ -105,15 +105,15 @@ func serveReconnect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := t.h.Reconnect(); err != nil {
+	if err := t.handle.Reconnect(); err != nil {
 		// The configuration has just been replaced.
-		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: fmt.Errorf("tunnel %q: %w", t.config.Name, err)}
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: fmt.Errorf("tunnel %q: %w", t.Config.Name, err)}
 	}
 	return writeJSON(w, http.StatusAccepted, t.status())
 }
 
 // requestedTunnel returns the tunnel that a request's path names.
-func requestedTunnel(r *http.Request) (*Tunnel, error) {
+func requestedTunnel(r *http.Request) (*openTunnel, error) {
 	tunnels, _, err := runningTunnels()
 	if err != nil {
 		return nil, err
@@ -121,16 +121,12 @@ func requestedTunnel(r *http.Request) (*Tunnel, error) {
 	name := r.PathValue("name")
 	names := make([]string, len(tunnels))
 	for i, t := range tunnels {
-		if t.config.Name == name {
+		if t.Config.Name == name {
 			return t, nil
 		}
-		names[i] = t.config.Name
+		names[i] = t.Config.Name
 	}
-	err = unknownTunnel(name, nil)
-	if len(names) > 0 {
-		err = unknownName(name, names)
-	}
-	return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: err}
+	return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: UnknownTunnel(name, names)}
 }
 
 // readiness is whether all is well that is meant to be.

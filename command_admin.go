@@ -151,11 +151,8 @@ func (a adminAddress) tunnels(ctx context.Context, names []string) (told []json.
 	var these []tunnelStatus
 	for _, name := range names {
 		i := slices.Index(known, name)
-		switch {
-		case len(known) == 0:
-			return nil, nil, unknownTunnel(name, nil)
-		case i < 0:
-			return nil, nil, unknownName(name, known)
+		if i < 0 {
+			return nil, nil, UnknownTunnel(name, known)
 		}
 		saidOfThese, these = append(saidOfThese, told[i]), append(these, read[i])
 	}

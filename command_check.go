@@ -110,7 +110,7 @@ func (flags *checkFlags) run(ctx context.Context, out io.Writer, typed []string)
 	}
 	if len(typed) == 0 && report.OK {
 		// Each by itself is well; together they may not be.
-		if _, err := config.provision(nil); err != nil {
+		if _, err := config.resolve(nil); err != nil {
 			return fmt.Errorf("each tunnel by itself is well, but Caddy does not load them together: %w", err)
 		}
 	}

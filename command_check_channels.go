@@ -97,7 +97,7 @@ func (d *doctor) probe(l *hostLogin) *checkStep {
 
 // dial dials a target, if the tunnel's permit_open permits it.
 func (d *doctor) dial(l *hostLogin, w wantedTarget, step *checkStep) {
-	target, err := l.t.permission.permit(w.Target)
+	target, err := l.t.Permission.permit(w.Target)
 	if err == nil {
 		err = d.open(l, target, step)
 	}
@@ -110,7 +110,7 @@ func (d *doctor) dial(l *hostLogin, w wantedTarget, step *checkStep) {
 
 // open opens a channel and closes it.
 func (d *doctor) open(l *hostLogin, target tunnel.Target, step *checkStep) error {
-	timeout := connectTimeout(l.t.settings)
+	timeout := connectTimeout(l.t.Settings)
 	ctx, cancel := context.WithTimeoutCause(d.ctx, timeout, fmt.Errorf("no answer within %s", timeout))
 	defer cancel()
 	start := time.Now()

@@ -31,7 +31,7 @@ type doctor struct {
 // hostLogin is a login at a host.
 type hostLogin struct {
 	report *hopReport
-	t      *Tunnel
+	t      *Resolved
 	cfg    tunnel.Config
 	handle *tunnel.Handle // nil if it has failed
 	used   []tunnel.UsedCertificate
@@ -55,19 +55,15 @@ func (d *doctor) examine(name string) *tunnelReport {
 			report.OK = report.OK && h.OK
 		}
 	}()
-	app, err := d.config.provision(nil, name)
+	t, err := d.config.resolveOne(nil, name)
 	if err != nil {
 		report.Hops = []*hopReport{misconfigured(name, err)}
 		return report
 	}
-	defer func() { _ = app.Cleanup() }()
-
-	t := app.Tunnels[name]
-	chain := app.chain(t)
 	var via *tunnel.Handle
-	for i, hop := range chain {
+	for i, hop := range t.Chain() {
 		if i > 0 && via == nil {
-			for _, address := range hop.config.Addresses() {
+			for _, address := range hop.Config.Addresses() {
 				report.Hops = append(report.Hops, notReached(hop, address))
 			}
 			continue
@@ -108,8 +104,8 @@ func misconfigured(name string, err error) *hopReport {
 }
 
 // notReached reports a host behind a hop that has failed.
-func notReached(t *Tunnel, address string) *hopReport {
-	h := &hopReport{Hop: t.config.Name, Host: address}
+func notReached(t *Resolved, address string) *hopReport {
+	h := &hopReport{Hop: t.Config.Name, Host: address}
 	for _, step := range loginSteps {
 		h.add(&checkStep{Step: step, NotReached: true})
 	}
@@ -117,15 +113,15 @@ func notReached(t *Tunnel, address string) *hopReport {
 }
 
 // examineHop logs in to each host of a hop, unless that was done before.
-func (d *doctor) examineHop(t *Tunnel, via *tunnel.Handle) []*hostLogin {
+func (d *doctor) examineHop(t *Resolved, via *tunnel.Handle) []*hostLogin {
 	viaKey := ""
 	if via != nil {
 		viaKey = via.Key()
 	}
-	key := t.config.Key(viaKey)
+	key := t.Config.Key(viaKey)
 	if _, ok := d.examined[key]; !ok {
-		for _, address := range t.config.Addresses() {
-			cfg := t.config
+		for _, address := range t.Config.Addresses() {
+			cfg := t.Config
 			cfg.Address, cfg.Fallbacks = address, nil
 			d.examined[key] = append(d.examined[key], d.logIn(t, cfg, via))
 		}
@@ -144,8 +140,8 @@ func connectTimeout(set tunnel.Settings) time.Duration {
 }
 
 // checkSettings are a tunnel's own, for one connection that is not mended.
-func checkSettings(t *Tunnel) tunnel.Settings {
-	set := t.settings
+func checkSettings(t *Resolved) tunnel.Settings {
+	set := t.Settings
 	set.Logger, set.Observer = nil, nil
 	set.MinConnections, set.MaxConnections = 1, 1
 	set.ReconnectMin, set.ReconnectMax = time.Hour, time.Hour
@@ -155,7 +151,7 @@ func checkSettings(t *Tunnel) tunnel.Settings {
 }
 
 // logIn logs in to one host, and reports how far that got.
-func (d *doctor) logIn(t *Tunnel, cfg tunnel.Config, via *tunnel.Handle) *hostLogin {
+func (d *doctor) logIn(t *Resolved, cfg tunnel.Config, via *tunnel.Handle) *hostLogin {
 	set := checkSettings(t)
 	var memory *readOnlyMemory
 	if set.KeyMemory != nil {

@@ -152,11 +152,6 @@ func TestCheckTargets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	app, err := config.provision(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = app.Cleanup() }()
 	for name, want := range map[string][]string{
 		"prod": {
 			"tcp db.internal:5432 local_forward", "tcp git.internal:22 listener wrapper", "tcp inner.internal:2222 proxy_jump of inner",
@@ -164,8 +159,12 @@ func TestCheckTargets(t *testing.T) {
 		},
 		"inner": {"tcp other.internal:80 reverse_proxy"},
 	} {
+		tun, err := config.resolveOne(nil, name)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var got []string
-		for _, w := range config.targets(app.Tunnels[name]) {
+		for _, w := range config.targets(tun) {
 			got = append(got, w.Network+" "+w.Address+" "+w.by)
 		}
 		if slices.Sort(got); !slices.Equal(got, want) {
@@ -178,20 +177,18 @@ func TestCheckTargets(t *testing.T) {
 	if _, err := config.names([]string{"prdo"}); err == nil || err.Error() != `unknown tunnel "prdo"; configured: inner, prod` {
 		t.Errorf("an unknown name: %v", err)
 	}
-	// What is provisioned is the tunnel, and what it goes through.
-	one, err := config.provision(nil, "prod")
-	if err != nil || len(one.Tunnels) != 1 {
+	// What is resolved is the tunnel, and what it goes through.
+	one, err := config.resolve(nil, "prod")
+	if err != nil || len(one) != 1 {
 		t.Fatalf("prod alone: %v, %v", one, err)
 	}
-	_ = one.Cleanup()
-	two, err := config.provision(nil, "inner")
-	if err != nil || len(two.Tunnels) != 2 {
+	two, err := config.resolve(nil, "inner")
+	if err != nil || len(two) != 2 {
 		t.Fatalf("inner: %v, %v", two, err)
 	}
-	if chain := two.chain(two.Tunnels["inner"]); len(chain) != 2 || chain[0] != two.Tunnels["prod"] {
+	if chain := two[1].Chain(); len(chain) != 2 || chain[0] != two[0] {
 		t.Errorf("the chain to inner: %v", chain)
 	}
-	_ = two.Cleanup()
 }
 
 func TestConfigFlagsRefuse(t *testing.T) {

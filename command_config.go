@@ -70,8 +70,8 @@ func (f *configFlags) load() (*commandConfig, error) {
 }
 
 // decode returns the app as it is written.
-func (c *commandConfig) decode() (*App, error) {
-	app := new(App)
+func (c *commandConfig) decode() (*AppConfig, error) {
+	app := new(AppConfig)
 	if len(c.app) == 0 {
 		return app, nil
 	}
@@ -81,10 +81,10 @@ func (c *commandConfig) decode() (*App, error) {
 	return app, nil
 }
 
-// provision returns the app, provisioned with the named tunnels and those that
-// they jump through, or else with all. change may change it before. Errors are
-// those of `caddy validate`, and not wrapped in Caddy's, which say less.
-func (c *commandConfig) provision(change func(*App), names ...string) (*App, error) {
+// resolve returns the named tunnels and those that they jump through, or else all.
+// change may change the configuration before. Errors are those of `caddy validate`,
+// and not wrapped in Caddy's, which say less.
+func (c *commandConfig) resolve(change func(*AppConfig), names ...string) ([]*Resolved, error) {
 	app, err := c.decode()
 	if err != nil {
 		return nil, err
@@ -104,11 +104,25 @@ func (c *commandConfig) provision(change func(*App), names ...string) (*App, err
 	if change != nil {
 		change(app)
 	}
-	if err := app.Provision(c.ctx); err != nil {
-		_ = app.Cleanup()
+	tunnels, err := app.Resolve(c.ctx.Logger())
+	for _, t := range tunnels {
+		for _, hop := range t.Chain() {
+			if hop.Config.AcceptNewHostKey {
+				hop.Settings.KeyMemory = keyStorage{c.ctx.Storage()}
+			}
+		}
+	}
+	return tunnels, err
+}
+
+// resolveOne returns a tunnel, and knows those that it goes through.
+func (c *commandConfig) resolveOne(change func(*AppConfig), name string) (*Resolved, error) {
+	tunnels, err := c.resolve(change, name)
+	if err != nil {
 		return nil, err
 	}
-	return app, nil
+	i := slices.IndexFunc(tunnels, func(t *Resolved) bool { return t.Config.Name == name })
+	return tunnels[i], nil
 }
 
 // names checks the names of tunnels that were typed. None is all.
@@ -118,7 +132,7 @@ func (c *commandConfig) names(typed []string) ([]string, error) {
 	}
 	for _, name := range typed {
 		if !slices.Contains(c.tunnels, name) {
-			return nil, unknownName(name, c.tunnels)
+			return nil, UnknownTunnel(name, c.tunnels)
 		}
 	}
 	return slices.Compact(slices.Clone(typed)), nil
@@ -131,13 +145,4 @@ func (f *configFlags) complete(_ *cobra.Command, args []string, _ string) ([]str
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return slices.DeleteFunc(c.tunnels, func(name string) bool { return slices.Contains(args, name) }), cobra.ShellCompDirectiveNoFileComp
-}
-
-// chain returns the tunnels that lead to t, the first to dial first, and t.
-func (a *App) chain(t *Tunnel) []*Tunnel {
-	var before []*Tunnel
-	if through := a.Tunnels[t.jump]; through != nil {
-		before = a.chain(through)
-	}
-	return append(append(before, t.hops...), t)
 }

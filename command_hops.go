@@ -79,7 +79,7 @@ func (flags *forwardFlags) resolve(d destination, out *output) ([]hop, error) {
 	if err := flags.check(); err != nil {
 		return nil, err
 	}
-	reader := newSSHConfigReader(out.logger)
+	reader := NewSSHConfigReader(out.logger)
 	reader.Warn = func(warning string) { out.line("ssh_config: %s", warning) }
 	reader.Options = flags.options
 	written := sshconfig.Written{User: d.user, ProxyJump: flags.jumps}
@@ -144,17 +144,17 @@ func (flags *forwardFlags) hop(h *sshconfig.Host, out *output) (hop, error) {
 	if flags.knownHosts != "" {
 		h.UserKnownHostsFiles, h.GlobalKnownHostsFiles = []string{flags.knownHosts}, []string{}
 	}
-	t := new(Tunnel)
-	if err := t.assemble(&resolver{home: homeDir()}, h.Alias, h, out.logger); err != nil {
+	t, err := ResolveHost(h, out.logger)
+	if err != nil {
 		return hop{}, err
 	}
 	for i := range flags.identityFiles {
-		t.config.IdentityFiles[i].Optional = false // one that is typed has to work
+		t.Config.IdentityFiles[i].Optional = false // one that is typed has to work
 	}
 	// Whom to trust is asked here; a tunnel remembers it in Caddy's storage.
-	t.config.AcceptNewHostKey = false
+	t.Config.AcceptNewHostKey = false
 	made := hop{
-		name: h.Alias, cfg: t.config, settings: out.settings(t.settings), forwards: h.Forwards,
+		name: h.Alias, cfg: t.Config, settings: out.settings(t.Settings), forwards: h.Forwards,
 		strict: h.StrictHostKeyChecking, batch: h.BatchMode,
 	}
 	if home := homeDir(); home != "" {

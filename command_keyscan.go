@@ -302,7 +302,7 @@ func (flags *keyscanFlags) ofTunnel(ctx context.Context) (scans []keyscan, end f
 	if _, err := config.names([]string{flags.tunnel}); err != nil {
 		return nil, nil, err
 	}
-	app, err := config.provision(func(app *App) {
+	t, err := config.resolveOne(func(app *AppConfig) {
 		if t := app.Tunnels[flags.tunnel]; t != nil { // JSON may have a null
 			t.StrictHostKeyChecking = "accept-new" // it need not be known to be scanned
 		}
@@ -311,26 +311,22 @@ func (flags *keyscanFlags) ofTunnel(ctx context.Context) (scans []keyscan, end f
 		return nil, nil, err
 	}
 	d := newDoctor(ctx, config, nil)
-	end = func() {
-		d.close()
-		_ = app.Cleanup()
-	}
-	t := app.Tunnels[flags.tunnel]
-	chain := app.chain(t)
+	end = d.close
+	chain := t.Chain()
 	var via *tunnel.Handle
 	for _, hop := range chain[:len(chain)-1] {
 		logins := d.examineHop(hop, via)
 		i := slices.IndexFunc(logins, func(l *hostLogin) bool { return l.handle != nil })
 		if i < 0 {
 			end()
-			return nil, nil, fmt.Errorf("%s is not reached: %s; see caddy ssh-tunnel check %s", hop.config.Name, logins[0].report.trouble(), flags.tunnel)
+			return nil, nil, fmt.Errorf("%s is not reached: %s; see caddy ssh-tunnel check %s", hop.Config.Name, logins[0].report.trouble(), flags.tunnel)
 		}
 		via = logins[i].handle
 	}
-	for _, address := range t.config.Addresses() {
-		cfg := t.config
+	for _, address := range t.Config.Addresses() {
+		cfg := t.Config
 		cfg.Address, cfg.Fallbacks = address, nil
-		scans = append(scans, keyscan{cfg, via, connectTimeout(t.settings), tunnel.KnownName(address, cfg.HostKeyAlias)})
+		scans = append(scans, keyscan{cfg, via, connectTimeout(t.Settings), tunnel.KnownName(address, cfg.HostKeyAlias)})
 	}
 	return scans, end, nil
 }

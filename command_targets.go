@@ -23,7 +23,7 @@ type wantedTarget struct {
 // the targets of listener wrappers, its own local forwards, and the bastions of
 // tunnels that jump through it. Upstreams with placeholders, and those that are
 // looked up, are known at each request only.
-func (c *commandConfig) targets(t *Tunnel) []wantedTarget {
+func (c *commandConfig) targets(t *Resolved) []wantedTarget {
 	var found []wantedTarget
 	add := func(by string, target tunnel.Target) {
 		if !slices.ContainsFunc(found, func(w wantedTarget) bool { return w.Network == target.Network && w.Address == target.Address }) {
@@ -35,7 +35,7 @@ func (c *commandConfig) targets(t *Tunnel) []wantedTarget {
 	walkObjects(whole, func(object map[string]any) {
 		transport, _ := object["transport"].(map[string]any)
 		switch {
-		case object["handler"] == "reverse_proxy" && transport["protocol"] == "ssh_tunnel" && transport["tunnel"] == t.config.Name:
+		case object["handler"] == "reverse_proxy" && transport["protocol"] == "ssh_tunnel" && transport["tunnel"] == t.Config.Name:
 			upstreams, _ := object["upstreams"].([]any)
 			for _, u := range upstreams {
 				upstream, _ := u.(map[string]any)
@@ -44,7 +44,7 @@ func (c *commandConfig) targets(t *Tunnel) []wantedTarget {
 					add("reverse_proxy", target)
 				}
 			}
-		case object["wrapper"] == "ssh_tunnel" && object["tunnel"] == t.config.Name:
+		case object["wrapper"] == "ssh_tunnel" && object["tunnel"] == t.Config.Name:
 			written, _ := object["target"].(string)
 			if target, err := resolveTarget(written); err == nil {
 				add("listener wrapper", target)
@@ -52,13 +52,13 @@ func (c *commandConfig) targets(t *Tunnel) []wantedTarget {
 		}
 	})
 	for _, f := range t.LocalForwards {
-		add("local_forward", f.target)
+		add("local_forward", f.Target)
 	}
 	// As they are written: those tunnels may not be in order.
 	app, _ := c.decode()
 	for _, name := range c.tunnels {
 		other := app.Tunnels[name]
-		if other == nil || other.ProxyJump != t.config.Name {
+		if other == nil || other.ProxyJump != t.Config.Name {
 			continue
 		}
 		for _, host := range other.Hosts {

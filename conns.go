@@ -1,23 +1,12 @@
 package sshtunnel
 
-// conns.go keeps the raw connections, those that the listener wrapper and the
-// forwards took, so that they can be ended when the process exits. They outlive
-// their configuration, hence one registry for the process.
+// conns.go keeps open connections, so that all can be ended.
 
 import (
 	"io"
 	"sync"
 	"time"
 )
-
-// rawConns are the connections that the listener wrapper and the forwards took.
-var rawConns connRegistry
-
-// trackConn registers a raw connection, to be closed when the process exits.
-// Call done once it has ended. At exit it is closed at once.
-func trackConn(conn io.Closer) (done func()) {
-	return rawConns.track(conn)
-}
 
 // connRegistry is a set of open connections. Its zero value is empty.
 type connRegistry struct {

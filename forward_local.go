@@ -1,8 +1,8 @@
 package sshtunnel
 
-// forward_local.go contains local forwards, as of ssh -L, and the sockets that
-// they and dynamic forwards listen on. A configuration takes over the socket
-// of the one before it, so that no client meets a closed port in between.
+// forward_local.go contains the sockets that local and dynamic forwards listen on.
+// A configuration takes over the socket of the one before it, so that no client
+// meets a closed port in between.
 
 import (
 	"errors"
@@ -17,16 +17,6 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
 )
-
-// openLocal opens a local forward: listening here, dialing the target from the
-// bastion.
-func (f *Forward) openLocal(tun dialer, logger *zap.Logger) (openForward, error) {
-	open, err := sockets.open(f.listen, f.forwarder(dialFor(tun, f.target), logger))
-	if err != nil {
-		return openForward{}, fmt.Errorf("local_forward: %w", err)
-	}
-	return open, nil
-}
 
 // sockets are those that forwards listen on.
 var sockets socketRegistry
@@ -64,21 +54,30 @@ type tenant struct {
 	address   listenAddress // with the permissions that it wants
 }
 
+// lease is a share in a socket.
+type lease struct {
+	// serve makes the socket's connections come to this one who has it open, in the
+	// background. It is called once at most, and not after stop.
+	serve func()
+	// stop gives the share back. It leaves connections alone.
+	stop func()
+}
+
 // open opens the socket of an address. Once it serves, connections are
 // forwarded by f, until somebody serves after it.
-func (r *socketRegistry) open(a listenAddress, f *forward.Forwarder) (openForward, error) {
+func (r *socketRegistry) open(a listenAddress, f *forward.Forwarder) (lease, error) {
 	s := r.at(a)
 	if s == nil || !s.isInPlace() {
 		ln, err := a.listen()
 		if err != nil {
-			return openForward{}, r.explain(a, err)
+			return lease{}, r.explain(a, err)
 		}
 		s = &socket{ln: ln}
 	}
 	r.hold(a, s)
 	f.Count = &s.count
 	t := &tenant{f, a}
-	return openForward{
+	return lease{
 		serve: func() { r.serve(s, t) },
 		stop:  sync.OnceFunc(func() { r.release(s, t) }),
 	}, nil

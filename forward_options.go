@@ -1,6 +1,6 @@
 package sshtunnel
 
-// forward_options.go contains the options that raw connections have, whichever
+// config_options.go contains the options that raw connections have, whichever
 // way they come.
 
 import (

@@ -249,8 +249,8 @@ func TestAcceptNewPassword(t *testing.T) {
 		if (err == nil) != ok {
 			t.Errorf("%s: %v", strict, err)
 		}
-		if ok && (!tun.config.AcceptNewHostKey || logs.Len() > 0) {
-			t.Errorf("%s: %+v, %v", strict, tun.config, logs.All())
+		if ok && (!tun.Config.AcceptNewHostKey || logs.Len() > 0) {
+			t.Errorf("%s: %+v, %v", strict, tun.Config, logs.All())
 		}
 	}
 }
@@ -273,7 +273,7 @@ func TestSSHConfigHostKeys(t *testing.T) {
 				t.Errorf("%s: %v", text, err)
 				continue
 			}
-			got, want := tun.config, want
+			got, want := tun.Config, want
 			if strict {
 				want = tunnel.Config{RevokedHostKeys: []string{"/written"}}
 			}
@@ -305,16 +305,19 @@ func TestKeyMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tun := app.(*App).Tunnels["prod"]
-	if len(tun.hops) != 2 {
-		t.Fatalf("there are %d hops", len(tun.hops))
+	tun, err := app.(*App).tunnel("prod")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, tun := range []*Tunnel{tun, tun.hops[1]} {
-		if keys, ok := tun.settings.KeyMemory.(keyStorage); !ok || keys.Storage == nil {
-			t.Errorf("%s remembers with %v", tun.config.Name, tun.settings.KeyMemory)
+	if len(tun.Hops) != 2 {
+		t.Fatalf("there are %d hops", len(tun.Hops))
+	}
+	for _, tun := range []*Resolved{tun.Resolved, tun.Hops[1]} {
+		if keys, ok := tun.Settings.KeyMemory.(keyStorage); !ok || keys.Storage == nil {
+			t.Errorf("%s remembers with %v", tun.Config.Name, tun.Settings.KeyMemory)
 		}
 	}
-	if memory := tun.hops[0].settings.KeyMemory; memory != nil {
-		t.Errorf("%s remembers with %v", tun.hops[0].config.Name, memory)
+	if memory := tun.Hops[0].Settings.KeyMemory; memory != nil {
+		t.Errorf("%s remembers with %v", tun.Hops[0].Config.Name, memory)
 	}
 }

@@ -109,10 +109,10 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if before == after || before.h == after.h {
+	if before == after || before.handle == after.handle {
 		t.Error("two configurations share a tunnel's handle")
 	}
-	if before.h.Key() != after.h.Key() {
+	if before.handle.Key() != after.handle.Key() {
 		t.Error("reloading what has not changed made another tunnel of it")
 	}
 }
@@ -146,7 +146,7 @@ func TestProvisionPartly(t *testing.T) {
 		`tunnel name "a/b" has a '/'`:          {"a/b": good()},
 	} {
 		ctx, cancel := newContext(t)
-		app := &App{Tunnels: tunnels}
+		app := &App{AppConfig: AppConfig{Tunnels: tunnels}}
 		err := app.Provision(ctx)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("got error %v; want %q", err, want)

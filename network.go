@@ -121,7 +121,7 @@ func redirects(ctx caddy.Context, address caddy.NetworkAddress) bool {
 
 // binding is an address on the bastion that a configuration has a listener for.
 type binding struct {
-	t       *Tunnel
+	t       *openTunnel
 	address listenAddress
 }
 
@@ -132,18 +132,18 @@ var bindings sync.Map
 
 // bind has the bastion listen on an address, in the place of the configuration
 // before if that has it.
-func (t *Tunnel) bind(address listenAddress) (net.Listener, error) {
+func (t *openTunnel) bind(address listenAddress) (net.Listener, error) {
 	for _, f := range t.RemoteForwards {
-		if f.listen == address {
-			return nil, fmt.Errorf("%q is listened on already, by a remote_forward of tunnel %q", address, t.config.Name)
+		if f.Listen == address {
+			return nil, fmt.Errorf("%q is listened on already, by a remote_forward of tunnel %q", address, t.Config.Name)
 		}
 	}
 	b := binding{t, address}
 	before := b.other()
 	if _, taken := bindings.LoadOrStore(b, (*boundListener)(nil)); taken {
-		return nil, fmt.Errorf("%q is listened on already, by another site of tunnel %q", address, t.config.Name)
+		return nil, fmt.Errorf("%q is listened on already, by another site of tunnel %q", address, t.Config.Name)
 	}
-	ln, err := t.h.Listen(address.network, address.address)
+	ln, err := t.handle.Listen(address.network, address.address)
 	if err != nil {
 		bindings.Delete(b)
 		return nil, err
@@ -273,7 +273,7 @@ func (l *boundListener) Close() error {
 
 // Addr implements net.Listener.
 func (l *boundListener) Addr() net.Addr {
-	return boundAddr{l.Listener.Addr(), networkName + "/" + l.binding.t.config.Name}
+	return boundAddr{l.Listener.Addr(), networkName + "/" + l.binding.t.Config.Name}
 }
 
 // boundAddr is an address on a bastion. It is another than one of the same words

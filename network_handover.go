@@ -18,7 +18,7 @@ import (
 func (b binding) other() (l *boundListener) {
 	bindings.Range(func(key, value any) bool {
 		o := key.(binding)
-		if o.t != b.t && o.t.config.Name == b.t.config.Name && o.address == b.address {
+		if o.t != b.t && o.t.Config.Name == b.t.Config.Name && o.address == b.address {
 			l = value.(*boundListener)
 		}
 		return l == nil
@@ -34,10 +34,10 @@ func (b binding) other() (l *boundListener) {
 // address only when the old one lets go of it. Until it is connected, and can ask
 // for it, the old one goes on listening, for this configuration.
 func (l *boundListener) succeed(before *boundListener) error {
-	if before == nil || before.binding.t.h.Key() == l.binding.t.h.Key() {
+	if before == nil || before.binding.t.handle.Key() == l.binding.t.handle.Key() {
 		return nil
 	}
-	old := before.binding.t.h.Another() // the configuration before closes its own
+	old := before.binding.t.handle.Another() // the configuration before closes its own
 	ln, err := old.Listen(l.binding.address.network, l.binding.address.address)
 	if err != nil {
 		old.Close()
@@ -67,7 +67,7 @@ func (l *boundListener) letGo(old *tunnel.Handle, ln *tunnel.Listener, at time.T
 // awaitConnected waits until the tunnel is connected, or ctx ends.
 func (l *boundListener) awaitConnected(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := l.binding.t.h.Connect(ctx)
+		err := l.binding.t.handle.Connect(ctx)
 		if err == nil {
 			return
 		}

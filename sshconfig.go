@@ -16,9 +16,9 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// newSSHConfigReader returns what reads ssh_config(5) files for all tunnels of
+// NewSSHConfigReader returns what reads ssh_config(5) files for all tunnels of
 // a configuration, so that what is passed over in them is told of once.
-func newSSHConfigReader(logger *zap.Logger) *sshconfig.Reader {
+func NewSSHConfigReader(logger *zap.Logger) *sshconfig.Reader {
 	files := &sshconfig.Reader{
 		Home: homeDir(),
 		User: loginName(),
@@ -58,21 +58,21 @@ func (t *Tunnel) readSSHConfig(r *resolver, files *sshconfig.Reader, logger *zap
 	return h
 }
 
-// provisionJumps makes tunnels of the hosts on the way. Nothing else goes
+// resolveHops makes tunnels of the hosts on the way. Nothing else goes
 // through them, except that tunnels whose files say the same about such a host
 // share it. Their names tell them from configured ones, which have no spaces.
-func (t *Tunnel) provisionJumps(r *resolver, h *sshconfig.Host, appLogger *zap.Logger) error {
+func (t *Tunnel) resolveHops(r *resolver, h *sshconfig.Host, appLogger *zap.Logger) (hops []*Resolved, err error) {
 	if h == nil {
-		return nil
+		return nil, nil
 	}
 	for _, jump := range h.Jumps {
-		hop := &Tunnel{Lazy: t.Lazy}
-		if err := hop.configure(r, "ssh_config "+jump.Alias, jump, appLogger); err != nil {
-			return fmt.Errorf("jump %q: %w", jump.Alias, err)
+		hop, err := (&Tunnel{Lazy: t.Lazy}).resolveChecked(r, "ssh_config "+jump.Alias, jump, appLogger)
+		if err != nil {
+			return nil, fmt.Errorf("jump %q: %w", jump.Alias, err)
 		}
-		t.hops = append(t.hops, hop)
+		hops = append(hops, hop)
 	}
-	return nil
+	return hops, nil
 }
 
 // fillFromSSHConfig fills in what the tunnel's own options leave open.

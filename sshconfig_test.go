@@ -73,12 +73,12 @@ func TestSSHConfig(t *testing.T) {
 		PubkeyAcceptedAlgorithms: []string{"rsa-sha2-512", "ssh-ed25519"},
 		CASignatureAlgorithms:    []string{"ssh-ed25519"},
 	}
-	got := tun.config
+	got := tun.Config
 	got.Resolve = nil
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	set := tun.settings
+	set := tun.Settings
 	set.Logger = nil
 	if want := (tunnel.Settings{
 		ConnectTimeout: time.Minute, ServerAliveInterval: 7 * time.Second, ServerAliveCountMax: 1,
@@ -89,20 +89,20 @@ func TestSSHConfig(t *testing.T) {
 	}
 
 	var hops []string
-	for _, hop := range tun.hops {
-		hops = append(hops, fmt.Sprintf("%s: %s@%s", hop.config.Name, hop.config.User, hop.config.Address))
+	for _, hop := range tun.Hops {
+		hops = append(hops, fmt.Sprintf("%s: %s@%s", hop.Config.Name, hop.Config.User, hop.Config.Address))
 	}
 	if want := []string{"ssh_config edge: edge@edge.example.com:22", "ssh_config middle: me@middle.example.com:2222"}; !slices.Equal(hops, want) {
 		t.Fatalf("hops are %q, want %q", hops, want)
 	}
-	edge, middle := tun.hops[0].config, tun.hops[1].config
+	edge, middle := tun.Hops[0].Config, tun.Hops[1].Config
 	if !edge.IdentitiesOnly || len(edge.IdentityFiles) != 1 || edge.IdentityFiles[0].Path != "/nonexistent/edge@edge" {
 		t.Errorf("the first hop is identified by %+v", edge.IdentityFiles)
 	}
 	if middle.IdentitiesOnly || middle.IdentityAgent != "SSH_AUTH_SOCK" || len(middle.IdentityFiles) < 2 || middle.KnownHosts[0] != filepath.Join(home, ".ssh/known_hosts") {
 		t.Errorf("the second hop has no defaults: %+v", middle)
 	}
-	if tun.hops[0].settings.ServerAliveInterval != 0 {
+	if tun.Hops[0].Settings.ServerAliveInterval != 0 {
 		t.Error("the first hop is probed")
 	}
 	for text, n := range map[string]int{
@@ -134,15 +134,15 @@ func TestSSHConfigOverridden(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The address is another: the block about 10.* is not for this tunnel.
-	got := tun.config
+	got := tun.Config
 	if got.Address != "[::1]:2022" || got.User != "deploy" || got.HostKeyAlias != "" || len(got.KnownHosts) > 0 ||
 		len(got.IdentityFiles) != 1 || got.IdentityFiles[0].Path != "/nonexistent/id" || !got.IdentitiesOnly {
 		t.Errorf("got %+v", got)
 	}
-	if tun.jump != "other" || len(tun.hops) > 0 {
-		t.Errorf("the jump is %q, and there are %d hops", tun.jump, len(tun.hops))
+	if tun.Jump != "other" || len(tun.Hops) > 0 {
+		t.Errorf("the jump is %q, and there are %d hops", tun.Jump, len(tun.Hops))
 	}
-	if set := tun.settings; set.ServerAliveInterval != time.Second || set.ServerAliveCountMax != 9 || set.RekeyBytes != 1000 || set.RekeyInterval != 0 || set.ConnectTimeout != 2*time.Second {
+	if set := tun.Settings; set.ServerAliveInterval != time.Second || set.ServerAliveCountMax != 9 || set.RekeyBytes != 1000 || set.RekeyInterval != 0 || set.ConnectTimeout != 2*time.Second {
 		t.Errorf("settings are %+v", set)
 	}
 
@@ -166,19 +166,19 @@ func TestSSHConfigOverridden(t *testing.T) {
 		tun, _, err := provisioned(t, `{`+fleet+`, `+options+`}`)
 		if err != nil {
 			t.Errorf("%s: %v", options, err)
-		} else if !ok(tun.config) {
-			t.Errorf("%s: got %+v", options, tun.config)
+		} else if !ok(tun.Config) {
+			t.Errorf("%s: got %+v", options, tun.Config)
 		}
 	}
 
 	// With neither, the default files are not read.
 	none := sshtest.WriteFile(t, "none", []byte("UserKnownHostsFile none\nGlobalKnownHostsFile none\n"))
 	tun, _, err = provisioned(t, `{"ssh_config": {"alias": "a", "file": "`+none+`"}, "password": "{env.HOME}"}`)
-	if err != nil || !slices.Equal(tun.config.KnownHosts, []string{os.DevNull}) {
-		t.Errorf("without known_hosts: %+v, %v", tun.config, err)
+	if err != nil || !slices.Equal(tun.Config.KnownHosts, []string{os.DevNull}) {
+		t.Errorf("without known_hosts: %+v, %v", tun.Config, err)
 	}
-	if tun, _, err = provisioned(t, `{"ssh_config": {"alias": "edge.example.com"}}`); err != nil || tun.config.Address != "edge.example.com:22" || tun.config.KnownHosts[0] != filepath.Join(home, ".ssh/known_hosts") {
-		t.Errorf("without a file: %+v, %v", tun.config, err)
+	if tun, _, err = provisioned(t, `{"ssh_config": {"alias": "edge.example.com"}}`); err != nil || tun.Config.Address != "edge.example.com:22" || tun.Config.KnownHosts[0] != filepath.Join(home, ".ssh/known_hosts") {
+		t.Errorf("without a file: %+v, %v", tun.Config, err)
 	}
 }
 
@@ -193,7 +193,7 @@ func TestSSHConfigShared(t *testing.T) {
 		jump := func(alias string) *Tunnel {
 			return &Tunnel{Lazy: true, SSHConfig: &SSHConfig{Alias: alias, File: "testdata/ssh_config/fleet"}}
 		}
-		app := &App{Tunnels: map[string]*Tunnel{"a": jump("inner"), "b": jump("middle")}}
+		app := &App{AppConfig: AppConfig{Tunnels: map[string]*Tunnel{"a": jump("inner"), "b": jump("middle")}}}
 		if err := app.Provision(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -204,8 +204,8 @@ func TestSSHConfigShared(t *testing.T) {
 		}()
 		var names, got []string
 		for _, t := range app.opened {
-			names = append(names, t.config.Name)
-			got = append(got, t.h.Key())
+			names = append(names, t.Config.Name)
+			got = append(got, t.handle.Key())
 		}
 		if want := []string{"ssh_config edge", "ssh_config middle", "a", "ssh_config edge", "b"}; !slices.Equal(names, want) {
 			t.Fatalf("opened are %q, want %q", names, want)
@@ -229,7 +229,7 @@ func TestSSHConfigAliases(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := tun.config.KexAlgorithms; !slices.Equal(got, []string{name}) {
+		if got := tun.Config.KexAlgorithms; !slices.Equal(got, []string{name}) {
 			t.Errorf("%s: got %q, logged %v", name, got, logs.All())
 		}
 	}

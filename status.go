@@ -45,7 +45,7 @@ func (s *tunnelStatus) isReady() bool {
 // runningTunnels returns the tunnels of the configuration that runs. It is looked
 // up each time: what a failed reload has left behind may be another's. It is false
 // while none runs.
-func runningTunnels() (tunnels []*Tunnel, running bool, err error) {
+func runningTunnels() (tunnels []*openTunnel, running bool, err error) {
 	ctx := caddy.ActiveContext()
 	if ctx.Context == nil {
 		return nil, false, nil
@@ -62,32 +62,36 @@ func runningTunnels() (tunnels []*Tunnel, running bool, err error) {
 
 // distinct returns the app's tunnels by name: each once, those included that
 // ssh_config jumps through, which several may share.
-func (a *App) distinct() []*Tunnel {
-	var tunnels []*Tunnel
+func (a *App) distinct() []*openTunnel {
+	var tunnels []*openTunnel
 	for _, t := range a.opened {
-		same := func(o *Tunnel) bool { return o.h.Key() == t.h.Key() }
+		same := func(o *openTunnel) bool { return o.handle.Key() == t.handle.Key() }
 		switch i := slices.IndexFunc(tunnels, same); {
 		case i < 0:
 			tunnels = append(tunnels, t)
-		case tunnels[i].settings.Lazy:
+		case tunnels[i].Settings.Lazy:
 			tunnels[i] = t // who is not lazy has it connect
 		}
 	}
-	slices.SortStableFunc(tunnels, func(a, b *Tunnel) int { return cmp.Compare(a.config.Name, b.config.Name) })
+	slices.SortStableFunc(tunnels, func(a, b *openTunnel) int { return cmp.Compare(a.Config.Name, b.Config.Name) })
 	return tunnels
 }
 
 // status returns what there is to know about the tunnel.
-func (t *Tunnel) status() tunnelStatus {
-	s := tunnelStatus{Status: t.h.Status()}
+func (t *openTunnel) status() tunnelStatus {
+	s := tunnelStatus{Status: t.handle.Status()}
 	for _, f := range t.LocalForwards {
-		s.Forwards = append(s.Forwards, listeningHere("local_forward", f.listen, targetText(f.target)))
+		s.Forwards = append(s.Forwards, listeningHere("local_forward", f.Listen, targetText(f.Target)))
 	}
 	for _, f := range t.DynamicForwards {
-		s.Forwards = append(s.Forwards, listeningHere("dynamic_forward", f.listen, ""))
+		s.Forwards = append(s.Forwards, listeningHere("dynamic_forward", f.Listen, ""))
 	}
-	for _, f := range t.RemoteForwards {
-		s.Forwards = append(s.Forwards, listeningThere("remote_forward", f.listen, targetText(f.target), f.ln))
+	for i, f := range t.RemoteForwards {
+		var ln *tunnel.Listener
+		if i < len(t.remote) {
+			ln = t.remote[i]
+		}
+		s.Forwards = append(s.Forwards, listeningThere("remote_forward", f.Listen, targetText(f.Target), ln))
 	}
 	var sites []forwardStatus
 	bindings.Range(func(key, value any) bool {

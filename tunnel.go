@@ -1,13 +1,8 @@
 package sshtunnel
 
-// tunnel.go contains a tunnel's configuration. provision.go makes use of it.
+// tunnel.go contains a tunnel's configuration. resolve.go makes use of it.
 
-import (
-	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
-
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
-)
+import "github.com/caddyserver/caddy/v2"
 
 // Tunnel says where a bastion is, who we are to it, how to know it, and how to
 // keep connected to it. Options are named after their ssh_config(5) keyword
@@ -203,14 +198,6 @@ type Tunnel struct {
 	// SOCKS5 servers here whose clients reach what the bastion does, as with
 	// `ssh -D`. Default: none.
 	DynamicForwards []*DynamicForward `json:"dynamic_forwards,omitempty"`
-
-	logger     *zap.Logger
-	config     tunnel.Config
-	settings   tunnel.Settings
-	permission permission
-	jump       string    // the tunnel to jump through, or ""
-	hops       []*Tunnel // those of ssh_config to jump through, the first to dial first
-	h          *tunnel.Handle
 }
 
 // SSHConfig says where to look up what a tunnel does not say itself. The files
@@ -270,7 +257,3 @@ type RekeyLimit struct {
 	// After how long. Default: never.
 	Interval caddy.Duration `json:"interval,omitempty"`
 }
-
-// dialer returns what dials through the tunnel. It is valid once the app is
-// provisioned, as it is for any tunnel that lookupTunnel returned.
-func (t *Tunnel) dialer() dialer { return handleDialer{t.h, t.permission} }

@@ -84,7 +84,7 @@ func TestProxyCommandOfSSHConfig(t *testing.T) {
 		t.Errorf("not allowed: %v", err)
 	}
 	// What the tunnel says itself wins.
-	if tun, _, err := provisioned(t, fmt.Sprintf(config, "bastion", file, `, "proxy": "http://p:1"`)); err != nil || tun.config.Proxy == nil || len(tun.config.ProxyCommand) > 0 {
+	if tun, _, err := provisioned(t, fmt.Sprintf(config, "bastion", file, `, "proxy": "http://p:1"`)); err != nil || tun.Config.Proxy == nil || len(tun.Config.ProxyCommand) > 0 {
 		t.Errorf("with a proxy: %v", err)
 	}
 
@@ -93,8 +93,8 @@ func TestProxyCommandOfSSHConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"connect", "--to", "%h:%p", "%r at 100%%", "bastion"}; !slices.Equal(tun.config.ProxyCommand, want) {
-		t.Errorf("got %q, want %q", tun.config.ProxyCommand, want)
+	if want := []string{"connect", "--to", "%h:%p", "%r at 100%%", "bastion"}; !slices.Equal(tun.Config.ProxyCommand, want) {
+		t.Errorf("got %q, want %q", tun.Config.ProxyCommand, want)
 	}
 	if _, _, err := provisioned(t, fmt.Sprintf(config, "shell", file, "")); err == nil || !strings.Contains(err.Error(), `ProxyCommand: "|" is for a shell`) {
 		t.Errorf("with a pipe: %v", err)
@@ -104,7 +104,7 @@ func TestProxyCommandOfSSHConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := tun.config.Addresses(); !slices.Equal(got, []string{"a:1", "b:2"}) {
+	if got := tun.Config.Addresses(); !slices.Equal(got, []string{"a:1", "b:2"}) {
 		t.Errorf("addresses are %q", got)
 	}
 }

@@ -20,8 +20,8 @@ import (
 // testFingerprint is a host_key that is well-formed and nobody's.
 var testFingerprint = "SHA256:" + strings.Repeat("A", 43)
 
-// provisioned reads a tunnel from JSON and provisions it.
-func provisioned(t *testing.T, config string) (*Tunnel, *observer.ObservedLogs, error) {
+// provisioned reads a tunnel from JSON and resolves it.
+func provisioned(t *testing.T, config string) (*Resolved, *observer.ObservedLogs, error) {
 	t.Helper()
 	tun := new(Tunnel)
 	if err := caddy.StrictUnmarshalJSON([]byte(config), tun); err != nil {
@@ -29,8 +29,8 @@ func provisioned(t *testing.T, config string) (*Tunnel, *observer.ObservedLogs, 
 	}
 	core, logs := observer.New(zapcore.DebugLevel)
 	logger := zap.New(core)
-	err := tun.provision("prod", logger, newSSHConfigReader(logger))
-	return tun, logs, err
+	resolved, err := tun.resolve("prod", logger, NewSSHConfigReader(logger))
+	return resolved, logs, err
 }
 
 func TestProvisionConfig(t *testing.T) {
@@ -65,7 +65,7 @@ func TestProvisionConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := tun.config
+	got := tun.Config
 	if secret, err := got.Resolve(got.Password); secret != "hunter2" || err != nil {
 		t.Errorf("the password resolves to %q, %v", secret, err)
 	}
@@ -98,8 +98,8 @@ func TestProvisionConfig(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	if tun.jump != "outer" {
-		t.Errorf("the jump is %q", tun.jump)
+	if tun.Jump != "outer" {
+		t.Errorf("the jump is %q", tun.Jump)
 	}
 	for _, entry := range logs.All() {
 		if text, _ := json.Marshal(entry.ContextMap()); strings.Contains(entry.Message+string(text), "hunter2") {
@@ -126,12 +126,12 @@ func TestProvisionSettings(t *testing.T) {
 			t.Errorf("%s: %v", config, err)
 			continue
 		}
-		if tun.settings.Logger == nil {
+		if tun.Settings.Logger == nil {
 			t.Errorf("%s: no logger", config)
 		}
-		tun.settings.Logger = nil
-		if tun.settings != want {
-			t.Errorf("%s:\ngot  %+v\nwant %+v", config, tun.settings, want)
+		tun.Settings.Logger = nil
+		if tun.Settings != want {
+			t.Errorf("%s:\ngot  %+v\nwant %+v", config, tun.Settings, want)
 		}
 	}
 }
@@ -149,9 +149,9 @@ func TestProvisionIdentitiesOnly(t *testing.T) {
 		tun, _, err := provisioned(t, `{"hosts": ["deploy@bastion"], "host_keys": ["`+testFingerprint+`"], `+config+`}`)
 		if err != nil {
 			t.Errorf("%s: %v", config, err)
-		} else if got := tun.config.IdentitiesOnly; got != want {
+		} else if got := tun.Config.IdentitiesOnly; got != want {
 			t.Errorf("%s: IdentitiesOnly is %t", config, got)
-		} else if agent := tun.config.IdentityAgent; !want && (agent == "" || agent == "none") {
+		} else if agent := tun.Config.IdentityAgent; !want && (agent == "" || agent == "none") {
 			t.Errorf("%s: no agent", config)
 		}
 	}

@@ -1,6 +1,6 @@
 package sshtunnel
 
-// provision.go turns a tunnel's configuration into what package tunnel takes.
+// resolve.go turns a tunnel's configuration into what package tunnel takes.
 
 import (
 	"cmp"
@@ -27,50 +27,87 @@ const (
 	maxRekeySize               = 32 << 30
 )
 
-// provision checks the configuration, all of it without going online.
-func (t *Tunnel) provision(name string, appLogger *zap.Logger, files *sshconfig.Reader) error {
+// Resolved is a tunnel as it is to be opened. Nothing of it has been opened yet.
+type Resolved struct {
+	Config     tunnel.Config
+	Settings   tunnel.Settings
+	Permission permission
+
+	// Jump is the name of the tunnel to jump through, or "". Via is that tunnel,
+	// once all tunnels are resolved.
+	Jump string
+	Via  *Resolved
+	// Hops are the hosts of ssh_config to jump through, the first to dial first.
+	Hops []*Resolved
+
+	LocalForwards, RemoteForwards, DynamicForwards []ResolvedForward
+}
+
+// Chain returns the tunnels that lead to the bastion, the first to dial first. The
+// last is r.
+func (r *Resolved) Chain() []*Resolved {
+	var before []*Resolved
+	if r.Via != nil {
+		before = r.Via.Chain()
+	}
+	return append(append(before, r.Hops...), r)
+}
+
+// resolve checks the configuration, all of it without going online.
+func (t *Tunnel) resolve(name string, appLogger *zap.Logger, files *sshconfig.Reader) (*Resolved, error) {
 	logger := appLogger.With(zap.String("tunnel", name))
 	r := &resolver{home: homeDir()}
 
 	h := t.readSSHConfig(r, files, logger)
-	if err := t.provisionJumps(r, h, appLogger); err != nil {
-		return err
+	hops, err := t.resolveHops(r, h, appLogger)
+	if err != nil {
+		return nil, err
 	}
-	if err := t.configure(r, name, h, appLogger); err != nil {
-		return err
+	resolved, err := t.resolveChecked(r, name, h, appLogger)
+	if err != nil {
+		return nil, err
 	}
-	return t.provisionForwards(logger)
+	resolved.Hops = hops
+	return resolved, t.resolveForwards(resolved, logger)
 }
 
-// configure checks all that the tunnel's connections depend on. What it does
-// not say itself comes from h, unless that is nil.
-func (t *Tunnel) configure(r *resolver, name string, h *sshconfig.Host, appLogger *zap.Logger) error {
-	if err := t.assemble(r, name, h, appLogger); err != nil {
-		return err
+// resolveChecked resolves all that the tunnel's connections depend on, and checks
+// the files that are named. What the tunnel does not say itself comes from h,
+// unless that is nil.
+func (t *Tunnel) resolveChecked(r *resolver, name string, h *sshconfig.Host, appLogger *zap.Logger) (*Resolved, error) {
+	resolved, err := t.resolveOptions(r, name, h, appLogger)
+	if err != nil {
+		return nil, err
 	}
-	warnings, err := t.config.Check()
+	warnings, err := resolved.Config.Check()
 	for _, warning := range warnings {
 		appLogger.Warn(warning, zap.String("tunnel", name))
 	}
-	return err
+	return resolved, err
 }
 
-// assemble is configure without the check of files.
-func (t *Tunnel) assemble(r *resolver, name string, h *sshconfig.Host, appLogger *zap.Logger) error {
+// ResolveHost returns the tunnel to a host of ssh_config(5) files that no
+// configuration says more about. It does not check the files that these name.
+func ResolveHost(h *sshconfig.Host, logger *zap.Logger) (*Resolved, error) {
+	return new(Tunnel).resolveOptions(&resolver{home: homeDir()}, h.Alias, h, logger)
+}
+
+// resolveOptions is resolveChecked without the check of files.
+func (t *Tunnel) resolveOptions(r *resolver, name string, h *sshconfig.Host, appLogger *zap.Logger) (*Resolved, error) {
 	logger := appLogger.With(zap.String("tunnel", name))
 	cfg := t.resolveConfig(r, name)
 	t.resolveStrict(r, &cfg, h)
 	t.resolveHost(r, &cfg, h, logger)
 	t.resolveIdentities(r, &cfg)
 	set := t.resolveSettings(r, appLogger) // package tunnel names the tunnel itself
-	t.jump = r.value("proxy_jump", t.ProxyJump)
+	jump := r.value("proxy_jump", t.ProxyJump)
 	t.resolveWay(r, &cfg, h)
 	if h != nil {
 		t.fillFromSSHConfig(r, h, &cfg, &set)
 	}
-	t.resolvePermission(r, name)
+	permission := t.resolvePermission(r, name)
 	if r.err != nil {
-		return r.err
+		return nil, r.err
 	}
 	if len(t.ProxyCommand) > 0 && !slices.Equal(cfg.ProxyCommand, t.ProxyCommand) {
 		logger.Warn("what the placeholders of proxy_command stand for is shown by every list of processes; have the command take secrets from its environment, or from a file")
@@ -87,8 +124,7 @@ func (t *Tunnel) assemble(r *resolver, name string, h *sshconfig.Host, appLogger
 			cfg.IdentityAgent = "SSH_AUTH_SOCK"
 		}
 	}
-	t.config, t.settings = cfg, set
-	return nil
+	return &Resolved{Config: cfg, Settings: set, Permission: permission, Jump: jump}, nil
 }
 
 // resolveConfig resolves what needs no more than that.
@@ -223,18 +259,18 @@ func (t *Tunnel) resolveIdentities(r *resolver, cfg *tunnel.Config) {
 }
 
 // resolvePermission resolves what may be dialed.
-func (t *Tunnel) resolvePermission(r *resolver, name string) {
+func (t *Tunnel) resolvePermission(r *resolver, name string) permission {
 	const option = "permit_open"
 	if t.PermitOpen != nil && len(t.PermitOpen) == 0 {
 		r.fail(option, errors.New("an empty list, which would permit every target; leave it out for that, or write the targets"))
 	}
 	patterns := r.values(option, t.PermitOpen)
 	if r.err != nil {
-		return
+		return permission{}
 	}
-	var err error
-	t.permission, err = newPermission(name, patterns)
+	permitted, err := newPermission(name, patterns)
 	r.fail(option, err)
+	return permitted
 }
 
 // resolveSettings checks when to connect, to probe and to replace.
