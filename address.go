@@ -5,6 +5,7 @@ package sshtunnel
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -73,4 +74,10 @@ func splitAddress(s string) (user, host, port string, err error) {
 		return fail(fmt.Sprintf("port %q is not a number from 1 to 65535", port))
 	}
 	return user, host, strconv.FormatUint(n, 10), nil
+}
+
+// hasPort tells whether an address that splitAddress took has a port written.
+func hasPort(address string) bool {
+	_, _, err := net.SplitHostPort(address[strings.LastIndexByte(address, '@')+1:])
+	return err == nil
 }

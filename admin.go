@@ -4,6 +4,7 @@ package sshtunnel
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,9 +20,6 @@ import (
 func init() {
 	caddy.RegisterModule(adminAPI{})
 }
-
-// adminPath is where the API is.
-const adminPath = "/ssh_tunnel/"
 
 // adminAPI is part of Caddy's admin API, which decides who may use it:
 //
@@ -129,23 +127,6 @@ func requestedTunnel(r *http.Request) (*openTunnel, error) {
 	return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: UnknownTunnel(name, names)}
 }
 
-// readiness is whether all is well that is meant to be.
-type readiness struct {
-	Ready bool `json:"ready"`
-	// NotReady are the tunnels that are not up, and are meant to be.
-	NotReady []unreadyTunnel `json:"not_ready"`
-	// Error tells why nothing can be said about tunnels.
-	Error string `json:"error,omitempty"`
-}
-
-// unreadyTunnel is a tunnel that is not up, and why.
-type unreadyTunnel struct {
-	Tunnel string       `json:"tunnel"`
-	State  tunnel.State `json:"state"`
-	Cause  tunnel.Cause `json:"cause,omitempty"`
-	Error  string       `json:"error,omitempty"`
-}
-
 // errNothingRuns is that Caddy has no configuration, or none yet.
 var errNothingRuns = errors.New("no configuration is running")
 
@@ -192,6 +173,97 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 	w.WriteHeader(status)
 	_, _ = w.Write(body.Bytes()) // who asked may have gone
 	return nil
+}
+
+// runningTunnels returns the tunnels of the configuration that runs. It is looked
+// up each time: what a failed reload has left behind may be another's. It is false
+// while none runs.
+func runningTunnels() (tunnels []*openTunnel, running bool, err error) {
+	ctx := caddy.ActiveContext()
+	if ctx.Context == nil {
+		return nil, false, nil
+	}
+	app, err := ctx.AppIfConfigured("ssh_tunnel")
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return nil, true, nil
+	}
+	if err != nil {
+		return nil, true, err
+	}
+	return app.(*App).distinct(), true, nil
+}
+
+// distinct returns the app's tunnels by name: each once, those included that
+// ssh_config jumps through, which several may share.
+func (a *App) distinct() []*openTunnel {
+	var tunnels []*openTunnel
+	for _, t := range a.opened {
+		same := func(o *openTunnel) bool { return o.handle.Key() == t.handle.Key() }
+		switch i := slices.IndexFunc(tunnels, same); {
+		case i < 0:
+			tunnels = append(tunnels, t)
+		case tunnels[i].Settings.Lazy:
+			tunnels[i] = t // who is not lazy has it connect
+		}
+	}
+	slices.SortStableFunc(tunnels, func(a, b *openTunnel) int { return cmp.Compare(a.Config.Name, b.Config.Name) })
+	return tunnels
+}
+
+// status returns what there is to know about the tunnel.
+func (t *openTunnel) status() tunnelStatus {
+	s := tunnelStatus{Status: t.handle.Status()}
+	for _, f := range t.LocalForwards {
+		s.Forwards = append(s.Forwards, listeningHere("local_forward", f.Listen, targetText(f.Target)))
+	}
+	for _, f := range t.DynamicForwards {
+		s.Forwards = append(s.Forwards, listeningHere("dynamic_forward", f.Listen, ""))
+	}
+	for i, f := range t.RemoteForwards {
+		var ln *tunnel.Listener
+		if i < len(t.remote) {
+			ln = t.remote[i]
+		}
+		s.Forwards = append(s.Forwards, listeningThere("remote_forward", f.Listen, targetText(f.Target), ln))
+	}
+	for _, b := range openBindings() {
+		if b.Handle == t.handle {
+			s.Forwards = append(s.Forwards, listeningThere("bind", b.Address, "", b.Listener))
+		}
+	}
+	return s
+}
+
+// listeningHere is the status of what listens on this machine.
+func listeningHere(kind string, a listenAddress, target string) forwardStatus {
+	s := forwardStatus{Kind: kind, Listen: a.String(), Target: target, State: tunnel.ForwardWaiting}
+	listening, connections := sockets.status(a)
+	if listening {
+		s.State, s.Connections = tunnel.ForwardListening, connections
+	}
+	return s
+}
+
+// listeningThere is the status of what listens on the bastion.
+func listeningThere(kind string, a listenAddress, target string, ln *tunnel.Listener) forwardStatus {
+	s := forwardStatus{Kind: kind, Listen: a.String(), Target: target, State: tunnel.ForwardWaiting}
+	if ln == nil {
+		return s // it is about to be
+	}
+	now := ln.Status()
+	s.State, s.Connections = now.State, now.Connections
+	if now.Err != nil {
+		s.Error = now.Err.Error()
+	}
+	return s
+}
+
+// targetText is a target as it is written.
+func targetText(t tunnel.Target) string {
+	if t.Network == "unix" {
+		return "unix/" + t.Address
+	}
+	return t.Address
 }
 
 // Interface guards

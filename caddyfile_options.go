@@ -241,7 +241,7 @@ var tunnelOptions = map[string]tunnelOption{
 func checkPatterns(patterns []string) error {
 	for _, s := range patterns {
 		if !strings.ContainsAny(s, "{}") {
-			if _, err := newPermission("", []string{s}); err != nil {
+			if _, err := NewPermission("", []string{s}); err != nil {
 				return err
 			}
 		}

@@ -22,7 +22,7 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Err("no tunnel given; usage: transport ssh_tunnel <tunnel>")
 	}
 	t.TunnelName = d.Val()
-	if err := checkStaticName(t.TunnelName); err != nil {
+	if err := CheckTunnelName(t.TunnelName); err != nil {
 		return d.WrapErr(err)
 	}
 	if d.NextArg() {
@@ -48,7 +48,7 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Delete()
 	d.Reset()
 	if err := t.HTTPTransport.UnmarshalCaddyfile(d); err != nil {
-		return misplaced(words, err)
+		return redact.Misplaced(words, err)
 	}
 	if err := checkOptions(t.HTTPTransport); err != nil {
 		return d.WrapErr(err)

@@ -97,7 +97,7 @@ func (d *doctor) probe(l *hostLogin) *checkStep {
 
 // dial dials a target, if the tunnel's permit_open permits it.
 func (d *doctor) dial(l *hostLogin, w wantedTarget, step *checkStep) {
-	target, err := l.t.Permission.permit(w.Target)
+	target, err := l.t.Permission.Permit(w.Target)
 	if err == nil {
 		err = d.open(l, target, step)
 	}

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -200,12 +199,6 @@ func parseDestination(s string) (destination, error) {
 		port = ""
 	}
 	return destination{user, host, port}, nil
-}
-
-// hasPort tells whether an address that splitAddress took has a port written.
-func hasPort(address string) bool {
-	_, _, err := net.SplitHostPort(address[strings.LastIndexByte(address, '@')+1:])
-	return err == nil
 }
 
 // connect connects to one server after the other. Each is asked about before

@@ -18,7 +18,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
-	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -123,15 +122,6 @@ func listKeys(ctx context.Context, keys keyStorage, out io.Writer, _ []string) e
 		_, err = fmt.Fprintln(out, "no host key was learned")
 	}
 	return err
-}
-
-// describe names the key by type and fingerprint, as ssh does.
-func (k storedKey) describe() string {
-	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(k.Key)) //nolint:dogsled // there is no more of it
-	if err != nil {
-		return "unreadable"
-	}
-	return key.Type() + " " + ssh.FingerprintSHA256(key)
 }
 
 // forgetKey forgets the key of a host that is reached as via says. If there is

@@ -193,15 +193,3 @@ func (r *forwardRun) bastion() string {
 	}
 	return strings.Join(names, " -> ")
 }
-
-// String is for people: "*:80" is what a person writes for all interfaces.
-func (e endpoint) String() string {
-	switch {
-	case e.path != "":
-		return e.path
-	case e.host == "":
-		return "*:" + e.port
-	default:
-		return e.address()
-	}
-}

@@ -69,7 +69,7 @@ func (a *AppConfig) Resolve(logger *zap.Logger) ([]*Resolved, error) {
 			continue
 		}
 		for _, address := range t.Config.Addresses() {
-			if err := checkPermitted(t.Via.Permission, tunnel.Target{Network: "tcp", Address: address}); err != nil {
+			if err := CheckPermitted(t.Via.Permission, tunnel.Target{Network: "tcp", Address: address}); err != nil {
 				return nil, fmt.Errorf("tunnel %q: proxy_jump: %w", t.Config.Name, err)
 			}
 		}

@@ -81,7 +81,7 @@ func (a *AppConfig) unmarshalTunnel(d *caddyfile.Dispenser) error {
 	seen := make(map[string]int) // the line of each option that may stand once
 	if len(args) == 2 {
 		if err := t.addHost(args[1]); err != nil {
-			return d.Errf("tunnel %q: %w", name, misplaced(args, err))
+			return d.Errf("tunnel %q: %w", name, redact.Misplaced(args, err))
 		}
 		seen["host"] = d.Line()
 		if t.User != "" {
@@ -123,7 +123,7 @@ func (t *Tunnel) unmarshalOption(d *caddyfile.Dispenser, options map[string]tunn
 		return fmt.Errorf("usage: %s", strings.TrimSpace(name+" "+opt.usage))
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, misplaced(args, err))
+		return fmt.Errorf("%s: %w", name, redact.Misplaced(args, err))
 	}
 	seenWithin := make(map[string]int)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -139,19 +139,6 @@ func (t *Tunnel) unmarshalOption(d *caddyfile.Dispenser, options map[string]tunn
 
 // maxOptionName is longer than the name of any option.
 const maxOptionName = 40
-
-// misplaced returns err, the error for an option with these arguments, unless it may
-// show one of them that is a secret in the wrong place.
-func misplaced(args []string, err error) error {
-	for _, arg := range args {
-		bad := redact.Path(arg)
-		if bad == nil || bad.Public && !strings.Contains(err.Error(), arg) {
-			continue
-		}
-		return redact.Check(arg)
-	}
-	return err
-}
 
 // unknownOption is the error for a name that is no option's. It points to the
 // one that was meant where that is written as in ssh_config(5), or as in JSON.

@@ -78,7 +78,7 @@ func (t *Tunnel) resolveForwards(resolved *Resolved, logger *zap.Logger) error {
 	for _, f := range t.LocalForwards {
 		local, err := f.resolve(here, onBastion)
 		if err == nil {
-			err = checkPermitted(resolved.Permission, local.Target)
+			err = CheckPermitted(resolved.Permission, local.Target)
 		}
 		if err != nil {
 			return fmt.Errorf("local_forward: %w", err)

@@ -1,29 +1,32 @@
 package sshtunnel
 
-// dialer.go contains what the transport and the listener wrapper need of a
-// tunnel.
+// dialer.go contains what dials through a tunnel, and where to find it.
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// channel is a connection through a tunnel.
-type channel interface {
+// Channel is a connection through a tunnel.
+type Channel interface {
 	net.Conn
 	CloseWrite() error
 }
 
-// dialer opens channels through a tunnel, to the targets that are permitted.
+// Dialer opens channels through a tunnel, to the targets that are permitted.
 // See tunnel.Handle, whose methods these are.
-type dialer interface {
-	permitter
-	Dial(ctx context.Context, target tunnel.Target) (channel, error)
+type Dialer interface {
+	Permitter
+	Dial(ctx context.Context, target tunnel.Target) (Channel, error)
 	Generation() uint64
 	Moved(gen uint64) <-chan struct{}
 }
@@ -31,13 +34,16 @@ type dialer interface {
 // handleDialer is a tunnel's handle as a dialer.
 type handleDialer struct {
 	*tunnel.Handle
-	permission
+	Permission
 }
 
-// Dial implements dialer. Nothing is opened, and no connection waited for, for
+// NewDialer returns what dials through a tunnel, to what is permitted.
+func NewDialer(h *tunnel.Handle, p Permission) Dialer { return handleDialer{h, p} }
+
+// Dial implements Dialer. Nothing is opened, and no connection waited for, for
 // a target that is not permitted.
-func (d handleDialer) Dial(ctx context.Context, target tunnel.Target) (channel, error) {
-	target, err := d.permit(target)
+func (d handleDialer) Dial(ctx context.Context, target tunnel.Target) (Channel, error) {
+	target, err := d.Permit(target)
 	if err != nil {
 		return nil, err
 	}
@@ -48,12 +54,12 @@ func (d handleDialer) Dial(ctx context.Context, target tunnel.Target) (channel, 
 	return conn, nil
 }
 
-// dialFunc is a forwarder's dial function.
-type dialFunc = func(ctx context.Context, client net.Conn) (net.Conn, error)
+// DialFunc is a forwarder's dial function.
+type DialFunc = func(ctx context.Context, client net.Conn) (net.Conn, error)
 
-// dialFor returns a forwarder's dial function: a channel to target for each
+// DialFor returns a forwarder's dial function: a channel to target for each
 // client, who is its originator.
-func dialFor(tun dialer, target tunnel.Target) dialFunc {
+func DialFor(tun Dialer, target tunnel.Target) DialFunc {
 	target.Class = tunnel.Stream
 	return func(ctx context.Context, client net.Conn) (net.Conn, error) {
 		to := target
@@ -62,18 +68,48 @@ func dialFor(tun dialer, target tunnel.Target) dialFunc {
 	}
 }
 
-// lookupDialer returns the named tunnel of the configuration that ctx belongs
-// to. See lookupTunnel.
-func lookupDialer(ctx caddy.Context, name string) (dialer, error) {
-	t, err := lookupTunnel(ctx, name)
+// LookupDialer returns what dials through the named tunnel of the configuration
+// that ctx belongs to. It may be called from any module's Provision: the app is
+// provisioned first if it has not been yet.
+func LookupDialer(ctx caddy.Context, name string) (Dialer, error) {
+	app, err := LookupApp(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	return t.dialer(), nil
+	return app.(interface {
+		LookupDialer(name string) (Dialer, error)
+	}).LookupDialer(name)
+}
+
+// LookupApp returns the app that has the named tunnel, if there is such a tunnel.
+func LookupApp(ctx caddy.Context, name string) (caddy.App, error) {
+	app, err := ctx.AppIfConfigured("ssh_tunnel")
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return nil, fmt.Errorf("unknown tunnel %q; no tunnel is configured: add the global option ssh_tunnel", name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return app.(caddy.App), nil
+}
+
+// CheckTunnelName refuses the name of a tunnel that could not be looked up
+// when the configuration is loaded. (Nor could it differ between requests:
+// http.Transport pools connections by the upstream's address alone.)
+func CheckTunnelName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("no tunnel given; name one of the global option ssh_tunnel")
+	case redact.Path(name) != nil:
+		return fmt.Errorf("tunnel's name: %w", redact.Check(name))
+	case strings.Contains(name, "{"):
+		return fmt.Errorf("tunnel %q: a tunnel's name cannot have placeholders", name)
+	}
+	return nil
 }
 
 // Interface guards
 var (
-	_ dialer  = handleDialer{}
-	_ channel = (*tunnel.Conn)(nil)
+	_ Dialer  = handleDialer{}
+	_ Channel = (*tunnel.Conn)(nil)
 )

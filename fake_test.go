@@ -19,12 +19,12 @@ import (
 // fakeTunnel is a dialer that records its targets. Unless it is told otherwise
 // it dials them by itself.
 type fakeTunnel struct {
-	permission // anything, unless it is set
+	Permission // anything, unless it is set
 	generation atomic.Uint64
 	open       atomic.Int64 // channels
 
 	// wrap, if not nil, changes the channels.
-	wrap func(channel) channel
+	wrap func(Channel) Channel
 
 	mu      sync.Mutex
 	targets []tunnel.Target
@@ -34,8 +34,8 @@ type fakeTunnel struct {
 }
 
 // Dial implements dialer.
-func (f *fakeTunnel) Dial(ctx context.Context, target tunnel.Target) (channel, error) {
-	target, err := f.permit(target)
+func (f *fakeTunnel) Dial(ctx context.Context, target tunnel.Target) (Channel, error) {
+	target, err := f.Permit(target)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (f *fakeTunnel) Dial(ctx context.Context, target tunnel.Target) (channel, e
 		return nil, &tunnel.OpenError{Tunnel: "fake", Target: target.Address, Reason: tunnel.OpenRefused}
 	}
 	f.open.Add(1)
-	var ch channel = &countedChannel{channel: conn.(channel), count: &f.open}
+	var ch Channel = &countedChannel{Channel: conn.(Channel), count: &f.open}
 	if f.wrap != nil {
 		ch = f.wrap(ch)
 	}
@@ -103,18 +103,18 @@ func (f *fakeTunnel) dialed() []tunnel.Target {
 
 // countedChannel counts itself until it is closed.
 type countedChannel struct {
-	channel
+	Channel
 	count *atomic.Int64
 	once  sync.Once
 }
 
 func (c *countedChannel) Close() error {
 	c.once.Do(func() { c.count.Add(-1) })
-	return c.channel.Close()
+	return c.Channel.Close()
 }
 
 // newTransport provisions a transport, given as JSON, on a tunnel.
-func newTransport(t *testing.T, tun dialer, config string) *Transport {
+func newTransport(t *testing.T, tun Dialer, config string) *Transport {
 	t.Helper()
 	tr, err := tryTransport(t, tun, config)
 	if err != nil {
@@ -123,7 +123,7 @@ func newTransport(t *testing.T, tun dialer, config string) *Transport {
 	return tr
 }
 
-func tryTransport(t *testing.T, tun dialer, config string) (*Transport, error) {
+func tryTransport(t *testing.T, tun Dialer, config string) (*Transport, error) {
 	t.Helper()
 	tr := Transport{}.CaddyModule().New().(*Transport)
 	if config != "" {

@@ -60,7 +60,7 @@ func (t *openTunnel) openForwards() (opened []openForward, err error) {
 // openLocal opens a local forward: listening here, dialing the target from the
 // bastion.
 func (t *openTunnel) openLocal(f ResolvedForward) (openForward, error) {
-	return openHere(f, t.forwarder(f, dialFor(t.dialer(), f.Target)))
+	return openHere(f, t.forwarder(f, DialFor(t.dialer(), f.Target)))
 }
 
 // openDynamic opens a dynamic forward: listening here, dialing from the bastion
@@ -69,7 +69,7 @@ func (t *openTunnel) openDynamic(f ResolvedForward) (openForward, error) {
 	socks := &forward.SOCKS5{
 		Users: f.Users,
 		Dial: func(ctx context.Context, client net.Conn, address string) (net.Conn, error) {
-			return dialFor(t.dialer(), tunnel.Target{Network: "tcp", Address: address, ByClient: true})(ctx, client)
+			return DialFor(t.dialer(), tunnel.Target{Network: "tcp", Address: address, ByClient: true})(ctx, client)
 		},
 	}
 	fwd := t.forwarder(f, socks.Connect)
@@ -109,7 +109,7 @@ func serveRemote(fwd *forward.Forwarder, ln net.Listener) {
 }
 
 // forwarder returns what forwards the connections.
-func (t *openTunnel) forwarder(f ResolvedForward, dial dialFunc) *forward.Forwarder {
+func (t *openTunnel) forwarder(f ResolvedForward, dial DialFunc) *forward.Forwarder {
 	fwd := &forward.Forwarder{
 		Dial:   dial,
 		Target: f.Target.Address,

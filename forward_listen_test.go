@@ -88,7 +88,7 @@ func TestListenSocket(t *testing.T) {
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.listen(); err == nil || !strings.Contains(err.Error(), "no socket") {
+	if _, err := listenAt(a); err == nil || !strings.Contains(err.Error(), "no socket") {
 		t.Errorf("got error %v", err)
 	}
 	if got, err := os.ReadFile(path); string(got) != "precious" {
@@ -101,7 +101,7 @@ func TestListenSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if _, err := a.listen(); err == nil || !strings.Contains(err.Error(), "another process listens on it") {
+	if _, err := listenAt(a); err == nil || !strings.Contains(err.Error(), "another process listens on it") {
 		t.Errorf("got error %v", err)
 	}
 	if _, err := os.Stat(path); err != nil {
@@ -115,7 +115,7 @@ func TestListenSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer datagrams.Close()
-	if _, err := a.listen(); err == nil || !strings.Contains(err.Error(), "nothing tells whether it is in use") {
+	if _, err := listenAt(a); err == nil || !strings.Contains(err.Error(), "nothing tells whether it is in use") {
 		t.Errorf("got error %v", err)
 	}
 	if _, err := os.Stat(path); err != nil {

@@ -68,7 +68,7 @@ type lease struct {
 func (r *socketRegistry) open(a listenAddress, f *forward.Forwarder) (lease, error) {
 	s := r.at(a)
 	if s == nil || !s.isInPlace() {
-		ln, err := a.listen()
+		ln, err := listenAt(a)
 		if err != nil {
 			return lease{}, r.explain(a, err)
 		}

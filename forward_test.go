@@ -128,7 +128,7 @@ func TestLocalForward(t *testing.T) {
 			t.Fatal(err)
 		}
 		greeted(t, conn, "db")
-		exchange(t, conn.(channel))
+		exchange(t, conn.(Channel))
 		_ = conn.Close()
 	}
 	for path, want := range map[string]os.FileMode{sock: 0o600, stale: 0o200} {

@@ -66,6 +66,18 @@ func (e endpoint) address() string {
 	return net.JoinHostPort(e.host, e.port)
 }
 
+// String is for people: "*:80" is what a person writes for all interfaces.
+func (e endpoint) String() string {
+	switch {
+	case e.path != "":
+		return e.path
+	case e.host == "":
+		return "*:" + e.port
+	default:
+		return e.address()
+	}
+}
+
 // forwardGrammar is what is written behind each of them.
 var forwardGrammar = map[forwardKind]string{
 	forwardL: "[bind:]port:host:hostport, [bind:]port:/remote/socket, /local/socket:host:hostport or /local/socket:/remote/socket",

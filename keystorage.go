@@ -146,6 +146,15 @@ func authorizedKey(key ssh.PublicKey) string {
 
 func (k storedKey) route() tunnel.Route { return tunnel.Route{Name: k.Host, Via: k.Via} }
 
+// describe names the key by type and fingerprint, as ssh does.
+func (k storedKey) describe() string {
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(k.Key)) //nolint:dogsled // there is no more of it
+	if err != nil {
+		return "unreadable"
+	}
+	return key.Type() + " " + ssh.FingerprintSHA256(key)
+}
+
 // storageKey returns where a route's key is in the storage. Its name is a
 // digest: names of hosts may have characters, or be in length, what a storage
 // does not take.

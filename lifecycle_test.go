@@ -87,11 +87,11 @@ func TestLoad(t *testing.T) {
 	}
 
 	ctx := caddy.ActiveContext()
-	before, err := lookupTunnel(ctx, "prod")
+	before, err := tunnelOf(ctx, "prod")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lookupTunnel(ctx, "prdo"); err == nil || err.Error() != `unknown tunnel "prdo"; configured: prod` {
+	if _, err := tunnelOf(ctx, "prdo"); err == nil || err.Error() != `unknown tunnel "prdo"; configured: prod` {
 		t.Errorf("looking up an unknown tunnel: %v", err)
 	}
 	app, err := ctx.AppIfConfigured("ssh_tunnel")
@@ -105,7 +105,7 @@ func TestLoad(t *testing.T) {
 	if err := caddy.Load(config, true); err != nil {
 		t.Fatal(err)
 	}
-	after, err := lookupTunnel(caddy.ActiveContext(), "prod")
+	after, err := tunnelOf(caddy.ActiveContext(), "prod")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestProvisionPartly(t *testing.T) {
 func TestLookupWithoutApp(t *testing.T) {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
-	_, err := lookupTunnel(ctx, "prod")
+	_, err := tunnelOf(ctx, "prod")
 	if err == nil || err.Error() != `unknown tunnel "prod"; no tunnel is configured: add the global option ssh_tunnel` {
 		t.Errorf("got %v", err)
 	}

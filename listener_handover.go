@@ -15,6 +15,17 @@ import (
 // openListeners are the listeners of all listener wrappers.
 var openListeners listenerRegistry
 
+// registerListener makes a listener known, so that connections of one that it
+// replaces can be handed to it: to adopt, which treats them as if the listener had
+// accepted them. adopt returns false if it can no longer do so. Unregister what this
+// returns when the listener is closed.
+func registerListener(addr net.Addr, owner any, adopt func(net.Conn) bool) *openListener {
+	return openListeners.open(addr, owner, adopt)
+}
+
+// unregister forgets a listener. It may still hand over connections.
+func (l *openListener) unregister() { openListeners.close(l) }
+
 // listenerRegistry knows open listeners. Its zero value knows none.
 type listenerRegistry struct {
 	mu        sync.Mutex
@@ -24,22 +35,20 @@ type listenerRegistry struct {
 // openListener is a listener in the registry.
 type openListener struct {
 	network, address string
-	// config is the configuration that the listener belongs to.
-	config *App
+	// owner is the configuration that the listener belongs to.
+	owner any
 	// position is how many listeners of that configuration have wrapped the
 	// socket before.
 	position int
-	// adopt has the listener treat a connection as if it had accepted it. It
-	// returns false if the listener can no longer do so.
-	adopt func(net.Conn) bool
+	adopt    func(net.Conn) bool
 }
 
 // open registers a listener. It is to be closed.
-func (r *listenerRegistry) open(addr net.Addr, config *App, adopt func(net.Conn) bool) *openListener {
-	l := &openListener{network: addr.Network(), address: addr.String(), config: config, adopt: adopt}
+func (r *listenerRegistry) open(addr net.Addr, owner any, adopt func(net.Conn) bool) *openListener {
+	l := &openListener{network: addr.Network(), address: addr.String(), owner: owner, adopt: adopt}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l.position = len(r.at(l, config))
+	l.position = len(r.at(l, owner))
 	r.listeners = append(r.listeners, l)
 	return l
 }
@@ -72,8 +81,8 @@ func (r *listenerRegistry) successor(l *openListener) *openListener {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, newest := range slices.Backward(r.listeners) {
-		if newest.config != l.config && newest.network == l.network && newest.address == l.address {
-			all := r.at(l, newest.config)
+		if newest.owner != l.owner && newest.network == l.network && newest.address == l.address {
+			all := r.at(l, newest.owner)
 			return all[min(l.position, len(all)-1)]
 		}
 	}
@@ -81,9 +90,9 @@ func (r *listenerRegistry) successor(l *openListener) *openListener {
 }
 
 // at returns the listeners of a configuration at l's address. r.mu is held.
-func (r *listenerRegistry) at(l *openListener, config *App) (all []*openListener) {
+func (r *listenerRegistry) at(l *openListener, owner any) (all []*openListener) {
 	for _, other := range r.listeners {
-		if other.config == config && other.network == l.network && other.address == l.address {
+		if other.owner == owner && other.network == l.network && other.address == l.address {
 			all = append(all, other)
 		}
 	}

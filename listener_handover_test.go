@@ -18,8 +18,8 @@ func TestSuccessor(t *testing.T) {
 	var r listenerRegistry
 	var adopted string
 	first, second, third := new(App), new(App), new(App)
-	open := func(name string, config *App, port int) *openListener {
-		return r.open(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}, config, func(net.Conn) bool {
+	open := func(name string, owner *App, port int) *openListener {
+		return r.open(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}, owner, func(net.Conn) bool {
 			adopted = name
 			return true
 		})

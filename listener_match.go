@@ -1,131 +1,43 @@
 package sshtunnel
 
-// listener_match.go finds the connections that the listener wrapper is to
-// forward among those of a listener, and leaves the others to the HTTP server.
+// listener_match.go finds the connections that match among those of a listener, and
+// leaves the others to the HTTP server.
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
-
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
 )
 
 const (
-	// helloTimeout bounds the wait for a ClientHello. Who waits for the server
-	// to speak first is not kept waiting for longer.
-	helloTimeout = 5 * time.Second
-
-	// siteHandshakeTimeout bounds the TLS handshake with a client that may be a
-	// site's. It is what Caddy gives these by default: the site's certificate
-	// may have to be obtained first.
-	siteHandshakeTimeout = time.Minute
-
-	// closedMatchTimeout bounds what of these is left once the listener is
-	// closed.
+	// closedMatchTimeout bounds what is left of the time to match once the listener
+	// is closed.
 	closedMatchTimeout = 5 * time.Second
 
 	// abandonedTimeout is how long a connection waits thereafter for an Accept.
 	abandonedTimeout = time.Second
 )
 
-// helloMatchers are what a ClientHello must match, all of them.
-type helloMatchers []caddytls.ConnectionMatcher
-
-// loadHelloMatchers loads the matchers of a listener wrapper.
-func loadHelloMatchers(ctx caddy.Context, w *ListenerWrapper) (helloMatchers, error) {
-	if w.MatchersRaw == nil {
-		return nil, nil
-	}
-	if len(w.MatchersRaw) == 0 {
-		return nil, errors.New("no matcher; leave match out to forward every connection")
-	}
-	loaded, err := ctx.LoadModule(w, "MatchersRaw")
-	if err != nil {
-		return nil, err
-	}
-	var matchers helloMatchers
-	for name, module := range loaded.(map[string]any) {
-		m, ok := module.(caddytls.ConnectionMatcher)
-		if !ok {
-			return nil, fmt.Errorf("%s is no matcher of TLS handshakes", name)
-		}
-		matchers = append(matchers, m)
-	}
-	return matchers, nil
-}
-
-// match tells whether a connection matches. It reads the ClientHello or, after
-// the tls wrapper, does the handshake. What is no TLS, or not within the time
-// there is for it, does not match, and err tells why. Matched or not, whole is
-// to be used instead of conn.
-func (ms helloMatchers) match(ctx context.Context, conn net.Conn) (matched bool, whole net.Conn, err error) {
-	var hello *tls.ClientHelloInfo
-	if c, ok := forward.Layer[interface{ ConnectionState() tls.ConnectionState }](conn); ok {
-		ctx, cancel := context.WithTimeout(ctx, siteHandshakeTimeout)
-		defer cancel()
-		if err := handshake(ctx, conn); err != nil {
-			return false, conn, err
-		}
-		hello, whole = helloOf(c.ConnectionState(), conn), conn
-	} else {
-		ctx, cancel := context.WithTimeout(ctx, helloTimeout)
-		defer cancel()
-		if hello, whole, err = peekHello(ctx, conn); err != nil {
-			return false, whole, err
-		}
-	}
-	mismatch := func(m caddytls.ConnectionMatcher) bool { return !m.Match(hello) }
-	return !slices.ContainsFunc(ms, mismatch), whole, nil
-}
-
-// handshake does the TLS handshake that the tls wrapper leaves to be done,
-// until ctx is done. It is not the handshake's own context: obtaining a
-// certificate goes on though its client is gone.
-func handshake(ctx context.Context, conn net.Conn) error {
-	h, ok := forward.Layer[interface{ HandshakeContext(context.Context) error }](conn)
-	if !ok {
-		return nil // another wrapper must have done it
-	}
-	return interruptible(ctx, conn, func() error { return h.HandshakeContext(context.Background()) })
-}
-
-// helloOf returns what a connection tells of its ClientHello once the
-// handshake is over: of the versions, ciphers and protocols, those chosen.
-func helloOf(state tls.ConnectionState, conn net.Conn) *tls.ClientHelloInfo {
-	hello := &tls.ClientHelloInfo{
-		ServerName:        state.ServerName,
-		SupportedVersions: []uint16{state.Version},
-		CipherSuites:      []uint16{state.CipherSuite},
-		Conn:              conn,
-	}
-	if state.NegotiatedProtocol != "" {
-		hello.SupportedProtos = []string{state.NegotiatedProtocol}
-	}
-	return hello
-}
-
-// matchingListener forwards what matches of what it accepts.
+// matchingListener sorts out what matches of what it accepts.
 //
 // Each connection waits for its match in a goroutine of its own, so that none
 // holds up another. There may be as many as there are connections, as in the
 // HTTP server: a silent one takes some 12 KiB, and none more than 64 KiB.
 //
 // A reload closes the listener while some connections wait for their match.
-// They are not lost: those that match are forwarded, and the others handed to
-// the listener of the new configuration.
+// They are not lost: those that match are taken, and the others handed to the
+// listener of the new configuration.
 type matchingListener struct {
-	*forwardingListener
+	net.Listener
 	matchers helloMatchers
+	take     func(net.Conn) // takes what matches
+	logger   *zap.Logger
+	place    *openListener
 
 	closing   sync.Once
 	closed    chan struct{} // by Close
@@ -148,16 +60,20 @@ type accepted struct {
 	err  error
 }
 
-func newMatchingListener(ln *forwardingListener, w *ListenerWrapper) *matchingListener {
+// newMatchingListener returns a listener that gives take the connections that match,
+// and accepts the others. It belongs to a configuration, which owner identifies.
+func newMatchingListener(ln net.Listener, matchers helloMatchers, owner any, take func(net.Conn), logger *zap.Logger) net.Listener {
 	l := &matchingListener{
-		forwardingListener: ln,
-		matchers:           w.matchers,
-		closed:             make(chan struct{}),
-		abandoned:          make(chan struct{}),
-		passed:             make(chan accepted),
+		Listener:  ln,
+		matchers:  matchers,
+		take:      take,
+		logger:    logger,
+		closed:    make(chan struct{}),
+		abandoned: make(chan struct{}),
+		passed:    make(chan accepted),
 	}
 	l.ctx, l.interrupt = context.WithCancel(context.Background())
-	l.open = openListeners.open(ln.Addr(), w.config, l.adopt)
+	l.place = registerListener(ln.Addr(), owner, l.adopt)
 	go l.acceptAll()
 	return l
 }
@@ -176,7 +92,8 @@ func (l *matchingListener) Accept() (net.Conn, error) {
 // matched, and Accept fails when there are no more.
 func (l *matchingListener) Close() error {
 	l.closing.Do(func() { close(l.closed) })
-	return l.forwardingListener.Close()
+	l.place.unregister()
+	return l.Listener.Close()
 }
 
 // acceptAll accepts connections and has them matched. It returns when the
@@ -230,10 +147,10 @@ func (l *matchingListener) adopt(conn net.Conn) bool {
 func (l *matchingListener) match(conn net.Conn) {
 	matched, whole, err := l.matchers.match(l.ctx, conn)
 	if matched {
-		go l.forwarder.Forward(whole)
+		go l.take(whole)
 		return
 	}
-	l.forwarder.Logger.Debug("connection passed on", zap.Stringer("remote", conn.RemoteAddr()), zap.Error(err))
+	l.logger.Debug("connection passed on", zap.Stringer("remote", conn.RemoteAddr()), zap.Error(err))
 	select {
 	case <-l.closed: // even if somebody accepts
 	default:
@@ -250,7 +167,7 @@ func (l *matchingListener) match(conn net.Conn) {
 // another listener has it, or the server that is shutting down, for want of
 // one; or when it has closed it, as nobody accepts it.
 func (l *matchingListener) leave(conn net.Conn) {
-	if openListeners.handOver(l.open, conn) {
+	if openListeners.handOver(l.place, conn) {
 		return
 	}
 	select {

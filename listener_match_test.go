@@ -20,22 +20,22 @@ import (
 
 // matching wraps a listener and has it forward the connections that match to a
 // target.
-func matching(t *testing.T, ln net.Listener, tun dialer, target, matchers string) net.Listener {
+func matching(t *testing.T, ln net.Listener, tun Dialer, target, matchers string) net.Listener {
 	t.Helper()
 	return matchingFor(t, nil, ln, tun, target, matchers)
 }
 
 // matchingFor is matching, for a configuration.
-func matchingFor(t *testing.T, config *App, ln net.Listener, tun dialer, target, matchers string) net.Listener {
+func matchingFor(t *testing.T, owner any, ln net.Listener, tun Dialer, target, matchers string) net.Listener {
 	t.Helper()
-	w := &ListenerWrapper{TunnelName: "prod", Target: target, config: config}
+	w := &ListenerWrapper{TunnelName: "prod", Target: target, owner: owner}
 	if err := json.Unmarshal([]byte(matchers), &w.MatchersRaw); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 	t.Cleanup(cancel)
 	var err error
-	if w.matchers, err = loadHelloMatchers(ctx, w); err != nil {
+	if w.matchers, err = loadHelloMatchers(ctx, w, "MatchersRaw", w.MatchersRaw); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.provision(zap.NewNop(), tun); err != nil {

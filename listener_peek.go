@@ -47,7 +47,7 @@ func peekHello(ctx context.Context, conn net.Conn) (hello *tls.ClientHelloInfo, 
 
 	whole = conn
 	if len(recording.read) > 0 || recording.err != nil {
-		whole = &replayingConn{Conn: conn, read: recording.read, err: recording.err}
+		whole = replay(conn, recording.read, recording.err)
 	}
 	if hello == nil {
 		return nil, whole, err
@@ -100,6 +100,12 @@ func (c *recordingConn) Read(p []byte) (int, error) {
 }
 
 func (c *recordingConn) Write(p []byte) (int, error) { return len(p), nil }
+
+// replay returns a connection of which something has been read already, which is read
+// first; then err, if it is not nil.
+func replay(conn net.Conn, read []byte, err error) net.Conn {
+	return &replayingConn{Conn: conn, read: read, err: err}
+}
 
 // replayingConn is a connection of which something has been read already,
 // which is read first.

@@ -28,7 +28,7 @@ import (
 
 // forwarding wraps a loopback listener and has it forward to a target. It
 // returns its address and what it logs.
-func forwarding(t *testing.T, tun dialer, target string, wrap func(net.Listener) net.Listener) (string, *observer.ObservedLogs) {
+func forwarding(t *testing.T, tun Dialer, target string, wrap func(net.Listener) net.Listener) (string, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
 	w := &ListenerWrapper{TunnelName: "prod", Target: target}
@@ -91,7 +91,7 @@ func echo(t *testing.T, ln *countingListener) {
 }
 
 // exchange sends a word, half-closes, and expects it back.
-func exchange(t *testing.T, conn channel) {
+func exchange(t *testing.T, conn Channel) {
 	t.Helper()
 	if _, err := io.WriteString(conn, "hello"); err != nil {
 		t.Fatal(err)
@@ -197,7 +197,7 @@ func TestForwardLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ln := listenAndCount(t)
-			tun := &fakeTunnel{wrap: func(c channel) channel { return lostChannel{c} }}
+			tun := &fakeTunnel{wrap: func(c Channel) Channel { return lostChannel{c} }}
 			address, logs := forwarding(t, tun, ln.Addr().String(), tt.wrap)
 			conn := dialTCP(t, address)
 			if _, err := io.WriteString(conn, tt.say); err != nil {
@@ -231,7 +231,7 @@ func TestForwardAfterTLS(t *testing.T) {
 
 	t.Run("lost", func(t *testing.T) {
 		ln := listenAndCount(t)
-		tun := &fakeTunnel{wrap: func(c channel) channel { return lostChannel{c} }}
+		tun := &fakeTunnel{wrap: func(c Channel) Channel { return lostChannel{c} }}
 		address, _ := forwarding(t, tun, ln.Addr().String(), withTLS)
 		conn := tls.Client(dialTCP(t, address), client)
 		if err := conn.Handshake(); err != nil {

@@ -24,8 +24,6 @@ package sshtunnel
 // tunnel in it.
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -178,18 +176,22 @@ func (a *App) Cleanup() error {
 	return nil
 }
 
-// lookupTunnel returns the named tunnel of the configuration that ctx belongs
-// to. It may be called from any module's Provision: the app is provisioned
-// first if it has not been yet.
-func lookupTunnel(ctx caddy.Context, name string) (*openTunnel, error) {
-	app, err := ctx.AppIfConfigured("ssh_tunnel")
-	if errors.Is(err, caddy.ErrNotConfigured) {
-		return nil, fmt.Errorf("unknown tunnel %q; no tunnel is configured: add the global option ssh_tunnel", name)
-	}
+// tunnelOf returns the named tunnel of the configuration that ctx belongs to.
+func tunnelOf(ctx caddy.Context, name string) (*openTunnel, error) {
+	app, err := LookupApp(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	return app.(*App).tunnel(name)
+}
+
+// LookupDialer returns what dials through the tunnel of a name. See package dialer.
+func (a *App) LookupDialer(name string) (Dialer, error) {
+	t, err := a.tunnel(name)
+	if err != nil {
+		return nil, err
+	}
+	return t.dialer(), nil
 }
 
 // tunnel returns the tunnel of a name.
@@ -203,7 +205,7 @@ func (a *App) tunnel(name string) (*openTunnel, error) {
 }
 
 // dialer returns what dials through the tunnel.
-func (t *openTunnel) dialer() dialer { return handleDialer{t.handle, t.Permission} }
+func (t *openTunnel) dialer() Dialer { return NewDialer(t.handle, t.Permission) }
 
 // Interface guards
 var (

@@ -227,12 +227,7 @@ func TestBindRefused(t *testing.T) {
 	// net/http closes the listener of a server that is shut down before it serves
 	// in a goroutine of its own.
 	sshtest.Eventually(t, 10*time.Second, "nothing is bound any more", func() bool {
-		bound := false
-		bindings.Range(func(any, any) bool {
-			bound = true
-			return false
-		})
-		return !bound
+		return len(openBindings()) == 0
 	})
 }
 

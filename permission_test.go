@@ -23,9 +23,9 @@ import (
 )
 
 // permitting returns the permission to dial what the patterns match.
-func permitting(t *testing.T, patterns ...string) permission {
+func permitting(t *testing.T, patterns ...string) Permission {
 	t.Helper()
-	p, err := newPermission("prod", patterns)
+	p, err := NewPermission("prod", patterns)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestHandlePermits(t *testing.T) {
 		t.Errorf("got error %v", err)
 	}
 	want := tunnel.Target{Network: "tcp", Address: "web:80", Class: tunnel.Stream}
-	if got, err := d.permit(tunnel.Target{Network: "tcp", Address: "WEB.:80", Class: tunnel.Stream}); err != nil || got != want {
+	if got, err := d.Permit(tunnel.Target{Network: "tcp", Address: "WEB.:80", Class: tunnel.Stream}); err != nil || got != want {
 		t.Errorf("got %+v (%v), want %+v", got, err, want)
 	}
 }
@@ -141,7 +141,7 @@ func TestPermittedProxy(t *testing.T) {
 		`{"network_proxy": {"from": "url", "url": "http://proxy.test:3128"}}`,
 		`{"network_proxy": {"from": "url", "url": "{http.request.header.X}"}}`,
 	} {
-		tun := &fakeTunnel{permission: permitting(t, "proxy.test:3128", "web.test:80"), routes: map[string]string{"proxy.test:3128": web.Addr()}}
+		tun := &fakeTunnel{Permission: permitting(t, "proxy.test:3128", "web.test:80"), routes: map[string]string{"proxy.test:3128": web.Addr()}}
 		tr := newTransport(t, tun, config)
 		ask := func(proxy, upstream string) int {
 			t.Helper()

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // replacePlaceholders returns s with its placeholders replaced. One that is
@@ -181,6 +182,19 @@ func (r *resolver) fail(option string, err error) {
 	if err != nil && r.err == nil {
 		r.err = fmt.Errorf("%s: %w", option, err)
 	}
+}
+
+// resolveTarget is parseTarget, after placeholders such as {env.*} have been
+// replaced.
+func resolveTarget(s string) (tunnel.Target, error) {
+	resolved, err := caddy.NewReplacer().ReplaceOrErr(s, true, true)
+	if err != nil {
+		return tunnel.Target{}, fmt.Errorf("target %s: %w", redact.Quote(s), redact.Error(err))
+	}
+	if err := redact.Check(resolved); err != nil {
+		return tunnel.Target{}, fmt.Errorf("target: %w", err)
+	}
+	return parseTarget(resolved)
 }
 
 // homeDir returns the home directory of the user Caddy runs as: $HOME, else

@@ -31,7 +31,7 @@ const (
 type Resolved struct {
 	Config     tunnel.Config
 	Settings   tunnel.Settings
-	Permission permission
+	Permission Permission
 
 	// Jump is the name of the tunnel to jump through, or "". Via is that tunnel,
 	// once all tunnels are resolved.
@@ -259,16 +259,16 @@ func (t *Tunnel) resolveIdentities(r *resolver, cfg *tunnel.Config) {
 }
 
 // resolvePermission resolves what may be dialed.
-func (t *Tunnel) resolvePermission(r *resolver, name string) permission {
+func (t *Tunnel) resolvePermission(r *resolver, name string) Permission {
 	const option = "permit_open"
 	if t.PermitOpen != nil && len(t.PermitOpen) == 0 {
 		r.fail(option, errors.New("an empty list, which would permit every target; leave it out for that, or write the targets"))
 	}
 	patterns := r.values(option, t.PermitOpen)
 	if r.err != nil {
-		return permission{}
+		return Permission{}
 	}
-	permitted, err := newPermission(name, patterns)
+	permitted, err := NewPermission(name, patterns)
 	r.fail(option, err)
 	return permitted
 }

@@ -9,9 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
-
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -56,17 +53,4 @@ func parseTargetAt(s string, at side) (tunnel.Target, error) {
 		return fail(fmt.Errorf("port %q is not one from 1 to 65535", port))
 	}
 	return tunnel.Target{Network: "tcp", Address: net.JoinHostPort(host, port)}, nil
-}
-
-// resolveTarget is parseTarget, after placeholders such as {env.*} have been
-// replaced.
-func resolveTarget(s string) (tunnel.Target, error) {
-	resolved, err := caddy.NewReplacer().ReplaceOrErr(s, true, true)
-	if err != nil {
-		return tunnel.Target{}, fmt.Errorf("target %s: %w", redact.Quote(s), redact.Error(err))
-	}
-	if err := redact.Check(resolved); err != nil {
-		return tunnel.Target{}, fmt.Errorf("target: %w", err)
-	}
-	return parseTarget(resolved)
 }

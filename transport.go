@@ -5,11 +5,9 @@ package sshtunnel
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -59,7 +57,7 @@ type Transport struct {
 
 	*reverseproxy.HTTPTransport
 
-	tunnel dialer
+	tunnel Dialer
 	proxy  func(*http.Request) (*url.URL, error) // the network_proxy's; nil if there is none
 	pools  *generations
 	raises bool // the handler raises denials; see raiseDenials
@@ -80,33 +78,18 @@ func (Transport) CaddyModule() caddy.ModuleInfo {
 // Provision looks the tunnel up and sets up the HTTP transport. It dials
 // nothing.
 func (t *Transport) Provision(ctx caddy.Context) error {
-	if err := checkStaticName(t.TunnelName); err != nil {
+	if err := CheckTunnelName(t.TunnelName); err != nil {
 		return err
 	}
-	tun, err := lookupDialer(ctx, t.TunnelName)
+	tun, err := LookupDialer(ctx, t.TunnelName)
 	if err != nil {
 		return err
 	}
 	handler := parentHandler(ctx)
-	if handler == nil && !tun.restricts() {
+	if handler == nil && !tun.Restricts() {
 		return fmt.Errorf("tunnel %q: only the upstreams of reverse_proxy can be checked when the configuration is loaded; add permit_open to the tunnel, to say where those of other handlers may lead", t.TunnelName)
 	}
 	return t.provision(ctx, tun, handler)
-}
-
-// checkStaticName refuses the name of a tunnel that could not be looked up
-// when the configuration is loaded. (Nor could it differ between requests:
-// http.Transport pools connections by the upstream's address alone.)
-func checkStaticName(name string) error {
-	switch {
-	case name == "":
-		return errors.New("no tunnel given; name one of the global option ssh_tunnel")
-	case redact.Path(name) != nil:
-		return fmt.Errorf("tunnel's name: %w", redact.Check(name))
-	case strings.Contains(name, "{"):
-		return fmt.Errorf("tunnel %q: a tunnel's name cannot have placeholders", name)
-	}
-	return nil
 }
 
 // idleChannels is the default of keepalive_idle_conns_per_host. The http
@@ -120,7 +103,7 @@ const tlsTimeout = 10 * time.Second
 
 // provision sets the transport up for a handler, which is nil if it is not a
 // reverse_proxy.
-func (t *Transport) provision(ctx caddy.Context, tun dialer, handler *reverseproxy.Handler) error {
+func (t *Transport) provision(ctx caddy.Context, tun Dialer, handler *reverseproxy.Handler) error {
 	if err := checkOptions(t.HTTPTransport); err != nil {
 		return err
 	}
@@ -174,17 +157,6 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer, handler *reversepro
 		t.raises = true
 	}
 	return nil
-}
-
-// parentHandler returns the reverse proxy that loads this transport, or nil if
-// another module does: one further up has other upstreams.
-func parentHandler(ctx caddy.Context) *reverseproxy.Handler {
-	modules := ctx.Modules() // the last is the transport
-	if len(modules) < 2 {
-		return nil
-	}
-	h, _ := modules[len(modules)-2].(*reverseproxy.Handler)
-	return h
 }
 
 // RoundTrip implements http.RoundTripper.

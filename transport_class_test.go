@@ -62,7 +62,7 @@ type classTunnel struct {
 }
 
 // Dial implements dialer.
-func (c *classTunnel) Dial(ctx context.Context, target tunnel.Target) (channel, error) {
+func (c *classTunnel) Dial(ctx context.Context, target tunnel.Target) (Channel, error) {
 	conn, err := c.fakeTunnel.Dial(ctx, target)
 	if err == nil {
 		c.classes.Store(conn.LocalAddr().String(), target.Class)

@@ -267,7 +267,7 @@ func TestThirdPartyHandler(t *testing.T) {
 func TestLateUpstream(t *testing.T) {
 	for dial, want := range map[string]bool{"{http.request.header.To}:80": false, "web.test:80": true} {
 		e := &errand{upstream: &reverseproxy.DialInfo{Network: "tcp", Address: "web.test:80", Upstream: &reverseproxy.Upstream{Dial: dial}}}
-		if _, err := e.upstreamTarget(nil, permission{}); (err == nil) != want {
+		if _, err := e.upstreamTarget(nil, Permission{}); (err == nil) != want {
 			t.Errorf("%q: got error %v", dial, err)
 		}
 		if _, err := e.upstreamTarget(nil, permitting(t, "web.test:80")); err != nil {

@@ -48,7 +48,7 @@ func (t *Transport) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 	if t.ReadTimeout > 0 || t.WriteTimeout > 0 {
 		conn = &timeoutConn{
-			channel: conn,
+			Channel: conn,
 			read:    time.Duration(t.ReadTimeout),
 			write:   time.Duration(t.WriteTimeout),
 		}

@@ -75,7 +75,7 @@ func TestDialErrors(t *testing.T) {
 // silentTunnel never connects.
 type silentTunnel struct{ fakeTunnel }
 
-func (*silentTunnel) Dial(ctx context.Context, _ tunnel.Target) (channel, error) {
+func (*silentTunnel) Dial(ctx context.Context, _ tunnel.Target) (Channel, error) {
 	<-ctx.Done()
 	return nil, &tunnel.TimeoutError{Tunnel: "silent", Doing: "connecting", Cause: ctx.Err()}
 }
@@ -163,7 +163,7 @@ func TestTimeoutConn(t *testing.T) {
 	peer := <-ln.conns
 	defer peer.Close()
 
-	c := &timeoutConn{channel: conn.(channel), read: 50 * time.Millisecond, write: 50 * time.Millisecond}
+	c := &timeoutConn{Channel: conn.(Channel), read: 50 * time.Millisecond, write: 50 * time.Millisecond}
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("reading: got error %v", err)
 	}
@@ -182,10 +182,10 @@ func TestTimeoutConn(t *testing.T) {
 }
 
 // lostChannel ends as a channel does whose link is lost.
-type lostChannel struct{ channel }
+type lostChannel struct{ Channel }
 
 func (c lostChannel) Read(p []byte) (int, error) {
-	n, err := c.channel.Read(p)
+	n, err := c.Channel.Read(p)
 	if err == io.EOF {
 		err = &net.OpError{Op: "read", Net: "tcp", Err: io.ErrUnexpectedEOF}
 	}
@@ -200,7 +200,7 @@ func TestCutResponse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ln := listenAndCount(t)
-			tun := &fakeTunnel{wrap: func(c channel) channel { return lostChannel{c} }}
+			tun := &fakeTunnel{wrap: func(c Channel) Channel { return lostChannel{c} }}
 			tr := newTransport(t, tun, "")
 			go func() {
 				conn := <-ln.conns

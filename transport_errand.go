@@ -15,18 +15,10 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
-)
-
-// Variables of the request that Caddy's reverse proxy sets for its transport,
-// which does not export their names.
-const (
-	proxyProtocolInfoVar = "reverse_proxy.proxy_protocol_info"
-	tlsHTTP1OnlyVar      = "reverse_proxy.tls_h1_only"
 )
 
 // errand says on whose behalf to dial. It is complete before the request reaches
@@ -64,11 +56,7 @@ func (t *Transport) prepare(e *errand, req *http.Request) error {
 	if info, ok := reverseproxy.GetDialInfo(ctx); ok {
 		e.upstream = &info
 	}
-	// Active health checks have no variables.
-	if info, ok := caddyhttp.GetVar(ctx, proxyProtocolInfoVar).(reverseproxy.ProxyProtocolInfo); ok {
-		e.client = info.AddrPort
-	}
-	e.http1Only = caddyhttp.GetVar(ctx, tlsHTTP1OnlyVar) == true
+	e.client, e.http1Only = proxyProtocolClient(ctx), wantsHTTP1(ctx)
 	if t.TLS != nil {
 		e.serverName = t.TLS.ServerName
 		if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok && strings.Contains(e.serverName, "{") {
@@ -96,21 +84,21 @@ func (t *Transport) prepare(e *errand, req *http.Request) error {
 		return fmt.Errorf("network_proxy: %w", err)
 	}
 	target.Class = e.class
-	if e.target, err = t.tunnel.permit(target); err != nil {
+	if e.target, err = t.tunnel.Permit(target); err != nil {
 		return err
 	}
 	return askProxyFor(req, e.proxy, upstream.Address)
 }
 
 // upstreamTarget returns the upstream as the tunnel permits it.
-func (e *errand) upstreamTarget(req *http.Request, tun permitter) (tunnel.Target, error) {
+func (e *errand) upstreamTarget(req *http.Request, tun Permitter) (tunnel.Target, error) {
 	var network, address string
 	if e.upstream == nil {
 		network, address = "tcp", hostPort(req.URL, upstreamPorts)
 	} else {
 		network, address = e.upstream.Network, e.upstream.Address
 		// Provision refuses this; but a module may add upstreams later.
-		if u := e.upstream.Upstream; u != nil && !tun.restricts() && strings.Contains(u.Dial, "{") {
+		if u := e.upstream.Upstream; u != nil && !tun.Restricts() && strings.Contains(u.Dial, "{") {
 			return tunnel.Target{}, fmt.Errorf("upstream %q: %w", u.Dial, errPlaceholder)
 		}
 	}
@@ -120,12 +108,12 @@ func (e *errand) upstreamTarget(req *http.Request, tun permitter) (tunnel.Target
 	}
 	target.Class = e.class
 	target.ByClient = e.byClient || e.upstream != nil && e.upstream.Upstream != nil && strings.Contains(e.upstream.Upstream.Dial, "{")
-	return tun.permit(target)
+	return tun.Permit(target)
 }
 
 // targetAt returns the target at an upstream's address.
 func targetAt(network, address string) (tunnel.Target, error) {
-	kind, _, _ := strings.Cut(network, "+") // see ownNetwork
+	kind, _, _ := strings.Cut(network, "+") // see contract.NameUpstream
 	switch kind {
 	case "unix":
 		return tunnel.Target{Network: "unix", Address: address}, nil

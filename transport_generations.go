@@ -21,7 +21,7 @@ import (
 // has taken over, requests go to a fresh one, and the old is emptied.
 type generations struct {
 	template *http.Transport // never used itself
-	tunnel   dialer
+	tunnel   Dialer
 	closing  chan struct{} // closed by close
 	newest   atomic.Pointer[generation]
 
@@ -45,7 +45,7 @@ type generation struct {
 	retired           atomic.Bool // no longer the newest
 }
 
-func newGenerations(template *http.Transport, tun dialer) *generations {
+func newGenerations(template *http.Transport, tun Dialer) *generations {
 	return &generations{template: template, tunnel: tun, closing: make(chan struct{})}
 }
 

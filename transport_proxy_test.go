@@ -158,7 +158,7 @@ func TestProxyConnects(t *testing.T) {
 		{`"versions": ["1.1"]`, "[FD00:0::5]:443", "GET http://[fd00::5]:443/ HTTP/1.1|[fd00::5]:443"},
 	} {
 		proxy := newRecorder(t)
-		tun := &fakeTunnel{permission: permitting(t, "proxy.test:3128", "10.0.0.0/8:443", "web.test:443", "[fd00::/8]:443"), routes: map[string]string{"proxy.test:3128": proxy.Addr().String()}}
+		tun := &fakeTunnel{Permission: permitting(t, "proxy.test:3128", "10.0.0.0/8:443", "web.test:443", "[fd00::/8]:443"), routes: map[string]string{"proxy.test:3128": proxy.Addr().String()}}
 		tr := newTransport(t, tun, `{"network_proxy": {"from": "url", "url": "http://proxy.test:3128"}, `+tt.config+`}`)
 		req := withUpstream(request(t, "GET", "//"+tt.to+"/", map[string]any{}), tt.to)
 		req.Host = "secret.test:22"
@@ -177,7 +177,7 @@ func TestProxyConnects(t *testing.T) {
 // TestCheckProxy: no placeholder that may be about a request chooses the proxy
 // without permit_open.
 func TestCheckProxy(t *testing.T) {
-	anything, some := permission{}, permitting(t, "proxy.test:3128")
+	anything, some := Permission{}, permitting(t, "proxy.test:3128")
 	const needs = "needs permit_open on the tunnel"
 	for _, tt := range []struct{ network, anywhere, restricted string }{
 		{`{"from": "none"}`, "", ""},
@@ -202,12 +202,12 @@ func TestCheckProxy(t *testing.T) {
 		{`{"from": "elsewhere"}`, `"elsewhere" is none of url and none: it needs permit_open`, ""},
 	} {
 		for _, check := range []struct {
-			p    permission
+			p    Permission
 			want string
 		}{{anything, tt.anywhere}, {some, tt.restricted}} {
 			err := checkProxy(&reverseproxy.HTTPTransport{NetworkProxyRaw: []byte(tt.network)}, check.p)
 			if (err == nil) != (check.want == "") || err != nil && !strings.Contains(err.Error(), check.want) {
-				t.Errorf("%s, restricted %t: got error %v, want %q", tt.network, check.p.restricts(), err, check.want)
+				t.Errorf("%s, restricted %t: got error %v, want %q", tt.network, check.p.Restricts(), err, check.want)
 			}
 			if err != nil && strings.Contains(err.Error(), "s3cret") {
 				t.Errorf("%s: the error shows the password: %v", tt.network, err)

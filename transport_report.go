@@ -59,7 +59,7 @@ func passageOf(conn net.Conn) *passage {
 		case *tls.Conn:
 			conn = c.NetConn()
 		case *timeoutConn:
-			conn = c.channel
+			conn = c.Channel
 		case interface {
 			Host() string
 			DialDuration() time.Duration

@@ -7,7 +7,7 @@ import "time"
 // timeoutConn is a channel whose every read and write is bounded. CloseWrite
 // remains, without which an upgraded stream could only end as a whole.
 type timeoutConn struct {
-	channel
+	Channel
 	read, write time.Duration // if zero, unbounded
 }
 
@@ -18,7 +18,7 @@ func (c *timeoutConn) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	return c.channel.Read(p)
+	return c.Channel.Read(p)
 }
 
 // Write implements net.Conn.
@@ -28,5 +28,5 @@ func (c *timeoutConn) Write(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	return c.channel.Write(p)
+	return c.Channel.Write(p)
 }

@@ -20,12 +20,9 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// upstreamNetwork begins the network of a tcp upstream behind a tunnel.
-const upstreamNetwork = "ssh_tunnel"
-
 // checkUpstreams refuses upstreams that no tunnel leads to, and those that may
 // not be dialed through this one.
-func checkUpstreams(h *reverseproxy.Handler, tun permitter) error {
+func checkUpstreams(h *reverseproxy.Handler, tun Permitter) error {
 	for _, u := range h.Upstreams {
 		if err := redact.Check(caddy.NewReplacer().ReplaceKnown(u.Dial, "")); err != nil {
 			return fmt.Errorf("upstream: %w", err)
@@ -34,7 +31,7 @@ func checkUpstreams(h *reverseproxy.Handler, tun permitter) error {
 			return fmt.Errorf("upstream %q: %w", u.Dial, err)
 		}
 	}
-	if h.DynamicUpstreamsRaw != nil && !tun.restricts() {
+	if h.DynamicUpstreamsRaw != nil && !tun.Restricts() {
 		if err := checkSource(h.DynamicUpstreamsRaw); err != nil {
 			return fmt.Errorf("dynamic upstreams: %w", err)
 		}
@@ -48,9 +45,9 @@ var errPlaceholder = errors.New("an upstream with placeholders needs permit_open
 
 // checkUpstream checks an upstream. Where one with placeholders leads is
 // checked when it is dialed.
-func checkUpstream(dial string, tun permitter) error {
+func checkUpstream(dial string, tun Permitter) error {
 	if strings.Contains(dial, "{") {
-		if !tun.restricts() {
+		if !tun.Restricts() {
 			return errPlaceholder
 		}
 		network, _ := splitUpstream(dial)
@@ -60,7 +57,7 @@ func checkUpstream(dial string, tun permitter) error {
 	if err != nil {
 		return err
 	}
-	return checkPermitted(tun, target)
+	return CheckPermitted(tun, target)
 }
 
 // upstreamTarget returns where an upstream without placeholders leads.
@@ -94,13 +91,13 @@ func checkNetwork(network string) error {
 
 // checkHealthChecks refuses active health checks whose own address or port may
 // not be dialed.
-func checkHealthChecks(h *reverseproxy.Handler, tun permitter) error {
+func checkHealthChecks(h *reverseproxy.Handler, tun Permitter) error {
 	if h.HealthChecks == nil || h.HealthChecks.Active == nil {
 		return nil
 	}
 	active := h.HealthChecks.Active
 	if target, err := upstreamTarget(active.Upstream); err == nil && !strings.Contains(active.Upstream, "{") {
-		if err := checkPermitted(tun, target); err != nil {
+		if err := CheckPermitted(tun, target); err != nil {
 			return fmt.Errorf("health_upstream: %w", err)
 		}
 	}
@@ -114,7 +111,7 @@ func checkHealthChecks(h *reverseproxy.Handler, tun permitter) error {
 		}
 		host, _, _ := net.SplitHostPort(target.Address) // it has both
 		target.Address = net.JoinHostPort(host, strconv.Itoa(active.Port))
-		if err := checkPermitted(tun, target); err != nil {
+		if err := CheckPermitted(tun, target); err != nil {
 			return fmt.Errorf("health_port: %w", err)
 		}
 	}
@@ -143,7 +140,7 @@ func checkSource(raw json.RawMessage) error {
 
 // checkProxy refuses a network_proxy that clients may choose, as errPlaceholder
 // does upstreams, and one that may not be dialed.
-func checkProxy(t *reverseproxy.HTTPTransport, tun permitter) error {
+func checkProxy(t *reverseproxy.HTTPTransport, tun Permitter) error {
 	var options map[string]any
 	switch {
 	case t.ForwardProxyURL != "":
@@ -160,7 +157,7 @@ func checkProxy(t *reverseproxy.HTTPTransport, tun permitter) error {
 		return nil
 	case t.ProxyProtocol != "":
 		return errors.New("proxy_protocol does not go together with it: the header would be about one client, and others share the connection to the proxy; leave one out")
-	case tun.restricts():
+	case tun.Restricts():
 	case from != "url":
 		return fmt.Errorf("the source %q is none of url and none: it needs permit_open on the tunnel, to say where the proxy may be", from)
 	default:
@@ -180,7 +177,7 @@ func checkProxy(t *reverseproxy.HTTPTransport, tun permitter) error {
 	if err != nil {
 		return err
 	}
-	return checkPermitted(tun, target)
+	return CheckPermitted(tun, target)
 }
 
 // hasForeignPlaceholder tells whether a string has placeholders that may be about
@@ -221,14 +218,13 @@ func findString(value any, is func(string) bool) (string, bool) {
 	return "", false
 }
 
-// renameUpstreams gives each static upstream a network of the tunnel's own.
-// Caddy keeps the passive health of all upstreams of the process by this
-// string, and 127.0.0.1:80 is another server behind each tunnel. It is to be
-// called before the handler has looked its upstreams up.
+// renameUpstreams gives each static upstream a network of the tunnel's own:
+// 127.0.0.1:80 is another server behind each tunnel. It is to be called before the
+// handler has looked its upstreams up.
 func renameUpstreams(h *reverseproxy.Handler, tunnelName string) {
 	for _, u := range h.Upstreams {
 		network, rest := splitUpstream(u.Dial)
-		u.Dial = ownNetwork(network, tunnelName) + "/" + rest
+		u.Dial = nameUpstream(network, rest, tunnelName)
 	}
 }
 
@@ -241,14 +237,4 @@ func splitUpstream(dial string) (network, rest string) {
 		return "", dial
 	}
 	return strings.ToLower(strings.TrimSpace(network)), rest
-}
-
-// ownNetwork returns the network of upstreams behind a tunnel. That of a socket
-// still begins with "unix", by which Caddy knows that it has no port.
-func ownNetwork(network, tunnelName string) string {
-	own := upstreamNetwork + "+" + tunnelName
-	if caddy.IsUnixNetwork(network) {
-		own = "unix+" + own
-	}
-	return own
 }

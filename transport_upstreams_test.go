@@ -13,7 +13,7 @@ import (
 )
 
 func TestCheckUpstream(t *testing.T) {
-	anything := permission{}
+	anything := Permission{}
 	for _, dial := range []string{"web:80", "10.0.0.1:80", "[::1]:80", ":8080", "tcp/web:80", "unix//run/web.sock"} {
 		if err := checkUpstream(dial, anything); err != nil {
 			t.Errorf("%q: %v", dial, err)
@@ -39,11 +39,11 @@ func TestCheckUpstream(t *testing.T) {
 
 func TestCheckDynamicUpstreams(t *testing.T) {
 	h := &reverseproxy.Handler{DynamicUpstreamsRaw: json.RawMessage(`{"source": "multi", "sources": [{"source": "a", "name": "{http.request.host}", "port": "80"}]}`)}
-	if err := checkUpstreams(h, permission{}); err == nil || !strings.Contains(err.Error(), `"{http.request.host}": an upstream with placeholders needs permit_open`) {
+	if err := checkUpstreams(h, Permission{}); err == nil || !strings.Contains(err.Error(), `"{http.request.host}": an upstream with placeholders needs permit_open`) {
 		t.Errorf("got error %v", err)
 	}
 	h.DynamicUpstreamsRaw = json.RawMessage(`{"source": "a", "name": "web.internal", "port": "80"}`)
-	if err := checkUpstreams(h, permission{}); err != nil {
+	if err := checkUpstreams(h, Permission{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -78,7 +78,7 @@ func TestRenamedUpstreams(t *testing.T) {
 		}
 		// As the reverse proxy does.
 		e := &errand{upstream: &reverseproxy.DialInfo{Network: addr.Network, Address: addr.JoinHostPort(0), Host: addr.Host}}
-		got, err := e.upstreamTarget(nil, permission{})
+		got, err := e.upstreamTarget(nil, Permission{})
 		if err != nil || got != tt.want {
 			t.Errorf("%q leads to %+v (%v), want %+v", dial, got, err, tt.want)
 		}
@@ -88,7 +88,7 @@ func TestRenamedUpstreams(t *testing.T) {
 func TestErrandRefusesNetworks(t *testing.T) {
 	for _, network := range []string{"udp", "fd", "unixgram", "ssh"} {
 		e := &errand{upstream: &reverseproxy.DialInfo{Network: network, Address: "web:80"}}
-		if _, err := e.upstreamTarget(nil, permission{}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("network %q does not go through a tunnel", network)) {
+		if _, err := e.upstreamTarget(nil, Permission{}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("network %q does not go through a tunnel", network)) {
 			t.Errorf("%s: got error %v", network, err)
 		}
 	}

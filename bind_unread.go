@@ -1,6 +1,6 @@
 package sshtunnel
 
-// network_unread.go takes the connections back that a server has accepted and
+// bind_unread.go takes the connections back that a server has accepted and
 // read nothing of when its configuration is replaced. It would drop them: net/http
 // answers no request that it has not read when it shuts down.
 
@@ -79,7 +79,7 @@ func (c *unreadConn) Read(p []byte) (int, error) {
 	// A deadline is what has ended it, unless something came in the same moment.
 	conn := c.Conn
 	if n > 0 {
-		conn = &replayingConn{Conn: conn, read: append([]byte(nil), p[:n]...)}
+		conn = replay(conn, append([]byte(nil), p[:n]...), nil)
 	}
 	c.from.pass(conn)
 	return 0, net.ErrClosed

@@ -1,6 +1,6 @@
 package sshtunnel
 
-// network_handover.go contains what happens when a configuration takes over an
+// bind_handover.go contains what happens when a configuration takes over an
 // address on the bastion from the one before it. Caddy starts the new one, and
 // stops the old right after that. It holds its lock meanwhile, so nothing here
 // waits.
@@ -18,7 +18,7 @@ import (
 func (b binding) other() (l *boundListener) {
 	bindings.Range(func(key, value any) bool {
 		o := key.(binding)
-		if o.t != b.t && o.t.Config.Name == b.t.Config.Name && o.address == b.address {
+		if o.handle != b.handle && o.tunnel == b.tunnel && o.address == b.address {
 			l = value.(*boundListener)
 		}
 		return l == nil
@@ -34,10 +34,10 @@ func (b binding) other() (l *boundListener) {
 // address only when the old one lets go of it. Until it is connected, and can ask
 // for it, the old one goes on listening, for this configuration.
 func (l *boundListener) succeed(before *boundListener) error {
-	if before == nil || before.binding.t.handle.Key() == l.binding.t.handle.Key() {
+	if before == nil || before.binding.handle.Key() == l.binding.handle.Key() {
 		return nil
 	}
-	old := before.binding.t.handle.Another() // the configuration before closes its own
+	old := before.binding.handle.Another() // the configuration before closes its own
 	ln, err := old.Listen(l.binding.address.network, l.binding.address.address)
 	if err != nil {
 		old.Close()
@@ -67,7 +67,7 @@ func (l *boundListener) letGo(old *tunnel.Handle, ln *tunnel.Listener, at time.T
 // awaitConnected waits until the tunnel is connected, or ctx ends.
 func (l *boundListener) awaitConnected(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := l.binding.t.handle.Connect(ctx)
+		err := l.binding.handle.Connect(ctx)
 		if err == nil {
 			return
 		}
