@@ -237,7 +237,7 @@ func (t *openTunnel) status() tunnelStatus {
 // listeningHere is the status of what listens on this machine.
 func listeningHere(kind string, a listenAddress, target string) forwardStatus {
 	s := forwardStatus{Kind: kind, Listen: a.String(), Target: target, State: tunnel.ForwardWaiting}
-	listening, connections := sockets.status(a)
+	listening, connections := sharedStatus(a)
 	if listening {
 		s.State, s.Connections = tunnel.ForwardListening, connections
 	}

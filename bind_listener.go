@@ -14,6 +14,9 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
+// networkName is the network of addresses such as `ssh_tunnel/prod:8080`.
+const networkName = "ssh_tunnel"
+
 // binding is an address on a bastion that a configuration has a listener for. The
 // configuration is known by its handle.
 type binding struct {

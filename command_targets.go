@@ -5,7 +5,6 @@ package sshtunnel
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -68,22 +67,6 @@ func (c *commandConfig) targets(t *Resolved) []wantedTarget {
 		}
 	}
 	return found
-}
-
-// walkObjects calls f for each object within a JSON value, in the order of their
-// keys.
-func walkObjects(value any, f func(map[string]any)) {
-	switch v := value.(type) {
-	case []any:
-		for _, e := range v {
-			walkObjects(e, f)
-		}
-	case map[string]any:
-		f(v)
-		for _, key := range slices.Sorted(maps.Keys(v)) {
-			walkObjects(v[key], f)
-		}
-	}
 }
 
 // parseTargets reads targets that were typed.

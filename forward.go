@@ -17,7 +17,7 @@ import (
 
 // rawConns are the connections that the listener wrapper and the forwards have
 // taken. They outlive their configuration, hence one registry for the process.
-var rawConns connRegistry
+var rawConns = new(connRegistry)
 
 // trackConn registers a raw connection, to be closed when the process exits.
 // Call done once it has ended. At exit it is closed at once.
@@ -79,7 +79,7 @@ func (t *openTunnel) openDynamic(f ResolvedForward) (openForward, error) {
 
 // openHere listens on this machine.
 func openHere(f ResolvedForward, fwd *forward.Forwarder) (openForward, error) {
-	lease, err := sockets.open(f.Listen, fwd)
+	lease, err := listenShared(f.Listen, fwd)
 	if err != nil {
 		return openForward{}, err
 	}

@@ -21,6 +21,15 @@ import (
 // sockets are those that forwards listen on.
 var sockets socketRegistry
 
+// listenShared opens the socket of an address, which it has in common with the
+// forwards of other configurations. Once the lease serves, connections are forwarded
+// by f, until another serves after it.
+func listenShared(a listenAddress, f *forward.Forwarder) (lease, error) { return sockets.open(a, f) }
+
+// sharedStatus tells whether there is a socket of an address, and how many of its
+// connections are open.
+func sharedStatus(a listenAddress) (listening bool, connections int) { return sockets.status(a) }
+
 // socketRegistry has one socket per address, whichever configurations listen
 // on it. Its zero value is empty.
 type socketRegistry struct {
@@ -127,8 +136,6 @@ func (r *socketRegistry) explain(a listenAddress, err error) error {
 	return err
 }
 
-// status tells whether there is a socket of an address, and how many of its
-// connections are open.
 func (r *socketRegistry) status(a listenAddress) (listening bool, connections int) {
 	s := r.at(a)
 	if s == nil {

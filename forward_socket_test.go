@@ -4,101 +4,15 @@ package sshtunnel
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
-
-	"github.com/caddyserver/caddy/v2"
 )
-
-// othersDir returns a directory that another user owns, if this one may give it
-// away: only root can.
-func othersDir(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Dir(socketPath(t))
-	if nobody, err := user.Lookup("nobody"); err == nil && os.Geteuid() == 0 {
-		uid, _ := strconv.Atoi(nobody.Uid)
-		if err := os.Chown(dir, uid, -1); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
-// TestForwardSocketReplaced: who can write to the directory of a socket puts
-// something else in its place. Nothing of that has its permissions changed, and
-// the next reload says what is there.
-func TestForwardSocketReplaced(t *testing.T) {
-	target := namedEcho(t, "one")
-	b, tunnel := newTunnel(t, "prod", hosts{"one.internal:80": target.Addr().String()})
-	dir := othersDir(t)
-	sock, secret, private := filepath.Join(dir, "sock"), filepath.Join(t.TempDir(), "secret"), filepath.Join(dir, "private")
-	config := func(forwards string) []byte { return forwardConfig(t, tunnel(b.Addr()), forwards) }
-	forwards := func(mode string) string {
-		return fmt.Sprintf("local_forward unix/%s one.internal:80\nlocal_forward unix/%s|%s one.internal:80\n", private, sock, mode)
-	}
-	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	perm := func(path string) fs.FileMode {
-		t.Helper()
-		info, err := os.Stat(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return info.Mode().Perm()
-	}
-	for name, replace := range map[string]func() error{
-		"a link to a file":       func() error { return os.Symlink(secret, sock) },
-		"a link to a socket":     func() error { return os.Symlink(private, sock) },
-		"another of our sockets": func() error { return os.Rename(private, sock) },
-		"a file":                 func() error { return os.Link(secret, sock) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			run(t, config(forwards("0666")))
-			if got := perm(sock); got != 0o666 {
-				t.Fatalf("the socket has mode %o", got)
-			}
-			before, err := os.Lstat(private)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := errors.Join(os.Remove(sock), replace()); err != nil {
-				t.Skip(err) // another file system
-			}
-			for _, mode := range []string{"0666", "0777"} {
-				err := caddy.Load(config(forwards(mode)), true)
-				if err == nil || !strings.Contains(err.Error(), "unix/"+sock) {
-					t.Errorf("with mode %s: got error %v", mode, err)
-				}
-			}
-			// The forwards go, and what is not theirs stays.
-			if err := caddy.Load(config(""), true); err != nil {
-				t.Fatal(err)
-			}
-			if got := perm(secret); got != 0o600 {
-				t.Errorf("the file has mode %o", got)
-			}
-			if after, err := os.Lstat(sock); err != nil {
-				t.Errorf("what was put there is gone: %v", err)
-			} else if os.SameFile(before, after) && after.Mode().Perm() != defaultSocketMode {
-				t.Errorf("the other socket has mode %v", after.Mode())
-			}
-			_ = os.Remove(sock)
-			if entries, _ := os.ReadDir(dir); len(entries) > 0 {
-				t.Errorf("left behind: %v", entries)
-			}
-		})
-	}
-}
 
 // TestListenSocketMode: whoever sees the file of a socket sees it with its mode.
 func TestListenSocketMode(t *testing.T) {

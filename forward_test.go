@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -90,17 +89,6 @@ func greeted(t *testing.T, conn net.Conn, name string) {
 	if _, err := io.ReadFull(conn, got); err != nil || string(got) != name {
 		t.Fatalf("got %q (%v), want %q", got, err, name)
 	}
-}
-
-// socketPath returns a path for a socket, whose length is bounded.
-func socketPath(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "fwd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return filepath.Join(dir, "sock")
 }
 
 func TestLocalForward(t *testing.T) {

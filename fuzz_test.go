@@ -8,27 +8,6 @@ import (
 
 // fuzz_test.go has anything written where an address is to be.
 
-func asWritten(s string) (string, error) { return s, nil }
-
-// FuzzParseProxy: errors do not show the user info.
-func FuzzParseProxy(f *testing.F) {
-	for _, s := range []string{"socks5://u:s3cr3t@p.example:1080", "http://{env.U}:{env.P}@p:3128/", "http://p", "socks5://%zz:s3cr3t@p:1", "://", "http://[::1]:80"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, raw string) {
-		p, err := parseProxy(raw, asWritten)
-		if err != nil {
-			if strings.Contains(raw, "s3cr3t@") && strings.HasPrefix(raw, "http://") && strings.Contains(err.Error(), "s3cr3t@") {
-				t.Errorf("%q: %v", raw, err)
-			}
-			return
-		}
-		if p.Scheme+"://" != raw[:len(p.Scheme)+3] || p.Password != "" && p.User == "" {
-			t.Errorf("%q is %+v", raw, p)
-		}
-	})
-}
-
 // FuzzParseAddress: listen addresses, targets and what a site is bound to are read
 // again as the same from what they are called.
 func FuzzParseAddress(f *testing.F) {

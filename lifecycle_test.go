@@ -117,16 +117,6 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// newContext returns a context of an empty configuration.
-func newContext(t *testing.T) (caddy.Context, context.CancelFunc) {
-	t.Helper()
-	ctx, err := caddy.ProvisionContext(new(caddy.Config))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return caddy.NewContext(ctx)
-}
-
 // TestProvisionPartly cleans up an app whose second tunnel, or whose jump, is
 // refused: what was opened by then is closed, and doing so again is no harm.
 func TestProvisionPartly(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 func TestSuccessor(t *testing.T) {
 	var r listenerRegistry
 	var adopted string
-	first, second, third := new(App), new(App), new(App)
-	open := func(name string, owner *App, port int) *openListener {
+	first, second, third := new(int), new(int), new(int)
+	open := func(name string, owner *int, port int) *openListener {
 		return r.open(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}, owner, func(net.Conn) bool {
 			adopted = name
 			return true
@@ -52,7 +52,7 @@ func TestSuccessor(t *testing.T) {
 	}
 
 	// One that no longer takes any is passed over.
-	gone := r.open(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443}, new(App), func(net.Conn) bool { return false })
+	gone := r.open(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443}, new(int), func(net.Conn) bool { return false })
 	expect(a, "a3")
 	if gone.position != 0 || len(r.listeners) != 4 {
 		t.Errorf("%d listeners are left", len(r.listeners))
@@ -83,12 +83,12 @@ func TestHandOver(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				address := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443}
 				inner, nextInner := newPipeListenerAt(address), newPipeListenerAt(address)
-				before := matchingFor(t, new(App), tt.wrap(inner), new(fakeTunnel), "git.internal:443", sniGit)
+				before := matchingFor(t, new(int), tt.wrap(inner), new(fakeTunnel), "git.internal:443", sniGit)
 				passed := left(t, before)
 				conn := inner.dial()
 				defer conn.Close()
 				synctest.Wait()
-				after := matchingFor(t, new(App), tt.wrap(nextInner), new(fakeTunnel), "git.internal:443", sniGit)
+				after := matchingFor(t, new(int), tt.wrap(nextInner), new(fakeTunnel), "git.internal:443", sniGit)
 				_ = before.Close()
 				time.Sleep(closedMatchTimeout / 2)
 
@@ -115,11 +115,11 @@ func TestHandOver(t *testing.T) {
 func TestHandOverToForwarding(t *testing.T) {
 	target := listenAndCount(t)
 	inner := newPipeListener()
-	before := matchingFor(t, new(App), inner, new(fakeTunnel), "git.internal:443", sniGit)
+	before := matchingFor(t, new(int), inner, new(fakeTunnel), "git.internal:443", sniGit)
 	left(t, before)
 	conn := inner.dial()
 	defer conn.Close()
-	after := matchingFor(t, new(App), newPipeListener(), new(fakeTunnel), target.Addr().String(), "null")
+	after := matchingFor(t, new(int), newPipeListener(), new(fakeTunnel), target.Addr().String(), "null")
 	defer after.Close()
 	_ = before.Close()
 	_, _ = io.WriteString(conn, "hello")

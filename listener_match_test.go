@@ -1,13 +1,11 @@
 package sshtunnel
 
 import (
-	"bytes"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
 	"net"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -16,6 +14,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // matching wraps a listener and has it forward the connections that match to a
@@ -28,30 +29,25 @@ func matching(t *testing.T, ln net.Listener, tun Dialer, target, matchers string
 // matchingFor is matching, for a configuration.
 func matchingFor(t *testing.T, owner any, ln net.Listener, tun Dialer, target, matchers string) net.Listener {
 	t.Helper()
-	w := &ListenerWrapper{TunnelName: "prod", Target: target, owner: owner}
-	if err := json.Unmarshal([]byte(matchers), &w.MatchersRaw); err != nil {
+	var module struct {
+		MatchersRaw caddy.ModuleMap `caddy:"namespace=tls.handshake_match"`
+	}
+	if err := json.Unmarshal([]byte(matchers), &module.MatchersRaw); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 	t.Cleanup(cancel)
-	var err error
-	if w.matchers, err = loadHelloMatchers(ctx, w, "MatchersRaw", w.MatchersRaw); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.provision(zap.NewNop(), tun); err != nil {
-		t.Fatal(err)
-	}
-	return w.WrapListener(ln)
-}
-
-func loopback(t *testing.T) net.Listener {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ms, err := loadHelloMatchers(ctx, &module, "MatchersRaw", module.MatchersRaw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = ln.Close() })
-	return ln
+	f := &forward.Forwarder{
+		Dial:   DialFor(tun, tunnel.Target{Network: "tcp", Address: target}),
+		Target: target,
+		Count:  new(forward.Count),
+		Logger: zap.NewNop(),
+	}
+	return newMatchingListener(ln, ms, owner, f.Forward, f.Logger)
 }
 
 const sniGit = `{"sni": ["git.example.com"]}`
@@ -76,26 +72,6 @@ func left(t *testing.T, ln net.Listener) <-chan net.Conn {
 		}
 	}()
 	return conns
-}
-
-// expect waits for a connection that begins with what a client said.
-func expect(t *testing.T, conns <-chan net.Conn, said []byte) net.Conn {
-	t.Helper()
-	select {
-	case conn, ok := <-conns:
-		if !ok {
-			t.Fatal("the listener is closed")
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		got := make([]byte, len(said))
-		if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, said) {
-			t.Errorf("got %q of %q (%v)", got, said, err)
-		}
-		return conn
-	case <-time.After(2 * time.Second):
-		t.Fatal("no connection")
-		return nil
-	}
 }
 
 // TestMatch sends connections this way and that.
@@ -165,47 +141,6 @@ func TestMatchHoldsUpNobody(t *testing.T) {
 	if took := time.Since(start); took > helloTimeout/2 {
 		t.Errorf("took %s", took)
 	}
-}
-
-// pipeListener accepts what is sent to it.
-type pipeListener struct {
-	address net.Addr
-	conns   chan any // a net.Conn or an error
-	once    sync.Once
-	done    chan struct{}
-}
-
-func newPipeListener() *pipeListener {
-	return newPipeListenerAt(&net.UnixAddr{Name: "pipe", Net: "unix"})
-}
-
-func newPipeListenerAt(address net.Addr) *pipeListener {
-	return &pipeListener{address: address, conns: make(chan any), done: make(chan struct{})}
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		if err, ok := c.(error); ok {
-			return nil, err
-		}
-		return c.(net.Conn), nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return nil
-}
-
-func (l *pipeListener) Addr() net.Addr { return l.address }
-
-func (l *pipeListener) dial() net.Conn {
-	client, server := net.Pipe()
-	l.conns <- server
-	return client
 }
 
 // TestMatchAcrossClose closes the listener, as a reload does, while clients are

@@ -61,17 +61,6 @@ func forwarding(t *testing.T, tun Dialer, target string, wrap func(net.Listener)
 	return ln.Addr().String(), logs
 }
 
-// dialTCP connects to the listener.
-func dialTCP(t *testing.T, address string) *net.TCPConn {
-	t.Helper()
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn.(*net.TCPConn)
-}
-
 // echo is a target that waits for the end of what it is sent before it sends
 // all of it back.
 func echo(t *testing.T, ln *countingListener) {
@@ -315,11 +304,7 @@ func TestForwardOutlivesListener(t *testing.T) {
 	}
 
 	rawConns.end(0)
-	t.Cleanup(func() { // for the other tests
-		rawConns.mu.Lock()
-		defer rawConns.mu.Unlock()
-		rawConns.ended = false
-	})
+	t.Cleanup(func() { rawConns = new(connRegistry) }) // for the other tests
 	for name, conn := range map[string]net.Conn{"client": conn, "target": upstream} {
 		_ = conn.SetReadDeadline(time.Now().Add(2 * time.Second))
 		if _, err := conn.Read(buf); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {

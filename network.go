@@ -17,9 +17,6 @@ import (
 	"go.uber.org/zap"
 )
 
-// networkName is the network of addresses such as `ssh_tunnel/prod:8080`.
-const networkName = "ssh_tunnel"
-
 func init() {
 	caddy.RegisterNetwork(networkName, listenOnBastion)
 	caddy.RegisterNetwork(networkHTTP3, listenNoPackets)

@@ -2,6 +2,7 @@ package sshtunnel
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -139,6 +140,18 @@ func TestHostKeysInWrongPlaces(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%s %q\n got: %s\nwant: %s", c.option, c.value, got, c.want)
+		}
+	}
+}
+
+func TestResolveTarget(t *testing.T) {
+	t.Setenv("SSH_TUNNEL_TEST_HOST", "git.internal")
+	if got, err := resolveTarget("{env.SSH_TUNNEL_TEST_HOST}:22"); err != nil || got.Address != "git.internal:22" {
+		t.Errorf("got %+v (%v)", got, err)
+	}
+	for _, s := range []string{"{env.SSH_TUNNEL_TEST_ABSENT}:22", "{unknown}:22"} {
+		if _, err := resolveTarget(s); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("target %q: ", s)) {
+			t.Errorf("%q: got error %v", s, err)
 		}
 	}
 }

@@ -17,9 +17,6 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// testFingerprint is a host_key that is well-formed and nobody's.
-var testFingerprint = "SHA256:" + strings.Repeat("A", 43)
-
 // provisioned reads a tunnel from JSON and resolves it.
 func provisioned(t *testing.T, config string) (*Resolved, *observer.ObservedLogs, error) {
 	t.Helper()

@@ -13,6 +13,9 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
@@ -102,8 +105,13 @@ Host bastion
 				t.Fatalf("ssh: %v: %s", err, out)
 			}
 
-			_, logs, err := provisioned(t, `{"ssh_config": {"alias": "bastion", "file": "`+config+`"}}`)
-			if err != nil {
+			core, logs := observer.New(zapcore.DebugLevel)
+			resolve := func(tunnel *Tunnel) error {
+				app := &AppConfig{Tunnels: map[string]*Tunnel{"prod": tunnel}}
+				_, err := app.Resolve(zap.New(core))
+				return err
+			}
+			if err := resolve(&Tunnel{SSHConfig: &SSHConfig{Alias: "bastion", File: config}}); err != nil {
 				t.Fatalf("the tunnel: %v", err)
 			}
 			warned := 0
@@ -131,7 +139,8 @@ Host bastion
 			if name == "absent" {
 				return // it may come
 			}
-			if _, _, err := provisioned(t, `{"hosts": ["`+s.Addr()+`"], "known_hosts": ["`+known+`"], "identity_files": [{"path": "`+file+`"}, {"path": "`+s.ClientKeyFile()+`"}]}`); err == nil {
+			strict := &Tunnel{Hosts: []string{s.Addr()}, KnownHosts: []string{known}, IdentityFiles: []IdentityFile{{Path: file}, {Path: s.ClientKeyFile()}}}
+			if err := resolve(strict); err == nil {
 				t.Error("the tunnel's own block is not strict")
 			}
 			if info, err := os.Stat(file); err == nil && !info.IsDir() {

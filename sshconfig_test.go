@@ -2,7 +2,6 @@ package sshtunnel
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -13,35 +12,11 @@ import (
 
 	"go.uber.org/zap/zapcore"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 const fleet = `"ssh_config": {"alias": "inner", "file": "testdata/ssh_config/fleet"}`
-
-// setHome gives the user who runs the test a home directory with a key and
-// known hosts, and returns it.
-func setHome(t *testing.T) string {
-	t.Helper()
-	home := t.TempDir()
-	if err := os.Mkdir(filepath.Join(home, ".ssh"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	key := sshtest.NewKey()
-	for name, content := range map[string]string{
-		"known_hosts": sshtest.KnownHostsLine("edge.example.com:22", key.PublicKey()) + "\n",
-		"id_ed25519":  string(key.PEM("")),
-	} {
-		if err := os.WriteFile(filepath.Join(home, ".ssh", name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Setenv("HOME", home)
-	t.Setenv("USERPROFILE", home)
-	t.Setenv("SSH_AUTH_SOCK", filepath.Join(home, "agent"))
-	return home
-}
 
 // TestSSHConfig checks what each keyword becomes.
 func TestSSHConfig(t *testing.T) {
@@ -182,44 +157,6 @@ func TestSSHConfigOverridden(t *testing.T) {
 	}
 }
 
-// TestSSHConfigShared checks that tunnels share the hosts on the way, and that
-// the next configuration does.
-func TestSSHConfigShared(t *testing.T) {
-	setHome(t)
-	var keys [][]string // by configuration
-	for range 2 {
-		ctx, cancel := newContext(t)
-		defer cancel()
-		jump := func(alias string) *Tunnel {
-			return &Tunnel{Lazy: true, SSHConfig: &SSHConfig{Alias: alias, File: "testdata/ssh_config/fleet"}}
-		}
-		app := &App{AppConfig: AppConfig{Tunnels: map[string]*Tunnel{"a": jump("inner"), "b": jump("middle")}}}
-		if err := app.Provision(ctx); err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := app.Cleanup(); err != nil {
-				t.Error(err)
-			}
-		}()
-		var names, got []string
-		for _, t := range app.opened {
-			names = append(names, t.Config.Name)
-			got = append(got, t.handle.Key())
-		}
-		if want := []string{"ssh_config edge", "ssh_config middle", "a", "ssh_config edge", "b"}; !slices.Equal(names, want) {
-			t.Fatalf("opened are %q, want %q", names, want)
-		}
-		if got[0] != got[3] {
-			t.Error("two tunnels have connections of their own to the same jump host")
-		}
-		keys = append(keys, got)
-	}
-	if !slices.Equal(keys[0], keys[1]) {
-		t.Error("the next configuration has other connections")
-	}
-}
-
 // TestSSHConfigAliases: an algorithm has two names, and hardening guides write either.
 func TestSSHConfigAliases(t *testing.T) {
 	setHome(t)
@@ -235,49 +172,45 @@ func TestSSHConfigAliases(t *testing.T) {
 	}
 }
 
-// TestCommandIdentity: -i takes the ~ that a shell leaves in quotes, and an encrypted
-// key that nobody can be asked about is an error that says what helps.
-func TestCommandIdentity(t *testing.T) {
-	home := setHome(t)
-	flags := &forwardFlags{identityFiles: []string{"~/.ssh/id_ed25519"}, file: "none"}
-	hops, err := flags.hops("server", newOutput(io.Discard, flags))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := hops[0].cfg
-	if path := filepath.Join(home, ".ssh", "id_ed25519"); cfg.IdentityFiles[0].Path != path {
-		t.Errorf("got %+v", cfg.IdentityFiles)
-	}
-	t.Setenv("SSH_AUTH_SOCK", "")
-	l := &login{output: newOutput(io.Discard, flags), passphrases: map[string]string{}}
-	if err := l.unlock(t.Context(), &cfg); err != nil {
-		t.Error(err)
-	}
-	cfg.IdentityFiles[0].Path = sshtest.WriteFile(t, "locked", sshtest.NewKey().PEM("horse"))
-	if err := l.unlock(t.Context(), &cfg); err == nil || !strings.Contains(err.Error(), "run ssh-add "+cfg.IdentityFiles[0].Path) {
-		t.Errorf("got %v", err)
-	}
-	cfg.IdentityFiles[0].Optional = true
-	if err := l.unlock(t.Context(), &cfg); err != nil {
-		t.Error(err)
+// TestAcceptNewPassword checks what may go with a password: what is learned
+// may, as with ssh, but not whoever answers.
+func TestAcceptNewPassword(t *testing.T) {
+	for strict, ok := range map[string]bool{"accept-new": true, "no": false} {
+		tun, logs, err := provisioned(t, `{"hosts": ["u@bastion"], "password": "{env.HOME}", "strict_host_key_checking": "`+strict+`"}`)
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", strict, err)
+		}
+		if ok && (!tun.Config.AcceptNewHostKey || logs.Len() > 0) {
+			t.Errorf("%s: %+v, %v", strict, tun.Config, logs.All())
+		}
 	}
 }
 
-// TestReadmeSSHConfig checks that the README has each keyword in its place.
-func TestReadmeSSHConfig(t *testing.T) {
-	section := readmeSection(t, "ssh_config")
-	var taken, warnedOf []string
-	for _, row := range tableRows(section) {
-		for _, keyword := range codes(row[0]) {
-			taken = append(taken, strings.ToLower(keyword))
+// TestSSHConfigHostKeys checks what the files say about host keys.
+func TestSSHConfigHostKeys(t *testing.T) {
+	home := setHome(t)
+	for text, want := range map[string]tunnel.Config{
+		"StrictHostKeyChecking no":                          {AcceptNewHostKey: true},
+		"StrictHostKeyChecking off":                         {AcceptNewHostKey: true},
+		"StrictHostKeyChecking accept-new":                  {AcceptNewHostKey: true},
+		"StrictHostKeyChecking ask":                         {},
+		"StrictHostKeyChecking yes\nRevokedHostKeys ~/r /s": {RevokedHostKeys: []string{filepath.Join(home, "r"), "/s"}},
+		"RevokedHostKeys none":                              {},
+	} {
+		file := sshtest.WriteFile(t, "config", []byte("Host a\nHostName b.example\n"+text+"\n"))
+		for options, strict := range map[string]bool{"": false, `, "strict_host_key_checking": "yes", "revoked_host_keys": ["/written"]`: true} {
+			tun, _, err := provisioned(t, `{"ssh_config": {"alias": "a", "file": "`+filepath.ToSlash(file)+`"}`+options+`}`)
+			if err != nil {
+				t.Errorf("%s: %v", text, err)
+				continue
+			}
+			got, want := tun.Config, want
+			if strict {
+				want = tunnel.Config{RevokedHostKeys: []string{"/written"}}
+			}
+			if got.AcceptNewHostKey != want.AcceptNewHostKey || strings.Join(got.RevokedHostKeys, " ") != strings.Join(want.RevokedHostKeys, " ") || got.InsecureIgnoreHostKey {
+				t.Errorf("%s%s: got %+v", text, options, got)
+			}
 		}
 	}
-	_, list, _ := strings.Cut(section, "\nNot taken")
-	list, _, _ = strings.Cut(list, "\n")
-	for _, keyword := range codes(list) {
-		warnedOf = append(warnedOf, strings.ToLower(keyword))
-	}
-	wantTaken, wantWarned := sshconfig.Keywords()
-	sameNames(t, "keywords of ssh_config that are taken", taken, wantTaken)
-	sameNames(t, "keywords of ssh_config that are warned of", warnedOf, wantWarned)
 }

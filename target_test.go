@@ -39,15 +39,3 @@ func TestParseTarget(t *testing.T) {
 		}
 	}
 }
-
-func TestResolveTarget(t *testing.T) {
-	t.Setenv("SSH_TUNNEL_TEST_HOST", "git.internal")
-	if got, err := resolveTarget("{env.SSH_TUNNEL_TEST_HOST}:22"); err != nil || got.Address != "git.internal:22" {
-		t.Errorf("got %+v (%v)", got, err)
-	}
-	for _, s := range []string{"{env.SSH_TUNNEL_TEST_ABSENT}:22", "{unknown}:22"} {
-		if _, err := resolveTarget(s); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("target %q: ", s)) {
-			t.Errorf("%q: got error %v", s, err)
-		}
-	}
-}

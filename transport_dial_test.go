@@ -181,17 +181,6 @@ func TestTimeoutConn(t *testing.T) {
 	}
 }
 
-// lostChannel ends as a channel does whose link is lost.
-type lostChannel struct{ Channel }
-
-func (c lostChannel) Read(p []byte) (int, error) {
-	n, err := c.Channel.Read(p)
-	if err == io.EOF {
-		err = &net.OpError{Op: "read", Net: "tcp", Err: io.ErrUnexpectedEOF}
-	}
-	return n, err
-}
-
 func TestCutResponse(t *testing.T) {
 	for name, header := range map[string]string{
 		"close-delimited": "",

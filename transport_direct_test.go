@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -113,45 +112,4 @@ func clientCert(t *testing.T, ca *sshtest.CA) (keyFile, certFile string) {
 	t.Helper()
 	certPEM, keyPEM := sshtest.EncodePEM(ca.Issue("client.test"))
 	return sshtest.WriteFile(t, "key.pem", keyPEM), sshtest.WriteFile(t, "cert.pem", certPEM)
-}
-
-// countingListener accepts connections and counts them.
-type countingListener struct {
-	net.Listener
-	conns chan net.Conn
-}
-
-func listenAndCount(t *testing.T) *countingListener {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &countingListener{ln, make(chan net.Conn, 100)}
-	done := make(chan struct{})
-	// It returns when the listener is closed.
-	go func() {
-		defer close(done)
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			l.conns <- conn
-		}
-	}()
-	t.Cleanup(func() {
-		_ = ln.Close()
-		<-done
-		for len(l.conns) > 0 {
-			_ = (<-l.conns).Close()
-		}
-	})
-	return l
-}
-
-// accepted returns how many connections came that nobody has taken.
-func (l *countingListener) accepted() int {
-	time.Sleep(20 * time.Millisecond) // for the accepting goroutine
-	return len(l.conns)
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"slices"
@@ -216,6 +217,22 @@ func findString(value any, is func(string) bool) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// walkObjects calls f for each object within a JSON value, in the order of their
+// keys.
+func walkObjects(value any, f func(map[string]any)) {
+	switch v := value.(type) {
+	case []any:
+		for _, e := range v {
+			walkObjects(e, f)
+		}
+	case map[string]any:
+		f(v)
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			walkObjects(v[key], f)
+		}
+	}
 }
 
 // renameUpstreams gives each static upstream a network of the tunnel's own:

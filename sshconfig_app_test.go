@@ -1,0 +1,97 @@
+package sshtunnel
+
+import (
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// TestSSHConfigShared checks that tunnels share the hosts on the way, and that
+// the next configuration does.
+func TestSSHConfigShared(t *testing.T) {
+	setHome(t)
+	var keys [][]string // by configuration
+	for range 2 {
+		ctx, cancel := newContext(t)
+		defer cancel()
+		jump := func(alias string) *Tunnel {
+			return &Tunnel{Lazy: true, SSHConfig: &SSHConfig{Alias: alias, File: "testdata/ssh_config/fleet"}}
+		}
+		app := &App{AppConfig: AppConfig{Tunnels: map[string]*Tunnel{"a": jump("inner"), "b": jump("middle")}}}
+		if err := app.Provision(ctx); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := app.Cleanup(); err != nil {
+				t.Error(err)
+			}
+		}()
+		var names, got []string
+		for _, t := range app.opened {
+			names = append(names, t.Config.Name)
+			got = append(got, t.handle.Key())
+		}
+		if want := []string{"ssh_config edge", "ssh_config middle", "a", "ssh_config edge", "b"}; !slices.Equal(names, want) {
+			t.Fatalf("opened are %q, want %q", names, want)
+		}
+		if got[0] != got[3] {
+			t.Error("two tunnels have connections of their own to the same jump host")
+		}
+		keys = append(keys, got)
+	}
+	if !slices.Equal(keys[0], keys[1]) {
+		t.Error("the next configuration has other connections")
+	}
+}
+
+// TestCommandIdentity: -i takes the ~ that a shell leaves in quotes, and an encrypted
+// key that nobody can be asked about is an error that says what helps.
+func TestCommandIdentity(t *testing.T) {
+	home := setHome(t)
+	flags := &forwardFlags{identityFiles: []string{"~/.ssh/id_ed25519"}, file: "none"}
+	hops, err := flags.hops("server", newOutput(io.Discard, flags))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := hops[0].cfg
+	if path := filepath.Join(home, ".ssh", "id_ed25519"); cfg.IdentityFiles[0].Path != path {
+		t.Errorf("got %+v", cfg.IdentityFiles)
+	}
+	t.Setenv("SSH_AUTH_SOCK", "")
+	l := &login{output: newOutput(io.Discard, flags), passphrases: map[string]string{}}
+	if err := l.unlock(t.Context(), &cfg); err != nil {
+		t.Error(err)
+	}
+	cfg.IdentityFiles[0].Path = sshtest.WriteFile(t, "locked", sshtest.NewKey().PEM("horse"))
+	if err := l.unlock(t.Context(), &cfg); err == nil || !strings.Contains(err.Error(), "run ssh-add "+cfg.IdentityFiles[0].Path) {
+		t.Errorf("got %v", err)
+	}
+	cfg.IdentityFiles[0].Optional = true
+	if err := l.unlock(t.Context(), &cfg); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestReadmeSSHConfig checks that the README has each keyword in its place.
+func TestReadmeSSHConfig(t *testing.T) {
+	section := readmeSection(t, "ssh_config")
+	var taken, warnedOf []string
+	for _, row := range tableRows(section) {
+		for _, keyword := range codes(row[0]) {
+			taken = append(taken, strings.ToLower(keyword))
+		}
+	}
+	_, list, _ := strings.Cut(section, "\nNot taken")
+	list, _, _ = strings.Cut(list, "\n")
+	for _, keyword := range codes(list) {
+		warnedOf = append(warnedOf, strings.ToLower(keyword))
+	}
+	wantTaken, wantWarned := sshconfig.Keywords()
+	sameNames(t, "keywords of ssh_config that are taken", taken, wantTaken)
+	sameNames(t, "keywords of ssh_config that are warned of", warnedOf, wantWarned)
+}
