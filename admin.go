@@ -14,6 +14,11 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/bind"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -46,11 +51,11 @@ func (adminAPI) Provision(ctx caddy.Context) error { return registerMetrics(ctx)
 // Routes implements caddy.AdminRouter.
 func (adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
-		{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(serveNothing)},
-		{Pattern: adminPath + "tunnels", Handler: forMethods(serveTunnels, http.MethodGet, http.MethodHead)},
-		{Pattern: adminPath + "tunnels/{name}", Handler: forMethods(serveTunnel, http.MethodGet, http.MethodHead)},
-		{Pattern: adminPath + "tunnels/{name}/reconnect", Handler: forMethods(serveReconnect, http.MethodPost)},
-		{Pattern: adminPath + "ready", Handler: forMethods(serveReady, http.MethodGet, http.MethodHead)},
+		{Pattern: adminapi.Path, Handler: caddy.AdminHandlerFunc(serveNothing)},
+		{Pattern: adminapi.Path + "tunnels", Handler: forMethods(serveTunnels, http.MethodGet, http.MethodHead)},
+		{Pattern: adminapi.Path + "tunnels/{name}", Handler: forMethods(serveTunnel, http.MethodGet, http.MethodHead)},
+		{Pattern: adminapi.Path + "tunnels/{name}/reconnect", Handler: forMethods(serveReconnect, http.MethodPost)},
+		{Pattern: adminapi.Path + "ready", Handler: forMethods(serveReady, http.MethodGet, http.MethodHead)},
 	}
 }
 
@@ -74,7 +79,7 @@ func forMethods(handle caddy.AdminHandlerFunc, methods ...string) caddy.AdminHan
 func serveNothing(_ http.ResponseWriter, r *http.Request) error {
 	return caddy.APIError{
 		HTTPStatus: http.StatusNotFound,
-		Err:        fmt.Errorf("nothing at %q; there is %[2]stunnels, %[2]stunnels/<name>, %[2]stunnels/<name>/reconnect and %[2]sready", r.URL.Path, adminPath),
+		Err:        fmt.Errorf("nothing at %q; there is %[2]stunnels, %[2]stunnels/<name>, %[2]stunnels/<name>/reconnect and %[2]sready", r.URL.Path, adminapi.Path),
 	}
 }
 
@@ -83,7 +88,7 @@ func serveTunnels(w http.ResponseWriter, _ *http.Request) error {
 	if err != nil {
 		return err
 	}
-	all := make([]tunnelStatus, len(tunnels))
+	all := make([]adminapi.Status, len(tunnels))
 	for i, t := range tunnels {
 		all[i] = t.status()
 	}
@@ -124,7 +129,7 @@ func requestedTunnel(r *http.Request) (*openTunnel, error) {
 		}
 		names[i] = t.Config.Name
 	}
-	return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: UnknownTunnel(name, names)}
+	return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: config.UnknownTunnel(name, names)}
 }
 
 // errNothingRuns is that Caddy has no configuration, or none yet.
@@ -137,16 +142,16 @@ func serveReady(w http.ResponseWriter, _ *http.Request) error {
 	if err == nil && !running {
 		err = errNothingRuns
 	}
-	answer := readiness{NotReady: []unreadyTunnel{}}
+	answer := adminapi.Readiness{NotReady: []adminapi.NotReady{}}
 	if err != nil {
 		answer.Error = err.Error()
 	}
 	for _, t := range tunnels {
 		s := t.status()
-		if s.isReady() {
+		if s.IsReady() {
 			continue
 		}
-		u := unreadyTunnel{Tunnel: s.Tunnel, State: s.State}
+		u := adminapi.NotReady{Tunnel: s.Tunnel, State: s.State}
 		if s.LastError != nil {
 			u.Cause, u.Error = s.LastError.Cause, s.LastError.Error
 		}
@@ -211,8 +216,8 @@ func (a *App) distinct() []*openTunnel {
 }
 
 // status returns what there is to know about the tunnel.
-func (t *openTunnel) status() tunnelStatus {
-	s := tunnelStatus{Status: t.handle.Status()}
+func (t *openTunnel) status() adminapi.Status {
+	s := adminapi.Status{Status: t.handle.Status()}
 	for _, f := range t.LocalForwards {
 		s.Forwards = append(s.Forwards, listeningHere("local_forward", f.Listen, targetText(f.Target)))
 	}
@@ -226,7 +231,7 @@ func (t *openTunnel) status() tunnelStatus {
 		}
 		s.Forwards = append(s.Forwards, listeningThere("remote_forward", f.Listen, targetText(f.Target), ln))
 	}
-	for _, b := range openBindings() {
+	for _, b := range bind.Open() {
 		if b.Handle == t.handle {
 			s.Forwards = append(s.Forwards, listeningThere("bind", b.Address, "", b.Listener))
 		}
@@ -235,9 +240,9 @@ func (t *openTunnel) status() tunnelStatus {
 }
 
 // listeningHere is the status of what listens on this machine.
-func listeningHere(kind string, a listenAddress, target string) forwardStatus {
-	s := forwardStatus{Kind: kind, Listen: a.String(), Target: target, State: tunnel.ForwardWaiting}
-	listening, connections := sharedStatus(a)
+func listeningHere(kind string, a hostport.ListenAddress, target string) adminapi.Forward {
+	s := adminapi.Forward{Kind: kind, Listen: a.String(), Target: target, State: tunnel.ForwardWaiting}
+	listening, connections := listen.Status(a)
 	if listening {
 		s.State, s.Connections = tunnel.ForwardListening, connections
 	}
@@ -245,8 +250,8 @@ func listeningHere(kind string, a listenAddress, target string) forwardStatus {
 }
 
 // listeningThere is the status of what listens on the bastion.
-func listeningThere(kind string, a listenAddress, target string, ln *tunnel.Listener) forwardStatus {
-	s := forwardStatus{Kind: kind, Listen: a.String(), Target: target, State: tunnel.ForwardWaiting}
+func listeningThere(kind string, a hostport.ListenAddress, target string, ln *tunnel.Listener) adminapi.Forward {
+	s := adminapi.Forward{Kind: kind, Listen: a.String(), Target: target, State: tunnel.ForwardWaiting}
 	if ln == nil {
 		return s // it is about to be
 	}

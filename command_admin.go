@@ -17,6 +17,9 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 )
 
 // answerTimeout is how long Caddy may take to answer; completeTimeout is the same
@@ -130,10 +133,10 @@ func rootCause(err error) error {
 
 // tunnels returns the status of the named tunnels, or of all: as it was told, and
 // as it reads.
-func (a adminAddress) tunnels(ctx context.Context, names []string) (told []json.RawMessage, read []tunnelStatus, err error) {
+func (a adminAddress) tunnels(ctx context.Context, names []string) (told []json.RawMessage, read []adminapi.Status, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	body, err := a.ask(ctx, http.MethodGet, adminPath+"tunnels")
+	body, err := a.ask(ctx, http.MethodGet, adminapi.Path+"tunnels")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -148,18 +151,18 @@ func (a adminAddress) tunnels(ctx context.Context, names []string) (told []json.
 	}
 	known := namesOf(read)
 	var saidOfThese []json.RawMessage
-	var these []tunnelStatus
+	var these []adminapi.Status
 	for _, name := range names {
 		i := slices.Index(known, name)
 		if i < 0 {
-			return nil, nil, UnknownTunnel(name, known)
+			return nil, nil, config.UnknownTunnel(name, known)
 		}
 		saidOfThese, these = append(saidOfThese, told[i]), append(these, read[i])
 	}
 	return saidOfThese, these, nil
 }
 
-func namesOf(tunnels []tunnelStatus) []string {
+func namesOf(tunnels []adminapi.Status) []string {
 	names := make([]string, len(tunnels))
 	for i := range tunnels {
 		names[i] = tunnels[i].Tunnel

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -31,7 +32,7 @@ type doctor struct {
 // hostLogin is a login at a host.
 type hostLogin struct {
 	report *hopReport
-	t      *Resolved
+	t      *config.Resolved
 	cfg    tunnel.Config
 	handle *tunnel.Handle // nil if it has failed
 	used   []tunnel.UsedCertificate
@@ -104,7 +105,7 @@ func misconfigured(name string, err error) *hopReport {
 }
 
 // notReached reports a host behind a hop that has failed.
-func notReached(t *Resolved, address string) *hopReport {
+func notReached(t *config.Resolved, address string) *hopReport {
 	h := &hopReport{Hop: t.Config.Name, Host: address}
 	for _, step := range loginSteps {
 		h.add(&checkStep{Step: step, NotReached: true})
@@ -113,7 +114,7 @@ func notReached(t *Resolved, address string) *hopReport {
 }
 
 // examineHop logs in to each host of a hop, unless that was done before.
-func (d *doctor) examineHop(t *Resolved, via *tunnel.Handle) []*hostLogin {
+func (d *doctor) examineHop(t *config.Resolved, via *tunnel.Handle) []*hostLogin {
 	viaKey := ""
 	if via != nil {
 		viaKey = via.Key()
@@ -140,7 +141,7 @@ func connectTimeout(set tunnel.Settings) time.Duration {
 }
 
 // checkSettings are a tunnel's own, for one connection that is not mended.
-func checkSettings(t *Resolved) tunnel.Settings {
+func checkSettings(t *config.Resolved) tunnel.Settings {
 	set := t.Settings
 	set.Logger, set.Observer = nil, nil
 	set.MinConnections, set.MaxConnections = 1, 1
@@ -151,7 +152,7 @@ func checkSettings(t *Resolved) tunnel.Settings {
 }
 
 // logIn logs in to one host, and reports how far that got.
-func (d *doctor) logIn(t *Resolved, cfg tunnel.Config, via *tunnel.Handle) *hostLogin {
+func (d *doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle) *hostLogin {
 	set := checkSettings(t)
 	var memory *readOnlyMemory
 	if set.KeyMemory != nil {

@@ -14,6 +14,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 )
 
 // configFlags say which configuration: the one that `caddy run` takes with the
@@ -70,8 +73,8 @@ func (f *configFlags) load() (*commandConfig, error) {
 }
 
 // decode returns the app as it is written.
-func (c *commandConfig) decode() (*AppConfig, error) {
-	app := new(AppConfig)
+func (c *commandConfig) decode() (*config.App, error) {
+	app := new(config.App)
 	if len(c.app) == 0 {
 		return app, nil
 	}
@@ -84,7 +87,7 @@ func (c *commandConfig) decode() (*AppConfig, error) {
 // resolve returns the named tunnels and those that they jump through, or else all.
 // change may change the configuration before. Errors are those of `caddy validate`,
 // and not wrapped in Caddy's, which say less.
-func (c *commandConfig) resolve(change func(*AppConfig), names ...string) ([]*Resolved, error) {
+func (c *commandConfig) resolve(change func(*config.App), names ...string) ([]*config.Resolved, error) {
 	app, err := c.decode()
 	if err != nil {
 		return nil, err
@@ -99,7 +102,7 @@ func (c *commandConfig) resolve(change func(*AppConfig), names ...string) ([]*Re
 				}
 			}
 		}
-		maps.DeleteFunc(app.Tunnels, func(name string, _ *Tunnel) bool { return !keep[name] })
+		maps.DeleteFunc(app.Tunnels, func(name string, _ *config.Tunnel) bool { return !keep[name] })
 	}
 	if change != nil {
 		change(app)
@@ -108,7 +111,7 @@ func (c *commandConfig) resolve(change func(*AppConfig), names ...string) ([]*Re
 	for _, t := range tunnels {
 		for _, hop := range t.Chain() {
 			if hop.Config.AcceptNewHostKey {
-				hop.Settings.KeyMemory = keyStorage{c.ctx.Storage()}
+				hop.Settings.KeyMemory = keystorage.Storage{Storage: c.ctx.Storage()}
 			}
 		}
 	}
@@ -116,12 +119,12 @@ func (c *commandConfig) resolve(change func(*AppConfig), names ...string) ([]*Re
 }
 
 // resolveOne returns a tunnel, and knows those that it goes through.
-func (c *commandConfig) resolveOne(change func(*AppConfig), name string) (*Resolved, error) {
+func (c *commandConfig) resolveOne(change func(*config.App), name string) (*config.Resolved, error) {
 	tunnels, err := c.resolve(change, name)
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(tunnels, func(t *Resolved) bool { return t.Config.Name == name })
+	i := slices.IndexFunc(tunnels, func(t *config.Resolved) bool { return t.Config.Name == name })
 	return tunnels[i], nil
 }
 
@@ -132,7 +135,7 @@ func (c *commandConfig) names(typed []string) ([]string, error) {
 	}
 	for _, name := range typed {
 		if !slices.Contains(c.tunnels, name) {
-			return nil, UnknownTunnel(name, c.tunnels)
+			return nil, config.UnknownTunnel(name, c.tunnels)
 		}
 	}
 	return slices.Compact(slices.Clone(typed)), nil

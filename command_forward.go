@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 )
 
@@ -136,7 +138,7 @@ func (flags *forwardFlags) run(args []string) error {
 }
 
 // plan finds out where to go and what to forward.
-func (flags *forwardFlags) plan(args []string, out *output) (hops []hop, specs []forwardSpec, err error) {
+func (flags *forwardFlags) plan(args []string, out *output) (hops []hop, specs []hostport.Forward, err error) {
 	if flags.options, err = flags.ssh.options(); err != nil {
 		return nil, nil, err
 	}
@@ -159,19 +161,19 @@ func (flags *forwardFlags) plan(args []string, out *output) (hops []hop, specs [
 }
 
 // specs reads the forwards: those before the destination, then the flags'.
-func (flags *forwardFlags) specs(positional []string) ([]forwardSpec, error) {
-	var specs []forwardSpec
+func (flags *forwardFlags) specs(positional []string) ([]hostport.Forward, error) {
+	var specs []hostport.Forward
 	for _, group := range []struct {
-		kind  forwardKind
+		kind  hostport.ForwardKind
 		texts []string
 	}{
-		{forwardL, positional},
-		{forwardL, flags.local},
-		{forwardR, flags.remote},
-		{forwardD, flags.dynamic},
+		{hostport.Local, positional},
+		{hostport.Local, flags.local},
+		{hostport.Remote, flags.remote},
+		{hostport.Dynamic, flags.dynamic},
 	} {
 		for _, text := range group.texts {
-			spec, err := parseForward(group.kind, text)
+			spec, err := hostport.ParseForward(group.kind, text)
 			if err != nil {
 				return nil, err
 			}
@@ -184,29 +186,29 @@ func (flags *forwardFlags) specs(positional []string) ([]forwardSpec, error) {
 // allForwards adds the forwards of an ssh_config to those of the command line. As
 // for ssh, one that is there twice is one; two that listen at the same place are an
 // error, since the bastion or this machine would refuse the second.
-func allForwards(specs []forwardSpec, configured sshconfig.Forwards) ([]forwardSpec, error) {
+func allForwards(specs []hostport.Forward, configured sshconfig.Forwards) ([]hostport.Forward, error) {
 	for _, f := range configured.List {
-		spec, err := parseForward(forwardKind(f.Kind), f.Spec)
+		spec, err := hostport.ParseForward(hostport.ForwardKind(f.Kind), f.Spec)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Where, err)
 		}
 		specs = append(specs, spec)
 	}
-	var all []forwardSpec
+	var all []hostport.Forward
 	for _, spec := range specs {
-		same := slices.IndexFunc(all, func(other forwardSpec) bool {
-			return (other.kind == forwardR) == (spec.kind == forwardR) && other.listen == spec.listen
+		same := slices.IndexFunc(all, func(other hostport.Forward) bool {
+			return (other.Kind == hostport.Remote) == (spec.Kind == hostport.Remote) && other.Listen == spec.Listen
 		})
 		switch {
 		case same < 0:
 			all = append(all, spec)
-		case all[same].kind != spec.kind || all[same].target != spec.target:
-			return nil, fmt.Errorf("-%c %q and -%c %q listen at the same place; remove one, or change its port", all[same].kind, all[same].text, spec.kind, spec.text)
+		case all[same].Kind != spec.Kind || all[same].Target != spec.Target:
+			return nil, fmt.Errorf("-%c %q and -%c %q listen at the same place; remove one, or change its port", all[same].Kind, all[same].Text, spec.Kind, spec.Text)
 		}
 	}
 	for i, spec := range all {
-		if configured.GatewayPorts && spec.kind != forwardR && spec.noBind {
-			all[i].listen.host = ""
+		if configured.GatewayPorts && spec.Kind != hostport.Remote && spec.NoBind {
+			all[i].Listen.Host = ""
 		}
 	}
 	return all, nil
@@ -215,31 +217,31 @@ func allForwards(specs []forwardSpec, configured sshconfig.Forwards) ([]forwardS
 // listenLocal listens on a port or socket of this machine. Where no bind
 // address is written that is both addresses of "localhost", if there are two:
 // browsers try either first.
-func listenLocal(spec forwardSpec, configured sshconfig.Forwards) ([]net.Listener, error) {
+func listenLocal(spec hostport.Forward, configured sshconfig.Forwards) ([]net.Listener, error) {
 	var hosts []string
 	switch {
-	case spec.listen.path != "":
+	case spec.Listen.Path != "":
 		// As sshd and ssh do: what a socket leads to is for its owner.
 		mode := fs.FileMode(0o600)
 		if configured.SocketMask != nil {
 			mode = 0o777 &^ *configured.SocketMask
 		}
-		if info, err := os.Lstat(spec.listen.path); err == nil && info.Mode().Type() == fs.ModeSocket && configured.UnlinkSockets {
-			_ = os.Remove(spec.listen.path) // if it cannot be, the next line says so
+		if info, err := os.Lstat(spec.Listen.Path); err == nil && info.Mode().Type() == fs.ModeSocket && configured.UnlinkSockets {
+			_ = os.Remove(spec.Listen.Path) // if it cannot be, the next line says so
 		}
-		ln, err := listenSocket(spec.listen.path, mode)
+		ln, err := listen.ListenFile(spec.Listen.Path, mode)
 		if err != nil {
 			return nil, listenError(spec, err)
 		}
 		return []net.Listener{ln}, nil
-	case spec.listen.host == noHost:
+	case spec.Listen.Host == hostport.NoHost:
 		hosts = []string{"127.0.0.1", "::1"}
 	default:
-		hosts = []string{spec.listen.host}
+		hosts = []string{spec.Listen.Host}
 	}
 	var listeners []net.Listener
 	for _, host := range hosts {
-		ln, err := net.Listen("tcp", net.JoinHostPort(host, spec.listen.port))
+		ln, err := net.Listen("tcp", net.JoinHostPort(host, spec.Listen.Port))
 		switch {
 		case err == nil:
 			listeners = append(listeners, ln)
@@ -255,8 +257,8 @@ func listenLocal(spec forwardSpec, configured sshconfig.Forwards) ([]net.Listene
 
 // listenError says which forward cannot be listened on. The error of net.Listen
 // names the address.
-func listenError(spec forwardSpec, err error) error {
-	return fmt.Errorf("forward %q: %w", spec.text, err)
+func listenError(spec hostport.Forward, err error) error {
+	return fmt.Errorf("forward %q: %w", spec.Text, err)
 }
 
 func closeAll(listeners []net.Listener) {

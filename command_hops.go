@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -38,7 +40,7 @@ type hop struct {
 func (flags *forwardFlags) hops(destination string, out *output) ([]hop, error) {
 	d, err := parseDestination(destination)
 	if err != nil {
-		if _, specErr := parseForward(forwardL, destination); specErr == nil {
+		if _, specErr := hostport.ParseForward(hostport.Local, destination); specErr == nil {
 			return nil, fmt.Errorf("destination %q is a forward; write the destination last, as in 8008:web:80 user@sshserver", destination)
 		}
 		return nil, fmt.Errorf("destination %w", err)
@@ -66,7 +68,7 @@ func (flags *forwardFlags) portFlag() (string, error) {
 	if flags.port == "" {
 		return "", nil
 	}
-	port, err := parsePort(flags.port)
+	port, err := hostport.ParsePort(flags.port)
 	if err != nil {
 		return "", fmt.Errorf("-p: %w", err)
 	}
@@ -78,7 +80,7 @@ func (flags *forwardFlags) resolve(d destination, out *output) ([]hop, error) {
 	if err := flags.check(); err != nil {
 		return nil, err
 	}
-	reader := NewSSHConfigReader(out.logger)
+	reader := config.NewSSHConfigReader(out.logger)
 	reader.Warn = func(warning string) { out.line("ssh_config: %s", warning) }
 	reader.Options = flags.options
 	written := sshconfig.Written{User: d.user, ProxyJump: flags.jumps}
@@ -105,8 +107,8 @@ func (flags *forwardFlags) resolve(d destination, out *output) ([]hop, error) {
 // check refuses flags that contradict one another, or name what does not exist.
 func (flags *forwardFlags) check() error {
 	for i, path := range flags.identityFiles {
-		if rest, ok := strings.CutPrefix(path, "~/"); ok && homeDir() != "" {
-			path = filepath.Join(homeDir(), rest) // a shell leaves it in quotes
+		if rest, ok := strings.CutPrefix(path, "~/"); ok && config.HomeDir() != "" {
+			path = filepath.Join(config.HomeDir(), rest) // a shell leaves it in quotes
 			flags.identityFiles[i] = path
 		}
 		// ssh goes on without it, and then fails for a reason that is harder to
@@ -143,7 +145,7 @@ func (flags *forwardFlags) hop(h *sshconfig.Host, out *output) (hop, error) {
 	if flags.knownHosts != "" {
 		h.UserKnownHostsFiles, h.GlobalKnownHostsFiles = []string{flags.knownHosts}, []string{}
 	}
-	t, err := ResolveHost(h, out.logger)
+	t, err := config.ResolveHost(h, out.logger)
 	if err != nil {
 		return hop{}, err
 	}
@@ -156,7 +158,7 @@ func (flags *forwardFlags) hop(h *sshconfig.Host, out *output) (hop, error) {
 		name: h.Alias, cfg: t.Config, settings: out.settings(t.Settings), forwards: h.Forwards,
 		strict: h.StrictHostKeyChecking, batch: h.BatchMode,
 	}
-	if home := homeDir(); home != "" {
+	if home := config.HomeDir(); home != "" {
 		made.saveTo = filepath.Join(home, ".ssh", "known_hosts")
 	}
 	if h.UserKnownHostsFiles != nil {
@@ -191,11 +193,11 @@ func parseDestination(s string) (destination, error) {
 	if addr, err := netip.ParseAddr(address[at+1:]); err == nil && addr.Is6() {
 		address = address[:at+1] + "[" + address[at+1:] + "]" // as ssh takes it
 	}
-	user, host, port, err := splitAddress(address)
+	user, host, port, err := hostport.SplitServer(address)
 	if err != nil {
 		return destination{}, err
 	}
-	if !hasPort(address) {
+	if !hostport.HasPort(address) {
 		port = ""
 	}
 	return destination{user, host, port}, nil

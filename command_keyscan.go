@@ -19,6 +19,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -176,7 +178,7 @@ func (s keyscan) run(ctx context.Context) scannedHost {
 	h.OK, h.Server, h.Unread = true, scanned.Server, scanned.Unread
 	for _, key := range scanned.Keys {
 		h.Keys = append(h.Keys, scannedKey{
-			Type: key.Type(), KnownHosts: s.name + " " + authorizedKey(key),
+			Type: key.Type(), KnownHosts: s.name + " " + keystorage.AuthorizedKey(key),
 			HostKey: ssh.FingerprintSHA256(key), Compare: tunnel.KeygenCommand(key),
 		})
 	}
@@ -295,14 +297,14 @@ func closeHandles(handles []*tunnel.Handle) {
 
 // ofTunnel returns the hosts of a tunnel, in the way that it is reached.
 func (flags *keyscanFlags) ofTunnel(ctx context.Context) (scans []keyscan, end func(), err error) {
-	config, err := flags.config.load()
+	loaded, err := flags.config.load()
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := config.names([]string{flags.tunnel}); err != nil {
+	if _, err := loaded.names([]string{flags.tunnel}); err != nil {
 		return nil, nil, err
 	}
-	t, err := config.resolveOne(func(app *AppConfig) {
+	t, err := loaded.resolveOne(func(app *config.App) {
 		if t := app.Tunnels[flags.tunnel]; t != nil { // JSON may have a null
 			t.StrictHostKeyChecking = "accept-new" // it need not be known to be scanned
 		}
@@ -310,7 +312,7 @@ func (flags *keyscanFlags) ofTunnel(ctx context.Context) (scans []keyscan, end f
 	if err != nil {
 		return nil, nil, err
 	}
-	d := newDoctor(ctx, config, nil)
+	d := newDoctor(ctx, loaded, nil)
 	end = d.close
 	chain := t.Chain()
 	var via *tunnel.Handle

@@ -19,6 +19,8 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -33,9 +35,9 @@ seconds; connections that it has stay.`
 func newKnownHostsCommand() *cobra.Command {
 	var config, adapter, via string
 	// use has a command work with the storage.
-	use := func(f func(ctx context.Context, keys keyStorage, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
+	use := func(f func(ctx context.Context, keys keystorage.Storage, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 		return func(cmd *cobra.Command, args []string) error {
-			return withStorage(config, adapter, func(ctx context.Context, keys keyStorage) error {
+			return withStorage(config, adapter, func(ctx context.Context, keys keystorage.Storage) error {
 				return f(ctx, keys, cmd.OutOrStdout(), args)
 			})
 		}
@@ -51,7 +53,7 @@ func newKnownHostsCommand() *cobra.Command {
 		Short:   "Forgets the host key that was learned for a host",
 		Example: "  caddy ssh-tunnel known-hosts forget bastion.example.com:2222 --config /etc/caddy/Caddyfile",
 		Args:    cobra.ExactArgs(1),
-		RunE: use(func(ctx context.Context, keys keyStorage, out io.Writer, args []string) error {
+		RunE: use(func(ctx context.Context, keys keystorage.Storage, out io.Writer, args []string) error {
 			return forgetKey(ctx, keys, out, args[0], via)
 		}),
 	}
@@ -72,7 +74,7 @@ func newKnownHostsCommand() *cobra.Command {
 
 // withStorage runs f with the storage of a configuration. It does what `caddy
 // storage` does: no app of that configuration is provisioned.
-func withStorage(file, adapter string, f func(context.Context, keyStorage) error) error {
+func withStorage(file, adapter string, f func(context.Context, keystorage.Storage) error) error {
 	config, _, _, err := caddycmd.LoadConfig(file, adapter)
 	if err != nil {
 		return err
@@ -87,7 +89,7 @@ func withStorage(file, adapter string, f func(context.Context, keyStorage) error
 	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
-	keys := keyStorage{caddy.DefaultStorage}
+	keys := keystorage.Storage{Storage: caddy.DefaultStorage}
 	if wanted.Storage != nil {
 		module, err := ctx.LoadModule(&wanted, "Storage")
 		if err != nil {
@@ -105,8 +107,8 @@ func withStorage(file, adapter string, f func(context.Context, keyStorage) error
 }
 
 // listKeys prints a table of the keys.
-func listKeys(ctx context.Context, keys keyStorage, out io.Writer, _ []string) error {
-	all, err := keys.list(ctx)
+func listKeys(ctx context.Context, keys keystorage.Storage, out io.Writer, _ []string) error {
+	all, err := keys.All(ctx)
 	if len(all) > 0 {
 		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		_, _ = fmt.Fprintln(table, "HOST\tVIA\tKEY\tLEARNED")
@@ -115,7 +117,7 @@ func listKeys(ctx context.Context, keys keyStorage, out io.Writer, _ []string) e
 			if len(k.Via) > 0 {
 				via = strings.Join(k.Via, ",")
 			}
-			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", k.Host, via, k.describe(), k.Learned.UTC().Format(time.RFC3339))
+			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", k.Host, via, k.Describe(), k.Learned.UTC().Format(time.RFC3339))
 		}
 		err = errors.Join(err, table.Flush())
 	} else if err == nil {
@@ -126,7 +128,7 @@ func listKeys(ctx context.Context, keys keyStorage, out io.Writer, _ []string) e
 
 // forgetKey forgets the key of a host that is reached as via says. If there is
 // none, and via says nothing, it forgets that of the only way to the host.
-func forgetKey(ctx context.Context, keys keyStorage, out io.Writer, host, via string) error {
+func forgetKey(ctx context.Context, keys keystorage.Storage, out io.Writer, host, via string) error {
 	route := tunnel.Route{Name: knownName(host)}
 	if via != "" {
 		for hop := range strings.SplitSeq(via, ",") {
@@ -134,9 +136,9 @@ func forgetKey(ctx context.Context, keys keyStorage, out io.Writer, host, via st
 		}
 	}
 	// Not by the list alone, for what cannot be read has to be forgotten, too.
-	if !keys.Exists(ctx, storageKey(route)) {
-		all, err := keys.list(ctx)
-		all = slices.DeleteFunc(all, func(k storedKey) bool { return k.Host != route.Name || via != "" })
+	if !keys.Exists(ctx, keystorage.StorageKey(route)) {
+		all, err := keys.All(ctx)
+		all = slices.DeleteFunc(all, func(k keystorage.Key) bool { return k.Host != route.Name || via != "" })
 		switch {
 		case len(all) == 0 && err != nil:
 			return err
@@ -145,17 +147,17 @@ func forgetKey(ctx context.Context, keys keyStorage, out io.Writer, host, via st
 		case len(all) > 1:
 			var lines []string
 			for _, k := range all {
-				lines = append(lines, "  "+forgetLine(k.route()))
+				lines = append(lines, "  "+keystorage.ForgetLine(k.Route()))
 			}
 			return fmt.Errorf("%q is reached in several ways; run one of\n%s", route.Name, strings.Join(lines, "\n"))
 		}
-		route = all[0].route()
+		route = all[0].Route()
 	}
 	what := "unreadable"
-	if stored, err := keys.load(ctx, storageKey(route)); err == nil {
-		what = stored.describe()
+	if stored, err := keys.Read(ctx, keystorage.StorageKey(route)); err == nil {
+		what = stored.Describe()
 	}
-	if err := keys.forget(ctx, route); err != nil {
+	if err := keys.Forget(ctx, route); err != nil {
 		return fmt.Errorf("forgetting the host key of %q: %w", route, err)
 	}
 	_, err := fmt.Fprintf(out, "forgot the host key of %s: %s\n", route, what)
@@ -165,7 +167,7 @@ func forgetKey(ctx context.Context, keys keyStorage, out io.Writer, host, via st
 // knownName returns what a host is listed as, which may be written like that, or
 // like an address of a tunnel.
 func knownName(host string) string {
-	if _, name, port, err := splitAddress(host); err == nil {
+	if _, name, port, err := hostport.SplitServer(host); err == nil {
 		return tunnel.KnownName(net.JoinHostPort(name, port), "")
 	}
 	return strings.ToLower(host)

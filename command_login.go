@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keyfile"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -66,7 +67,7 @@ func (l *login) connect(ctx context.Context, hop hop, via *tunnel.Handle) (*tunn
 				return nil, err
 			}
 			// Not only in the file: that may not be writable.
-			cfg.HostKeys = append(cfg.HostKeys, authorizedKey(hostKey.Key))
+			cfg.HostKeys = append(cfg.HostKeys, keystorage.AuthorizedKey(hostKey.Key))
 		case refused && l.password && tries < l.maxTries():
 			if tries++; tries > 1 {
 				l.output.line("the password was not accepted")
@@ -235,7 +236,7 @@ func appendKnownHost(path, name string, key ssh.PublicKey) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	line := name + " " + authorizedKey(key) + "\n"
+	line := name + " " + keystorage.AuthorizedKey(key) + "\n"
 	// The last line may have been left without an end.
 	if info, err := f.Stat(); err != nil {
 		return err

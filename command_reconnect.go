@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -52,10 +53,10 @@ func newReconnectCommand() *cobra.Command {
 	return cmd
 }
 
-func (a adminAddress) reconnect(name string) (s tunnelStatus, err error) {
+func (a adminAddress) reconnect(name string) (s adminapi.Status, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
 	defer cancel()
-	body, err := a.ask(ctx, http.MethodPost, adminPath+"tunnels/"+url.PathEscape(name)+"/reconnect")
+	body, err := a.ask(ctx, http.MethodPost, adminapi.Path+"tunnels/"+url.PathEscape(name)+"/reconnect")
 	if err == nil {
 		err = json.Unmarshal(body, &s)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -26,21 +27,21 @@ type forwardRun struct {
 	handles []*tunnel.Handle // one a hop, the destination's last
 	bound   []boundForward
 
-	conns connRegistry // the clients, to close them
-	open  connRegistry // the same, to wait for what closing them leads to
+	conns forward.Registry // the clients, to close them
+	open  forward.Registry // the same, to wait for what closing them leads to
 }
 
 // boundForward is a forward and the listener that serves it. There may be two
 // of a forward.
 type boundForward struct {
-	spec forwardSpec
+	spec hostport.Forward
 	ln   net.Listener
 }
 
 // listen listens on this machine.
-func (r *forwardRun) listen(specs []forwardSpec, configured sshconfig.Forwards) error {
+func (r *forwardRun) listen(specs []hostport.Forward, configured sshconfig.Forwards) error {
 	for _, spec := range specs {
-		if spec.kind == forwardR {
+		if spec.Kind == hostport.Remote {
 			continue
 		}
 		listeners, err := listenLocal(spec, configured)
@@ -55,12 +56,12 @@ func (r *forwardRun) listen(specs []forwardSpec, configured sshconfig.Forwards) 
 }
 
 // listenRemote has the bastion listen.
-func (r *forwardRun) listenRemote(ctx context.Context, specs []forwardSpec) error {
+func (r *forwardRun) listenRemote(ctx context.Context, specs []hostport.Forward) error {
 	for _, spec := range specs {
-		if spec.kind != forwardR {
+		if spec.Kind != hostport.Remote {
 			continue
 		}
-		ln, err := r.destination().Listen(spec.listen.network(), spec.listen.address())
+		ln, err := r.destination().Listen(spec.Listen.Network(), spec.Listen.Address())
 		if err != nil {
 			return listenError(spec, err)
 		}
@@ -90,21 +91,21 @@ func (r *forwardRun) serve() {
 }
 
 // forwarder connects the clients of a forward to its target.
-func (r *forwardRun) forwarder(spec forwardSpec) *forward.Forwarder {
+func (r *forwardRun) forwarder(spec hostport.Forward) *forward.Forwarder {
 	f := &forward.Forwarder{
-		Target:  spec.target.String(),
+		Target:  spec.Target.String(),
 		Logger:  r.output.logger,
 		Track:   r.track,
 		OnOpen:  func(c forward.Connection) { r.output.opened(r.path(spec, c)) },
 		OnClose: func(c forward.Connection) { r.output.closed(r.path(spec, c), c) },
 	}
 	dial := r.dial
-	if spec.kind == forwardR {
+	if spec.Kind == hostport.Remote {
 		dial = func(ctx context.Context, _ net.Conn, network, address string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, address)
 		}
 	}
-	if spec.isProxy() {
+	if spec.IsProxy() {
 		socks := &forward.SOCKS5{Dial: func(ctx context.Context, client net.Conn, address string) (net.Conn, error) {
 			return dial(ctx, client, "tcp", address)
 		}}
@@ -112,7 +113,7 @@ func (r *forwardRun) forwarder(spec forwardSpec) *forward.Forwarder {
 		return f
 	}
 	f.Dial = func(ctx context.Context, client net.Conn) (net.Conn, error) {
-		return dial(ctx, client, spec.target.network(), spec.target.address())
+		return dial(ctx, client, spec.Target.Network(), spec.Target.Address())
 	}
 	return f
 }
@@ -132,7 +133,7 @@ func (r *forwardRun) dial(ctx context.Context, client net.Conn, network, address
 }
 
 func (r *forwardRun) track(conn io.Closer) (done func()) {
-	closed, ended := r.conns.track(conn), r.open.track(conn)
+	closed, ended := r.conns.Track(conn), r.open.Track(conn)
 	return func() {
 		closed()
 		ended()
@@ -146,9 +147,9 @@ func (r *forwardRun) close() {
 	for _, b := range r.bound {
 		_ = b.ln.Close()
 	}
-	r.conns.end(0)
+	r.conns.End(0)
 	select {
-	case <-r.open.idle():
+	case <-r.open.Idle():
 	case <-time.After(endTimeout):
 	}
 	// The last hop first: its connection goes through those before it.
@@ -161,26 +162,26 @@ func (r *forwardRun) close() {
 // "127.0.0.1:8008 -> sshserver -> web:80".
 func (r *forwardRun) describe(b boundForward) string {
 	listen := b.ln.Addr().String()
-	switch b.spec.kind {
-	case forwardR:
-		target := b.spec.target.String()
-		if b.spec.isProxy() {
+	switch b.spec.Kind {
+	case hostport.Remote:
+		target := b.spec.Target.String()
+		if b.spec.IsProxy() {
 			target = "anywhere from here (SOCKS5)"
 		}
-		return b.spec.listen.String() + " on " + r.bastion() + " -> " + target
-	case forwardD:
+		return b.spec.Listen.String() + " on " + r.bastion() + " -> " + target
+	case hostport.Dynamic:
 		return listen + " -> " + r.bastion() + " -> anywhere (SOCKS5)"
 	default:
-		return listen + " -> " + r.bastion() + " -> " + b.spec.target.String()
+		return listen + " -> " + r.bastion() + " -> " + b.spec.Target.String()
 	}
 }
 
 // path says where a connection comes from and leads, as in
 // "127.0.0.1:51234 -> sshserver -> web:80".
-func (r *forwardRun) path(spec forwardSpec, c forward.Connection) string {
+func (r *forwardRun) path(spec hostport.Forward, c forward.Connection) string {
 	peer := c.Remote.String()
-	if spec.listen.path != "" {
-		peer = spec.listen.path // the peers of a socket have no address
+	if spec.Listen.Path != "" {
+		peer = spec.Listen.Path // the peers of a socket have no address
 	}
 	return peer + " -> " + r.bastion() + " -> " + c.Target
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -42,7 +43,7 @@ Match host 10.* user root
 `
 
 // parsed returns what run gets of these arguments.
-func parsed(t *testing.T, args ...string) (hops []hop, specs []forwardSpec, err error) {
+func parsed(t *testing.T, args ...string) (hops []hop, specs []hostport.Forward, err error) {
 	t.Helper()
 	var flags forwardFlags
 	cmd := flags.command()
@@ -98,7 +99,7 @@ func TestCommandLikeSSH(t *testing.T) {
 	}
 }
 
-func compareCommand(t *testing.T, line string, hops []hop, specs []forwardSpec, out string) {
+func compareCommand(t *testing.T, line string, hops []hop, specs []hostport.Forward, out string) {
 	t.Helper()
 	want := make(map[string][]string)
 	for l := range strings.Lines(out) {
@@ -125,16 +126,16 @@ func compareCommand(t *testing.T, line string, hops []hop, specs []forwardSpec, 
 	} else if want["proxyjump"] != nil {
 		t.Errorf("%s: there is no hop, ssh has %s", line, want["proxyjump"])
 	}
-	keywords := map[forwardKind]string{forwardL: "localforward", forwardR: "remoteforward", forwardD: "dynamicforward"}
+	keywords := map[hostport.ForwardKind]string{hostport.Local: "localforward", hostport.Remote: "remoteforward", hostport.Dynamic: "dynamicforward"}
 	for _, spec := range specs {
-		listen := sshAddress(spec.listen, spec.noBind)
+		listen := sshAddress(spec.Listen, spec.NoBind)
 		switch {
-		case !spec.isProxy():
-			listen += " " + sshAddress(spec.target, false)
-		case spec.kind == forwardR:
+		case !spec.IsProxy():
+			listen += " " + sshAddress(spec.Target, false)
+		case spec.Kind == hostport.Remote:
 			listen += " [socks]:0" // as ssh -G prints it
 		}
-		got[keywords[spec.kind]] = append(got[keywords[spec.kind]], listen)
+		got[keywords[spec.Kind]] = append(got[keywords[spec.Kind]], listen)
 	}
 	for keyword, values := range got {
 		wanted := want[keyword]
@@ -152,18 +153,18 @@ func compareCommand(t *testing.T, line string, hops []hop, specs []forwardSpec, 
 }
 
 // sshAddress writes an address as ssh -G does.
-func sshAddress(e endpoint, noBind bool) string {
+func sshAddress(e hostport.Endpoint, noBind bool) string {
 	switch {
-	case e.path != "":
-		return e.path
+	case e.Path != "":
+		return e.Path
 	case noBind:
-		return e.port
+		return e.Port
 	default:
-		host := e.host
+		host := e.Host
 		if host == "" {
 			host = "*"
 		}
-		return fmt.Sprintf("[%s]:%s", host, e.port)
+		return fmt.Sprintf("[%s]:%s", host, e.Port)
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
 )
 
 const statusHelp = `  caddy ssh-tunnel status
@@ -104,7 +106,7 @@ func (flags *statusFlags) run(ctx context.Context, out io.Writer, names []string
 }
 
 // screen asks, and returns what there is to show.
-func (flags *statusFlags) screen(ctx context.Context, admin adminAddress, names []string) (string, []tunnelStatus, error) {
+func (flags *statusFlags) screen(ctx context.Context, admin adminAddress, names []string) (string, []adminapi.Status, error) {
 	told, tunnels, err := admin.tunnels(ctx, names)
 	if err != nil {
 		return "", nil, err
@@ -125,10 +127,10 @@ func clearing(out io.Writer) string {
 }
 
 // unready is the error for tunnels that are not up and should be.
-func unready(tunnels []tunnelStatus) error {
+func unready(tunnels []adminapi.Status) error {
 	var names []string
 	for i := range tunnels {
-		if !tunnels[i].isReady() {
+		if !tunnels[i].IsReady() {
 			names = append(names, tunnels[i].Tunnel)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -19,7 +20,7 @@ import (
 const expiryShown = 24 * time.Hour
 
 // statusTable returns a table of tunnels. What is wrong with one stands below it.
-func statusTable(tunnels []tunnelStatus, now time.Time) string {
+func statusTable(tunnels []adminapi.Status, now time.Time) string {
 	if len(tunnels) == 0 {
 		return "no tunnel is configured\n"
 	}
@@ -47,7 +48,7 @@ func statusTable(tunnels []tunnelStatus, now time.Time) string {
 }
 
 // statusRow returns the cells of a tunnel.
-func statusRow(s *tunnelStatus, now time.Time) []string {
+func statusRow(s *adminapi.Status, now time.Time) []string {
 	rtt := "-"
 	if s.RTT > 0 {
 		rtt = briefDuration(s.RTT.Duration())
@@ -69,7 +70,7 @@ func statusRow(s *tunnelStatus, now time.Time) []string {
 }
 
 // hostCell names the bastion, or the first that is to be one.
-func hostCell(s *tunnelStatus) string {
+func hostCell(s *adminapi.Status) string {
 	cell := s.Host
 	if cell == "" && len(s.Hosts) > 0 {
 		if cell = s.Hosts[0]; len(s.Hosts) > 1 {
@@ -83,7 +84,7 @@ func hostCell(s *tunnelStatus) string {
 }
 
 // statusRemarks returns what somebody should know who looks after the tunnel.
-func statusRemarks(s *tunnelStatus, now time.Time) (remarks []string) {
+func statusRemarks(s *adminapi.Status, now time.Time) (remarks []string) {
 	if s.State != tunnel.StateUp && s.State != tunnel.StateIdle {
 		var parts []string
 		if e := s.LastError; e != nil {

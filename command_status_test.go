@@ -11,14 +11,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // fakeStatus are tunnels of each kind, at a moment.
-func fakeStatus(now time.Time) []tunnelStatus {
+func fakeStatus(now time.Time) []adminapi.Status {
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	soon, expiry := now.Add(14*time.Second), now.Add(3*time.Hour+20*time.Minute)
-	return []tunnelStatus{
+	return []adminapi.Status{
 		{
 			Status: tunnel.Status{
 				Tunnel: "prod", State: tunnel.StateUp, Since: ago(50*time.Hour + 10*time.Minute),
@@ -27,7 +28,7 @@ func fakeStatus(now time.Time) []tunnelStatus {
 				Connections: []tunnel.ConnectionStatus{{Class: "requests"}, {Class: tunnel.ClassDraining}, {Class: "streams"}},
 				LastError:   &tunnel.ErrorStatus{Time: ago(51 * time.Hour), Cause: tunnel.CauseLost, Error: "long ago"},
 			},
-			Forwards: []forwardStatus{
+			Forwards: []adminapi.Forward{
 				{Kind: "local_forward", Listen: "127.0.0.1:5432", State: tunnel.ForwardListening},
 				{Kind: "remote_forward", Listen: "localhost:9000", State: tunnel.ForwardRefused, Error: "the bastion refuses"},
 				{Kind: "bind", Listen: "*:8080", State: tunnel.ForwardWaiting},
@@ -40,7 +41,7 @@ func fakeStatus(now time.Time) []tunnelStatus {
 				LastError: &tunnel.ErrorStatus{Time: ago(3 * time.Second), Cause: tunnel.CauseKeyRefused, Error: "no\x1b[2J\nway"},
 				NextRetry: &soon,
 			},
-			Forwards: []forwardStatus{{Kind: "bind", Listen: "*:8080", State: tunnel.ForwardWaiting}},
+			Forwards: []adminapi.Forward{{Kind: "bind", Listen: "*:8080", State: tunnel.ForwardWaiting}},
 		},
 		{Status: tunnel.Status{Tunnel: "new", State: tunnel.StateConnecting, Since: ago(400 * time.Millisecond), Hosts: []string{"new.example.com:22"}}},
 		{Status: tunnel.Status{

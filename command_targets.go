@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -22,7 +25,7 @@ type wantedTarget struct {
 // the targets of listener wrappers, its own local forwards, and the bastions of
 // tunnels that jump through it. Upstreams with placeholders, and those that are
 // looked up, are known at each request only.
-func (c *commandConfig) targets(t *Resolved) []wantedTarget {
+func (c *commandConfig) targets(t *config.Resolved) []wantedTarget {
 	var found []wantedTarget
 	add := func(by string, target tunnel.Target) {
 		if !slices.ContainsFunc(found, func(w wantedTarget) bool { return w.Network == target.Network && w.Address == target.Address }) {
@@ -31,21 +34,21 @@ func (c *commandConfig) targets(t *Resolved) []wantedTarget {
 	}
 	var whole any
 	_ = json.Unmarshal(c.raw, &whole) // load has read it
-	walkObjects(whole, func(object map[string]any) {
-		transport, _ := object["transport"].(map[string]any)
+	transport.WalkObjects(whole, func(object map[string]any) {
+		through, _ := object["transport"].(map[string]any)
 		switch {
-		case object["handler"] == "reverse_proxy" && transport["protocol"] == "ssh_tunnel" && transport["tunnel"] == t.Config.Name:
+		case object["handler"] == "reverse_proxy" && through["protocol"] == "ssh_tunnel" && through["tunnel"] == t.Config.Name:
 			upstreams, _ := object["upstreams"].([]any)
 			for _, u := range upstreams {
 				upstream, _ := u.(map[string]any)
 				dial, _ := upstream["dial"].(string)
-				if target, err := upstreamTarget(dial); err == nil && !strings.Contains(dial, "{") {
+				if target, err := transport.UpstreamTarget(dial); err == nil && !strings.Contains(dial, "{") {
 					add("reverse_proxy", target)
 				}
 			}
 		case object["wrapper"] == "ssh_tunnel" && object["tunnel"] == t.Config.Name:
 			written, _ := object["target"].(string)
-			if target, err := resolveTarget(written); err == nil {
+			if target, err := config.ResolveTarget(written); err == nil {
 				add("listener wrapper", target)
 			}
 		}
@@ -61,7 +64,7 @@ func (c *commandConfig) targets(t *Resolved) []wantedTarget {
 			continue
 		}
 		for _, host := range other.Hosts {
-			if _, host, port, err := splitAddress(host); err == nil {
+			if _, host, port, err := hostport.SplitServer(host); err == nil {
 				add("proxy_jump of "+name, tunnel.Target{Network: "tcp", Address: net.JoinHostPort(host, port)})
 			}
 		}
@@ -73,7 +76,7 @@ func (c *commandConfig) targets(t *Resolved) []wantedTarget {
 func parseTargets(typed []string) ([]wantedTarget, error) {
 	var targets []wantedTarget
 	for _, s := range typed {
-		target, err := parseTarget(s)
+		target, err := hostport.ParseTarget(s)
 		if err != nil {
 			return nil, fmt.Errorf("--target: %w", err)
 		}

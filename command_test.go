@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -58,7 +59,7 @@ func TestCommandHops(t *testing.T) {
 		got = append(got, h.cfg.User+"@"+h.cfg.Address)
 	}
 	// As with ssh, -l and -p are the destination's.
-	if want := "a@jump1:22 " + loginName() + "@jump2:23 me@server:2222"; strings.Join(got, " ") != want {
+	if want := "a@jump1:22 " + config.LoginName() + "@jump2:23 me@server:2222"; strings.Join(got, " ") != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -48,7 +49,7 @@ func rawStatus(t *testing.T, address string, lines ...string) int {
 // to hold against an upstream.
 func TestDenials(t *testing.T) {
 	web := sshtest.NewWeb(t, sshtest.WebOptions{Name: "web"})
-	ln := listenAndCount(t) // a proxy that takes no connection
+	ln := caddytest.ListenAndCount(t) // a proxy that takes no connection
 	b, tun := newTunnel(t, "prod", hosts{"web.test:80": web.Addr(), "proxy.test:3128": ln.Addr().String()})
 	const strict = `
 	lb_try_duration 1h
@@ -151,7 +152,7 @@ handle_errors {
 	if a := ask("GET", "/proxy/hello", "http://web.test:80"); a.status != 200 {
 		t.Errorf("a proxy that is permitted: %d %q", a.status, a.body)
 	}
-	if n := ln.accepted(); n > 0 {
+	if n := ln.Accepted(); n > 0 {
 		t.Errorf("%d connections to a proxy that is not permitted", n)
 	}
 }

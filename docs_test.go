@@ -24,7 +24,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
 )
 
 // fence is a block of code of the README.
@@ -73,14 +77,14 @@ func TestReadmeExamples(t *testing.T) {
 			if formatted := caddyfile.Format([]byte(f.content)); string(formatted) != f.content {
 				t.Errorf("README.md:%d: not as caddy fmt has it:\n%s", f.line, formatted)
 			}
-			adapted, err := adapt(fmt.Sprintf(whole, f.content))
+			adapted, err := caddytest.Adapt(fmt.Sprintf(whole, f.content))
 			if err != nil {
 				t.Errorf("README.md:%d: %v", f.line, err)
 				continue
 			}
 			if f.lang == "caddyfile" {
 				// Not with what this machine happens to have there.
-				if err := load(bytes.ReplaceAll(adapted, []byte("/etc/caddy/"), []byte(filepath.ToSlash(home)+"/"))); err != nil {
+				if err := caddytest.Load(bytes.ReplaceAll(adapted, []byte("/etc/caddy/"), []byte(filepath.ToSlash(home)+"/"))); err != nil {
 					t.Errorf("README.md:%d: %v", f.line, err)
 				}
 			}
@@ -120,8 +124,8 @@ func TestReadmeTunnelOptions(t *testing.T) {
 		usages[code(row[0])] = code(row[1])
 	}
 	want := make(map[string]string)
-	for name, opt := range tunnelOptions {
-		want[name] = opt.usage
+	for name, opt := range config.TunnelOptions {
+		want[name] = opt.Usage
 	}
 	if !maps.Equal(usages, want) {
 		t.Errorf("options and their arguments are\n%v\nwant\n%v", usages, want)
@@ -144,9 +148,9 @@ func TestReadmeForwardOptions(t *testing.T) {
 		}
 	}
 	want := make(map[string]string)
-	for forward, option := range tunnelOptions {
-		for name, opt := range option.block {
-			want[forward+" "+name] = opt.usage
+	for forward, option := range config.TunnelOptions {
+		for name, opt := range option.Block {
+			want[forward+" "+name] = opt.Usage
 		}
 	}
 	if !maps.Equal(got, want) {
@@ -161,8 +165,8 @@ func TestReadmeWrapperOptions(t *testing.T) {
 		got[code(row[0])] = code(row[1])
 	}
 	want := map[string]string{"match": "<matcher> <arguments...>"}
-	for name, opt := range forwardOptions {
-		want[name] = opt.usage
+	for name, opt := range config.RawOptions {
+		want[name] = opt.Usage
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("options and their arguments are\n%v\nwant\n%v", got, want)
@@ -212,8 +216,8 @@ func TestReadmeTransportOptions(t *testing.T) {
 		}
 	}
 	var want []string
-	for _, o := range refusedOptions {
-		want = append(want, o.name)
+	for _, o := range transport.RefusedOptions {
+		want = append(want, o.Name)
 	}
 	sameNames(t, "refused options", refused, want)
 	sameNames(t, "options of the http transport", all, httpTransportOptions(t))
@@ -253,7 +257,7 @@ func TestReadmeStatus(t *testing.T) {
 			}
 		}
 	}
-	sameNames(t, "the status's fields", fields, jsonFields(reflect.TypeFor[tunnelStatus](), ""))
+	sameNames(t, "the status's fields", fields, jsonFields(reflect.TypeFor[adminapi.Status](), ""))
 
 	usages := newStatusCommand().Flags().FlagUsages()
 	for _, m := range regexp.MustCompile(`(?m)^ +(?:(-\w), )?(--[\w-]+)`).FindAllStringSubmatch(usages, -1) {
@@ -293,7 +297,7 @@ func jsonFields(typ reflect.Type, path string) (fields []string) {
 // the source, around what is left out of it.
 func TestReadmeTexts(t *testing.T) {
 	var source strings.Builder
-	for _, pattern := range []string{"*.go", "internal/forward/*.go", "internal/keyfile/*.go", "internal/permit/*.go", "internal/redact/*.go", "internal/tunnel/*.go"} {
+	for _, pattern := range []string{"*.go", "internal/*/*.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -11,17 +11,20 @@ import (
 	"io"
 	"net"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // rawConns are the connections that the listener wrapper and the forwards have
 // taken. They outlive their configuration, hence one registry for the process.
-var rawConns = new(connRegistry)
+var rawConns = new(forward.Registry)
 
 // trackConn registers a raw connection, to be closed when the process exits.
 // Call done once it has ended. At exit it is closed at once.
-func trackConn(conn io.Closer) (done func()) { return rawConns.track(conn) }
+func trackConn(conn io.Closer) (done func()) { return rawConns.Track(conn) }
 
 // openForward is a forward that listens.
 type openForward struct {
@@ -59,17 +62,17 @@ func (t *openTunnel) openForwards() (opened []openForward, err error) {
 
 // openLocal opens a local forward: listening here, dialing the target from the
 // bastion.
-func (t *openTunnel) openLocal(f ResolvedForward) (openForward, error) {
-	return openHere(f, t.forwarder(f, DialFor(t.dialer(), f.Target)))
+func (t *openTunnel) openLocal(f config.ResolvedForward) (openForward, error) {
+	return openHere(f, t.forwarder(f, dialer.For(t.dialer(), f.Target)))
 }
 
 // openDynamic opens a dynamic forward: listening here, dialing from the bastion
 // what the clients name.
-func (t *openTunnel) openDynamic(f ResolvedForward) (openForward, error) {
+func (t *openTunnel) openDynamic(f config.ResolvedForward) (openForward, error) {
 	socks := &forward.SOCKS5{
 		Users: f.Users,
 		Dial: func(ctx context.Context, client net.Conn, address string) (net.Conn, error) {
-			return DialFor(t.dialer(), tunnel.Target{Network: "tcp", Address: address, ByClient: true})(ctx, client)
+			return dialer.For(t.dialer(), tunnel.Target{Network: "tcp", Address: address, ByClient: true})(ctx, client)
 		},
 	}
 	fwd := t.forwarder(f, socks.Connect)
@@ -78,18 +81,18 @@ func (t *openTunnel) openDynamic(f ResolvedForward) (openForward, error) {
 }
 
 // openHere listens on this machine.
-func openHere(f ResolvedForward, fwd *forward.Forwarder) (openForward, error) {
-	lease, err := listenShared(f.Listen, fwd)
+func openHere(f config.ResolvedForward, fwd *forward.Forwarder) (openForward, error) {
+	lease, err := listen.Open(f.Listen, fwd)
 	if err != nil {
 		return openForward{}, err
 	}
-	return openForward{lease.serve, lease.stop}, nil
+	return openForward{lease.Serve, lease.Stop}, nil
 }
 
 // openRemote opens a remote forward: listening on the bastion, dialing the
 // target from here. It does not wait for the bastion.
-func (t *openTunnel) openRemote(f ResolvedForward) (openForward, error) {
-	ln, err := t.handle.Listen(f.Listen.network, f.Listen.address)
+func (t *openTunnel) openRemote(f config.ResolvedForward) (openForward, error) {
+	ln, err := t.handle.Listen(f.Listen.Network, f.Listen.Address)
 	t.remote = append(t.remote, ln)
 	if err != nil {
 		return openForward{}, err
@@ -109,14 +112,14 @@ func serveRemote(fwd *forward.Forwarder, ln net.Listener) {
 }
 
 // forwarder returns what forwards the connections.
-func (t *openTunnel) forwarder(f ResolvedForward, dial DialFunc) *forward.Forwarder {
+func (t *openTunnel) forwarder(f config.ResolvedForward, dial dialer.Func) *forward.Forwarder {
 	fwd := &forward.Forwarder{
 		Dial:   dial,
 		Target: f.Target.Address,
 		Logger: t.logger,
 		Track:  trackConn,
 	}
-	f.apply(fwd)
+	f.Apply(fwd)
 	return fwd
 }
 

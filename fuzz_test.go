@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 )
 
 // fuzz_test.go has anything written where an address is to be.
@@ -15,8 +17,8 @@ func FuzzParseAddress(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		for _, at := range []side{here, onBastion} {
-			a, err := parseListen(s, at)
+		for _, at := range []hostport.Side{hostport.Here, hostport.Bastion} {
+			a, err := hostport.ParseListen(s, at)
 			if err != nil {
 				continue
 			}
@@ -24,10 +26,10 @@ func FuzzParseAddress(f *testing.F) {
 			if strings.HasPrefix(name, ":") {
 				name = "*" + name // all addresses; without the * it is the loopback's
 			}
-			if again, err := parseListen(name, at); err != nil || again.String() != a.String() {
+			if again, err := hostport.ParseListen(name, at); err != nil || again.String() != a.String() {
 				t.Errorf("%q is %+v, read again %+v, %v", s, a, again, err)
 			}
-			if target, err := parseTargetAt(s, at); err == nil && target.Address == "" {
+			if target, err := hostport.ParseTargetAt(s, at); err == nil && target.Address == "" {
 				t.Errorf("target %q has no address", s)
 			}
 		}

@@ -11,6 +11,9 @@ import (
 	"github.com/caddyserver/certmagic"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -31,7 +34,7 @@ func knownHosts(t *testing.T, args ...string) (string, error) {
 func TestKnownHostsCommand(t *testing.T) {
 	dir := t.TempDir()
 	config := sshtest.WriteFile(t, "Caddyfile", []byte("{\nstorage file_system "+filepath.ToSlash(dir)+"\n}\n"))
-	keys := keyStorage{&certmagic.FileStorage{Path: dir}}
+	keys := keystorage.Storage{Storage: &certmagic.FileStorage{Path: dir}}
 	routes := []tunnel.Route{
 		{Name: "b.example"},
 		{Name: "b.example", Via: []string{"a.example"}},
@@ -120,14 +123,14 @@ func TestKnownHostsCommand(t *testing.T) {
 // TestKeyMemory checks that tunnels, and the hosts on the way to them, have
 // Caddy's storage where they need it.
 func TestKeyMemory(t *testing.T) {
-	setHome(t)
+	caddytest.SetHome(t)
 	file := sshtest.WriteFile(t, "config", []byte("Host a\nProxyJump b\nHost b\nProxyJump c\nHost a b\nStrictHostKeyChecking no\n"))
-	config, err := adapt("{\nadmin off\npersist_config off\nssh_tunnel {\ntunnel prod {\nssh_config a " + filepath.ToSlash(file) + "\nlazy\n}\n}\n}\n")
+	adapted, err := caddytest.Adapt("{\nadmin off\npersist_config off\nssh_tunnel {\ntunnel prod {\nssh_config a " + filepath.ToSlash(file) + "\nlazy\n}\n}\n}\n")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var cfg caddy.Config
-	if err := caddy.StrictUnmarshalJSON(config, &cfg); err != nil {
+	if err := caddy.StrictUnmarshalJSON(adapted, &cfg); err != nil {
 		t.Fatal(err)
 	}
 	if err := caddy.Run(&cfg); err != nil {
@@ -145,8 +148,8 @@ func TestKeyMemory(t *testing.T) {
 	if len(tun.Hops) != 2 {
 		t.Fatalf("there are %d hops", len(tun.Hops))
 	}
-	for _, tun := range []*Resolved{tun.Resolved, tun.Hops[1]} {
-		if keys, ok := tun.Settings.KeyMemory.(keyStorage); !ok || keys.Storage == nil {
+	for _, tun := range []*config.Resolved{tun.Resolved, tun.Hops[1]} {
+		if keys, ok := tun.Settings.KeyMemory.(keystorage.Storage); !ok || keys.Storage == nil {
 			t.Errorf("%s remembers with %v", tun.Config.Name, tun.Settings.KeyMemory)
 		}
 	}

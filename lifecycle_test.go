@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 )
 
 // bastionConfig returns a configuration with one tunnel to address.
@@ -21,7 +24,7 @@ func bastionConfig(t *testing.T, address string) []byte {
 			"ssh_tunnel": map[string]any{"tunnels": map[string]any{"prod": map[string]any{
 				"hosts":     []string{"deploy@" + address},
 				"password":  "x",
-				"host_keys": []string{testFingerprint},
+				"host_keys": []string{caddytest.Fingerprint},
 			}}},
 		},
 	})
@@ -31,9 +34,9 @@ func bastionConfig(t *testing.T, address string) []byte {
 	return config
 }
 
-// listen accepts connections, to close them at once, and tells of each. Its
+// listenLocally accepts connections, to close them at once, and tells of each. Its
 // goroutine returns when the test ends.
-func listen(t *testing.T) (address string, accepted <-chan struct{}) {
+func listenLocally(t *testing.T) (address string, accepted <-chan struct{}) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -60,10 +63,10 @@ func listen(t *testing.T) (address string, accepted <-chan struct{}) {
 // TestLoad loads a configuration whose bastion hangs up: that connects only
 // once it has started, and in the background.
 func TestLoad(t *testing.T) {
-	address, accepted := listen(t)
+	address, accepted := listenLocally(t)
 	config := bastionConfig(t, address)
 
-	if err := load(config); err != nil {
+	if err := caddytest.Load(config); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -121,12 +124,12 @@ func TestLoad(t *testing.T) {
 // refused: what was opened by then is closed, and doing so again is no harm.
 func TestProvisionPartly(t *testing.T) {
 	t.Setenv("SSH_TUNNEL_TEST_PASSWORD", "x")
-	good := func() *Tunnel {
-		return &Tunnel{Hosts: []string{"deploy@127.0.0.1"}, Password: "{env.SSH_TUNNEL_TEST_PASSWORD}", HostKeys: []string{testFingerprint}}
+	good := func() *config.Tunnel {
+		return &config.Tunnel{Hosts: []string{"deploy@127.0.0.1"}, Password: "{env.SSH_TUNNEL_TEST_PASSWORD}", HostKeys: []string{caddytest.Fingerprint}}
 	}
 	jumping := good()
 	jumping.ProxyJump = "nowhere"
-	for want, tunnels := range map[string]map[string]*Tunnel{
+	for want, tunnels := range map[string]map[string]*config.Tunnel{
 		``:                                     {"a": good(), "b": good()},
 		`tunnel "b": host: none`:               {"a": good(), "b": {}},
 		`tunnel "b": empty`:                    {"a": good(), "b": nil},
@@ -135,8 +138,8 @@ func TestProvisionPartly(t *testing.T) {
 		`tunnel name ".." has no letter`:       {"..": good()},
 		`tunnel name "a/b" has a '/'`:          {"a/b": good()},
 	} {
-		ctx, cancel := newContext(t)
-		app := &App{AppConfig: AppConfig{Tunnels: tunnels}}
+		ctx, cancel := caddytest.NewContext(t)
+		app := &App{App: config.App{Tunnels: tunnels}}
 		err := app.Provision(ctx)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("got error %v; want %q", err, want)

@@ -16,6 +16,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/clienthello"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
@@ -54,12 +57,12 @@ type ListenerWrapper struct {
 
 	// What holds for those that are forwarded. The connections of a listener
 	// count as one lot, those from before a reload included.
-	ForwardOptions
+	config.ForwardOptions
 
 	owner    any // the configuration that the wrapper belongs to
-	tunnel   Dialer
+	tunnel   dialer.Dialer
 	target   tunnel.Target
-	matchers helloMatchers
+	matchers clienthello.Matchers
 	logger   *zap.Logger
 }
 
@@ -73,30 +76,30 @@ func (ListenerWrapper) CaddyModule() caddy.ModuleInfo {
 
 // Provision looks the tunnel up. It dials nothing.
 func (w *ListenerWrapper) Provision(ctx caddy.Context) error {
-	if err := CheckTunnelName(w.TunnelName); err != nil {
+	if err := dialer.CheckName(w.TunnelName); err != nil {
 		return err
 	}
-	tun, err := LookupDialer(ctx, w.TunnelName)
+	tun, err := dialer.Lookup(ctx, w.TunnelName)
 	if err != nil {
 		return err
 	}
-	if w.owner, err = LookupApp(ctx, w.TunnelName); err != nil {
+	if w.owner, err = dialer.LookupApp(ctx, w.TunnelName); err != nil {
 		return err
 	}
-	if w.matchers, err = loadHelloMatchers(ctx, w, "MatchersRaw", w.MatchersRaw); err != nil {
+	if w.matchers, err = clienthello.LoadMatchers(ctx, w, "MatchersRaw", w.MatchersRaw); err != nil {
 		return fmt.Errorf("match: %w", err)
 	}
 	return w.provision(ctx.Logger(), tun)
 }
 
-func (w *ListenerWrapper) provision(logger *zap.Logger, tun Dialer) (err error) {
-	if w.target, err = resolveTarget(w.Target); err != nil {
+func (w *ListenerWrapper) provision(logger *zap.Logger, tun dialer.Dialer) (err error) {
+	if w.target, err = config.ResolveTarget(w.Target); err != nil {
 		return err
 	}
-	if err := w.check(); err != nil {
+	if err := w.Check(); err != nil {
 		return err
 	}
-	if err := CheckPermitted(tun, w.target); err != nil {
+	if err := dialer.CheckPermitted(tun, w.target); err != nil {
 		return err
 	}
 	w.tunnel = tun
@@ -108,18 +111,18 @@ func (w *ListenerWrapper) provision(logger *zap.Logger, tun Dialer) (err error) 
 func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	count, release := countFor(ln.Addr(), w.TunnelName, w.target)
 	forwarder := &forward.Forwarder{
-		Dial:   DialFor(w.tunnel, w.target),
+		Dial:   dialer.For(w.tunnel, w.target),
 		Target: w.target.Address,
 		Count:  count,
 		Logger: w.logger,
 		Track:  trackConn,
 	}
-	w.apply(forwarder)
+	w.Apply(forwarder)
 	counted := &countedListener{ln, release}
 	if len(w.matchers) > 0 {
-		return newMatchingListener(counted, w.matchers, w.owner, forwarder.Forward, w.logger)
+		return clienthello.NewListener(counted, w.matchers, w.owner, forwarder.Forward, w.logger)
 	}
-	place := registerListener(ln.Addr(), w.owner, func(conn net.Conn) bool {
+	place := clienthello.Register(ln.Addr(), w.owner, func(conn net.Conn) bool {
 		go forwarder.Forward(conn)
 		return true
 	})
@@ -142,7 +145,7 @@ func (l *countedListener) Close() error {
 type forwardingListener struct {
 	net.Listener
 	forwarder *forward.Forwarder
-	place     *openListener
+	place     *clienthello.Place
 }
 
 // Accept forwards connections for as long as there are any; it never returns
@@ -160,7 +163,7 @@ func (l *forwardingListener) Accept() (net.Conn, error) {
 
 // Close closes the listener and leaves its connections alone.
 func (l *forwardingListener) Close() error {
-	l.place.unregister()
+	l.place.Unregister()
 	return l.Listener.Close()
 }
 
@@ -209,7 +212,7 @@ func (w *ListenerWrapper) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Errf("wrong number of arguments (%d); usage: ssh_tunnel <tunnel> <target>", len(args))
 	}
 	w.TunnelName, w.Target = args[0], args[1]
-	if err := CheckTunnelName(w.TunnelName); err != nil {
+	if err := dialer.CheckName(w.TunnelName); err != nil {
 		return d.WrapErr(err)
 	}
 	seen := make(map[string]int) // the line of each option
@@ -236,15 +239,15 @@ func (w *ListenerWrapper) unmarshalOption(d *caddyfile.Dispenser, seen map[strin
 		}
 		return err
 	}
-	opt, ok := forwardOptions[name]
+	opt, ok := config.RawOptions[name]
 	if !ok {
-		return unknownOption(name, append(slices.Sorted(maps.Keys(forwardOptions)), "match"))
+		return config.UnknownOption(name, append(slices.Sorted(maps.Keys(config.RawOptions)), "match"))
 	}
 	args := d.RemainingArgs()
 	if len(args) != 1 {
-		return fmt.Errorf("usage: %s %s", name, opt.usage)
+		return fmt.Errorf("usage: %s %s", name, opt.Usage)
 	}
-	if err := opt.set(&w.ForwardOptions, args[0]); err != nil {
+	if err := opt.Set(&w.ForwardOptions, args[0]); err != nil {
 		return fmt.Errorf("%s: %w", name, redact.Misplaced(args, err))
 	}
 	if d.NextBlock(d.Nesting()) {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -34,8 +36,8 @@ func TestMisplacedTexts(t *testing.T) {
 		allowed bool   // the text may be what it is for
 	}
 	var lines []line
-	add := func(name, inBlock string, opt tunnelOption) {
-		most := min(strings.Count(opt.usage, "<")+strings.Count(opt.usage, "|"), 2)
+	add := func(name, inBlock string, opt config.Option) {
+		most := min(strings.Count(opt.Usage, "<")+strings.Count(opt.Usage, "|"), 2)
 		for n := 1; n <= max(most, 1); n++ {
 			for i := range n {
 				args := slices.Repeat([]string{"x"}, n)
@@ -52,10 +54,10 @@ func TestMisplacedTexts(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(tunnelOptions)) {
-		add(name, "", tunnelOptions[name])
-		for _, inner := range slices.Sorted(maps.Keys(tunnelOptions[name].block)) {
-			add(inner, name, tunnelOptions[name].block[inner])
+	for _, name := range slices.Sorted(maps.Keys(config.TunnelOptions)) {
+		add(name, "", config.TunnelOptions[name])
+		for _, inner := range slices.Sorted(maps.Keys(config.TunnelOptions[name].Block)) {
+			add(inner, name, config.TunnelOptions[name].Block[inner])
 		}
 	}
 	for _, text := range []string{
@@ -97,12 +99,12 @@ func TestMisplacedTexts(t *testing.T) {
 				} else {
 					option = strings.ReplaceAll(option, "%s", value)
 				}
-				config, err := adapt(fmt.Sprintf("{\nssh_tunnel {\n%s {\nidentity_file %s\n%s\n%s\n}\n}\n}", header, key, hostKey, option))
+				config, err := caddytest.Adapt(fmt.Sprintf("{\nssh_tunnel {\n%s {\nidentity_file %s\n%s\n%s\n}\n}\n}", header, key, hostKey, option))
 				if strings.HasPrefix(l.text, "password") || strings.HasPrefix(l.text, "identity_agent") || strings.HasPrefix(l.text, "ssh_config x") {
-					config, err = adapt(fmt.Sprintf("{\nssh_tunnel {\n%s {\n%s\n%s\n}\n}\n}", header, hostKey, option))
+					config, err = caddytest.Adapt(fmt.Sprintf("{\nssh_tunnel {\n%s {\n%s\n%s\n}\n}\n}", header, hostKey, option))
 				}
 				if err == nil {
-					err = load(config)
+					err = caddytest.Load(config)
 				}
 				isKey := strings.HasPrefix(l.text, "host_key") || strings.HasPrefix(l.text, "host_certificate_authority")
 				switch {
@@ -160,9 +162,9 @@ func TestMisplacedElsewhere(t *testing.T) {
 					written = strings.ReplaceAll(config, "a:TEXT", "`a:"+text+"`")
 					written = strings.ReplaceAll(written, "TEXT", value)
 				}
-				adapted, err := adapt(written)
+				adapted, err := caddytest.Adapt(written)
 				if err == nil {
-					err = load(adapted)
+					err = caddytest.Load(adapted)
 				}
 				// How long the http transport's values are is for Caddy to say.
 				long := what == "password longer than any name" && (strings.HasPrefix(where, "tls_") || where == "network_proxy")

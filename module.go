@@ -30,6 +30,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -47,7 +50,7 @@ func init() {
 // configuration leaves as it was keeps its connections, and all that goes on
 // through them.
 type App struct {
-	AppConfig
+	config.App
 
 	ctx    caddy.Context
 	logger *zap.Logger
@@ -92,7 +95,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := moveChallenges(ctx); err != nil {
 		return err
 	}
-	handles := make(map[*Resolved]*tunnel.Handle)
+	handles := make(map[*config.Resolved]*tunnel.Handle)
 	for _, t := range tunnels {
 		jump := handles[t.Via]
 		for _, hop := range append(slices.Clone(t.Hops), t) {
@@ -106,14 +109,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 // openTunnel is a tunnel that has a handle: one of the configuration, or a host that
 // ssh_config jumps through.
 type openTunnel struct {
-	*Resolved
+	*config.Resolved
 	handle *tunnel.Handle
 	logger *zap.Logger
 	remote []*tunnel.Listener // of RemoteForwards, once they are open
 }
 
 // open takes a handle on a tunnel, which goes through another unless jump is nil.
-func (a *App) open(t *Resolved, jump *tunnel.Handle) *tunnel.Handle {
+func (a *App) open(t *config.Resolved, jump *tunnel.Handle) *tunnel.Handle {
 	a.configure(t)
 	opened := &openTunnel{
 		Resolved: t,
@@ -126,12 +129,12 @@ func (a *App) open(t *Resolved, jump *tunnel.Handle) *tunnel.Handle {
 
 // configure gives a tunnel what it needs of Caddy: what observes it and, if it
 // learns its bastion's host key, the storage to keep that in.
-func (a *App) configure(t *Resolved) {
+func (a *App) configure(t *config.Resolved) {
 	if a.events != nil {
 		t.Settings.Observer = a.events
 	}
 	if t.Config.AcceptNewHostKey {
-		t.Settings.KeyMemory = keyStorage{a.ctx.Storage()}
+		t.Settings.KeyMemory = keystorage.Storage{Storage: a.ctx.Storage()}
 	}
 }
 
@@ -178,15 +181,15 @@ func (a *App) Cleanup() error {
 
 // tunnelOf returns the named tunnel of the configuration that ctx belongs to.
 func tunnelOf(ctx caddy.Context, name string) (*openTunnel, error) {
-	app, err := LookupApp(ctx, name)
+	app, err := dialer.LookupApp(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	return app.(*App).tunnel(name)
 }
 
-// LookupDialer returns what dials through the tunnel of a name. See package dialer.
-func (a *App) LookupDialer(name string) (Dialer, error) {
+// Lookup returns what dials through the tunnel of a name. See package dialer.
+func (a *App) LookupDialer(name string) (dialer.Dialer, error) {
 	t, err := a.tunnel(name)
 	if err != nil {
 		return nil, err
@@ -197,7 +200,7 @@ func (a *App) LookupDialer(name string) (Dialer, error) {
 // tunnel returns the tunnel of a name.
 func (a *App) tunnel(name string) (*openTunnel, error) {
 	if _, ok := a.Tunnels[name]; !ok {
-		return nil, UnknownTunnel(name, slices.Sorted(maps.Keys(a.Tunnels)))
+		return nil, config.UnknownTunnel(name, slices.Sorted(maps.Keys(a.Tunnels)))
 	}
 	// A hop's name has a space, so it is none that is configured.
 	i := slices.IndexFunc(a.opened, func(t *openTunnel) bool { return t.Config.Name == name })
@@ -205,7 +208,7 @@ func (a *App) tunnel(name string) (*openTunnel, error) {
 }
 
 // dialer returns what dials through the tunnel.
-func (t *openTunnel) dialer() Dialer { return NewDialer(t.handle, t.Permission) }
+func (t *openTunnel) dialer() dialer.Dialer { return dialer.New(t.handle, t.Permission) }
 
 // Interface guards
 var (

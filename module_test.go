@@ -14,9 +14,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 )
 
-func TestMain(m *testing.M) { os.Exit(runIsolated(m)) }
+func TestMain(m *testing.M) { os.Exit(caddytest.Main(m)) }
 
 // TestCaddyfiles goes through testdata: a Caddyfile, a line of dashes, and
 // either the JSON that it adapts to or a part of the error with which it is
@@ -39,10 +41,10 @@ func TestCaddyfiles(t *testing.T) {
 			}
 			want = strings.TrimSpace(want)
 
-			got, err := adapt(caddyfile)
+			got, err := caddytest.Adapt(caddyfile)
 			if !strings.HasPrefix(want, "{") {
 				if err == nil {
-					err = load(got)
+					err = caddytest.Load(got)
 				}
 				if err == nil {
 					t.Fatalf("got no error, want %s", want)

@@ -15,12 +15,16 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/bind"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/contract"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 )
 
 func init() {
-	caddy.RegisterNetwork(networkName, listenOnBastion)
+	caddy.RegisterNetwork(bind.Network, listenOnBastion)
 	caddy.RegisterNetwork(networkHTTP3, listenNoPackets)
-	caddyhttp.RegisterNetworkHTTP3(networkName, networkHTTP3)
+	caddyhttp.RegisterNetworkHTTP3(bind.Network, networkHTTP3)
 }
 
 // errNotAModule refuses the admin endpoint, which has no context that says
@@ -43,7 +47,7 @@ var errNoTunnelNamed = errors.New("no tunnel; write ssh_tunnel/<tunnel>, or ssh_
 // tunnel, an address that is none or that the configuration has already, the
 // admin endpoint.
 func listenOnBastion(ctx context.Context, _, host, portRange string, portOffset uint, _ net.ListenConfig) (any, error) {
-	module, ok := listeningModule(ctx)
+	module, ok := contract.ListeningModule(ctx)
 	if !ok {
 		return nil, errNotAModule
 	}
@@ -63,9 +67,9 @@ func listenOnBastion(ctx context.Context, _, host, portRange string, portOffset 
 	if err != nil {
 		return nil, err
 	}
-	if listensForRedirects(module, caddy.NetworkAddress{Network: networkName, Host: host, StartPort: port, EndPort: port}) {
-		if address.network == "unix" {
-			return newIdleListener(address), nil
+	if contract.ListensForRedirects(module, caddy.NetworkAddress{Network: bind.Network, Host: host, StartPort: port, EndPort: port}) {
+		if address.Network == "unix" {
+			return bind.NewIdle(address), nil
 		}
 		t.logger.Info("listening for automatic HTTPS's redirects as well", zap.Stringer("listen", address))
 	}
@@ -83,28 +87,28 @@ func portAt(portRange string, offset uint) (uint, error) {
 }
 
 // parseBind reads where on the bastion to listen.
-func parseBind(where string, port uint) (listenAddress, error) {
+func parseBind(where string, port uint) (hostport.ListenAddress, error) {
 	if path, ok := strings.CutPrefix(where, "unix/"); ok {
 		if strings.Contains(path, "|") {
-			return listenAddress{}, fmt.Errorf("socket %q: the bastion sets its permissions; remove the | and set StreamLocalBindMask there", path)
+			return hostport.ListenAddress{}, fmt.Errorf("socket %q: the bastion sets its permissions; remove the | and set StreamLocalBindMask there", path)
 		}
-		return parseListen(where, onBastion)
+		return hostport.ParseListen(where, hostport.Bastion)
 	}
 	if strings.Contains(where, "/") {
-		return listenAddress{}, fmt.Errorf("%q is neither an address of the bastion nor unix//path", where)
+		return hostport.ListenAddress{}, fmt.Errorf("%q is neither an address of the bastion nor unix//path", where)
 	}
-	return parseListen(net.JoinHostPort(where, strconv.FormatUint(uint64(port), 10)), onBastion)
+	return hostport.ParseListen(net.JoinHostPort(where, strconv.FormatUint(uint64(port), 10)), hostport.Bastion)
 }
 
 // bind makes the bastion listen on an address, in the place of the configuration
 // before if that has it.
-func (t *openTunnel) bind(address listenAddress) (net.Listener, error) {
+func (t *openTunnel) bind(address hostport.ListenAddress) (net.Listener, error) {
 	for _, f := range t.RemoteForwards {
 		if f.Listen == address {
 			return nil, fmt.Errorf("%q is listened on already, by a remote_forward of tunnel %q", address, t.Config.Name)
 		}
 	}
-	return bindListener(t.Config.Name, t.handle, address)
+	return bind.Listen(t.Config.Name, t.handle, address)
 }
 
 // Where a challenge is listened for instead, without need: the authority comes
@@ -140,14 +144,14 @@ func moveChallenges(ctx caddy.Context) error {
 			}
 			moved = true
 			if err := acme.GetACMEIssuer().Provision(ctx); err != nil {
-				return fmt.Errorf("moving challenges off the network %s: %w", networkName, err)
+				return fmt.Errorf("moving challenges off the network %s: %w", bind.Network, err)
 			}
 		}
 		if !moved {
 			continue
 		}
 		if err := policy.RebuildCertMagic(tls); err != nil {
-			return fmt.Errorf("moving challenges off the network %s: %w", networkName, err)
+			return fmt.Errorf("moving challenges off the network %s: %w", bind.Network, err)
 		}
 	}
 	return nil
@@ -156,7 +160,7 @@ func moveChallenges(ctx caddy.Context) error {
 // moveChallenge changes where challenges are listened for, and tells whether it
 // had to.
 func moveChallenge(c *caddytls.ChallengesConfig) bool {
-	if c == nil || !strings.HasPrefix(c.BindHost, networkName+"/") {
+	if c == nil || !strings.HasPrefix(c.BindHost, bind.Network+"/") {
 		return false
 	}
 	c.BindHost = challengeHost

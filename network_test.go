@@ -21,6 +21,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/bind"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -41,7 +43,7 @@ func TestParseBind(t *testing.T) {
 		{"udp/0.0.0.0", `"udp/0.0.0.0" is neither an address of the bastion nor unix//path`},
 	} {
 		a, err := parseBind(test.where, 8080)
-		got := a.network + " " + a.address
+		got := a.Network + " " + a.Address
 		if err != nil {
 			got = err.Error()
 		}
@@ -80,7 +82,7 @@ func loadBind(t *testing.T, tunnels, global, sites string) {
 
 func bindConfig(t *testing.T, tunnels, global, sites string) []byte {
 	t.Helper()
-	config, err := adapt(fmt.Sprintf("{\npersist_config off\nskip_install_trust\nlog {\noutput discard\n}\nssh_tunnel {\n%s}\n%s\n}\n%s", tunnels, global, sites))
+	config, err := caddytest.Adapt(fmt.Sprintf("{\npersist_config off\nskip_install_trust\nlog {\noutput discard\n}\nssh_tunnel {\n%s}\n%s\n}\n%s", tunnels, global, sites))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,14 +222,14 @@ func TestBindRefused(t *testing.T) {
 		})
 	}
 	// The remote admin endpoint has a context, and is no module.
-	_, err := caddy.NetworkAddress{Network: networkName, Host: "prod", StartPort: 2021, EndPort: 2021}.Listen(caddy.ActiveContext(), 0, net.ListenConfig{})
+	_, err := caddy.NetworkAddress{Network: bind.Network, Host: "prod", StartPort: 2021, EndPort: 2021}.Listen(caddy.ActiveContext(), 0, net.ListenConfig{})
 	if !errors.Is(err, errNotAModule) {
 		t.Errorf("the remote admin endpoint: %v", err)
 	}
 	// net/http closes the listener of a server that is shut down before it serves
 	// in a goroutine of its own.
 	sshtest.Eventually(t, 10*time.Second, "nothing is bound any more", func() bool {
-		return len(openBindings()) == 0
+		return len(bind.Open()) == 0
 	})
 }
 

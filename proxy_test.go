@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 )
 
 // serveAny is serve with a site for any Host.
@@ -23,7 +25,7 @@ func serveAny(t *testing.T, tunnels, site string) string {
 // TestProxyIsAskedForTheUpstream: whatever a client sends, an HTTP proxy is asked
 // for the upstream, and for that in the spelling that was compared.
 func TestProxyIsAskedForTheUpstream(t *testing.T) {
-	proxy := newRecorder(t)
+	proxy := caddytest.NewRecorder(t)
 	b, tun := newTunnel(t, "prod", hosts{"proxy.test:3128": proxy.Addr().String()})
 	const via = "transport ssh_tunnel prod {\nnetwork_proxy url http://proxy.test:3128\n%s\n}\n"
 	for name, tt := range map[string]struct{ permit, options, upstream string }{
@@ -68,13 +70,13 @@ func TestProxyIsAskedForTheUpstream(t *testing.T) {
 				if name == "any host at one port" && strings.HasPrefix(r.to, "WEB") {
 					r.want = strings.ReplaceAll(r.want, "web.test", "WEB.test.")
 				}
-				proxy.took()
+				proxy.Took()
 				status := rawStatus(t, address, r.line, "Host: "+r.host, "To: "+r.to, "Content-Length: 0")
 				want, wantStatus := []string{r.want}, 204
 				if r.want == "" {
 					want, wantStatus = nil, 403
 				}
-				if got := proxy.took(); status != wantStatus || !slices.Equal(got, want) {
+				if got := proxy.Took(); status != wantStatus || !slices.Equal(got, want) {
 					t.Errorf("%s of %s to %s: status %d, and the proxy is asked for %q, want %q", r.line, r.host, r.to, status, got, want)
 				}
 			}

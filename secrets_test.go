@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -16,7 +17,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := adapt(string(example)); err != nil {
+	if _, err := caddytest.Adapt(string(example)); err != nil {
 		t.Error(err)
 	}
 	if formatted := caddyfile.Format(example); string(formatted) != string(example) {
@@ -88,9 +89,9 @@ func TestSecretsInErrors(t *testing.T) {
 		if !strings.Contains(line, "certificate_file") && !strings.Contains(line, "known_hosts") {
 			with += "\n" + hostKey + strings.Repeat("A", 43)
 		}
-		config, err := adapt("{\nssh_tunnel {\ntunnel prod " + address + " {\n" + with + "\n}\n}\n}")
+		config, err := caddytest.Adapt("{\nssh_tunnel {\ntunnel prod " + address + " {\n" + with + "\n}\n}\n}")
 		if err == nil {
-			err = load(config)
+			err = caddytest.Load(config)
 		}
 		if err == nil {
 			t.Errorf("%q: no error", line)

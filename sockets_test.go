@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 )
 
 // TestForwardInUseByForward: a reload that writes an address in another way is
@@ -27,13 +29,13 @@ func TestForwardInUseByForward(t *testing.T) {
 	if err := caddy.Load(after, true); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got error %v, want %s", err, want)
 	}
-	greeted(t, dialTCP(t, address), "one")
+	greeted(t, caddytest.DialTCP(t, address), "one")
 	for _, config := range [][]byte{forwardConfig(t, tunnel(b.Addr()), ""), after} {
 		if err := caddy.Load(config, true); err != nil {
 			t.Fatal(err)
 		}
 	}
-	greeted(t, dialTCP(t, address), "one")
+	greeted(t, caddytest.DialTCP(t, address), "one")
 }
 
 // TestForwardSocketRemoved: where somebody has removed a socket, a reload listens
@@ -41,7 +43,7 @@ func TestForwardInUseByForward(t *testing.T) {
 func TestForwardSocketRemoved(t *testing.T) {
 	target := namedEcho(t, "one")
 	b, tunnel := newTunnel(t, "prod", hosts{"one.internal:80": target.Addr().String()})
-	sock := socketPath(t)
+	sock := caddytest.SocketPath(t)
 	config := func(options string) []byte {
 		return forwardConfig(t, tunnel(b.Addr()), fmt.Sprintf("local_forward unix/%s one.internal:80 {\n%s\n}", sock, options))
 	}
@@ -81,7 +83,7 @@ func TestForwardSocketRemoved(t *testing.T) {
 // that fails does not.
 func TestForwardSocketMode(t *testing.T) {
 	b, tunnel := newTunnel(t, "prod", nil)
-	sock, taken := socketPath(t), listenAndCount(t)
+	sock, taken := caddytest.SocketPath(t), caddytest.ListenAndCount(t)
 	config := func(mode, more string) []byte {
 		return forwardConfig(t, tunnel(b.Addr()), fmt.Sprintf("local_forward unix/%s|%s one.internal:80\n%s", sock, mode, more))
 	}
@@ -117,7 +119,7 @@ func TestForwardSocketMode(t *testing.T) {
 func TestForwardSocketReplaced(t *testing.T) {
 	target := namedEcho(t, "one")
 	b, tunnel := newTunnel(t, "prod", hosts{"one.internal:80": target.Addr().String()})
-	dir := othersDir(t)
+	dir := caddytest.OthersDir(t)
 	sock, secret, private := filepath.Join(dir, "sock"), filepath.Join(t.TempDir(), "secret"), filepath.Join(dir, "private")
 	config := func(forwards string) []byte { return forwardConfig(t, tunnel(b.Addr()), forwards) }
 	forwards := func(mode string) string {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -14,15 +16,15 @@ import (
 // TestSSHConfigShared checks that tunnels share the hosts on the way, and that
 // the next configuration does.
 func TestSSHConfigShared(t *testing.T) {
-	setHome(t)
+	caddytest.SetHome(t)
 	var keys [][]string // by configuration
 	for range 2 {
-		ctx, cancel := newContext(t)
+		ctx, cancel := caddytest.NewContext(t)
 		defer cancel()
-		jump := func(alias string) *Tunnel {
-			return &Tunnel{Lazy: true, SSHConfig: &SSHConfig{Alias: alias, File: "testdata/ssh_config/fleet"}}
+		jump := func(alias string) *config.Tunnel {
+			return &config.Tunnel{Lazy: true, SSHConfig: &config.SSHConfig{Alias: alias, File: "testdata/ssh_config/fleet"}}
 		}
-		app := &App{AppConfig: AppConfig{Tunnels: map[string]*Tunnel{"a": jump("inner"), "b": jump("middle")}}}
+		app := &App{App: config.App{Tunnels: map[string]*config.Tunnel{"a": jump("inner"), "b": jump("middle")}}}
 		if err := app.Provision(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +54,7 @@ func TestSSHConfigShared(t *testing.T) {
 // TestCommandIdentity: -i takes the ~ that a shell leaves in quotes, and an encrypted
 // key that nobody can be asked about is an error that says what helps.
 func TestCommandIdentity(t *testing.T) {
-	home := setHome(t)
+	home := caddytest.SetHome(t)
 	flags := &forwardFlags{identityFiles: []string{"~/.ssh/id_ed25519"}, file: "none"}
 	hops, err := flags.hops("server", newOutput(io.Discard, flags))
 	if err != nil {

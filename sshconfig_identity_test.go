@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -90,7 +91,7 @@ func TestSSHConfigUnusableIdentity(t *testing.T) {
 	known := sshtest.WriteFile(t, "known_hosts", []byte(s.HostKeyLine()+"\n"))
 	for name, file := range unusableKeys(t) {
 		t.Run(name, func(t *testing.T) {
-			config := sshtest.WriteFile(t, "config", fmt.Appendf(nil, `
+			sshConfig := sshtest.WriteFile(t, "config", fmt.Appendf(nil, `
 Host bastion
 	HostName %s
 	Port %d
@@ -101,17 +102,17 @@ Host bastion
 	UserKnownHostsFile %s
 	GlobalKnownHostsFile none
 `, s.Host, s.Port, s.User, file, file, s.ClientKeyFile(), known))
-			if out, err := exec.Command(client, "-F", config, "-o", "BatchMode=yes", "bastion", "true").CombinedOutput(); err != nil {
+			if out, err := exec.Command(client, "-F", sshConfig, "-o", "BatchMode=yes", "bastion", "true").CombinedOutput(); err != nil {
 				t.Fatalf("ssh: %v: %s", err, out)
 			}
 
 			core, logs := observer.New(zapcore.DebugLevel)
-			resolve := func(tunnel *Tunnel) error {
-				app := &AppConfig{Tunnels: map[string]*Tunnel{"prod": tunnel}}
+			resolve := func(tunnel *config.Tunnel) error {
+				app := &config.App{Tunnels: map[string]*config.Tunnel{"prod": tunnel}}
 				_, err := app.Resolve(zap.New(core))
 				return err
 			}
-			if err := resolve(&Tunnel{SSHConfig: &SSHConfig{Alias: "bastion", File: config}}); err != nil {
+			if err := resolve(&config.Tunnel{SSHConfig: &config.SSHConfig{Alias: "bastion", File: sshConfig}}); err != nil {
 				t.Fatalf("the tunnel: %v", err)
 			}
 			warned := 0
@@ -125,7 +126,7 @@ Host bastion
 			}
 
 			var flags forwardFlags
-			hops, _, err := parsed(t, "-F", config, "-L", "1:a:1", "bastion")
+			hops, _, err := parsed(t, "-F", sshConfig, "-L", "1:a:1", "bastion")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -139,12 +140,12 @@ Host bastion
 			if name == "absent" {
 				return // it may come
 			}
-			strict := &Tunnel{Hosts: []string{s.Addr()}, KnownHosts: []string{known}, IdentityFiles: []IdentityFile{{Path: file}, {Path: s.ClientKeyFile()}}}
+			strict := &config.Tunnel{Hosts: []string{s.Addr()}, KnownHosts: []string{known}, IdentityFiles: []config.IdentityFile{{Path: file}, {Path: s.ClientKeyFile()}}}
 			if err := resolve(strict); err == nil {
 				t.Error("the tunnel's own block is not strict")
 			}
 			if info, err := os.Stat(file); err == nil && !info.IsDir() {
-				if _, _, err := parsed(t, "-F", config, "-L", "1:a:1", "-i", file, "bastion"); err != nil {
+				if _, _, err := parsed(t, "-F", sshConfig, "-L", "1:a:1", "-i", file, "bastion"); err != nil {
 					t.Errorf("with -i: %v", err)
 				}
 			}
