@@ -46,13 +46,16 @@ func refuseMisplaced(cmd *cobra.Command) {
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		var err error
 		cmd.Flags().Visit(func(f *pflag.Flag) {
+			if f.Name == "option" {
+				return // each line is judged by its keyword
+			}
 			values := []string{f.Value.String()}
 			if list, ok := f.Value.(pflag.SliceValue); ok {
 				values = list.GetSlice()
 			}
 			for _, value := range values {
-				if bad := redact.Check(value); bad != nil && err == nil {
-					err = fmt.Errorf("--%s: %w", f.Name, bad)
+				if bad := redact.Path(value); bad != nil && err == nil {
+					err = misplacedFlag(f, bad)
 				}
 			}
 		})
@@ -67,17 +70,44 @@ func refuseMisplaced(cmd *cobra.Command) {
 		return check(cmd, args)
 	}
 	// What pflag says of a value that it cannot parse has that value in it.
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-			if bad := redact.Check(invalid.GetValue()); bad != nil {
-				return fmt.Errorf("--%s: %w", invalid.GetFlag().Name, bad)
+			f := invalid.GetFlag()
+			if bad := redact.Path(invalid.GetValue()); bad != nil {
+				return misplacedFlag(f, bad)
 			}
+			if f.Value.Type() == "bool" {
+				return fmt.Errorf("%s takes no value; write %s alone, or leave it out", flagName(f), flagName(f))
+			}
+		}
+		if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+			return fmt.Errorf("%s has no value; write one behind it", flagName(missing.GetFlag()))
+		}
+		if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && redact.Check(unknown.GetSpecifiedName()) == nil {
+			hyphens := "--"
+			if unknown.GetSpecifiedShortnames() != "" {
+				hyphens = "-"
+			}
+			return fmt.Errorf("unknown flag: %s%s; %s --help lists them", hyphens, unknown.GetSpecifiedName(), cmd.CommandPath())
 		}
 		return redact.Error(err)
 	})
 	for _, below := range cmd.Commands() {
 		refuseMisplaced(below)
 	}
+}
+
+// flagName returns a flag as most people type it.
+func flagName(f *pflag.Flag) string {
+	if f.Shorthand != "" {
+		return "-" + f.Shorthand
+	}
+	return "--" + f.Name
+}
+
+// misplacedFlag says what a flag's value is without showing it.
+func misplacedFlag(f *pflag.Flag, is *redact.Text) error {
+	return fmt.Errorf("%s: the value is %s, which does not belong here; check its quotes and what its variable stands for", flagName(f), is)
 }
 
 // untilInterrupted returns a context that Ctrl-C ends, or another signal to end.

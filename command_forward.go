@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -46,7 +47,7 @@ one is shown and asked about on the terminal, and added to known_hosts; where th
 no terminal it is refused.
 
 Flags of ssh and autossh that change nothing here, such as -N, -T, -C and -M, are
-ignored; -4, -6, -b, -c, -m and -g mean what they do for ssh.
+ignored; -4, -6, -b, -c, -m, -g and -P mean what they do for ssh.
 
 It prints to stderr what it forwards, and a line as each connection opens and as
 it closes. If it cannot start it says why in one line, and the exit status is 1:
@@ -80,7 +81,12 @@ func (flags *forwardFlags) command() *cobra.Command {
   caddy ssh-tunnel forward -R 9000:localhost:3000 -J jump.example.com user@sshserver:2222
   caddy ssh-tunnel forward -D 1080 user@sshserver
   caddy ssh-tunnel forward prod-bastion # the forwards of this Host of ~/.ssh/config`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if err := flags.ssh.refuse(); err != nil || len(args) > 0 {
+				return err
+			}
+			return errors.New("no destination; write it last, as in 8008:web:80 user@sshserver")
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			return flags.run(args)
 		},
@@ -100,7 +106,6 @@ func (flags *forwardFlags) command() *cobra.Command {
 	flags.ssh.add(f)
 	f.BoolVarP(&flags.quiet, "quiet", "q", false, "print nothing but errors that end it")
 	f.BoolVarP(&flags.verbose, "verbose", "v", false, "print what the tunnel does")
-	cmd.MarkFlagsMutuallyExclusive("quiet", "verbose")
 	return cmd
 }
 
@@ -142,10 +147,10 @@ func (flags *forwardFlags) plan(args []string, out *output) (hops []hop, specs [
 	if flags.options, err = flags.ssh.options(); err != nil {
 		return nil, nil, err
 	}
+	if err := refuseCommand(args); err != nil {
+		return nil, nil, err
+	}
 	if specs, err = flags.specs(args[:len(args)-1]); err != nil {
-		if _, destErr := parseDestination(args[0]); destErr == nil && len(args) > 1 {
-			err = fmt.Errorf("%w; the destination is last, and no command is run there", err)
-		}
 		return nil, nil, err
 	}
 	if hops, err = flags.hops(args[len(args)-1], out); err != nil {
@@ -158,6 +163,18 @@ func (flags *forwardFlags) plan(args []string, out *output) (hops []hop, specs [
 		return nil, nil, errors.New("nothing to forward; write it before the destination, as in 8008:web:80 user@sshserver")
 	}
 	return hops, specs, nil
+}
+
+// refuseCommand refuses a command behind the destination, as ssh takes one.
+func refuseCommand(args []string) error {
+	for i, arg := range args[:len(args)-1] {
+		// A forward has a colon, and one that is not finished is a port.
+		isDestination := strings.Trim(arg, "0123456789") != "" && !strings.Contains(arg, ":") || strings.Contains(arg, "@") || strings.HasPrefix(arg, "ssh://")
+		if _, err := parseDestination(arg); err == nil && isDestination {
+			return fmt.Errorf("destination %q is not the last argument, and no command is run there; leave out what follows it, or write it last: %s", arg, strings.Join(args[:i+1], " "))
+		}
+	}
+	return nil
 }
 
 // specs reads the forwards: those before the destination, then the flags'.

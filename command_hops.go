@@ -127,6 +127,8 @@ func (flags *forwardFlags) check() error {
 		}
 	}
 	switch {
+	case flags.quiet && flags.verbose:
+		return errors.New("-q contradicts -v; keep one of them")
 	case flags.noKey && len(flags.identityFiles) > 0:
 		return errors.New("--no-key contradicts -i; keep one of them")
 	case flags.noKey && !flags.password:
@@ -146,7 +148,10 @@ func (flags *forwardFlags) hop(h *sshconfig.Host, out *output) (hop, error) {
 		h.UserKnownHostsFiles, h.GlobalKnownHostsFiles = []string{flags.knownHosts}, []string{}
 	}
 	t, err := config.ResolveHost(h, out.logger)
-	if err != nil {
+	switch {
+	case errors.Is(err, config.ErrCommandsForbidden):
+		return hop{}, fmt.Errorf("%s: ProxyCommand: running commands is not allowed, and nothing was; to allow it, run export %s=1 and then this again", h.Where("ProxyCommand"), config.AllowProxyCommand)
+	case err != nil:
 		return hop{}, err
 	}
 	for i := range flags.identityFiles {

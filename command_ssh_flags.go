@@ -5,6 +5,8 @@ package sshtunnel
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -12,27 +14,36 @@ import (
 
 // sshFlags are flags of ssh and autossh.
 type sshFlags struct {
-	ipv4, ipv6, gateway, background bool
-	bind, ciphers, macs, monitor    string
-	written                         []string // -o, as it is written
-	refused                         map[string]*string
+	ipv4, ipv6, gateway          bool
+	bind, ciphers, macs, monitor string
+	tag                          string
+	written                      []string // -o, as it is written
+	flags                        *pflag.FlagSet
 }
 
 // harmlessFlags change nothing here: there is no session, and so no command, no
 // terminal and nothing to forward but connections.
 const harmlessFlags = "NTnCaxAXYkK2ty"
 
-// refusedFlags would change something that is not supported. Each has an argument.
+// refusedFlags ask for something that is not supported, by their letter. Those of
+// switchFlags have no argument.
 var refusedFlags = map[string]string{
+	"1": "version 1 of SSH is not supported, by ssh neither; leave -1 out",
 	"B": "binding to an interface is not supported; write its address behind -b",
 	"E": "there is no log file; write 2>> FILE behind the command",
+	"f": "this stays in the foreground; to run it in the background, write & behind it, or make it a service: systemd-run --user caddy ssh-tunnel forward …",
+	"G": "the options in effect are not printed; run ssh -G",
 	"I": "PKCS#11 is not supported; add the token's keys to ssh-agent with ssh-add -s, and leave -I out",
 	"O": "there is no connection to share; Ctrl-C ends the command",
+	"Q": "algorithms are not listed; run ssh -Q for those of ssh, and see the README for those of Caddy",
 	"S": "connections are not shared; leave -S out",
 	"s": "there is no session for a subsystem; use ssh for that",
+	"V": "it has no version of its own; run caddy version",
 	"W": "standard input and output are not forwarded; use -L, or ssh -W",
 	"w": "tunnel devices are not supported; use -L, -R or -D, or ssh -w",
 }
+
+const switchFlags = "1fGsV"
 
 // add adds the flags. Help does not list them: it names them.
 func (s *sshFlags) add(f *pflag.FlagSet) {
@@ -42,40 +53,49 @@ func (s *sshFlags) add(f *pflag.FlagSet) {
 		f.BoolP(name, string(letter), false, "changes nothing")
 		hidden(name)
 	}
-	s.refused = map[string]*string{}
 	for letter := range refusedFlags {
-		name := "ssh-" + letter
-		s.refused[letter] = f.StringP(name, letter, "", "not supported")
+		name := refusedName(letter)
+		if strings.Contains(switchFlags, letter) {
+			f.BoolP(name, letter, false, "not supported")
+		} else {
+			f.StringP(name, letter, "", "not supported")
+		}
 		hidden(name)
 	}
+	s.flags = f
 	f.BoolVarP(&s.ipv4, "ipv4", "4", false, "AddressFamily inet")
 	f.BoolVarP(&s.ipv6, "ipv6", "6", false, "AddressFamily inet6")
 	f.BoolVarP(&s.gateway, "gateway-ports", "g", false, "GatewayPorts yes")
-	f.BoolVarP(&s.background, "background", "f", false, "not supported")
 	f.StringVarP(&s.bind, "bind-address", "b", "", "BindAddress")
 	f.StringVarP(&s.ciphers, "ciphers", "c", "", "Ciphers")
 	f.StringVarP(&s.macs, "macs", "m", "", "MACs")
+	f.StringVarP(&s.tag, "tag", "P", "", "Tag")
 	f.StringP("escape-char", "e", "", "changes nothing")
 	f.StringVarP(&s.monitor, "monitor", "M", "", "autossh's port")
-	for _, name := range []string{"ipv4", "ipv6", "gateway-ports", "background", "bind-address", "ciphers", "macs", "escape-char", "monitor"} {
+	for _, name := range []string{"ipv4", "ipv6", "gateway-ports", "bind-address", "ciphers", "macs", "tag", "escape-char", "monitor"} {
 		hidden(name)
 	}
 	f.StringArrayVarP(&s.written, "option", "o", nil, "an `option` as in ssh_config(5), such as -o ServerAliveInterval=30. Repeats")
 }
 
-// options returns the flags as lines of an ssh_config, in ssh's order of
-// precedence. It refuses what is not supported.
-func (s *sshFlags) options() ([]string, error) {
-	if s.background {
-		return nil, errors.New("-f: this stays in the foreground; to run it in the background, write & behind it, or make it a service: systemd-run --user caddy ssh-tunnel forward …")
-	}
-	for letter, value := range s.refused {
-		if *value != "" && (letter != "S" || *value != "none") {
-			return nil, fmt.Errorf("-%s: %s", letter, refusedFlags[letter])
+func refusedName(letter string) string { return "ssh-" + letter }
+
+// refuse refuses what is not supported.
+func (s *sshFlags) refuse() error {
+	for _, letter := range slices.Sorted(maps.Keys(refusedFlags)) {
+		f := s.flags.Lookup(refusedName(letter))
+		if f.Changed && (letter != "S" || f.Value.String() != "none") {
+			return fmt.Errorf("-%s: %s", letter, refusedFlags[letter])
 		}
 	}
+	return nil
+}
+
+// options returns the flags as lines of an ssh_config, in ssh's order of
+// precedence.
+func (s *sshFlags) options() ([]string, error) {
 	if s.monitor != "" && strings.Trim(s.monitor, "0123456789:") != "" {
-		return nil, fmt.Errorf("-M: %q is no port; autossh's -M takes one, and is ignored here; ssh's -M shares connections, which is not supported: leave it out", s.monitor)
+		return nil, fmt.Errorf("-M: %q is not a port; autossh's -M takes one, and is ignored here; ssh's -M shares connections, which is not supported: leave it out", s.monitor)
 	}
 	if s.ipv4 && s.ipv6 {
 		return nil, errors.New("-4 contradicts -6; keep one of them")
@@ -91,6 +111,7 @@ func (s *sshFlags) options() ([]string, error) {
 		{s.bind != "", "BindAddress " + s.bind},
 		{s.ciphers != "", "Ciphers " + s.ciphers},
 		{s.macs != "", "MACs " + s.macs},
+		{s.tag != "", "Tag " + s.tag},
 	} {
 		if line.set {
 			lines = append(lines, line.text)

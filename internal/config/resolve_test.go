@@ -199,7 +199,7 @@ func TestProvisionLogs(t *testing.T) {
 		t.Errorf("%d lines warn of the password", found.Len())
 	}
 
-	t.Setenv(allowProxyCommand, "1")
+	t.Setenv(AllowProxyCommand, "1")
 	for argument, want := range map[string]int{"{env.PATH}": 1, "%h": 0} {
 		_, logs, err := provisioned(t, `{"hosts": ["bastion"], "password": "{env.PATH}", "host_keys": ["`+caddytest.Fingerprint+`"], "proxy_command": ["x", "`+argument+`"]}`)
 		if err != nil {

@@ -18,13 +18,13 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// allowProxyCommand is the environment variable of the process that has to be 1
+// AllowProxyCommand is the environment variable of the process that has to be 1
 // for a configuration to have it run commands. Whoever may write a configuration,
 // over the admin API perhaps, may not run commands by that.
-const allowProxyCommand = "CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND"
+const AllowProxyCommand = "CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND"
 
-// errCommandsForbidden refuses a command.
-var errCommandsForbidden = errors.New("running commands is not allowed, and nothing was; set CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND=1 in Caddy's environment to allow it")
+// ErrCommandsForbidden refuses a command.
+var ErrCommandsForbidden = errors.New("running commands is not allowed, and nothing was; set CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND=1 in Caddy's environment to allow it")
 
 // resolveWay resolves the way to the bastion. What the tunnel does not say
 // itself comes from h, unless that is nil.
@@ -47,7 +47,7 @@ func (t *Tunnel) resolveWay(r *resolver, cfg *tunnel.Config, h *sshconfig.Host) 
 		cfg.ProxyCommand = r.secrets("proxy_command", t.ProxyCommand)
 		r.fail("proxy_command", redact.CheckPath(cfg.ProxyCommand[0])) // which is shown where it runs
 		if !commandsAllowed() {
-			r.fail("proxy_command", errCommandsForbidden)
+			r.fail("proxy_command", ErrCommandsForbidden)
 		}
 	}
 	if h != nil && h.ProxyCommand != "" && ways == 0 {
@@ -56,7 +56,7 @@ func (t *Tunnel) resolveWay(r *resolver, cfg *tunnel.Config, h *sshconfig.Host) 
 }
 
 // commandsAllowed tells whether the environment allows it to run commands.
-func commandsAllowed() bool { return os.Getenv(allowProxyCommand) == "1" }
+func commandsAllowed() bool { return os.Getenv(AllowProxyCommand) == "1" }
 
 // commandLikeSSH takes the command that ssh would have a shell run.
 func (t *Tunnel) commandLikeSSH(h *sshconfig.Host, cfg *tunnel.Config) error {
@@ -64,7 +64,7 @@ func (t *Tunnel) commandLikeSSH(h *sshconfig.Host, cfg *tunnel.Config) error {
 		return fmt.Errorf("%s: ProxyCommand: %w", h.Where("ProxyCommand"), err)
 	}
 	if !commandsAllowed() {
-		return fail(errCommandsForbidden)
+		return fail(ErrCommandsForbidden)
 	}
 	argv, err := splitCommand(h.ProxyCommand)
 	if err != nil {

@@ -89,7 +89,7 @@ func TestProxyCommandOfSSHConfig(t *testing.T) {
 		t.Errorf("with a proxy: %v", err)
 	}
 
-	t.Setenv(allowProxyCommand, "1")
+	t.Setenv(AllowProxyCommand, "1")
 	tun, _, err := provisioned(t, fmt.Sprintf(config, "bastion", file, ""))
 	if err != nil {
 		t.Fatal(err)

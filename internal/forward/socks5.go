@@ -224,7 +224,7 @@ func readSOCKSRequest(client net.Conn) (address string, err error) {
 		return "", err
 	}
 	if !validHost(host) {
-		return "", &socksError{socksFailure, fmt.Sprintf("%q is no host", host)}
+		return "", &socksError{socksFailure, fmt.Sprintf("%q is not a host", host)}
 	}
 	return net.JoinHostPort(host, strconv.Itoa(int(port[0])<<8|int(port[1]))), nil
 }

@@ -85,8 +85,8 @@ func TestSOCKS5(t *testing.T) {
 		{name: "UDP", say: noAuth + "\x05\x03\x00\x01\x0a\x00\x00\x05\x00\x50", answer: "\x05\x00" + failed(7), err: "command 3 is not supported"},
 		{name: "type of address", say: noAuth + "\x05\x01\x00\x02", answer: "\x05\x00" + failed(8), err: "type of address 2"},
 		{name: "version of request", say: noAuth + "\x04\x01\x00\x01", answer: "\x05\x00" + failed(1), err: "its version is 4"},
-		{name: "empty name", say: noAuth + "\x05\x01\x00\x03\x00\x00\x50", answer: "\x05\x00" + failed(1), err: `"" is no host`},
-		{name: "line break in name", say: noAuth + "\x05\x01\x00\x03\x03a\nb\x00\x50", answer: "\x05\x00" + failed(1), err: `"a\nb" is no host`},
+		{name: "empty name", say: noAuth + "\x05\x01\x00\x03\x00\x00\x50", answer: "\x05\x00" + failed(1), err: `"" is not a host`},
+		{name: "line break in name", say: noAuth + "\x05\x01\x00\x03\x03a\nb\x00\x50", answer: "\x05\x00" + failed(1), err: `"a\nb" is not a host`},
 
 		{name: "SOCKS4", say: "\x04\x01\x00\x50\x0a\x00\x00\x05\x00", answer: "\x00\x5b\x00\x00\x00\x00\x00\x00", err: "the client speaks version 4; use version 5"},
 		{name: "HTTP", say: "GET / HTTP/1.1\r\n\r\n", err: "the client speaks something else: its first byte is 0x47"},

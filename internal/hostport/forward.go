@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 )
@@ -125,6 +126,9 @@ func (kind ForwardKind) endpoints(fields []sshconfig.ForwardField) (listen, targ
 		return listen, target, fmt.Errorf("write %s", forwardGrammar[kind])
 	}
 
+	if port := string(fields[n-1]); kind == Remote && port != "" && strings.Trim(port, "0") == "" {
+		return listen, target, errors.New("port 0, which lets the SSH server choose one, is not supported; write a port, as in 9000:localhost:3000")
+	}
 	switch n {
 	case 1:
 		listen, err = parseEndpoint(NoHost, fields[0], kind != Remote)

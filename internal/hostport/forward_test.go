@@ -75,7 +75,7 @@ func TestParseForwardRefuses(t *testing.T) {
 		{Local, "8080:/tmp/x:web:80", "write [bind:]port:host:hostport"},
 		{Local, "a:/tmp/x:/run/y", "write [bind:]port:host:hostport"},
 		{Remote, "", `port "" is not`},
-		{Remote, "0:localhost:3000", `port "0" is not`},
+		{Remote, "0:localhost:3000", `port 0, which lets the SSH server choose one`},
 		{Dynamic, "1080:web:80", "too many colons"},
 		{Dynamic, "localhost:", `port "" is not`},
 		{Dynamic, "localhost:/tmp/socks", "write [bind:]port"},

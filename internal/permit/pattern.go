@@ -118,7 +118,7 @@ func parseNetwork(s string) (pattern, error) {
 	prefix, err := netip.ParsePrefix(s)
 	switch {
 	case err != nil:
-		return pattern{}, fmt.Errorf("%q is no network; write an address and the length of its prefix, as in 10.0.0.0/8", s)
+		return pattern{}, fmt.Errorf("%q is not a network; write an address and the length of its prefix, as in 10.0.0.0/8", s)
 	case prefix.Addr().Is4In6():
 		return pattern{}, fmt.Errorf("%q is a network of IPv4 addresses; write it as one, as in 10.0.0.0/8", s)
 	case prefix != prefix.Masked():

@@ -82,7 +82,9 @@ type source struct {
 	user   bool // the user's, not the system's: relative to ~/.ssh
 	strict bool // refused if others may write to it
 	never  bool // included by a block that does not match: only checked
-	depth  int  // how many files include it
+
+	// within are the files that include it, the outermost first.
+	within []string
 }
 
 // pass goes through the files once.
@@ -98,20 +100,23 @@ func (e *evaluation) pass(file string) error {
 	return nil
 }
 
+// optionPos is where a line stands that follows -o.
+const optionPos = "-o"
+
 // options takes what follows -o.
 func (e *evaluation) options(lines []string) error {
 	for _, text := range lines {
 		d, err := parseLine(text)
 		if err != nil {
-			return fmt.Errorf("-o: %w", err)
+			return fmt.Errorf("%s: %w", optionPos, err)
 		}
 		if d == nil {
 			continue
 		}
-		l := line{directive: d, pos: "-o", ours: true}
+		l := line{directive: d, pos: optionPos, ours: redact.Check(text) == nil}
 		switch l.keyword {
 		case "host", "match", "include":
-			return fmt.Errorf("-o: %s stands in a file alone; write it there, and name the file behind -F", l.written)
+			return fmt.Errorf("%s: %s stands in a file alone; write it there, and name the file behind -F", optionPos, l.written)
 		}
 		if err := e.take(l, true); err != nil {
 			return err
@@ -149,7 +154,7 @@ func (e *evaluation) file(path string, src source) error {
 		case "include":
 			inner := src
 			inner.never, inner.strict = !active, true
-			inner.depth++
+			inner.within = append(slices.Clip(src.within), path)
 			err = e.include(l, inner)
 		default:
 			err = e.take(l, active)
@@ -161,11 +166,16 @@ func (e *evaluation) file(path string, src source) error {
 	return nil
 }
 
+var (
+	errIncludes       = fmt.Errorf("more than %d files include one another", maxIncludes)
+	errIncludesItself = errors.New("includes itself, which ssh refuses; remove this line")
+)
+
 // include goes through the files that an Include line names. Those that do not
 // exist are none.
 func (e *evaluation) include(l line, src source) error {
-	if src.depth > maxIncludes {
-		return fmt.Errorf("%s: more than %d files include one another", l.pos, maxIncludes)
+	if len(src.within) > maxIncludes {
+		return fmt.Errorf("%s: %w", l.pos, errIncludes)
 	}
 	for _, arg := range l.args {
 		if arg == "" {
@@ -177,21 +187,42 @@ func (e *evaluation) include(l line, src source) error {
 		pattern, err := e.includePattern(arg, src)
 		if err != nil {
 			// As for ssh, what cannot be found is not there.
-			e.reader.warn("include "+arg, "%s: Include %q is passed over: %v", l.pos, arg, err)
+			e.reader.warn("include "+arg, "%s: Include %q is ignored: %v", l.pos, arg, err)
 			continue
 		}
-		paths, err := filepath.Glob(pattern)
+		paths, err := globFiles(pattern)
 		if err != nil {
 			paths = []string{pattern} // with a [ that stands for itself
 		}
 		for _, path := range paths {
+			if slices.Contains(src.within, path) {
+				return fmt.Errorf("%s: %q %w", l.pos, path, errIncludesItself)
+			}
 			err := e.file(path, src)
+			if errors.Is(err, errIncludes) || errors.Is(err, errIncludesItself) {
+				return err // its place says enough
+			}
 			if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errDirectory) {
 				return fmt.Errorf("%w, included by %s", err, l.pos)
 			}
 		}
 	}
 	return nil
+}
+
+// globFiles is filepath.Glob as the system's glob(3) is: [! negates, and a dot at the
+// beginning of a name is matched by a dot alone.
+func globFiles(pattern string) ([]string, error) {
+	paths, err := filepath.Glob(strings.ReplaceAll(pattern, "[!", "[^"))
+	names := strings.Split(filepath.Clean(pattern), string(filepath.Separator))
+	return slices.DeleteFunc(paths, func(path string) bool {
+		for i, name := range strings.Split(filepath.Clean(path), string(filepath.Separator)) {
+			if strings.HasPrefix(name, ".") && i < len(names) && strings.Trim(names[i][:min(1, len(names[i]))], "*?[") == "" {
+				return true
+			}
+		}
+		return false
+	}), err
 }
 
 // includePattern returns the absolute path, maybe a pattern, that an Include's

@@ -126,7 +126,7 @@ func (e *evaluation) tokens(host string) tokens {
 		'h': host,
 		'i': r.UID,
 		'j': jump,
-		'k': cmp.Or(e.values.first("hostkeyalias"), e.alias),
+		'k': cmp.Or(strings.ToLower(e.values.first("hostkeyalias")), e.alias),
 		'L': short,
 		'l': r.Hostname,
 		'n': e.alias,

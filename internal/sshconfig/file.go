@@ -58,6 +58,9 @@ func (r *Reader) lines(path string, strict bool) ([]line, error) {
 // parseLines takes a file's content apart.
 func parseLines(path string, content []byte) (lines []line, err error) {
 	number, ours := 0, false
+	if isUTF16(content) {
+		return nil, fmt.Errorf("%s:1: the file is in UTF-16, which ssh does not read; run iconv -f UTF-16LE -t UTF-8", path)
+	}
 	if bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff")) {
 		return nil, fmt.Errorf("%s:1: the file is in UTF-16, which ssh does not read; run iconv -f UTF-16 -t UTF-8", path)
 	}
@@ -67,9 +70,7 @@ func parseLines(path string, content []byte) (lines []line, err error) {
 			return nil, fmt.Errorf("%s:%d: a byte order mark (U+FEFF) stands before the first word, which ssh refuses; save the file as UTF-8 without one, or run sed -i 's/^\\xEF\\xBB\\xBF//' on it", path, number)
 		}
 		pos := fmt.Sprintf("%s:%d", path, number)
-		if bytes.IndexByte(text, 0) >= 0 {
-			return nil, fmt.Errorf("%s: not a text file", pos)
-		}
+		text, _, _ = bytes.Cut(text, []byte{0}) // ssh ignores what follows
 		d, err := parseLine(string(text))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", pos, err)
@@ -84,6 +85,16 @@ func parseLines(path string, content []byte) (lines []line, err error) {
 		lines[i].ours = ours
 	}
 	return lines, nil
+}
+
+// isUTF16 tells whether a text is in UTF-16 without a byte order mark: every other
+// byte of its first letters is zero.
+func isUTF16(content []byte) bool {
+	if len(content) < 4 {
+		return false
+	}
+	first, second := content[0] == 0, content[1] == 0
+	return first != second && (content[2] == 0) == first && (content[3] == 0) == second
 }
 
 // byteOrderMark is what some editors put before UTF-8.

@@ -197,7 +197,7 @@ func parseMask(s string) (fs.FileMode, error) {
 	digits := s[:len(s)-len(strings.TrimLeft(s, "01234567"))]
 	n, err := strconv.ParseUint(digits, 8, 9)
 	if err != nil {
-		return 0, fmt.Errorf("%q is no octal number up to 0777", s)
+		return 0, fmt.Errorf("%q is not an octal number up to 0777", s)
 	}
 	return fs.FileMode(n), nil
 }

@@ -91,7 +91,7 @@ func (e *evaluation) host(name string) (*Host, error) {
 	h.UserKnownHostsFiles = f.fileList("userknownhostsfile", true)
 	h.GlobalKnownHostsFiles = f.fileList("globalknownhostsfile", false)
 	h.StrictHostKeyChecking, _ = parseStrict(f.word("stricthostkeychecking"))
-	h.HostKeyAlias = f.word("hostkeyalias")
+	h.HostKeyAlias = strings.ToLower(f.word("hostkeyalias")) // as ssh does
 	h.RevokedHostKeys = f.fileList("revokedhostkeys", true)
 
 	h.BindAddress = f.word("bindaddress")

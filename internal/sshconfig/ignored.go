@@ -148,7 +148,7 @@ func checkDomain(s string) error {
 	case strings.Contains(s, ".."):
 		return fmt.Errorf("%q has two dots in a row", s)
 	case strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789.-_") != "":
-		return fmt.Errorf("%q is no domain", s)
+		return fmt.Errorf("%q is not a domain", s)
 	}
 	return nil
 }
@@ -195,7 +195,7 @@ func parseEscape(s string) (string, error) {
 	if s == "none" || len(s) == 1 || len(s) == 2 && s[0] == '^' && s[1] >= 64 && s[1] < 128 {
 		return s, nil
 	}
-	return "", fmt.Errorf("%q is no character, ^ and a letter, or none", s)
+	return "", fmt.Errorf("%q is not a character, ^ and a letter, or none", s)
 }
 
 // parseAgent reads a path, in which variables of the environment are set. The
@@ -261,7 +261,7 @@ func checkPermit(args []string) error {
 func checkSendEnv(args []string) error {
 	for _, arg := range args {
 		if arg == "" || strings.Contains(arg, "=") {
-			return fmt.Errorf("%q is no name of a variable; SetEnv takes values", arg)
+			return fmt.Errorf("%q is not the name of a variable; SetEnv takes values", arg)
 		}
 	}
 	return nil

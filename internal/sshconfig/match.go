@@ -97,7 +97,10 @@ func (e *evaluation) matchLine(l line, quiet bool) (bool, error) {
 			}
 			matched = true
 		case "final", "canonical":
-			if name == "final" && !negated {
+			if hasArg {
+				return false, fmt.Errorf("%s: Match %s takes no argument", l.pos, attribute)
+			}
+			if name == "final" {
 				e.wantFinal = true
 			}
 			matched = e.final

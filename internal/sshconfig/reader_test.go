@@ -252,7 +252,7 @@ func TestFiles(t *testing.T) {
 	if _, err := r.Resolve("a", dir, Written{}); err == nil || !strings.Contains(err.Error(), "a directory") {
 		t.Errorf("a directory: %v", err)
 	}
-	if _, err := r.Resolve("a", writeFile(t, filepath.Join(dir, "bin"), "Port 1\nUser \x00"), Written{}); err == nil || !strings.Contains(err.Error(), "bin:2: not a text file") {
+	if _, err := r.Resolve("a", writeFile(t, filepath.Join(dir, "bin"), "Port 1\nUser \x00"), Written{}); err == nil || !strings.Contains(err.Error(), "bin:2: User has no argument") {
 		t.Errorf("a binary file: %v", err)
 	}
 	if _, err := r.Resolve("a", os.DevNull, Written{}); err != nil {

@@ -66,9 +66,11 @@ func (l line) unknown() error {
 	case similar != "":
 		return say("unknown keyword; did you mean %s?", similar)
 	case !plain || !l.ours:
-		return say("this is no keyword of ssh_config(5), and ssh refuses it; correct the line, or name another file")
+		return say("this is not a keyword of ssh_config(5), and ssh refuses it; correct the line, or name another file")
 	case slices.Contains(ofServers, l.keyword):
 		return say("%s is a keyword of sshd_config(5), which ssh refuses here; remove it", l.written)
+	case l.pos == optionPos:
+		return say("unknown keyword %q, which ssh refuses as well; remove it, or write -o IgnoreUnknown=%s before it", l.written, l.written)
 	default:
 		return say("unknown keyword %q, which ssh refuses as well; remove it, or write IgnoreUnknown %s above it", l.written, l.written)
 	}

@@ -54,7 +54,7 @@ func parsePort(s string) (int, error) {
 		port = uint64(max(named, 0))
 	}
 	if err != nil || port == 0 {
-		return 0, fmt.Errorf("%q is no port", s)
+		return 0, fmt.Errorf("%q is not a port from 1 to 65535", s)
 	}
 	return int(port), nil
 }
@@ -62,7 +62,7 @@ func parsePort(s string) (int, error) {
 func parseNumber(s string) (int, error) {
 	n, err := strconv.ParseInt(s, 10, 32)
 	if err != nil || n < 0 {
-		return 0, fmt.Errorf("%q is no number", s)
+		return 0, fmt.Errorf("%q is not a number from 0 to %d", s, math.MaxInt32)
 	}
 	return int(n), nil
 }
@@ -85,7 +85,7 @@ func parseTime(s string) (time.Duration, error) {
 
 // parseDuration is parseTime without none.
 func parseDuration(s string) (time.Duration, error) {
-	invalid := fmt.Errorf("%q is no time such as 90 or 1m30s", s)
+	invalid := fmt.Errorf("%q is not a time such as 90 or 1m30s", s)
 	var total time.Duration
 	rest := strings.TrimPrefix(strings.ToLower(s), "+")
 	for {
@@ -131,7 +131,7 @@ func parseSize(s string) (int64, error) {
 	size := n * float64(int64(1)<<shift)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("%q is no size such as 512M or 1G", s)
+		return 0, fmt.Errorf("%q is not a size such as 512M or 1G", s)
 	case size >= math.MaxInt64:
 		return 0, fmt.Errorf("%q is too much", s)
 	case 0 < size && size < 16:
