@@ -68,7 +68,7 @@ ci:
 	.ci/run
 
 clean:
-	rm -rf bin
+	rm -rf bin dist
 
 # The version is in the name, so that a new one is fetched when it changes.
 $(GOLANGCI_LINT):

@@ -36,6 +36,14 @@ type hop struct {
 	batch bool
 }
 
+// addTo is the file that an error advises to add a host key to.
+func (h *hop) addTo() string {
+	if h.saveTo == "" || h.saveTo == os.DevNull {
+		return "a file, and name that with --known-hosts or UserKnownHostsFile"
+	}
+	return h.saveTo
+}
+
 // hops returns the jumps, and the destination behind them.
 func (flags *forwardFlags) hops(destination string, out *output) ([]hop, error) {
 	d, err := parseDestination(destination)

@@ -63,7 +63,7 @@ func (l *login) connect(ctx context.Context, hop hop, via *tunnel.Handle) (*tunn
 		case ctx.Err() != nil:
 			return nil, errInterrupted
 		case hostKey != nil && hostKey.Cause == tunnel.CauseHostKeyUnknown && hostKey.Key != nil:
-			if err := l.acceptHostKey(ctx, hop, hostKey.Key); err != nil {
+			if err := l.acceptHostKey(ctx, hop, hostKey); err != nil {
 				return nil, err
 			}
 			// Not only in the file: that may not be writable.
@@ -176,16 +176,23 @@ func (l *login) askPassword(ctx context.Context, cfg *tunnel.Config) (err error)
 
 // acceptHostKey accepts an unknown host key, as StrictHostKeyChecking has it or
 // after asking, and adds it to known_hosts.
-func (l *login) acceptHostKey(ctx context.Context, hop hop, key ssh.PublicKey) error {
+func (l *login) acceptHostKey(ctx context.Context, hop hop, offered *tunnel.HostKeyError) error {
+	key := offered.Key
 	unknown := fmt.Sprintf("host key of %q is unknown: offered %s %s", hop.cfg.Address, key.Type(), ssh.FingerprintSHA256(key))
+	if len(offered.Skipped) > 0 {
+		unknown += " (" + strings.Join(offered.Skipped, "; ") + ")"
+	}
 	switch {
 	case hop.strict == "no", hop.strict == "accept-new":
 		l.remember(hop, key)
 		return nil
 	case hop.strict == "yes":
-		return fmt.Errorf("%s; StrictHostKeyChecking is yes: add the key to %s once you have compared it", unknown, hop.saveTo)
+		return fmt.Errorf("%s; StrictHostKeyChecking is yes: add the key to %s once you have compared it", unknown, hop.addTo())
 	case l.terminal == nil:
-		return fmt.Errorf("%s; there is no terminal to ask on: run this on one, or add the key to %s", unknown, hop.saveTo)
+		return fmt.Errorf("%s; there is no terminal to ask on: run this on one, or add the key to %s", unknown, hop.addTo())
+	}
+	for _, line := range offered.Skipped {
+		l.output.line("%s", line)
 	}
 	if err := l.askHostKey(ctx, hop.cfg.Address, key); err != nil {
 		return err

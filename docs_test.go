@@ -470,7 +470,7 @@ func sameNames(t *testing.T, what string, got, want []string) {
 	t.Helper()
 	slices.Sort(got)
 	if want = slices.Sorted(slices.Values(want)); !slices.Equal(got, want) {
-		t.Errorf("README.md: %s are\n%q\nwant\n%q", what, got, want)
+		t.Errorf("%s are\n%q\nwant\n%q", what, got, want)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -85,6 +86,10 @@ func (t *Tunnel) fillFromSSHConfig(r *resolver, h *sshconfig.Host, cfg *tunnel.C
 		r.fail(option, fmt.Errorf("HostName %q: %w", h.HostName, err))
 	}
 
+	cfg.PreferredAuthentications = h.PreferredAuthentications
+	if cfg.PreferredAuthentications != nil && len(cfg.IdentityFiles)+len(cfg.CertificateFiles) > 0 { // the tunnel's own are used all the same
+		cfg.PreferredAuthentications = append(slices.Clone(cfg.PreferredAuthentications), "publickey")
+	}
 	if len(cfg.IdentityFiles) == 0 && !cfg.NoIdentityFiles {
 		cfg.NoIdentityFiles = h.NoIdentityFiles
 		for _, path := range h.IdentityFiles {

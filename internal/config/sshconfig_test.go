@@ -147,6 +147,15 @@ func TestSSHConfigOverridden(t *testing.T) {
 		}
 	}
 
+	// The tunnel's own key is used whatever PreferredAuthentications says.
+	preferred := sshtest.WriteFile(t, "preferred", []byte("PreferredAuthentications password\n"))
+	for options, want := range map[string][]string{"": {"password"}, `, "identity_files": [{"path": "/x"}]`: {"password", "publickey"}} {
+		tun, _, err := provisioned(t, `{"ssh_config": {"alias": "a", "file": "`+preferred+`"}`+options+`}`)
+		if err != nil || !slices.Equal(tun.Config.PreferredAuthentications, want) {
+			t.Errorf("%s: got %+v, %v", options, tun.Config.PreferredAuthentications, err)
+		}
+	}
+
 	// With neither, the default files are not read.
 	none := sshtest.WriteFile(t, "none", []byte("UserKnownHostsFile none\nGlobalKnownHostsFile none\n"))
 	tun, _, err = provisioned(t, `{"ssh_config": {"alias": "a", "file": "`+none+`"}, "password": "{env.HOME}"}`)

@@ -193,6 +193,9 @@ func TestForwardUnknownHostKey(t *testing.T) {
 	fingerprint := s.HostKey.Fingerprint()
 
 	forward(t, home, false, "", args...).fails("is unknown: offered ssh-ed25519 " + fingerprint)
+	forward(t, home, false, "", append([]string{"--known-hosts", os.DevNull}, args...)...).fails("add the key to a file, and name that with --known-hosts or UserKnownHostsFile")
+	marked := sshtest.WriteFile(t, "known_hosts", []byte("\ufeff"+s.HostKeyLine()+"\n"))
+	forward(t, home, false, "", append([]string{"--known-hosts", marked}, args...)...).fails("(known_hosts line " + marked + ":1 is skipped: it begins with a byte order mark; run sed -i ")
 
 	f := forward(t, home, true, "", args...)
 	f.answer(fingerprint, "maybe")

@@ -35,6 +35,8 @@ func Explain(path string, data []byte, err error) error {
 		return unsupported.explain()
 	case errors.Is(err, errEncryption):
 		return fmt.Errorf("%w; run ssh-keygen -p -f %s", errEncryption, name)
+	case errors.Is(err, errLegacy):
+		return fmt.Errorf("%w; run openssl pkey -provider legacy -provider default -in %[2]s -aes256 -out %[2]s.pem, and write the path of that file", errLegacy, name)
 	}
 	block := privateBlock(data)
 	switch {
@@ -129,7 +131,7 @@ var keyTypes = map[string]string{
 	"2.16.840.1.101.3.4.3.19": "ML-DSA-87",
 }
 
-// typeName names an algorithm or a curve that crypto/x509 does not know.
+// typeName names an algorithm that crypto/x509 does not know.
 func typeName(oid asn1.ObjectIdentifier) string {
 	if name, ok := keyTypes[oid.String()]; ok {
 		return name
@@ -164,16 +166,19 @@ func unsupportedEC(der []byte, err error) error {
 
 func unsupportedParameters(parameters []byte, err error) error {
 	var oid asn1.ObjectIdentifier
-	var explicit explicitCurve
+	var explicit []asn1.RawValue
 	if _, bad := asn1.Unmarshal(parameters, &oid); bad == nil {
 		for _, n := range namedCurves {
 			if n.oid.Equal(oid) {
 				return err
 			}
 		}
-		return &unsupportedError{typeName(oid)}
+		if name, ok := keyTypes[oid.String()]; ok {
+			return &unsupportedError{name}
+		}
+		return &unsupportedError{"ECDSA on a curve that SSH does not have"}
 	}
-	if _, bad := asn1.Unmarshal(parameters, &explicit); bad == nil {
+	if _, bad := asn1.Unmarshal(parameters, &explicit); bad == nil && len(explicit) > 1 { // the version, the field, the curve
 		return &unsupportedError{"ECDSA on a curve that SSH does not have"}
 	}
 	return err

@@ -25,7 +25,7 @@ var command = regexp.MustCompile(`(?:; |, )run (.*?)(?:, and write the path of t
 // ssh-keygen read, and that is the one it was.
 func TestFixes(t *testing.T) {
 	t.Parallel()
-	need(t, "ssh-keygen", "openssl", "iconv")
+	need(t, "ssh-keygen", "openssl", "iconv", "dropbearkey", "dropbearconvert")
 	keys := sources(t)
 	for _, c := range []struct {
 		name, make, says string
@@ -65,7 +65,16 @@ func TestFixes(t *testing.T) {
 		{name: "encrypted DER", make: "openssl pkcs8 -topk8 -outform DER -in rsa8 -passout pass:horse -out key", says: "is an encrypted private key in DER form; run ", answers: "-aes256/-aes256 -passin pass:horse -passout pass:horse"},
 		{name: "encrypted DER, PBES1", make: "openssl pkcs8 -topk8 -v1 PBE-SHA1-3DES -outform DER -in rsa8 -passout pass:horse -out key", says: "is an encrypted private key in DER form; run ", answers: "-aes256/-aes256 -passin pass:horse -passout pass:horse"},
 		{name: "PKCS#12", make: "openssl req -x509 -subj /CN=x -key rsa8 -out cert && openssl pkcs12 -export -inkey rsa8 -in cert -passout pass:horse -out key", says: "is a PKCS#12 file (.p12, .pfx); run ", answers: "-nodes/-nodes -passin pass:horse"},
-		{name: "encrypted PKCS#8, PBES1", make: "openssl pkcs8 -topk8 -v1 PBE-SHA1-3DES -in rsa8 -passout pass:horse -out key", says: "is encrypted in a way that is not supported; run ", answers: "-p/-p -P horse -N horse"},
+		{name: "encrypted PKCS#8, DES", make: "openssl pkcs8 -provider legacy -provider default -topk8 -v1 PBE-MD5-DES -in rsa8 -passout pass:horse -out key", says: "is encrypted in an old way that is not supported; run openssl ", answers: "-aes256/-aes256 -passin pass:horse -passout pass:horse"},
+		{name: "encrypted PKCS#8, RC2", make: "openssl pkcs8 -provider legacy -provider default -topk8 -v1 PBE-SHA1-RC2-40 -in rsa8 -passout pass:horse -out key", says: "is encrypted in an old way that is not supported; run openssl ", answers: "-aes256/-aes256 -passin pass:horse -passout pass:horse"},
+		{name: "encrypted PKCS#8 in DER, RC4", make: "openssl pkcs8 -provider legacy -provider default -topk8 -v1 PBE-SHA1-RC4-128 -outform DER -in rsa8 -passout pass:horse -out key", says: "is an encrypted private key in DER form; run openssl ", answers: "-aes256/-aes256 -passin pass:horse -passout pass:horse"},
+		{name: "encrypted PKCS#8, Camellia", make: "openssl pkcs8 -topk8 -v2 camellia-256-cbc -in rsa8 -passout pass:horse -out key", says: "is encrypted in a way that is not supported; run ", answers: "-p/-p -P horse -N horse"},
+		{name: "encrypted PEM, Camellia", make: "openssl rsa -in rsa8 -traditional -camellia128 -passout pass:horse -out key", says: "is encrypted in a way that is not supported; run ", answers: "-p/-p -P horse -N horse"},
+		{name: "encrypted PEM, counter mode", make: "openssl rsa -in rsa8 -traditional -aes-256-ctr -passout pass:horse -out key", says: "is encrypted in a way that is not supported; run ", answers: "-p/-p -P horse -N horse"},
+		{name: "PKCS#12 of older programs", make: "openssl req -x509 -subj /CN=x -key rsa8 -out cert && openssl pkcs12 -legacy -export -inkey rsa8 -in cert -passout pass:horse -out key", says: "is a PKCS#12 file (.p12, .pfx); run ", answers: "-nodes/-nodes -passin pass:horse"},
+		{name: "Dropbear", make: "dropbearkey -t ed25519 -f key", says: "is a key of Dropbear; run "},
+		{name: "Dropbear, RSA", make: "dropbearkey -t rsa -f key", says: "is a key of Dropbear; run "},
+		{name: "Dropbear, ECDSA", make: "dropbearkey -t ecdsa -f key", says: "is a key of Dropbear; run "},
 		{name: "aes128-ctr", make: "ssh-keygen -q -t ed25519 -a 1 -Z aes128-ctr -N horse -f key", says: "is encrypted with aes128-ctr, which is not supported; run ssh-keygen -p -Z aes256-ctr -f ", answers: "-p/-p -P horse -N horse"},
 		{name: "aes192-cbc", make: "ssh-keygen -q -t ed25519 -a 1 -Z aes192-cbc -N horse -f key", says: "is encrypted with aes192-cbc, which is not supported; run ssh-keygen -p -Z aes256-ctr -f ", answers: "-p/-p -P horse -N horse"},
 		{name: "aes256-gcm", make: "ssh-keygen -q -t ed25519 -a 1 -Z aes256-gcm@openssh.com -N horse -f key", says: "is encrypted with aes256-gcm@openssh.com, which is not supported; run ssh-keygen -p -Z aes256-ctr -f ", answers: "-p/-p -P horse -N horse"},
@@ -105,7 +114,7 @@ func TestFixes(t *testing.T) {
 				line = strings.Replace(line, " "+old+" ", " "+new+" ", 1)
 			}
 			shell(t, "/", line)
-			for _, made := range []string{path + ".pem", path} {
+			for _, made := range []string{path + ".pem", path + ".openssh", path} {
 				if _, err := os.Stat(made); err == nil {
 					path = made
 					break

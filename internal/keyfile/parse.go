@@ -107,9 +107,12 @@ func decryptedDER(block *pem.Block, passphrase []byte) ([]byte, error) {
 		return nil, &ssh.PassphraseMissingError{}
 	case block.Type == typeEncrypted:
 		return decryptPKCS8(block.Bytes, passphrase)
-	default:
-		return x509.DecryptPEMBlock(block, passphrase) //nolint:staticcheck // as above
 	}
+	der, err := x509.DecryptPEMBlock(block, passphrase)                         //nolint:staticcheck // as above
+	if err != nil && strings.Contains(err.Error(), "unknown encryption mode") { // it has no name
+		return nil, errEncryption
+	}
+	return der, err
 }
 
 // parseDER parses the private key of a PEM block.

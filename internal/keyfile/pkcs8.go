@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/des" //nolint:gosec // for files that were encrypted with it
+	"crypto/md5" //nolint:gosec // for files that were encrypted with it
 	"crypto/pbkdf2"
 	"crypto/sha1" //nolint:gosec // the default of RFC 8018
 	"crypto/sha256"
@@ -18,7 +19,7 @@ import (
 )
 
 // pkcs8.go decrypts PKCS#8 (RFC 8018, PBES2), as openssl and ssh-keygen -m PKCS8
-// encrypt it.
+// encrypt it. What is older is in pkcs12.go.
 
 var (
 	oidPBES2  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 13}
@@ -29,11 +30,14 @@ var (
 	// that is not named is HMAC with SHA-1.
 	pbkdf2Hashes = map[string]func() hash.Hash{
 		"":                    sha1.New,
+		"1.2.840.113549.2.6":  md5.New,
 		"1.2.840.113549.2.7":  sha1.New,
 		"1.2.840.113549.2.8":  sha256.New224,
 		"1.2.840.113549.2.9":  sha256.New,
 		"1.2.840.113549.2.10": sha512.New384,
 		"1.2.840.113549.2.11": sha512.New,
+		"1.2.840.113549.2.12": sha512.New512_224,
+		"1.2.840.113549.2.13": sha512.New512_256,
 	}
 	pbes2Ciphers = map[string]struct {
 		keySize int
@@ -70,8 +74,12 @@ const (
 	maxScryptWork   = int64(1 << 34)
 )
 
-// errEncryption is a way to encrypt PKCS#8 that is not supported.
-var errEncryption = errors.New("is encrypted in a way that is not supported")
+// errEncryption is a way to encrypt a key that is not supported; errLegacy one that
+// ssh does not read either.
+var (
+	errEncryption = errors.New("is encrypted in a way that is not supported")
+	errLegacy     = errors.New("is encrypted in an old way that is not supported")
+)
 
 // decryptPKCS8 returns the PKCS#8 key that an encrypted one holds.
 func decryptPKCS8(der, passphrase []byte) ([]byte, error) {
@@ -82,10 +90,14 @@ func decryptPKCS8(der, passphrase []byte) ([]byte, error) {
 	if _, err := asn1.Unmarshal(der, &file); err != nil {
 		return nil, errDamaged
 	}
-	var scheme pbes2Parameters
 	if !file.Algorithm.Algorithm.Equal(oidPBES2) {
-		return nil, errEncryption
+		block, iv, err := pkcs12Cipher(file.Algorithm, passphrase)
+		if err != nil {
+			return nil, err
+		}
+		return decryptCBC(block, iv, file.Data)
 	}
+	var scheme pbes2Parameters
 	if _, err := asn1.Unmarshal(file.Algorithm.Parameters.FullBytes, &scheme); err != nil {
 		return nil, errDamaged
 	}
@@ -102,12 +114,19 @@ func decryptPKCS8(der, passphrase []byte) ([]byte, error) {
 		return nil, err
 	}
 	var iv []byte
-	if _, err := asn1.Unmarshal(scheme.Cipher.Parameters.FullBytes, &iv); err != nil || len(iv) != block.BlockSize() ||
-		len(file.Data) == 0 || len(file.Data)%block.BlockSize() != 0 {
+	if _, err := asn1.Unmarshal(scheme.Cipher.Parameters.FullBytes, &iv); err != nil {
 		return nil, errDamaged
 	}
-	plain := make([]byte, len(file.Data))
-	cipher.NewCBCDecrypter(block, iv).CryptBlocks(plain, file.Data)
+	return decryptCBC(block, iv, file.Data)
+}
+
+// decryptCBC decrypts what is padded to whole blocks.
+func decryptCBC(block cipher.Block, iv, data []byte) ([]byte, error) {
+	if len(iv) != block.BlockSize() || len(data) == 0 || len(data)%block.BlockSize() != 0 {
+		return nil, errDamaged
+	}
+	plain := make([]byte, len(data))
+	cipher.NewCBCDecrypter(block, iv).CryptBlocks(plain, data)
 	pad := int(plain[len(plain)-1])
 	if pad == 0 || pad > block.BlockSize() || pad > len(plain) {
 		return nil, x509.IncorrectPasswordError

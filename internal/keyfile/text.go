@@ -179,6 +179,7 @@ var others = []struct {
 	{regexp.MustCompile(`^PuTTY-User-Key-File`), "is a PuTTY key; run puttygen FILE -O private-openssh -o FILE.openssh, and write the path of that file"},
 	{regexp.MustCompile(`(?m)^---- BEGIN SSH2 PUBLIC KEY ----`), `is a public key in the form of RFC 4716; run k=$(ssh-keygen -i -f FILE) && printf '%s\n' "$k" > FILE`},
 	{regexp.MustCompile(`(?m)^---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----`), "is a private key of ssh.com; run puttygen FILE -O private-openssh -o FILE.openssh, and write the path of that file"},
+	{regexp.MustCompile(`^\x00\x00\x00[\x07\x0b\x13](ssh-rsa|ssh-ed25519|ecdsa-sha2-nistp)`), "is a key of Dropbear; run dropbearconvert dropbear openssh FILE FILE.openssh, and write the path of that file"},
 	{regexp.MustCompile(`(?m)^-----BEGIN PUBLIC KEY-----`), `is a public key in PEM form; write the path of the private key or, with its key in the agent, run k=$(ssh-keygen -i -m PKCS8 -f FILE) && printf '%s\n' "$k" > FILE`},
 	{regexp.MustCompile(`(?m)^-----BEGIN RSA PUBLIC KEY-----`), `is a public key in PEM form; write the path of the private key or, with its key in the agent, run k=$(ssh-keygen -i -m PEM -f FILE) && printf '%s\n' "$k" > FILE`},
 	{regexp.MustCompile(`(?m)^SSH PRIVATE KEY FILE FORMAT 1\.1`), "is a key of SSH protocol 1, which servers no longer have; " + anotherKey},
@@ -190,7 +191,12 @@ var others = []struct {
 	{regexp.MustCompile(`^(\x1f\x8b|PK\x03\x04)`), "is a compressed archive; unpack it, and write the path of the key"},
 }
 
-var oidPKCS7Data = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
+var (
+	oidPKCS7Data = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
+	// pkcs12RC2 is the name of RC2 with 40 bits in DER, 1.2.840.113549.1.12.1.6. Older
+	// programs encrypt the certificates of a PKCS#12 file with it.
+	pkcs12RC2 = []byte("\x06\x0a\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x01\x06")
+)
 
 // explainDER says which key or certificate in DER a file is, or returns nil.
 func explainDER(name string, data []byte) error {
@@ -198,7 +204,12 @@ func explainDER(name string, data []byte) error {
 	if _, err := asn1.Unmarshal(data, &body); err != nil || body.Tag != asn1.TagSequence || !body.IsCompound {
 		return nil
 	}
-	if _, err := decryptPKCS8(data, []byte("x")); !errors.Is(err, errDamaged) {
+	_, err := decryptPKCS8(data, []byte("x"))
+	switch {
+	case errors.Is(err, errDamaged):
+	case errors.Is(err, errLegacy):
+		return fmt.Errorf("is an encrypted private key in DER form; run openssl pkey -provider legacy -provider default -inform DER -in %[1]s -aes256 -out %[1]s.pem, and write the path of that file", name)
+	default:
 		return fmt.Errorf("is an encrypted private key in DER form; run openssl pkey -inform DER -in %[1]s -aes256 -out %[1]s.pem, and write the path of that file", name)
 	}
 	var container struct {
@@ -210,7 +221,11 @@ func explainDER(name string, data []byte) error {
 		MAC asn1.RawValue `asn1:"optional"`
 	}
 	if _, err := asn1.Unmarshal(data, &container); err == nil && container.Content.Type.Equal(oidPKCS7Data) {
-		return fmt.Errorf("is a PKCS#12 file (.p12, .pfx); run openssl pkcs12 -in %[1]s -nocerts -nodes -out %[1]s.pem, and write the path of that file", name)
+		legacy := ""
+		if bytes.Contains(data, pkcs12RC2) {
+			legacy = "-legacy " // without which OpenSSL 3 does not read it
+		}
+		return fmt.Errorf("is a PKCS#12 file (.p12, .pfx); run openssl pkcs12 %[2]s-in %[1]s -nocerts -nodes -out %[1]s.pem, and write the path of that file", name, legacy)
 	}
 	var version int
 	if _, err := asn1.Unmarshal(body.Bytes, &version); err == nil {

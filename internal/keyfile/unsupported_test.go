@@ -54,6 +54,9 @@ func TestUnsupported(t *testing.T) {
 		{"P-224", "openssl ecparam -name secp224r1 -genkey -noout -out key", "has a key of type ECDSA on the curve P-224" + another},
 		{"P-192", "openssl ecparam -name prime192v1 -genkey -noout -out key", "has a key of type ECDSA on the curve P-192" + another},
 		{"explicit secp256k1", "openssl ecparam -name secp256k1 -param_enc explicit -genkey -noout -out key", "has a key of type ECDSA on a curve that SSH does not have" + another},
+		{"another curve", "openssl ecparam -name sect233r1 -genkey -noout -out key", "has a key of type ECDSA on a curve that SSH does not have" + another},
+		{"explicit binary curve", "openssl ecparam -name sect233r1 -param_enc explicit -genkey -noout -out key", "has a key of type ECDSA on a curve that SSH does not have" + another},
+		{"explicit binary curve in PKCS#8", "openssl ecparam -name sect233r1 -param_enc explicit -genkey -noout -out b && openssl pkcs8 -topk8 -nocrypt -in b -out key", "has a key of type ECDSA on a curve that SSH does not have" + another},
 		{"SM2", "openssl ecparam -name SM2 -genkey -noout -out key", "has a key of type SM2" + another},
 	} {
 		t.Run(c.name, func(t *testing.T) {

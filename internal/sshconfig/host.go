@@ -27,6 +27,8 @@ type Host struct {
 	IdentityAgent    string // a path, SSH_AUTH_SOCK or none
 	IdentitiesOnly   *bool
 
+	PreferredAuthentications []string // nil if it is not written
+
 	UserKnownHostsFiles   []string // empty but not nil for none
 	GlobalKnownHostsFiles []string // empty but not nil for none
 	StrictHostKeyChecking string   // yes, no, ask or accept-new
@@ -87,6 +89,9 @@ func (e *evaluation) host(name string) (*Host, error) {
 		h.IdentityFiles, h.CertificateFiles, h.NoIdentityFiles, h.IdentityAgent = nil, nil, true, "none"
 	}
 	h.IdentitiesOnly = pointer(f, "identitiesonly", parseFlag)
+	if methods := f.word("preferredauthentications"); methods != "" {
+		h.PreferredAuthentications = strings.Split(methods, ",")
+	}
 
 	h.UserKnownHostsFiles = f.fileList("userknownhostsfile", true)
 	h.GlobalKnownHostsFiles = f.fileList("globalknownhostsfile", false)

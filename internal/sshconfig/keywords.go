@@ -53,6 +53,7 @@ var taken = map[string]keyword{
 	"kexalgorithms":            {max: 1, check: algorithmList(keyExchanges)},
 	"macs":                     {max: 1, check: algorithmList(macs)},
 	"port":                     {max: 1, check: one(parsePort)},
+	"preferredauthentications": {max: 1, check: text},
 	"proxycommand":             {raw: true},
 	"proxyjump":                {max: 1, check: one(parseJumps)},
 	"pubkeyacceptedalgorithms": {max: 1, check: one(parseKeyTypes)},
@@ -75,12 +76,11 @@ var notTaken = map[string]struct {
 	harmless string
 	check    check
 }{
-	"bindinterface":            {"none", text},
-	"canonicalizehostname":     {"no", word("yes", "no", "true", "false", "always")},
-	"knownhostscommand":        {"none", anything},
-	"pkcs11provider":           {"none", text},
-	"preferredauthentications": {"", text},
-	"verifyhostkeydns":         {"no", word("yes", "no", "true", "false", "ask")},
+	"bindinterface":        {"none", text},
+	"canonicalizehostname": {"no", word("yes", "no", "true", "false", "always")},
+	"knownhostscommand":    {"none", anything},
+	"pkcs11provider":       {"none", text},
+	"verifyhostkeydns":     {"no", word("yes", "no", "true", "false", "ask")},
 }
 
 // synonyms are older names of keywords.

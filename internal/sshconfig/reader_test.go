@@ -362,6 +362,14 @@ func TestAgent(t *testing.T) {
 	}
 }
 
+func TestPreferredAuthentications(t *testing.T) {
+	t.Parallel()
+	h, warnings, err := resolved(t, "PreferredAuthentications publickey,password\nPreferredAuthentications none", "a", Written{})
+	if err != nil || len(warnings) > 0 || !slices.Equal(h.PreferredAuthentications, []string{"publickey", "password"}) {
+		t.Errorf("%+v, %q, %v", h, warnings, err)
+	}
+}
+
 // TestNoPublicKeys: PubkeyAuthentication no leaves no key to offer.
 func TestNoPublicKeys(t *testing.T) {
 	t.Parallel()

@@ -8,9 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -73,10 +76,9 @@ func newAgentLink(path string) *agentLink {
 }
 
 // keys returns what the agent holds, and may use for the connection that binding
-// is about.
-func (l *agentLink) keys(binding *sessionBind, log *zap.Logger) ([]agentKey, error) {
-	var keys []agentKey
-	err := l.call(func() error {
+// is about; and how many keys it may not use for that.
+func (l *agentLink) keys(binding *sessionBind, log *zap.Logger) (keys []agentKey, restricted int, err error) {
+	err = l.call(func() error {
 		ctx, cancel := context.WithTimeout(l.ctx, agentPatience)
 		defer cancel()
 		conn, err := dialAgent(ctx, l.path)
@@ -88,8 +90,12 @@ func (l *agentLink) keys(binding *sessionBind, log *zap.Logger) ([]agentKey, err
 		}
 		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 		client := agent.NewClient(conn)
-		binding.bind(client, log)
-		signers, err := client.Signers()
+		all, err := client.List()
+		var signers []ssh.Signer
+		if err == nil {
+			binding.bind(client, log)
+			signers, err = client.Signers()
+		}
 		stop()
 		switch {
 		case err != nil && l.ctx.Err() == nil && ctx.Err() != nil:
@@ -97,6 +103,7 @@ func (l *agentLink) keys(binding *sessionBind, log *zap.Logger) ([]agentKey, err
 		case err != nil:
 			return err
 		}
+		restricted = max(len(all)-len(signers), 0)
 		for _, s := range signers {
 			key, ok := l.key(s)
 			if ok {
@@ -106,9 +113,9 @@ func (l *agentLink) keys(binding *sessionBind, log *zap.Logger) ([]agentKey, err
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("agent at %s: %w", redact.Quote(l.path), err)
+		return nil, 0, fmt.Errorf("agent at %s: %w", redact.Quote(l.path), err)
 	}
-	return keys, nil
+	return keys, restricted, nil
 }
 
 // key wraps a signer of the agent. It returns false for a key of a type that
@@ -201,7 +208,34 @@ func (s *agentSigner) SignWithAlgorithm(rand io.Reader, data []byte, algorithm s
 		sig, err = s.AlgorithmSigner.SignWithAlgorithm(rand, data, algorithm)
 		return err
 	})
-	return sig, err
+	if err != nil {
+		return nil, fmt.Errorf("agent at %s: %s", redact.Quote(s.link.path), strings.TrimPrefix(err.Error(), "agent: "))
+	}
+	return sig, nil
+}
+
+// What helps against an agent's refusal to sign, and against one that is not there.
+const (
+	fixAgentSigns   = "let the agent sign without a confirmation, PIN or touch (no ssh-add -c), for this host if its keys are restricted (ssh-add -h)"
+	fixAgentAbsent  = "start an agent there, or name the socket of one with identity_agent"
+	fixAgentSilent  = "restart the agent, or name the socket of another with identity_agent"
+	fixAgentEmpty   = "add a key to the agent with ssh-add, or unlock it with ssh-add -X"
+	fixAgentHosts   = "add the key to the agent with an ssh-add -h for this host too, or without -h"
+	fixAgentAllowed = "change the owner or mode of the socket, or name that of another agent with identity_agent"
+)
+
+// agentFix says what helps against the error of an agent that lists no keys, or "".
+func agentFix(err error) string {
+	switch {
+	case errors.Is(err, errAgentSilent):
+		return fixAgentSilent
+	case errors.Is(err, fs.ErrPermission):
+		return fixAgentAllowed
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fixAgentAbsent
+	default:
+		return ""
+	}
 }
 
 // rootCause returns the innermost error: "connection refused" instead of

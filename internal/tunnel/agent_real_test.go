@@ -102,6 +102,39 @@ func TestStoppedAgent(t *testing.T) {
 	}
 }
 
+// TestAgentErrors: what keeps an agent's key from being used is named, and what helps.
+func TestAgentErrors(t *testing.T) {
+	t.Parallel()
+	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{})
+	dead := filepath.Join(t.TempDir(), "dead")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: dead, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	_ = l.Close()
+	elsewhere := sshtest.WriteFile(t, "known_hosts", []byte(sshtest.KnownHostsLine("elsewhere", sshtest.NewKey().PublicKey())+"\n"))
+	confirms := startAgent(t)
+	add := exec.Command(program(t, "ssh-add"), "-q", "-c", s.ClientKeyFile())
+	add.Env = []string{"SSH_AUTH_SOCK=" + confirms} // and nobody to ask
+	if out, err := add.CombinedOutput(); err != nil {
+		t.Fatalf("ssh-add: %v: %s", err, out)
+	}
+	for name, test := range map[string]struct{ socket, message, fix string }{
+		"dead":       {dead, "connection refused", fixAgentAbsent},
+		"absent":     {dead + "-not", "no such file or directory", fixAgentAbsent},
+		"empty":      {startAgent(t), "has no key, or is locked", fixAgentEmpty},
+		"restricted": {restrictedTo(t, s.ClientKeyFile(), elsewhere, "elsewhere"), "restricts 1 of its keys to other hosts", fixAgentHosts},
+		"declined":   {confirms, "failed to sign challenge", fixAgentSigns},
+	} {
+		err := agentTunnel(t, s, test.socket, func(c *Config) { c.Name = name }).Connect(t.Context())
+		refused, ok := errors.AsType[*AuthError](err)
+		if !ok || !strings.Contains(refused.Message, `agent at "`+test.socket+`"`) || !strings.Contains(refused.Message, test.message) || !strings.Contains(refused.Message, test.fix) || refused.Fix != test.fix {
+			t.Errorf("%s: got %+v", name, err)
+		}
+	}
+}
+
 // tokenAgent holds a FIDO key and signs as its token would, having been touched
 // (OpenSSH's PROTOCOL.u2f).
 type tokenAgent struct {

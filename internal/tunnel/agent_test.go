@@ -191,7 +191,7 @@ func TestAgentGone(t *testing.T) {
 	}
 	cfg = &Config{IdentityAgent: dir + "/none"}
 	a, h = authFor(t, cfg)
-	wantError(t, g.server(t).connect(t, a, h), `authentication as "deploy" failed; not offered: agent at "`+dir+`/none": no such file or directory; the bastion takes publickey; correct what keeps these keys from being offered, or add an identity_file that user "`+processUser()+`" can read`)
+	wantError(t, g.server(t).connect(t, a, h), `authentication as "deploy" failed; not offered: agent at "`+dir+`/none": no such file or directory; the bastion takes publickey; start an agent there, or name the socket of one with identity_agent; or add identity_file`)
 }
 
 // TestHungAgent: close frees a connect from an agent that never answers, be it
@@ -303,7 +303,7 @@ func TestAgentThatCannotSign(t *testing.T) {
 	cfg.IdentityFiles = cfg.IdentityFiles[:1]
 	a, h = authFor(t, cfg)
 	wantError(t, g.server(t).connect(t, a, h), `authentication as "deploy" failed; not offered: publickey `+f1+" ("+dir+
-		`/one, signed by the agent): signing: agent: failed to sign challenge; the bastion takes publickey; add an identity_file that user "`+processUser()+`" can read`)
+		`/one, signed by the agent): signing: agent at "`+dir+`/agent": failed to sign challenge; the bastion takes publickey; `+fixAgentSigns+`; or add identity_file`)
 }
 
 type refusingAgent struct{ agent.ExtendedAgent }

@@ -1,4 +1,4 @@
-// auth.go authenticates one connection: public keys first, then the password.
+// auth.go authenticates one connection, with the methods in ssh's order.
 
 package tunnel
 
@@ -38,7 +38,7 @@ type authenticator struct {
 	shownKey offer   // the last one
 	unlisted []offer // of keys whose algorithms the bastion did not list
 	sent     bool    // the password was sent, and not accepted so far
-	dialogue bool    // keyboard-interactive was tried
+	dialogue bool    // keyboard-interactive was tried on this connection
 	prompt   string  // a prompt that the password does not answer
 	expired  bool    // a new password is demanded
 	trouble  string  // why the password could not be used
@@ -50,19 +50,42 @@ type authenticator struct {
 // authAttempt is one method tried with one key or password.
 type authAttempt struct {
 	what     string
+	method   string
 	blob     string     // of its key, or ""
 	doubt    string     // why the bastion may say no, or ""
 	fix      string     // what helps against that, or ""
 	cert     credential // zero for no certificate
 	rsa      bool       // with an RSA key
-	dialogue bool       // keyboard-interactive
-	asked    bool       // the bastion was asked
+	asked    bool       // the bastion was shown the key or sent the password
 	accepted bool       // as a part of what it demands
 	err      error      // what went wrong on our side
 }
 
 // refused tells whether the bastion said no.
 func (t *authAttempt) refused() bool { return t.asked && !t.accepted && t.err == nil }
+
+// The methods to authenticate with (RFC 4252 and RFC 4256), besides none.
+const (
+	methodPublicKey = "publickey"
+	methodDialogue  = "keyboard-interactive"
+	methodPassword  = "password"
+)
+
+// methodOrder is ssh's. Where PAM asks for more than the password, only a dialogue shows
+// what: the method password fails there without a word.
+var methodOrder = []string{methodPublicKey, methodDialogue, methodPassword}
+
+// methods returns those to try, in order.
+func (cfg *Config) methods() []string {
+	switch {
+	case cfg.PreferredAuthentications == nil:
+		return methodOrder
+	case cfg.Password == "":
+		return cfg.PreferredAuthentications
+	default:
+		return append(slices.Clone(cfg.PreferredAuthentications), methodDialogue, methodPassword)
+	}
+}
 
 // newAuthenticator returns what authenticates one connection. Its close must
 // be called.
@@ -101,12 +124,11 @@ func (a *authenticator) choose(ctx *ssh.ClientAuthContext) (ssh.AuthMethod, erro
 			return nil, errors.New("authentication was given up")
 		}
 	}
-	methods := []func() ssh.AuthMethod{a.publicKey, a.withoutKey}
-	if a.memory.withoutKeys() {
-		slices.Reverse(methods)
-	}
-	for _, method := range methods {
-		if m := method(); m != nil {
+	for _, method := range a.memory.sortMethods(a.cfg.methods()) {
+		if !slices.Contains(a.allowed, method) {
+			continue
+		}
+		if m := a.try(method); m != nil {
 			return m, nil
 		}
 	}
@@ -117,12 +139,16 @@ func (a *authenticator) choose(ctx *ssh.ClientAuthContext) (ssh.AuthMethod, erro
 	return nil, nil
 }
 
-// withoutKey returns a method other than publickey, or nil.
-func (a *authenticator) withoutKey() ssh.AuthMethod {
-	if a.cfg.Password != "" {
+// try returns what to try next of a method, or nil.
+func (a *authenticator) try(method string) ssh.AuthMethod {
+	switch method {
+	case methodPublicKey:
+		return a.publicKey()
+	case methodDialogue:
+		return a.converse()
+	default:
 		return a.password()
 	}
-	return a.withoutPassword()
 }
 
 // settle notes how the attempt in flight has ended.
@@ -142,9 +168,6 @@ func (a *authenticator) settle(partial int) {
 }
 
 func (a *authenticator) publicKey() ssh.AuthMethod {
-	if !slices.Contains(a.allowed, "publickey") {
-		return nil
-	}
 	if a.keys == nil {
 		a.keys = &collector{cfg: a.cfg, log: a.log, link: a.link, memory: a.memory, binding: a.binding}
 		a.keys.collect()
@@ -160,7 +183,7 @@ func (a *authenticator) publicKey() ssh.AuthMethod {
 // not "", it does so even if the bastion does not list that.
 func (a *authenticator) offer(o offer, algorithm string) ssh.AuthMethod {
 	a.shownKey = o
-	a.current = &authAttempt{what: o.what, blob: o.blob, doubt: o.doubt, fix: o.fix, cert: o.cert, rsa: plainKey(o.signer.PublicKey()).Type() == ssh.KeyAlgoRSA}
+	a.current = &authAttempt{what: o.what, method: methodPublicKey, blob: o.blob, doubt: o.doubt, fix: o.fix, cert: o.cert, rsa: plainKey(o.signer.PublicKey()).Type() == ssh.KeyAlgoRSA}
 	return ssh.PublicKeys(trackedSigner{o.signer, a.current, algorithm})
 }
 
@@ -169,7 +192,7 @@ func (a *authenticator) offer(o offer, algorithm string) ssh.AuthMethod {
 // a Match block accepts it lists later, to clients that ask for it with
 // ext-info-in-auth@openssh.com. x/crypto does not.
 func (a *authenticator) unlistedKey(server string) ssh.AuthMethod {
-	if len(a.unlisted) == 0 || !slices.Contains(a.allowed, "publickey") || !strings.Contains(server, "OpenSSH_") {
+	if len(a.unlisted) == 0 || !slices.Contains(a.allowed, methodPublicKey) || !strings.Contains(server, "OpenSSH_") {
 		return nil
 	}
 	o := a.unlisted[0]
@@ -194,12 +217,15 @@ func (a *authenticator) accepted() []*authAttempt {
 
 // learn remembers for the next logins how this one has ended.
 func (a *authenticator) learn(succeeded bool) {
-	switch {
-	case succeeded:
+	if succeeded {
 		a.memory.succeeded(a.accepted())
-	case a.keys != nil:
-		a.memory.failed(a.attempts, a.keys.all)
+		return
 	}
+	var offers []offer
+	if a.keys != nil {
+		offers = a.keys.all
+	}
+	a.memory.failed(a.attempts, offers)
 }
 
 // used says what the bastion accepted, after the handshake has succeeded: as in
@@ -244,6 +270,8 @@ func (s trackedSigner) SignWithAlgorithm(rand io.Reader, data []byte, algorithm 
 	sig, err := s.MultiAlgorithmSigner.SignWithAlgorithm(rand, data, algorithm)
 	if err == nil && sig.Format == ssh.KeyAlgoRSA && algorithm != ssh.KeyAlgoRSA {
 		err = errors.New("the agent signs with SHA-1 only")
+	} else if err != nil {
+		s.attempt.fix = fixAgentSigns
 	}
 	if err != nil {
 		// As text: a lost agent must not look like a lost bastion.

@@ -77,6 +77,22 @@ func TestAuthenticate(t *testing.T) {
 			used: "publickey " + f1 + " (one) + publickey " + f2 + " (two)",
 		},
 		{
+			name: "methods in another order", cfg: Config{IdentityFiles: files("one"), Password: "right", PreferredAuthentications: []string{"gssapi-with-mic", "password", "publickey"}}, guard: guard{keys: []ssh.PublicKey{one}, password: "right"},
+			used: "password", passwords: 1,
+		},
+		{
+			name: "a method that is left out", cfg: Config{IdentityFiles: files("one"), PreferredAuthentications: []string{"password"}}, guard: guard{keys: []ssh.PublicKey{one}}, cause: CauseNoCredentials,
+			err: `authentication as "deploy" failed; the bastion takes publickey; PreferredAuthentications of ssh_config leaves out publickey: add what this login is to use`,
+		},
+		{
+			name: "no dialogue, as no method but publickey is to be tried", cfg: Config{PreferredAuthentications: []string{"publickey"}}, guard: guard{prompts: []string{""}, silent: true}, cause: CauseNoCredentials,
+			err: `authentication as "deploy" failed; the bastion takes keyboard-interactive; PreferredAuthentications of ssh_config leaves out keyboard-interactive: add what this login is to use`,
+		},
+		{
+			name: "a password is there to be used", cfg: Config{IdentityFiles: files("one"), Password: "right", PreferredAuthentications: []string{"publickey"}}, guard: guard{keys: []ssh.PublicKey{two}, password: "right"},
+			offered: []string{f1}, used: "password", passwords: 1,
+		},
+		{
 			name: "refused keys count before the password", cfg: Config{IdentityFiles: many[:5], Password: "right"}, guard: guard{keys: []ssh.PublicKey{one}, password: "right", maxTries: 6},
 			used: "password", passwords: 1,
 		},
@@ -92,8 +108,31 @@ func TestAuthenticate(t *testing.T) {
 			err: `authentication as "deploy" failed; not offered: identity_file "two" cannot be decrypted: its passphrase is wrong; the bastion takes publickey; correct what keeps these keys from being offered, or add an identity_file that user "` + processUser() + `" can read`,
 		},
 		{
-			name: "wrong password is sent once", cfg: Config{Password: "wrong"}, guard: guard{password: "right", prompts: []string{"Password:"}}, passwords: 1,
+			name: "wrong password is sent once", cfg: Config{Password: "wrong"}, guard: guard{password: "right", prompts: []string{"Password:"}}, answers: []string{"wrong"},
+			err: `authentication as "deploy" failed; refused: keyboard-interactive password; the bastion takes password, keyboard-interactive; check user and password`,
+		},
+		{
+			name: "only the dialogue takes the password", cfg: Config{Password: "right"}, guard: guard{password: "another", prompts: []string{"Password:"}},
+			used: "keyboard-interactive password", answers: []string{"right"},
+		},
+		{name: "a dialogue without questions, then the password", cfg: Config{Password: "right"}, guard: guard{password: "right", prompts: []string{}}, used: "password", passwords: 1},
+		{
+			name: "a dialogue without questions, then a wrong password", cfg: Config{Password: "wrong"}, guard: guard{password: "right", prompts: []string{}}, passwords: 1, cause: CausePasswordRefused,
 			err: `authentication as "deploy" failed; refused: password; the bastion takes password, keyboard-interactive; check user and password`,
+		},
+		{
+			name: "the password, then a code, where the method password is taken too", cfg: Config{Password: "right"}, guard: guard{password: "another", prompts: []string{"Password: ", "Verification code: "}}, answers: []string{"right"}, cause: CauseSecondFactor,
+			err: `authentication as "deploy" failed; not finished: keyboard-interactive password: asked "Verification code:" after the password; the bastion takes password, keyboard-interactive; ` +
+				`password answers one hidden prompt for a password, not "Verification code:": let this user in without a second factor, or with a key alone`,
+		},
+		{
+			name: "password, then the old one and a new one", cfg: Config{Password: "right"}, guard: guard{prompts: []string{"Password: ", "(current) UNIX password: ", "New password: "}}, answers: []string{"right"}, cause: CausePasswordRefused,
+			err: `authentication as "deploy" failed; not finished: keyboard-interactive password: asked "(current) UNIX password:"; the password has expired; the bastion takes keyboard-interactive; ` +
+				`log in as "deploy" with ssh, which asks for a new password, and put that in the place of the old one`,
+		},
+		{
+			name: "a wrong password, and the bastion hangs up", cfg: Config{Password: "wrong"}, guard: guard{password: "right", maxTries: 1}, passwords: 1, cause: CausePasswordRefused,
+			err: `authentication as "deploy" failed; refused: password; the bastion ended the connection; the bastion takes password; check user and password`,
 		},
 		{
 			name: "wrong password in a dialogue", cfg: Config{Password: "wrong"}, guard: guard{prompts: []string{"Password:", "Password:"}}, answers: []string{"wrong"},
@@ -114,17 +153,17 @@ func TestAuthenticate(t *testing.T) {
 		{
 			name: "one-time code", cfg: Config{IdentityFiles: files("one"), Password: "right"}, guard: guard{keys: []ssh.PublicKey{one}, prompts: []string{"Verification code: "}, then: "keyboard-interactive"},
 			err: `authentication as "deploy" failed; accepted as a part: publickey ` + f1 + ` (one); not offered: keyboard-interactive password: asked "Verification code:"; ` +
-				`the bastion takes keyboard-interactive; a password does not answer "Verification code:": let this user in without a second factor`, cause: CauseSecondFactor,
+				`the bastion takes keyboard-interactive; password answers one hidden prompt for a password, not "Verification code:": let this user in without a second factor, or with a key alone`, cause: CauseSecondFactor,
 		},
 		{
 			name: "password and code in one round", cfg: Config{Password: "right"}, guard: guard{prompts: []string{"Password: |Code: "}},
 			err: `authentication as "deploy" failed; not offered: keyboard-interactive password: asked "Password:  Code:"; ` +
-				`the bastion takes keyboard-interactive; a password does not answer "Password:  Code:": let this user in without a second factor`, cause: CauseSecondFactor,
+				`the bastion takes keyboard-interactive; password answers one hidden prompt for a password, not "Password:  Code:": let this user in without a second factor, or with a key alone`, cause: CauseSecondFactor,
 		},
 		{
 			name: "password, then a code", cfg: Config{Password: "right"}, guard: guard{prompts: []string{"Password: ", "One-time password: "}}, answers: []string{"right"},
 			err: `authentication as "deploy" failed; not finished: keyboard-interactive password: asked "One-time password:" after the password; ` +
-				`the bastion takes keyboard-interactive; a password does not answer "One-time password:": let this user in without a second factor`, cause: CauseSecondFactor,
+				`the bastion takes keyboard-interactive; password answers one hidden prompt for a password, not "One-time password:": let this user in without a second factor, or with a key alone`, cause: CauseSecondFactor,
 		},
 		{
 			name: "key, then a dialogue that asks for nothing", cfg: Config{IdentityFiles: files("one")}, guard: guard{keys: []ssh.PublicKey{one}, prompts: []string{""}, silent: true, then: "keyboard-interactive"},
@@ -138,7 +177,7 @@ func TestAuthenticate(t *testing.T) {
 		{
 			name: "key, then a code, without a password", cfg: Config{IdentityFiles: files("one")}, guard: guard{keys: []ssh.PublicKey{one}, prompts: []string{"Verification code: "}, then: "keyboard-interactive"}, cause: CauseSecondFactor,
 			err: `authentication as "deploy" failed; accepted as a part: publickey ` + f1 + ` (one); not offered: keyboard-interactive: asked "Verification code:"; ` +
-				`the bastion takes keyboard-interactive; a password does not answer "Verification code:": let this user in without a second factor`,
+				`the bastion takes keyboard-interactive; password answers one hidden prompt for a password, not "Verification code:": let this user in without a second factor, or with a key alone`,
 		},
 		{
 			name: "key, then a dialogue for a password that is not there", cfg: Config{IdentityFiles: files("one")}, guard: guard{keys: []ssh.PublicKey{one}, prompts: []string{"Password: "}, then: "keyboard-interactive"}, cause: CauseNoCredentials,
@@ -146,7 +185,7 @@ func TestAuthenticate(t *testing.T) {
 		},
 		{
 			name: "password, then a new one", cfg: Config{Password: "right"}, guard: guard{prompts: []string{"Password: ", "New password: |Retype new password: "}}, answers: []string{"right"}, cause: CausePasswordRefused,
-			err: `authentication as "deploy" failed; not finished: keyboard-interactive password: asked "New password:  Retype new password:"; the bastion demands a new password; the bastion takes keyboard-interactive; set it with an interactive ssh login`,
+			err: `authentication as "deploy" failed; not finished: keyboard-interactive password: asked "New password:  Retype new password:"; the password has expired; the bastion takes keyboard-interactive; log in as "deploy" with ssh, which asks for a new password, and put that in the place of the old one`,
 		},
 		{name: "an empty prompt", cfg: Config{Password: "right"}, guard: guard{prompts: []string{" "}}, used: "keyboard-interactive password", answers: []string{"right"}},
 		{name: "a name in the prompt", cfg: Config{Password: "right"}, guard: guard{prompts: []string{"Password for deploy@code.example.com:"}}, used: "keyboard-interactive password", answers: []string{"right"}},
@@ -156,8 +195,8 @@ func TestAuthenticate(t *testing.T) {
 				` (many1); the bastion ended the connection; the bastion takes publickey; name the right key with identity_file, so that no other is tried first`,
 		},
 		{
-			name: "unnamed keys are five at most, with a password", cfg: Config{IdentityFiles: defaults, Password: "right"}, guard: guard{keys: []ssh.PublicKey{one}, password: "right"},
-			offered: []string{fMany(10), fMany(11), fMany(12), fMany(13), fMany(14)}, used: "password", passwords: 1,
+			name: "unnamed keys are four at most, with a password", cfg: Config{IdentityFiles: defaults, Password: "right"}, guard: guard{keys: []ssh.PublicKey{one}, password: "right"},
+			offered: []string{fMany(10), fMany(11), fMany(12), fMany(13)}, used: "password", passwords: 1,
 		},
 		{
 			name: "unnamed keys are six at most", cfg: Config{IdentityFiles: defaults}, guard: guard{keys: []ssh.PublicKey{one}, maxTries: 7},

@@ -3,6 +3,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // explain turns the handshake's error into an *AuthError if authentication was
@@ -39,14 +42,19 @@ func (a *authenticator) explain(err error) error {
 		if !a.wasRefused() {
 			return err
 		}
-		return &AuthError{Message: a.message("the bastion ended the connection", "name the right key with identity_file, so that no other is tried first"), Cause: CauseKeyRefused}
+		cause, fix := CauseKeyRefused, "name the right key with identity_file, so that no other is tried first"
+		if !a.keysRefused() {
+			cause, fix = CausePasswordRefused, "check user and password"
+		}
+		return &AuthError{Message: a.message("the bastion ended the connection", fix), Cause: cause}
 	case !a.exhausted:
 		return err
 	case a.expired, strings.Contains(err.Error(), "unexpected message type 60 "):
 		// SSH_MSG_USERAUTH_PASSWD_CHANGEREQ, RFC 4252 section 8.
-		return &AuthError{Message: a.message("the bastion demands a new password", "set it with an interactive ssh login"), Cause: CausePasswordRefused}
+		fix := fmt.Sprintf("log in as %s with ssh, which asks for a new password, and put that in the place of the old one", redact.Quote(a.cfg.User))
+		return &AuthError{Message: a.message("the password has expired", fix), Cause: CausePasswordRefused, Fix: fix}
 	default:
-		return &AuthError{Message: a.message("", a.fix()), Cause: a.cause(), Fix: a.certificateFix()}
+		return &AuthError{Message: a.message("", a.fix()), Cause: a.cause(), Fix: cmp.Or(a.certificateFix(), a.agentFix())}
 	}
 }
 
@@ -61,12 +69,9 @@ func (a *authenticator) mayPass() bool {
 	return (a.trouble != "" || a.keys != nil && a.keys.waits) && !a.wasRefused()
 }
 
-// wasRefused tells whether the bastion has refused a key or the password. A dialogue
-// without a password is neither.
+// wasRefused tells whether the bastion has refused a key or the password.
 func (a *authenticator) wasRefused() bool {
-	return slices.ContainsFunc(a.attempts, func(t *authAttempt) bool {
-		return t.refused() && (!t.dialogue || a.cfg.Password != "")
-	})
+	return slices.ContainsFunc(a.attempts, (*authAttempt).refused)
 }
 
 // isConnError tells whether an error is the connection's, not the protocol's.
@@ -83,11 +88,11 @@ func (a *authenticator) message(end, fix string) string {
 		switch {
 		case t.accepted:
 			accepted = append(accepted, t.what)
-		case t.err != nil && a.sent && t.dialogue:
+		case t.err != nil && t.asked && t.method == methodDialogue:
 			unfinished = append(unfinished, fmt.Sprintf("%s: %v", t.what, t.err))
 		case t.err != nil:
 			skipped = append(skipped, fmt.Sprintf("%s: %v", t.what, t.err))
-		case t.dialogue && a.cfg.Password == "": // there was nothing to refuse
+		case !t.asked && t.method == methodDialogue: // there was nothing to refuse
 		case !t.asked:
 			skipped = append(skipped, t.what+": the bastion takes none of its signature algorithms")
 		default:
@@ -140,7 +145,7 @@ func (a *authenticator) shown(text string) string { return printable(conceal(tex
 // keysRefused tells whether the bastion has refused a public key.
 func (a *authenticator) keysRefused() bool {
 	return slices.ContainsFunc(a.attempts, func(t *authAttempt) bool {
-		return strings.HasPrefix(t.what, "publickey") && t.refused()
+		return t.method == methodPublicKey && t.refused()
 	})
 }
 
@@ -171,19 +176,42 @@ func (a *authenticator) certificateFix() string {
 	return ""
 }
 
+// agentFix says what helps against what keeps the agent's keys from being used, where
+// nothing else keeps us out; else "".
+func (a *authenticator) agentFix() string {
+	if a.keys == nil || len(a.keys.skipped) > 1 || a.wasRefused() || a.cause() != CauseNoCredentials {
+		return ""
+	}
+	for _, t := range a.attempts {
+		if t.err != nil && t.method == methodPublicKey && t.fix != "" {
+			return t.fix
+		}
+	}
+	return a.keys.agentFix
+}
+
+// leftOut returns the methods that the bastion takes and that are not to be tried.
+func (a *authenticator) leftOut() []string {
+	return slices.DeleteFunc(slices.Clone(a.allowed), func(method string) bool {
+		return !slices.Contains(methodOrder, method) || slices.Contains(a.cfg.methods(), method)
+	})
+}
+
 // fix says what would help.
 func (a *authenticator) fix() string {
-	takesKeys := slices.Contains(a.allowed, "publickey")
-	takesPassword := slices.Contains(a.allowed, "password") || slices.Contains(a.allowed, "keyboard-interactive")
+	takesKeys := slices.Contains(a.allowed, methodPublicKey)
+	takesPassword := slices.Contains(a.allowed, methodPassword) || slices.Contains(a.allowed, methodDialogue)
 	switch {
 	case a.certificateFix() != "":
 		return a.certificateFix()
 	case a.prompt != "":
-		return fmt.Sprintf("a password does not answer %q: let this user in without a second factor", a.prompt)
+		return fmt.Sprintf("password answers one hidden prompt for a password, not %q: let this user in without a second factor, or with a key alone", a.prompt)
 	case a.trouble != "":
 		return "give password a value"
 	case a.sent && (takesPassword || len(a.allowed) == 0):
 		return "check user and password"
+	case !a.wasRefused() && len(a.leftOut()) > 0:
+		return "PreferredAuthentications of ssh_config leaves out " + strings.Join(a.leftOut(), ", ") + ": add what this login is to use"
 	case takesPassword && !takesKeys && a.cfg.Password == "":
 		return "add password"
 	case takesPassword && !takesKeys:
@@ -194,6 +222,10 @@ func (a *authenticator) fix() string {
 		return fmt.Sprintf("correct the certificate that is not offered, or add the public key to the authorized_keys of %q on the bastion", a.cfg.User)
 	case a.keysRefused():
 		return fmt.Sprintf("add the public key to the authorized_keys of %q on the bastion, or name another with identity_file", a.cfg.User)
+	case takesKeys && a.agentFix() != "" && takesPassword:
+		return a.agentFix() + "; or add identity_file or password"
+	case takesKeys && a.agentFix() != "":
+		return a.agentFix() + "; or add identity_file"
 	case takesKeys && takesPassword:
 		return "add identity_file or password"
 	case takesKeys && a.keys != nil && len(a.keys.skipped) > 0:

@@ -31,7 +31,7 @@ func TestDialogueIsNoRefusal(t *testing.T) {
 	g := &guard{keys: []ssh.PublicKey{publicOf(t, edKey(1))}, prompts: []string{}}
 	a, h := authFor(t, cfg)
 	err := g.server(t).connect(t, a, h)
-	wantError(t, err, `authentication as "deploy" failed; not offered: agent at "`+cfg.IdentityAgent+`" has no key, or is locked (see ssh-add -l and ssh-add -X); the bastion takes publickey, keyboard-interactive; add identity_file or password`)
+	wantError(t, err, `authentication as "deploy" failed; not offered: agent at "`+cfg.IdentityAgent+`" has no key, or is locked (see ssh-add -l and ssh-add -X); the bastion takes publickey, keyboard-interactive; add a key to the agent with ssh-add, or unlock it with ssh-add -X; or add identity_file or password`)
 	if refused, ok := errors.AsType[*AuthError](err); !ok || refused.Cause != CauseNoCredentials || !a.mayPass() {
 		t.Errorf("got %v, may pass: %t", err, a.mayPass())
 	}

@@ -385,7 +385,7 @@ func (c *checker) hostKeysOf(cfg *Config) error {
 		if len(c.cfg.Fallbacks) > 0 {
 			down = "this host is of no use"
 		}
-		c.warn("nothing in %s is about %s; %s until there is: add host_key or a known_hosts line, which 'caddy ssh-tunnel keyscan %s' prints", sourceNames(cfg), h.names.name, down, scanArgument(cfg.Address))
+		c.warn("nothing in %s is about %s; %s until there is: add host_key%s, which 'caddy ssh-tunnel keyscan %s' prints", sourceNames(cfg), h.names.name, down, cfg.orKnownHosts(), scanArgument(cfg.Address))
 	}
 	return nil
 }

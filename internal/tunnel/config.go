@@ -62,6 +62,10 @@ type Config struct {
 	// "keyboard-interactive" dialogue that has one hidden password prompt.
 	Password string
 
+	// PreferredAuthentications are the methods to try, in this order. If nil, those of
+	// ssh. Those that Password is for come last if it is set and they are not listed.
+	PreferredAuthentications []string `json:",omitempty"`
+
 	// KnownHosts are known_hosts files (sshd(8)). Absent ones count as empty.
 	KnownHosts []string
 

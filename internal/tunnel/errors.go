@@ -116,6 +116,9 @@ type HostKeyError struct {
 	// Key is the key that was offered, or nil where none was asked for yet, as
 	// by Check.
 	Key ssh.PublicKey
+	// Skipped are, for CauseHostKeyUnknown, lines of known_hosts files that may be
+	// about the host and were skipped, and why; a few at most. Message has them, too.
+	Skipped []string
 	// Cause is CauseHostKeyUnknown if nothing is known about the host, otherwise
 	// one of CauseHostKeyMismatch and CauseHostKeyRefused.
 	Cause Cause

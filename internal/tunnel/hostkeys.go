@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ type hostKeys struct {
 	known        knownTo         // known_hosts, host_key and host_certificate_authority
 	fingerprints map[string]bool // host_key SHA256:…, as ssh.FingerprintSHA256 has it
 	searched     []string        // the known_hosts files that were read
+	skipped      []string        // what they have that may be about the bastion, and is of no use
 
 	// unread is why something that is configured is not known, or nil; unrevoked
 	// why it is not known what is revoked.
@@ -58,6 +60,9 @@ func loadHostKeys(cfg *Config, log *zap.Logger) (*hostKeys, error) {
 	return h, err
 }
 
+// maxSkipped is how many lines of a file warnings and errors name.
+const maxSkipped = 3
+
 // HostKeyWarnings says what is not read of the files that a bastion's host key is
 // verified against, as in "known_hosts line /etc/ssh/ssh_known_hosts:3 is skipped: …".
 func (cfg *Config) HostKeyWarnings() []string {
@@ -70,6 +75,9 @@ func readHostKeys(cfg *Config) (h *hostKeys, warnings []string, err error) {
 	h = &hostKeys{cfg: cfg, names: lookupNames(cfg.Address, cfg.HostKeyAlias), fingerprints: map[string]bool{}}
 	var lines []knownLine
 	for _, path := range cfg.KnownHosts {
+		if path == os.DevNull {
+			continue
+		}
 		data, err := readFile("known_hosts", path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -88,11 +96,16 @@ func readHostKeys(cfg *Config) (h *hostKeys, warnings []string, err error) {
 			return nil, warnings, fmt.Errorf("%s is to revoke a key and cannot be read: %w; correct it, or remove it", bad[i].name(), bad[i].err)
 		}
 		for i, b := range bad {
-			if i == 3 {
+			if i == maxSkipped {
 				warnings = append(warnings, fmt.Sprintf("known_hosts %s: %d more lines are skipped", path, len(bad)-i))
 				break
 			}
-			warnings = append(warnings, fmt.Sprintf("%s is skipped: %v", b.name(), b.err))
+			warnings = append(warnings, b.warning())
+		}
+		for _, b := range bad {
+			if b.isAbout(h.names) && len(h.skipped) < maxSkipped {
+				h.skipped = append(h.skipped, b.warning())
+			}
 		}
 		lines = append(lines, fileLines...)
 		h.searched = append(h.searched, path)
@@ -304,13 +317,26 @@ func (h *hostKeys) mismatch(offered ssh.PublicKey) error {
 		if len(h.searched) > 0 {
 			searched = strings.Join(h.searched, ", ")
 		}
+		if len(h.skipped) > 0 {
+			searched += " (" + strings.Join(h.skipped, "; ") + ")"
+		}
 		authority := ""
 		if cert, ok := offered.(*ssh.Certificate); ok {
 			authority = ", or host_certificate_authority with the key " + ssh.FingerprintSHA256(cert.SignatureKey) + ", which has signed its certificate"
 		}
-		return h.refuse(key, CauseHostKeyUnknown, "host key of %q is unknown: offered %s; searched %s for %s; compare it with %s on the bastion, then add host_key %s or a known_hosts line%s",
-			h.cfg.Address, describeHostKey(key), searched, h.names.name, KeygenCommand(key), ssh.FingerprintSHA256(key), authority)
+		err := h.refuse(key, CauseHostKeyUnknown, "host key of %q is unknown: offered %s; searched %s for %s; compare it with %s on the bastion, then add host_key %s%s%s",
+			h.cfg.Address, describeHostKey(key), searched, h.names.name, KeygenCommand(key), ssh.FingerprintSHA256(key), h.cfg.orKnownHosts(), authority)
+		err.Skipped = h.skipped
+		return err
 	}
+}
+
+// orKnownHosts is what an error adds where it advises to write host_key.
+func (cfg *Config) orKnownHosts() string {
+	if len(cfg.KnownHosts) > 0 && !slices.ContainsFunc(cfg.KnownHosts, func(path string) bool { return path != os.DevNull }) {
+		return ""
+	}
+	return " or a known_hosts line"
 }
 
 // expected lists the keys that the bastion should have shown, those of the
@@ -345,7 +371,7 @@ func (h *hostKeys) expected(keyType string) []string {
 	return list
 }
 
-func (h *hostKeys) refuse(key ssh.PublicKey, cause Cause, format string, args ...any) error {
+func (h *hostKeys) refuse(key ssh.PublicKey, cause Cause, format string, args ...any) *HostKeyError {
 	return &HostKeyError{
 		Message: fmt.Sprintf(format, args...),
 		Offered: ssh.FingerprintSHA256(plainKey(key)),

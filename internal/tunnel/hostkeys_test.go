@@ -104,6 +104,15 @@ func TestVerify(t *testing.T) {
 			err: `host key of "b.example:22" is unknown: offered ` + ed + f1 + "; searched kh for b.example; compare it with ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the bastion, then add host_key " + f1 + " or a known_hosts line",
 		},
 		{
+			name: "unknown, with lines that are skipped", known: "\ufeff" + line("b.example", one) + "c.example ssh-rsa\nc.example ssh-rsa AAAA\nb.example ssh-ed25519 AAAA\n", key: one, unknown: true,
+			err: `host key of "b.example:22" is unknown: offered ` + ed + f1 + `; searched kh (known_hosts line kh:1 is skipped: it begins with a byte order mark; run sed -i '1s/^\xEF\xBB\xBF//' kh; ` +
+				"known_hosts line kh:2 is skipped: too few words; known_hosts line kh:4 is skipped: its key is not a valid key: short read) for b.example; compare it with ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the bastion, then add host_key " + f1 + " or a known_hosts line",
+		},
+		{
+			name: "unknown, as /dev/null is read", key: one, unknown: true, edit: func(c *Config) { c.KnownHosts = []string{os.DevNull} },
+			err: `host key of "b.example:22" is unknown: offered ` + ed + f1 + "; searched no known_hosts file for b.example; compare it with ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the bastion, then add host_key " + f1,
+		},
+		{
 			name: "revoked wins", known: line("b.example", one) + line("@revoked *", one), key: one, edit: func(c *Config) { c.HostKeys = []string{f1} },
 			err: `host key of "b.example:22" is revoked: ` + ed + f1 + " by kh:2",
 		},

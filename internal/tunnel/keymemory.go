@@ -17,9 +17,9 @@ type keyMemory struct {
 	// mu guards the fields below.
 	mu sync.Mutex
 	// accepted is what the last login that succeeded was let in with: the blobs of
-	// keys, and "" for all else.
+	// keys, and the methods.
 	accepted []string
-	// refused are the blobs of keys that were refused since.
+	// refused are the blobs of keys, and the methods, that were refused since.
 	refused map[string]bool
 }
 
@@ -53,14 +53,26 @@ func samePlainKey(a, b string) bool {
 	return err == nil && otherErr == nil && sameKey(plainKey(one), plainKey(other))
 }
 
-// withoutKeys tells whether the last login that succeeded needed no key.
-func (m *keyMemory) withoutKeys() bool {
+// sortMethods puts first what was accepted, and last what did not let us in.
+func (m *keyMemory) sortMethods(methods []string) []string {
 	if m == nil {
-		return false
+		return methods
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.accepted) > 0 && !slices.ContainsFunc(m.accepted, func(blob string) bool { return blob != "" })
+	rank := func(method string) int {
+		switch {
+		case slices.Contains(m.accepted, method):
+			return 0
+		case !m.refused[method]:
+			return 1
+		default:
+			return 2
+		}
+	}
+	methods = slices.Clone(methods)
+	slices.SortStableFunc(methods, func(a, b string) int { return cmp.Compare(rank(a), rank(b)) })
+	return methods
 }
 
 // succeeded notes what a login was let in with.
@@ -72,12 +84,12 @@ func (m *keyMemory) succeeded(attempts []*authAttempt) {
 	defer m.mu.Unlock()
 	m.accepted, m.refused = nil, nil
 	for _, t := range attempts {
-		m.accepted = append(m.accepted, t.blob)
+		m.accepted = append(m.accepted, t.method, t.blob)
 	}
 }
 
-// failed notes what a login was refused with. Once all that it would offer was
-// refused, each is as good as any other.
+// failed notes what a login was refused with, and a dialogue that it could not go on
+// with. Once all keys that it would offer were refused, each is as good as any other.
 func (m *keyMemory) failed(attempts []*authAttempt, offers []offer) {
 	if m == nil {
 		return
@@ -85,18 +97,21 @@ func (m *keyMemory) failed(attempts []*authAttempt, offers []offer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, t := range attempts {
-		if !t.refused() {
+		abandoned := t.method == methodDialogue && t.err != nil
+		if !t.refused() && !abandoned {
 			continue
 		}
-		m.accepted = slices.DeleteFunc(m.accepted, func(blob string) bool { return blob == t.blob })
-		if t.blob != "" {
-			if m.refused == nil {
-				m.refused = map[string]bool{}
-			}
-			m.refused[t.blob] = true
+		tried := cmp.Or(t.blob, t.method)
+		m.accepted = slices.DeleteFunc(m.accepted, func(id string) bool { return id == tried })
+		if m.refused == nil {
+			m.refused = map[string]bool{}
+		}
+		m.refused[tried] = true
+		if abandoned {
+			break // the server may have taken what came next for an answer
 		}
 	}
-	if !slices.ContainsFunc(offers, func(o offer) bool { return !m.refused[o.blob] }) {
+	if len(offers) > 0 && !slices.ContainsFunc(offers, func(o offer) bool { return !m.refused[o.blob] }) {
 		m.refused = nil
 	}
 }

@@ -84,6 +84,38 @@ func TestAcceptedPasswordIsFirst(t *testing.T) {
 	}
 }
 
+// TestAcceptedMethodIsFirst: a dialogue that asks for nothing and refuses counts as a
+// failure: it is not begun again once the method password was accepted.
+func TestAcceptedMethodIsFirst(t *testing.T) {
+	t.Parallel()
+	cfg := &Config{Password: "right"}
+	a, b := &guard{password: "right", prompts: []string{}}, &guard{password: "right", prompts: []string{"Password: "}}
+	c := &guard{password: "another", prompts: []string{"Password: "}}
+	d := &guard{password: "another", prompts: []string{"Password: "}}
+	logins(t, cfg, a, b, c, d)
+	for i, g := range []*guard{a, b, c} {
+		if g.passwords != 1 || g.answers != nil {
+			t.Errorf("login %d: %d passwords, answers %q", i, g.passwords, g.answers)
+		}
+	}
+	if d.passwords != 0 || len(d.answers) != 1 {
+		t.Errorf("after a refused password: %d passwords, answers %q", d.passwords, d.answers)
+	}
+}
+
+// TestDialogueForCodeIsLast: a server may take the request after a dialogue that was
+// not gone on with for an answer, and refuse it: x/crypto's does. The next login begins
+// with the password.
+func TestDialogueForCodeIsLast(t *testing.T) {
+	t.Parallel()
+	takes := func() *guard { return &guard{password: "right", prompts: []string{"Verification code: "}} }
+	a, b, c := takes(), takes(), takes()
+	logins(t, &Config{Password: "right"}, a, b, c)
+	if a.passwords != 0 || b.passwords != 1 || c.passwords != 1 {
+		t.Errorf("passwords: %d, %d, %d", a.passwords, b.passwords, c.passwords)
+	}
+}
+
 // TestMemoryOfCertificates: a renewed certificate takes the place of the one that
 // was accepted.
 func TestMemoryOfCertificates(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keyfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
@@ -47,8 +48,8 @@ type badLine struct {
 	revokes bool
 	// hosts are those that it is about, as written, or "" if a word is missing.
 	hosts string
-	// whole tells that it is the whole file.
-	whole bool
+	// whole tells that it is the whole file; first that only its first name is.
+	whole, first bool
 }
 
 // name is how warnings and errors name the line.
@@ -59,14 +60,39 @@ func (b *badLine) name() string {
 	return "known_hosts line " + b.source
 }
 
+// warning says that the line is skipped, and why.
+func (b *badLine) warning() string {
+	if b.first {
+		return fmt.Sprintf("%s is skipped for its first name: %v", b.name(), b.err)
+	}
+	return fmt.Sprintf("%s is skipped: %v", b.name(), b.err)
+}
+
 // The marks that editors and programs of Windows begin a text with.
 var (
 	bomUTF8    = []byte("\xef\xbb\xbf")
 	bomsUTF16  = [][]byte{[]byte("\xff\xfe"), []byte("\xfe\xff")}
-	errBOM     = errors.New(`it begins with a byte order mark, so that it counts for no host; save the file as UTF-8 without one, as does: sed -i '1s/^\xEF\xBB\xBF//' FILE`)
-	errUTF16   = errors.New("it is UTF-16, which ssh does not read; save the file as UTF-8, as does: iconv -f UTF-16 -t UTF-8 FILE")
 	revocation = []byte("@revo")
 )
+
+// errBOM says of a file that it begins with a byte order mark, which ssh takes for part
+// of a name.
+func errBOM(file string) error {
+	return fmt.Errorf(`it begins with a byte order mark; run sed -i '1s/^\xEF\xBB\xBF//' %s`, keyfile.Shell(file))
+}
+
+// errUTF16 says of a file that it is UTF-16, and what makes it one that ssh reads.
+func errUTF16(file string, data []byte) error {
+	encoding := "UTF-16"
+	switch {
+	case slices.ContainsFunc(bomsUTF16, func(bom []byte) bool { return bytes.HasPrefix(data, bom) }):
+	case data[0] == 0:
+		encoding = "UTF-16BE"
+	default:
+		encoding = "UTF-16LE"
+	}
+	return fmt.Errorf(`it is UTF-16, which ssh does not read; run t=$(iconv -f %s -t UTF-8 %[2]s) && printf '%%s\n' "$t" > %[2]s`, encoding, keyfile.Shell(file))
+}
 
 // isUTF16 tells whether a text is UTF-16, of which ASCII has every other byte zero.
 func isUTF16(data []byte) bool {
@@ -90,7 +116,7 @@ func (b *badLine) isAbout(names hostNames) bool {
 func parseKnownHosts(file string, data []byte) (lines []knownLine, bad []badLine) {
 	if isUTF16(data) {
 		ascii := bytes.ToLower(bytes.ReplaceAll(data, []byte{0}, nil))
-		return nil, []badLine{{source: file, err: errUTF16, revokes: bytes.Contains(ascii, revocation), whole: true}}
+		return nil, []badLine{{source: file, err: errUTF16(file, data), revokes: bytes.Contains(ascii, revocation), whole: true}}
 	}
 	number := 0
 	for text := range bytes.Lines(data) {
@@ -103,14 +129,14 @@ func parseKnownHosts(file string, data []byte) (lines []knownLine, bad []badLine
 		line, err := parseKnownLine(text)
 		source := fmt.Sprintf("%s:%d", file, number)
 		if rest, ok := bytes.CutPrefix(text, bomUTF8); ok && number == 1 {
-			text, err = rest, errBOM
-		}
-		if err != nil {
+			bad = append(bad, badLine{source: source, err: errBOM(file), revokes: isRevocation(rest), hosts: hostsOf(rest), first: len(line.patterns) > 1})
+		} else if err != nil {
 			bad = append(bad, badLine{source: source, err: err, revokes: isRevocation(text) && !isForeignKey(text), hosts: hostsOf(text)})
-			continue
 		}
-		line.source = source
-		lines = append(lines, line)
+		if err == nil {
+			line.source = source
+			lines = append(lines, line)
+		}
 	}
 	return lines, bad
 }
@@ -181,6 +207,10 @@ func parseKnownLine(text []byte) (knownLine, error) {
 	blob, _ := cutWord(rest)
 	if kind == "" || blob == "" {
 		return knownLine{}, errors.New("too few words")
+	}
+	if marker == markerCA && text[len("@"+marker)] == '\t' && bytes.ContainsRune(text, ' ') {
+		// ssh ends a marker at the first space, wherever that is.
+		return knownLine{}, errors.New("a tab follows @cert-authority, where ssh needs a space")
 	}
 	patterns, err := parsePatterns(hosts)
 	if err != nil {

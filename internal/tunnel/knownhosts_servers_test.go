@@ -159,7 +159,7 @@ func (lab *hostLab) randomLine(r *rand.Rand) string {
 	pick := func(list ...string) string { return list[r.IntN(len(list))] }
 	patterns := []string{
 		labName, labName, "B.Example", "c.example", "*.example", "b.?xample", "*", "!b.example", "!c.example", "!*", "[b.example]:2222", "[b.example]:22",
-		"[*]:2222", "[b.example]:*", "[B.example]:2222", "![b.example]:2222", "prod", "!prod", "*:2222", "", "b.example.", "[b.example]", "!!b.example", "b.example:2222",
+		"[*]:2222", "[b.example]:*", "[B.example]:2222", "![b.example]:2222", "b.example\u00a0", "*,*", "127.0.0.1", "[*", "b.example*", "**.example", "?.?xample", "*.*", "[b.example]:*2", "[[]b.example]:2222", "b.example:*", strings.Repeat("x", 1100), "B.EXAMPLE,", "#b.example", "@b.example", "|b.example", "b.example;", "prod", "!prod", "*:2222", "", "b.example.", "[b.example]", "!!b.example", "b.example:2222",
 	}
 	var hosts []string
 	for range 1 + r.IntN(3) {
@@ -175,14 +175,15 @@ func (lab *hostLab) randomLine(r *rand.Rand) string {
 	if r.IntN(5) == 0 {
 		salt := []byte(fmt.Sprintf("%020d", r.Uint64()))
 		names = hashedName(salt, pick(labName, labName, "[b.example]:2222", "[b.example]:2222", "prod", "B.example", "c.example"))
-		names = odd(names, names+",b.example", names+"x", names[2:], hashedName(salt[1:], labName))
+		names = odd(names, names+",b.example", names+"x", "!"+names, "b.example,"+names, strings.Replace(names, "|1|", "|2|", 1), strings.TrimRight(names, "="), names+"|", names[2:], hashedName(salt[1:], labName))
 	}
-	marker := odd(pick("", "", "", "", "", "@cert-authority ", "@cert-authority  "), "@revoked ", "@revoked ", "@cert-authority @revoked ", "@ca ", "@Cert-Authority ")
+	marker := odd(pick("", "", "", "", "", "@cert-authority ", "@cert-authority  "), "@revoked ", "@revoked ", "@cert-authority @revoked ", "@ca ", "@Cert-Authority ", "@cert-authority\t", "@cert-authority,", "@ ")
 	kind, blob, _ := strings.Cut(sshtest.AuthorizedKey(lab.keys[pick("ed", "ed", "ed", "ec", "ec", "ca", "ca", "ca", "other", "rsa", "edcert")]), " ")
-	kind = odd(kind, "ssh-rsa", "rsa-sha2-512", "ssh-dss", "ssh-ed448", "SSH-ED25519", "1024")
-	blob = odd(blob, blob[:len(blob)/2], blob+"=", strings.TrimRight(blob, "="), "AAAA", blob+"\r", blob+"\x00")
+	kind = odd(kind, "ssh-rsa", "rsa-sha2-512", "ssh-dss", "ssh-ed448", "SSH-ED25519", "1024", `no-pty,command="x y" `+kind, "cert-authority "+kind, kind+","+kind, kind+"-cert-v01@openssh.com", "0 "+kind)
+	blob = odd(blob, blob[:len(blob)/2], blob+"=", blob+"==", blob+"AAAA", blob+"A", strings.TrimRight(blob, "="), "AAAA", blob+"\r", blob+"\x00", blob[:20]+" "+blob[20:],
+		blob[:20]+"\t"+blob[20:], blob[:20]+"-"+blob[20:], strings.Replace(blob, "AAAA", "AAAB", 1), "35 "+strings.Repeat("1234567890", 30), blob+"#", `"`+blob+`"`)
 	gap := func() string { return odd(" ", "\t", "  ", " \t ") }
-	line := odd("", " ", "\t", "#", "\ufeff", "\u00a0", "\f") + marker + names + gap() + kind + gap() + blob + pick("", " comment", odd("", "\tme@here", " # x", " ", "\r", "\x00"))
+	line := odd("", " ", "\t", "#", "\ufeff", "\ufeff", "\u00a0", "\f", "\v", "\r", "ssh-rsa ", "\"", " # ", ",", "\xff\xfe") + marker + names + gap() + kind + gap() + blob + pick("", " comment", odd("", "\tme@here", " # x", " ", "\r", "\x00", " "+strings.Repeat("long ", 4000), " \u00e9\xff"))
 	return line + odd("\n", "\r\n", "\r\n", "\n\n", "\n# comment\n", "\r")
 }
 

@@ -107,6 +107,7 @@ func TestKnownHosts(t *testing.T) {
 		{name: "IPv6", file: "::1 KEY\n[::1]:2222 KEY", address: "[::1]:2222", keys: "2"},
 		{name: "authority", file: "@cert-authority *.example KEY", address: "b.example:22", authorities: "1"},
 		{name: "authority of the bare name", file: "@cert-authority b.example KEY\n[b.example]:2222 KEY", address: "b.example:2222", authorities: "1", keys: "2"},
+		{name: "tab behind a marker", file: "@cert-authority\t* KEY\n@revoked\t* KEY\n@cert-authority\n", address: "b.example:22", revoked: "2", bad: "1 3"},
 		{name: "revoked", file: "@revoked * KEY\nb.example KEY", address: "b.example:22", revoked: "1", keys: "2"},
 		{name: "revoked under the bare name", file: "@revoked b.example KEY\n[b.example]:2222 KEY", address: "b.example:2222", revoked: "1", keys: "2"},
 		{
@@ -172,6 +173,7 @@ func TestKnownHostsEncodings(t *testing.T) {
 		"plain":             {[]byte(line), 1, "", ""},
 		"CRLF":              {[]byte(strings.ReplaceAll(line+"\n"+line, "\n", "\r\n")), 2, "", ""},
 		"BOM":               {[]byte("\ufeff" + line + line), 1, "known_hosts line kh:1 is skipped: it begins with a byte order mark", ""},
+		"BOM, two names":    {[]byte("\ufeffc.example," + line), 1, "known_hosts line kh:1 is skipped for its first name: it begins with a byte order mark; run sed -i '1s/^\\xEF\\xBB\\xBF//' kh", ""},
 		"BOM, comment":      {[]byte("\ufeff# hosts\n" + line), 1, "known_hosts line kh:1 is skipped: it begins with a byte order mark", ""},
 		"BOM, revocation":   {[]byte("\ufeff@revoked " + line), 0, "", "known_hosts line kh:1 is to revoke a key and cannot be read: it begins with a byte order mark"},
 		"BOM, other":        {[]byte("\ufeff@revoked c" + line), 0, "known_hosts line kh:1 is skipped: it begins with a byte order mark", ""},

@@ -74,7 +74,7 @@ func (cfg *Config) login(jump string) login {
 			cfg.AcceptNewHostKey, cfg.InsecureIgnoreHostKey, cfg.HostKeyAlgorithms, cfg.CASignatureAlgorithms, cfg.RequiredRSASize,
 		)},
 		credentials: recordKey{of: "credentials " + digest(
-			cfg.User, cfg.IdentityFiles, cfg.CertificateFiles, cfg.agentPath(), cfg.IdentitiesOnly, cfg.Password,
+			cfg.User, cfg.IdentityFiles, cfg.CertificateFiles, cfg.agentPath(), cfg.IdentitiesOnly, cfg.Password, cfg.PreferredAuthentications,
 			cfg.PubkeyAcceptedAlgorithms, cfg.RequiredRSASize,
 		)},
 	}

@@ -48,6 +48,9 @@ type collector struct {
 	// waits tells that the agent may have a key later, with no file changed: it
 	// is locked, empty, or does not answer.
 	waits bool
+	// agentFix says what helps against what keeps the agent's keys from being offered,
+	// or is "".
+	agentFix string
 	// scarce tells that something could not be read for want of files or memory.
 	scarce bool
 	// expired tells that a certificate has, and badCert that one is not offered.
@@ -89,7 +92,7 @@ func (c *collector) choose() {
 	c.all = slices.Clone(c.offers)
 	limit := maxTries
 	if c.cfg.Password != "" {
-		limit-- // for the password
+		limit -= 2 // for a dialogue and the password
 	}
 	over, n := 0, 0
 	c.offers = slices.DeleteFunc(c.offers, func(o offer) bool {
@@ -160,13 +163,19 @@ func (c *collector) agentKeys(ids []identity, certs []namedCert) []agentKey {
 	if !needed {
 		return nil
 	}
-	keys, err := c.link.keys(c.binding, c.log)
+	keys, restricted, err := c.link.keys(c.binding, c.log)
 	c.waits = errors.Is(err, errAgentSilent) || err == nil && len(keys) == 0
-	if err != nil {
+	switch {
+	case err != nil:
 		c.log.Warn("agent is not usable", zap.Error(err))
 		c.unusable(err)
-	} else if len(keys) == 0 {
+		c.agentFix = agentFix(err)
+	case restricted > 0:
+		c.skip(fmt.Sprintf("agent at %q restricts %d of its keys to other hosts (ssh-add -h)", c.link.path, restricted))
+		c.agentFix = fixAgentHosts
+	case len(keys) == 0:
 		c.skip(fmt.Sprintf("agent at %q has no key, or is locked (see ssh-add -l and ssh-add -X)", c.link.path))
+		c.agentFix = fixAgentEmpty
 	}
 	slices.SortStableFunc(keys, func(a, b agentKey) int { return cmp.Compare(b.rank(), a.rank()) })
 	return keys

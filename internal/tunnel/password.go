@@ -13,46 +13,47 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// password returns a method that sends the password, or nil. It is sent once a
-// connect, by whichever method: bastions count wrong ones and ban for them.
+// password returns a method that sends the password, or nil.
 func (a *authenticator) password() ssh.AuthMethod {
-	method := slices.Contains(a.allowed, "password")
-	dialogue := slices.Contains(a.allowed, "keyboard-interactive") && !a.dialogue
-	if a.sent || !method && !dialogue {
+	if !a.maySendPassword() {
 		return nil
 	}
-	if a.trouble != "" {
-		return nil
+	a.sent = true
+	a.current = &authAttempt{what: "password", method: methodPassword, asked: true}
+	return ssh.Password(a.secret)
+}
+
+// maySendPassword tells whether there is a password that may be sent. It is sent once a
+// connect, by whichever method: bastions count wrong ones and ban for them.
+func (a *authenticator) maySendPassword() bool {
+	if a.cfg.Password == "" || a.sent || a.trouble != "" {
+		return false
 	}
 	secret, err := a.cfg.secret("password", a.cfg.Password)
 	if err != nil {
 		a.trouble = err.Error()
-		return nil
+		return false
 	}
 	a.secret = secret
-	if method {
-		a.sent = true
-		a.current = &authAttempt{what: "password", asked: true}
-		return ssh.Password(secret)
-	}
-	return a.converse("keyboard-interactive password")
+	return true
 }
 
-// withoutPassword returns a method that answers a keyboard-interactive dialogue
-// which asks for nothing, as that of a bastion which asks somebody's telephone; or
-// nil. No dialogue follows a refused key: whoever is asked would be asked again at
+// converse returns the method keyboard-interactive, or nil. Without a password it
+// answers a dialogue that asks for nothing, as that of a bastion which asks somebody's
+// telephone. None follows a refused key then: whoever is asked would be asked again at
 // each try.
-func (a *authenticator) withoutPassword() ssh.AuthMethod {
-	if a.dialogue || !slices.Contains(a.allowed, "keyboard-interactive") || a.wasRefused() {
+func (a *authenticator) converse() ssh.AuthMethod {
+	what := "keyboard-interactive"
+	switch {
+	case a.dialogue:
+		return nil
+	case a.maySendPassword():
+		what += " password"
+	case a.cfg.Password != "" || a.wasRefused():
 		return nil
 	}
-	return a.converse("keyboard-interactive")
-}
-
-// converse returns the method keyboard-interactive (RFC 4256).
-func (a *authenticator) converse(what string) ssh.AuthMethod {
 	a.dialogue = true
-	a.current = &authAttempt{what: what, asked: true, dialogue: true}
+	a.current = &authAttempt{what: what, method: methodDialogue}
 	current, rounds := a.current, 0
 	return ssh.KeyboardInteractive(func(name, instruction string, questions []string, echos []bool) ([]string, error) {
 		if rounds++; rounds > maxRounds {
@@ -63,6 +64,7 @@ func (a *authenticator) converse(what string) ssh.AuthMethod {
 		if !errors.Is(err, errAskedAgain) {
 			current.err = err
 		}
+		current.asked = current.asked || a.sent
 		return answers, err
 	})
 }
@@ -91,7 +93,7 @@ func (a *authenticator) answer(about string, questions []string, echos []bool) (
 	}
 	asked := a.shown(strings.Join(questions, " "))
 	switch {
-	case hidden && slices.Contains(kinds, promptNew):
+	case hidden && slices.Contains(kinds, promptNew), a.sent && asksCurrent(questions[0]):
 		a.expired = true
 		return nil, fmt.Errorf("asked %q", asked)
 	case len(questions) > 1 || !hidden || kinds[0] != promptPassword:

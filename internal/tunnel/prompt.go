@@ -59,6 +59,16 @@ var newWords = words(`new neues neue neuen nouveau nouvelle nueva nuevo nova nov
 var againWords = words(`retype retyped reenter re-enter re-type repeat again confirm confirmation wiederholen wiederholung erneut nochmals
 	retapez confirmez confirmer répétez repita confirme confirmar ripeti conferma herhaal bevestig upprepa gjenta gentag powtórz opakujte znovu zopakuj повторите`)
 
+// currentWords say that a prompt asks for a password that is to be changed.
+var currentWords = words(`current old aktuelles derzeitiges altes actuel ancien actual antigua atual antiga attuale vecchia huidig huidige oude
+	nuvarande gammalt nåværende gammelt nuværende obecne stare současné staré текущий старый`)
+
+// asksCurrent tells whether a prompt asks for a password that is to be changed, as PAM
+// does before it asks for a new one.
+func asksCurrent(prompt string) bool {
+	return hasWord(tokens(normal(lastLine(tail(prompt)))), currentWords)
+}
+
 // newParts are parts of prompts for a new password in languages that put no spaces.
 var newParts = []string{"新password", "新的password", "新しいpassword", "새 password"}
 
