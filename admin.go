@@ -16,7 +16,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/bind"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
@@ -129,7 +129,7 @@ func requestedTunnel(r *http.Request) (*openTunnel, error) {
 		}
 		names[i] = t.Config.Name
 	}
-	return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: config.UnknownTunnel(name, names)}
+	return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: dialer.UnknownTunnel(name, names)}
 }
 
 // errNothingRuns is that Caddy has no configuration, or none yet.

@@ -26,6 +26,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/command"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
@@ -182,23 +183,25 @@ func TestReadmeCommand(t *testing.T) {
 	if !ok {
 		t.Fatal("README.md does not have check and keyscan, in this order")
 	}
-	for _, c := range []struct {
-		command *cobra.Command
-		section string
-	}{{newForwardCommand(), forward}, {newCheckCommand(), check}, {newKeyscanCommand(), keyscan}} {
+	sections := map[string]string{"forward": forward, "check": check, "keyscan": keyscan}
+	for _, cmd := range command.All() {
+		section, ok := sections[cmd.Name()]
+		if !ok {
+			continue
+		}
 		var got, want []string
-		for _, row := range tableRows(c.section) {
+		for _, row := range tableRows(section) {
 			for _, piece := range codes(row[0]) {
 				if flag, _, _ := strings.Cut(piece, " "); strings.HasPrefix(flag, "-") {
 					got = append(got, flag)
 				}
 			}
 		}
-		usages := c.command.Flags().FlagUsages()
+		usages := cmd.Flags().FlagUsages()
 		for _, m := range regexp.MustCompile(`(?m)^ +(-\w)?(?:, )?(--[\w-]+)`).FindAllStringSubmatch(usages, -1) {
 			want = append(want, cmp.Or(m[1], m[2]))
 		}
-		sameNames(t, "the flags of "+c.command.Name(), got, want)
+		sameNames(t, "the flags of "+cmd.Name(), got, want)
 	}
 }
 
@@ -259,7 +262,9 @@ func TestReadmeStatus(t *testing.T) {
 	}
 	sameNames(t, "the status's fields", fields, jsonFields(reflect.TypeFor[adminapi.Status](), ""))
 
-	usages := newStatusCommand().Flags().FlagUsages()
+	all := command.All()
+	status := all[slices.IndexFunc(all, func(cmd *cobra.Command) bool { return cmd.Name() == "status" })]
+	usages := status.Flags().FlagUsages()
 	for _, m := range regexp.MustCompile(`(?m)^ +(?:(-\w), )?(--[\w-]+)`).FindAllStringSubmatch(usages, -1) {
 		if !slices.Contains(flags, m[1]) && !slices.Contains(flags, m[2]) {
 			t.Errorf("README.md: no flag %s", m[2])

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // bastionConfig returns a configuration with one tunnel to address.
@@ -159,5 +162,43 @@ func TestLookupWithoutApp(t *testing.T) {
 	_, err := tunnelOf(ctx, "prod")
 	if err == nil || err.Error() != `unknown tunnel "prod"; no tunnel is configured: add the global option ssh_tunnel` {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestKeyMemory checks that tunnels, and the hosts on the way to them, have
+// Caddy's storage where they need it.
+func TestKeyMemory(t *testing.T) {
+	caddytest.SetHome(t)
+	file := sshtest.WriteFile(t, "config", []byte("Host a\nProxyJump b\nHost b\nProxyJump c\nHost a b\nStrictHostKeyChecking no\n"))
+	adapted, err := caddytest.Adapt("{\nadmin off\npersist_config off\nssh_tunnel {\ntunnel prod {\nssh_config a " + filepath.ToSlash(file) + "\nlazy\n}\n}\n}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cfg caddy.Config
+	if err := caddy.StrictUnmarshalJSON(adapted, &cfg); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Run(&cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = caddy.Stop() })
+	app, err := caddy.ActiveContext().App("ssh_tunnel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tun, err := app.(*App).tunnel("prod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(tun.Hops) != 2 {
+		t.Fatalf("there are %d hops", len(tun.Hops))
+	}
+	for _, tun := range []*config.Resolved{tun.Resolved, tun.Hops[1]} {
+		if keys, ok := tun.Settings.KeyMemory.(keystorage.Storage); !ok || keys.Storage == nil {
+			t.Errorf("%s remembers with %v", tun.Config.Name, tun.Settings.KeyMemory)
+		}
+	}
+	if memory := tun.Hops[0].Settings.KeyMemory; memory != nil {
+		t.Errorf("%s remembers with %v", tun.Hops[0].Config.Name, memory)
 	}
 }

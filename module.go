@@ -34,6 +34,10 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+
+	// Modules and commands of this plugin, which register themselves.
+	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/command"
+	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
 )
 
 func init() {
@@ -200,7 +204,7 @@ func (a *App) LookupDialer(name string) (dialer.Dialer, error) {
 // tunnel returns the tunnel of a name.
 func (a *App) tunnel(name string) (*openTunnel, error) {
 	if _, ok := a.Tunnels[name]; !ok {
-		return nil, config.UnknownTunnel(name, slices.Sorted(maps.Keys(a.Tunnels)))
+		return nil, dialer.UnknownTunnel(name, slices.Sorted(maps.Keys(a.Tunnels)))
 	}
 	// A hop's name has a space, so it is none that is configured.
 	i := slices.IndexFunc(a.opened, func(t *openTunnel) bool { return t.Config.Name == name })

@@ -23,6 +23,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/bind"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -380,4 +381,31 @@ func TestBindChallenges(t *testing.T) {
 	if want := map[string]string{"one.example.com": "127.0.0.1 5002 20443", "two.example.com": "127.0.0.1"}; !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
+}
+
+// FuzzParseAddress: listen addresses, targets and what a site is bound to are read
+// again as the same from what they are called.
+func FuzzParseAddress(f *testing.F) {
+	for _, s := range []string{"8080", "127.0.0.1:80", "[::1]:80", "unix//run/s", "tcp/:80", "udp/:80", "*:80", "localhost:0", "prod/*:80", "unix//run/s|0600", "tcp//:1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, at := range []hostport.Side{hostport.Here, hostport.Bastion} {
+			a, err := hostport.ParseListen(s, at)
+			if err != nil {
+				continue
+			}
+			name := a.String()
+			if strings.HasPrefix(name, ":") {
+				name = "*" + name // all addresses; without the * it is the loopback's
+			}
+			if again, err := hostport.ParseListen(name, at); err != nil || again.String() != a.String() {
+				t.Errorf("%q is %+v, read again %+v, %v", s, a, again, err)
+			}
+			if target, err := hostport.ParseTargetAt(s, at); err == nil && target.Address == "" {
+				t.Errorf("target %q has no address", s)
+			}
+		}
+		_, _ = parseBind(s, 80)
+	})
 }

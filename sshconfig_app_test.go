@@ -1,8 +1,6 @@
 package sshtunnel
 
 import (
-	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -10,7 +8,6 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // TestSSHConfigShared checks that tunnels share the hosts on the way, and that
@@ -48,34 +45,6 @@ func TestSSHConfigShared(t *testing.T) {
 	}
 	if !slices.Equal(keys[0], keys[1]) {
 		t.Error("the next configuration has other connections")
-	}
-}
-
-// TestCommandIdentity: -i takes the ~ that a shell leaves in quotes, and an encrypted
-// key that nobody can be asked about is an error that says what helps.
-func TestCommandIdentity(t *testing.T) {
-	home := caddytest.SetHome(t)
-	flags := &forwardFlags{identityFiles: []string{"~/.ssh/id_ed25519"}, file: "none"}
-	hops, err := flags.hops("server", newOutput(io.Discard, flags))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := hops[0].cfg
-	if path := filepath.Join(home, ".ssh", "id_ed25519"); cfg.IdentityFiles[0].Path != path {
-		t.Errorf("got %+v", cfg.IdentityFiles)
-	}
-	t.Setenv("SSH_AUTH_SOCK", "")
-	l := &login{output: newOutput(io.Discard, flags), passphrases: map[string]string{}}
-	if err := l.unlock(t.Context(), &cfg); err != nil {
-		t.Error(err)
-	}
-	cfg.IdentityFiles[0].Path = sshtest.WriteFile(t, "locked", sshtest.NewKey().PEM("horse"))
-	if err := l.unlock(t.Context(), &cfg); err == nil || !strings.Contains(err.Error(), "run ssh-add "+cfg.IdentityFiles[0].Path) {
-		t.Errorf("got %v", err)
-	}
-	cfg.IdentityFiles[0].Optional = true
-	if err := l.unlock(t.Context(), &cfg); err != nil {
-		t.Error(err)
 	}
 }
 

@@ -93,7 +93,7 @@ func jumpOrder(tunnels map[string]*Resolved) ([]*Resolved, error) {
 			path = append(path, n)
 			if jump := tunnels[n].Jump; jump != "" {
 				if tunnels[n].Via = tunnels[jump]; tunnels[jump] == nil {
-					return nil, fmt.Errorf("tunnel %q: proxy_jump: %w", n, UnknownTunnel(jump, slices.Sorted(maps.Keys(tunnels))))
+					return nil, fmt.Errorf("tunnel %q: proxy_jump: %w", n, dialer.UnknownTunnel(jump, slices.Sorted(maps.Keys(tunnels))))
 				}
 			}
 		}
@@ -102,14 +102,6 @@ func jumpOrder(tunnels map[string]*Resolved) ([]*Resolved, error) {
 		}
 	}
 	return order, nil
-}
-
-// UnknownTunnel is the error for a name that no tunnel has.
-func UnknownTunnel(name string, names []string) error {
-	if len(names) == 0 {
-		return fmt.Errorf("unknown tunnel %q; no tunnel is configured: add one to the global option ssh_tunnel", name)
-	}
-	return fmt.Errorf("unknown tunnel %q; configured: %s", name, strings.Join(names, ", "))
 }
 
 // checkTunnelName keeps names to what is the same in a Caddyfile, a URL's path

@@ -1,7 +1,7 @@
 package config
 
 // caddyfile.go reads the block of the app in a Caddyfile. The options of a
-// tunnel are in caddyfile_options.go.
+// tunnel are in options.go.
 
 import (
 	"errors"

@@ -89,7 +89,7 @@ var errUsage = errors.New("wrong number of arguments")
 //		dynamic_forward              <listen>
 //	}
 //
-// The forwards may have a block of their own; see caddyfile_forward.go.
+// The forwards may have a block of their own; see options_forward.go.
 //
 // identity_file, certificate_file, known_hosts, host_key,
 // host_certificate_authority, revoked_host_keys, permit_open and the forwards

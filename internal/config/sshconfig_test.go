@@ -83,7 +83,7 @@ func TestSSHConfig(t *testing.T) {
 	}
 	for text, n := range map[string]int{
 		`ssh_config: ../../testdata/ssh_config/fleet:43: PKCS11Provider is not supported and is ignored`: 1,
-		"ssh_config: algorithms that are not supported are left out":                               1,
+		"ssh_config: algorithms that are not supported are left out":                                     1,
 	} {
 		if got := logs.FilterLevelExact(zapcore.WarnLevel).FilterMessage(text).Len(); got != n {
 			t.Errorf("%d lines say %q", got, text)

@@ -102,11 +102,11 @@ func ListensForRedirects(ctx caddy.Context, address caddy.NetworkAddress) bool {
 // adminRefusal is what AdminAPIRequest makes of an error that Caddy answers with.
 var adminRefusal = regexp.MustCompile(`(?s)HTTP (\d+): (.*)`)
 
-// adminError returns the status and the body of the answer that an error of
+// AdminError returns the status and the body of the answer that an error of
 // caddycmd.AdminAPIRequest tells of. It is false if there was no answer.
 //
 // Caddy v2.11.9: cmd/commandfuncs.go; the error wraps nothing.
-func adminError(err error) (status, body string, ok bool) {
+func AdminError(err error) (status, body string, ok bool) {
 	m := adminRefusal.FindStringSubmatch(err.Error())
 	if m == nil {
 		return "", "", false
@@ -114,12 +114,12 @@ func adminError(err error) (status, body string, ok bool) {
 	return m[1], m[2], true
 }
 
-// adminCause returns the last part of an error of caddycmd.AdminAPIRequest for a
+// AdminCause returns the last part of an error of caddycmd.AdminAPIRequest for a
 // request that was not answered: of "performing request: Get "http://…": dial tcp …:
 // connection refused" what follows the URL.
 //
 // Caddy v2.11.9: cmd/commandfuncs.go; the error wraps nothing.
-func adminCause(err error) string {
+func AdminCause(err error) string {
 	if _, cause, ok := strings.Cut(err.Error(), `": `); ok {
 		return cause
 	}

@@ -93,6 +93,14 @@ func LookupApp(ctx caddy.Context, name string) (caddy.App, error) {
 	return app.(caddy.App), nil
 }
 
+// UnknownTunnel is the error for a name that no tunnel has.
+func UnknownTunnel(name string, names []string) error {
+	if len(names) == 0 {
+		return fmt.Errorf("unknown tunnel %q; no tunnel is configured: add one to the global option ssh_tunnel", name)
+	}
+	return fmt.Errorf("unknown tunnel %q; configured: %s", name, strings.Join(names, ", "))
+}
+
 // CheckName refuses the name of a tunnel that could not be looked up
 // when the configuration is loaded. (Nor could it differ between requests:
 // http.Transport pools connections by the upstream's address alone.)
