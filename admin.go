@@ -4,6 +4,7 @@ package sshtunnel
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,16 +14,17 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/bind"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 func init() {
 	caddy.RegisterModule(adminAPI{})
 }
-
-// adminPath is where the API is.
-const adminPath = "/ssh_tunnel/"
 
 // adminAPI is part of Caddy's admin API, which decides who may use it:
 //
@@ -49,11 +51,11 @@ func (adminAPI) Provision(ctx caddy.Context) error { return registerMetrics(ctx)
 // Routes implements caddy.AdminRouter.
 func (adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
-		{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(serveNothing)},
-		{Pattern: adminPath + "tunnels", Handler: forMethods(serveTunnels, http.MethodGet, http.MethodHead)},
-		{Pattern: adminPath + "tunnels/{name}", Handler: forMethods(serveTunnel, http.MethodGet, http.MethodHead)},
-		{Pattern: adminPath + "tunnels/{name}/reconnect", Handler: forMethods(serveReconnect, http.MethodPost)},
-		{Pattern: adminPath + "ready", Handler: forMethods(serveReady, http.MethodGet, http.MethodHead)},
+		{Pattern: adminapi.Path, Handler: caddy.AdminHandlerFunc(serveNothing)},
+		{Pattern: adminapi.Path + "tunnels", Handler: forMethods(serveTunnels, http.MethodGet, http.MethodHead)},
+		{Pattern: adminapi.Path + "tunnels/{name}", Handler: forMethods(serveTunnel, http.MethodGet, http.MethodHead)},
+		{Pattern: adminapi.Path + "tunnels/{name}/reconnect", Handler: forMethods(serveReconnect, http.MethodPost)},
+		{Pattern: adminapi.Path + "ready", Handler: forMethods(serveReady, http.MethodGet, http.MethodHead)},
 	}
 }
 
@@ -77,7 +79,7 @@ func forMethods(handle caddy.AdminHandlerFunc, methods ...string) caddy.AdminHan
 func serveNothing(_ http.ResponseWriter, r *http.Request) error {
 	return caddy.APIError{
 		HTTPStatus: http.StatusNotFound,
-		Err:        fmt.Errorf("nothing at %q; there is %[2]stunnels, %[2]stunnels/<name>, %[2]stunnels/<name>/reconnect and %[2]sready", r.URL.Path, adminPath),
+		Err:        fmt.Errorf("nothing at %q; there is %[2]stunnels, %[2]stunnels/<name>, %[2]stunnels/<name>/reconnect and %[2]sready", r.URL.Path, adminapi.Path),
 	}
 }
 
@@ -86,7 +88,7 @@ func serveTunnels(w http.ResponseWriter, _ *http.Request) error {
 	if err != nil {
 		return err
 	}
-	all := make([]tunnelStatus, len(tunnels))
+	all := make([]adminapi.Status, len(tunnels))
 	for i, t := range tunnels {
 		all[i] = t.status()
 	}
@@ -106,15 +108,15 @@ func serveReconnect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := t.h.Reconnect(); err != nil {
+	if err := t.handle.Reconnect(); err != nil {
 		// The configuration has just been replaced.
-		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: fmt.Errorf("tunnel %q: %w", t.config.Name, err)}
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: fmt.Errorf("tunnel %q: %w", t.Config.Name, err)}
 	}
 	return writeJSON(w, http.StatusAccepted, t.status())
 }
 
 // requestedTunnel returns the tunnel that a request's path names.
-func requestedTunnel(r *http.Request) (*Tunnel, error) {
+func requestedTunnel(r *http.Request) (*openTunnel, error) {
 	tunnels, _, err := runningTunnels()
 	if err != nil {
 		return nil, err
@@ -122,33 +124,12 @@ func requestedTunnel(r *http.Request) (*Tunnel, error) {
 	name := r.PathValue("name")
 	names := make([]string, len(tunnels))
 	for i, t := range tunnels {
-		if t.config.Name == name {
+		if t.Config.Name == name {
 			return t, nil
 		}
-		names[i] = t.config.Name
+		names[i] = t.Config.Name
 	}
-	err = unknownTunnel(name, nil)
-	if len(names) > 0 {
-		err = unknownName(name, names)
-	}
-	return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: err}
-}
-
-// readiness is whether all is well that is meant to be.
-type readiness struct {
-	Ready bool `json:"ready"`
-	// NotReady are the tunnels that are not up, and are meant to be.
-	NotReady []unreadyTunnel `json:"not_ready"`
-	// Error tells why nothing can be said about tunnels.
-	Error string `json:"error,omitempty"`
-}
-
-// unreadyTunnel is a tunnel that is not up, and why.
-type unreadyTunnel struct {
-	Tunnel string        `json:"tunnel"`
-	State  tunnel.State  `json:"state"`
-	Cause  failure.Cause `json:"cause,omitempty"`
-	Error  string        `json:"error,omitempty"`
+	return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: dialer.UnknownTunnel(name, names)}
 }
 
 // errNothingRuns is that Caddy has no configuration, or none yet.
@@ -161,16 +142,16 @@ func serveReady(w http.ResponseWriter, _ *http.Request) error {
 	if err == nil && !running {
 		err = errNothingRuns
 	}
-	answer := readiness{NotReady: []unreadyTunnel{}}
+	answer := adminapi.Readiness{NotReady: []adminapi.NotReady{}}
 	if err != nil {
 		answer.Error = err.Error()
 	}
 	for _, t := range tunnels {
 		s := t.status()
-		if s.isReady() {
+		if s.IsReady() {
 			continue
 		}
-		u := unreadyTunnel{Tunnel: s.Tunnel, State: s.State}
+		u := adminapi.NotReady{Tunnel: s.Tunnel, State: s.State}
 		if s.LastError != nil {
 			u.Cause, u.Error = s.LastError.Cause, s.LastError.Error
 		}
@@ -197,6 +178,97 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 	w.WriteHeader(status)
 	_, _ = w.Write(body.Bytes()) // who asked may have gone
 	return nil
+}
+
+// runningTunnels returns the tunnels of the configuration that runs. It is looked
+// up each time: what a failed reload has left behind may be another's. It is false
+// while none runs.
+func runningTunnels() (tunnels []*openTunnel, running bool, err error) {
+	ctx := caddy.ActiveContext()
+	if ctx.Context == nil {
+		return nil, false, nil
+	}
+	app, err := ctx.AppIfConfigured("ssh_tunnel")
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return nil, true, nil
+	}
+	if err != nil {
+		return nil, true, err
+	}
+	return app.(*App).distinct(), true, nil
+}
+
+// distinct returns the app's tunnels by name: each once, those included that
+// ssh_config jumps through, which several may share.
+func (a *App) distinct() []*openTunnel {
+	var tunnels []*openTunnel
+	for _, t := range a.opened {
+		same := func(o *openTunnel) bool { return o.handle.Key() == t.handle.Key() }
+		switch i := slices.IndexFunc(tunnels, same); {
+		case i < 0:
+			tunnels = append(tunnels, t)
+		case tunnels[i].Settings.Lazy:
+			tunnels[i] = t // who is not lazy has it connect
+		}
+	}
+	slices.SortStableFunc(tunnels, func(a, b *openTunnel) int { return cmp.Compare(a.Config.Name, b.Config.Name) })
+	return tunnels
+}
+
+// status returns what there is to know about the tunnel.
+func (t *openTunnel) status() adminapi.Status {
+	s := adminapi.Status{Status: t.handle.Status()}
+	for _, f := range t.LocalForwards {
+		s.Forwards = append(s.Forwards, listeningHere("local_forward", f.Listen, targetText(f.Target)))
+	}
+	for _, f := range t.DynamicForwards {
+		s.Forwards = append(s.Forwards, listeningHere("dynamic_forward", f.Listen, ""))
+	}
+	for i, f := range t.RemoteForwards {
+		var ln *tunnel.Listener
+		if i < len(t.remote) {
+			ln = t.remote[i]
+		}
+		s.Forwards = append(s.Forwards, listeningThere("remote_forward", f.Listen, targetText(f.Target), ln))
+	}
+	for _, b := range bind.Open() {
+		if b.Handle == t.handle {
+			s.Forwards = append(s.Forwards, listeningThere("bind", b.Address, "", b.Listener))
+		}
+	}
+	return s
+}
+
+// listeningHere is the status of what listens on this machine.
+func listeningHere(kind string, a hostport.ListenAddress, target string) adminapi.Forward {
+	s := adminapi.Forward{Kind: kind, Listen: a.String(), Target: target, State: tunnel.ForwardWaiting}
+	listening, connections := listen.Status(a)
+	if listening {
+		s.State, s.Connections = tunnel.ForwardListening, connections
+	}
+	return s
+}
+
+// listeningThere is the status of what listens on the bastion.
+func listeningThere(kind string, a hostport.ListenAddress, target string, ln *tunnel.Listener) adminapi.Forward {
+	s := adminapi.Forward{Kind: kind, Listen: a.String(), Target: target, State: tunnel.ForwardWaiting}
+	if ln == nil {
+		return s // it is about to be
+	}
+	now := ln.Status()
+	s.State, s.Connections = now.State, now.Connections
+	if now.Err != nil {
+		s.Error = now.Err.Error()
+	}
+	return s
+}
+
+// targetText is a target as it is written.
+func targetText(t tunnel.Target) string {
+	if t.Network == "unix" {
+		return "unix/" + t.Address
+	}
+	return t.Address
 }
 
 // Interface guards

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -43,9 +44,9 @@ func callAdmin(method, path string) *httptest.ResponseRecorder {
 }
 
 // adminTunnel returns a tunnel's status.
-func adminTunnel(t *testing.T, path string) (s tunnelStatus) {
+func adminTunnel(t *testing.T, path string) (s adminapi.Status) {
 	t.Helper()
-	w := callAdmin("GET", adminPath+"tunnels/"+path)
+	w := callAdmin("GET", adminapi.Path+"tunnels/"+path)
 	if w.Code != http.StatusOK {
 		t.Fatalf("%s: got %d %s", path, w.Code, w.Body)
 	}
@@ -93,7 +94,7 @@ func TestAdminRefuses(t *testing.T) {
 		{"GET", "tunnels/prod/else", 404, ""},
 		{"POST", "tunnels/prod/reconnect", 404, ""},
 	} {
-		w := callAdmin(c.method, adminPath+c.path)
+		w := callAdmin(c.method, adminapi.Path+c.path)
 		if w.Code != c.status || w.Header().Get("Allow") != c.allow {
 			t.Errorf("%s %s: got %d, Allow %q: %s", c.method, c.path, w.Code, w.Header().Get("Allow"), w.Body)
 		}
@@ -115,7 +116,7 @@ func TestAdminTunnels(t *testing.T) {
 	if s.State != tunnel.StateUp || s.Host != b.Addr() || s.User != "user" || len(s.Connections) != 1 || s.Connections[0].HostKey != b.HostKeyFingerprint() || s.Connections[0].HostKeySource == "" {
 		t.Errorf("got %+v", s)
 	}
-	want := []forwardStatus{
+	want := []adminapi.Forward{
 		{Kind: "local_forward", Listen: local, Target: "web:80", State: tunnel.ForwardListening},
 		{Kind: "dynamic_forward", Listen: dynamic, State: tunnel.ForwardListening},
 	}
@@ -170,11 +171,15 @@ func TestAdminSharesHops(t *testing.T) {
 	serve(t, fmt.Sprintf("tunnel asleep {\nssh_config a %[1]s\nlazy\n}\ntunnel eager {\nssh_config b %[1]s\n}\n", file), "", "respond hello")
 
 	const hop = "ssh_config jump"
-	var all []tunnelStatus
+	var all []adminapi.Status
 	if err := json.Unmarshal(callAdmin("GET", "/ssh_tunnel/tunnels").Body.Bytes(), &all); err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(namesOf(all)); got != "[asleep eager "+hop+"]" {
+	var names []string
+	for i := range all {
+		names = append(names, all[i].Tunnel)
+	}
+	if got := fmt.Sprint(names); got != "[asleep eager "+hop+"]" {
 		t.Fatalf("listed are %s", got)
 	}
 	if all[0].ProxyJump != hop || all[2].Lazy {

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -64,7 +65,7 @@ func serve(t *testing.T, tunnels, options, server string) string {
 // reload has a Caddy run with another configuration than before, if there was
 // one. It returns why it cannot.
 func reload(address, tunnels, options, server string) error {
-	config, err := adapt(fmt.Sprintf("{\nadmin off\npersist_config off\nauto_https off\nlog {\noutput discard\n}\nssh_tunnel {\n%s}\n%s\n}\nhttp://%s {\nbind 127.0.0.1\n%s\n}\n",
+	config, err := caddytest.Adapt(fmt.Sprintf("{\nadmin off\npersist_config off\nauto_https off\nlog {\noutput discard\n}\nssh_tunnel {\n%s}\n%s\n}\nhttp://%s {\nbind 127.0.0.1\n%s\n}\n",
 		tunnels, options, address, server))
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -72,7 +73,7 @@ https://www.example.com:%s {
 // load runs Caddy with a site that says this, or has it do so from now on.
 func (s *shared) load(says string) {
 	s.t.Helper()
-	config, err := adapt(fmt.Sprintf(s.config, says))
+	config, err := caddytest.Adapt(fmt.Sprintf(s.config, says))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -139,7 +140,7 @@ func TestCaddySharesPort(t *testing.T) {
 	}
 
 	// Caddy's own answer to what is no TLS.
-	conn := dialTCP(t, s.address)
+	conn := caddytest.DialTCP(t, s.address)
 	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n")
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil || res.StatusCode != http.StatusBadRequest {
@@ -158,7 +159,7 @@ func TestCaddySharesPortAmongMany(t *testing.T) {
 	s := newShared(t)
 	s.load("the site")
 	defer s.stop()
-	hello := helloTo(t, "git.example.com")
+	hello := caddytest.HelloTo(t, "git.example.com")
 	client := s.client(false)
 	var clients sync.WaitGroup
 	slots := make(chan struct{}, 40)
@@ -181,7 +182,7 @@ func TestCaddySharesPortAmongMany(t *testing.T) {
 				_, _ = conn.Write(hello[:i%len(hello)])
 				_ = conn.Close()
 			case 3: // stays
-				_, _ = dialTCP(t, s.address).Write(hello[:i%100])
+				_, _ = caddytest.DialTCP(t, s.address).Write(hello[:i%100])
 			}
 		})
 	}
@@ -205,7 +206,7 @@ func TestCaddyReloadsWithinMatch(t *testing.T) {
 	}
 	var halves []*half
 	for _, name := range []string{"www.example.com", "git.example.com", "www.example.com"} {
-		h := &half{newHeldConn(dialTCP(t, s.address)), name, make(chan error, 1), ""}
+		h := &half{newHeldConn(caddytest.DialTCP(t, s.address)), name, make(chan error, 1), ""}
 		halves = append(halves, h)
 		go func() {
 			conn := tls.Client(h.heldConn, &tls.Config{RootCAs: s.ca.Pool(), ServerName: h.name})
@@ -288,7 +289,7 @@ func (c *heldConn) Write(p []byte) (n int, err error) {
 // service, for one name, while it serves a site by another.
 func TestCaddyCertificates(t *testing.T) {
 	ca := sshtest.NewCA()
-	redis := loopback(t)
+	redis := caddytest.Loopback(t)
 	// It returns when the listener is closed, and its connections with it.
 	go func() {
 		for {
@@ -316,7 +317,7 @@ func TestCaddyCertificates(t *testing.T) {
 
 	for name, match := range map[string]string{"all": "", "by name": "{\nmatch sni redis.example.com\n}"} {
 		t.Run(name, func(t *testing.T) {
-			config, err := adapt(fmt.Sprintf("{\nadmin off\npersist_config off\nauto_https off\nlog {\noutput discard\n}\nssh_tunnel {\n%s\n}\nservers {\nlistener_wrappers {\nssh_tunnel prod redis.internal:6379 %s\n}\n}\n}\n"+
+			config, err := caddytest.Adapt(fmt.Sprintf("{\nadmin off\npersist_config off\nauto_https off\nlog {\noutput discard\n}\nssh_tunnel {\n%s\n}\nservers {\nlistener_wrappers {\nssh_tunnel prod redis.internal:6379 %s\n}\n}\n}\n"+
 				"https://redis.example.com:%s, https://www.example.com:%s {\nbind 127.0.0.1\ntls %s %s\nrespond \"the site\"\n}\n", tunnel(b.Addr()), match, port, port, certFile, keyFile))
 			if err != nil {
 				t.Fatal(err)
@@ -326,7 +327,7 @@ func TestCaddyCertificates(t *testing.T) {
 			}
 			defer func() { _ = caddy.Stop() }()
 
-			conn := tls.Client(dialTCP(t, address), &tls.Config{RootCAs: ca.Pool(), ServerName: "redis.example.com"})
+			conn := tls.Client(caddytest.DialTCP(t, address), &tls.Config{RootCAs: ca.Pool(), ServerName: "redis.example.com"})
 			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 			if _, err := io.WriteString(conn, "PING\r\n"); err != nil {
 				t.Fatal(err)

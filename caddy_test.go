@@ -21,6 +21,7 @@ import (
 	"github.com/pires/go-proxyproto"
 	"golang.org/x/net/websocket"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -302,12 +303,12 @@ func TestCaddyLinkLost(t *testing.T) {
 
 // TestCaddyListener has the wrapper before and, with no word said, after TLS.
 func TestCaddyListener(t *testing.T) {
-	ln := listenAndCount(t)
+	ln := caddytest.ListenAndCount(t)
 	b, tunnel := newTunnel(t, "prod", hosts{"echo.internal:7": ln.Addr().String()})
 	address := serve(t, tunnel(b.Addr()), "servers {\nlistener_wrappers {\nssh_tunnel prod echo.internal:7\n}\n}", "respond nothing")
 	for range 2 {
 		echo(t, ln)
-		conn := dialTCP(t, address)
+		conn := caddytest.DialTCP(t, address)
 		exchange(t, conn)
 		opens := b.Opens()
 		if got := opens[len(opens)-1]; got.Address != "echo.internal:7" || got.Originator != conn.LocalAddr().String() {

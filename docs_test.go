@@ -24,7 +24,12 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/command"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
 )
 
 // fence is a block of code of the README.
@@ -73,14 +78,14 @@ func TestReadmeExamples(t *testing.T) {
 			if formatted := caddyfile.Format([]byte(f.content)); string(formatted) != f.content {
 				t.Errorf("README.md:%d: not as caddy fmt has it:\n%s", f.line, formatted)
 			}
-			adapted, err := adapt(fmt.Sprintf(whole, f.content))
+			adapted, err := caddytest.Adapt(fmt.Sprintf(whole, f.content))
 			if err != nil {
 				t.Errorf("README.md:%d: %v", f.line, err)
 				continue
 			}
 			if f.lang == "caddyfile" {
 				// Not with what this machine happens to have there.
-				if err := load(bytes.ReplaceAll(adapted, []byte("/etc/caddy/"), []byte(filepath.ToSlash(home)+"/"))); err != nil {
+				if err := caddytest.Load(bytes.ReplaceAll(adapted, []byte("/etc/caddy/"), []byte(filepath.ToSlash(home)+"/"))); err != nil {
 					t.Errorf("README.md:%d: %v", f.line, err)
 				}
 			}
@@ -120,8 +125,8 @@ func TestReadmeTunnelOptions(t *testing.T) {
 		usages[code(row[0])] = code(row[1])
 	}
 	want := make(map[string]string)
-	for name, opt := range tunnelOptions {
-		want[name] = opt.usage
+	for name, opt := range config.TunnelOptions {
+		want[name] = opt.Usage
 	}
 	if !maps.Equal(usages, want) {
 		t.Errorf("options and their arguments are\n%v\nwant\n%v", usages, want)
@@ -144,9 +149,9 @@ func TestReadmeForwardOptions(t *testing.T) {
 		}
 	}
 	want := make(map[string]string)
-	for forward, option := range tunnelOptions {
-		for name, opt := range option.block {
-			want[forward+" "+name] = opt.usage
+	for forward, option := range config.TunnelOptions {
+		for name, opt := range option.Block {
+			want[forward+" "+name] = opt.Usage
 		}
 	}
 	if !maps.Equal(got, want) {
@@ -161,8 +166,8 @@ func TestReadmeWrapperOptions(t *testing.T) {
 		got[code(row[0])] = code(row[1])
 	}
 	want := map[string]string{"match": "<matcher> <arguments...>"}
-	for name, opt := range forwardOptions {
-		want[name] = opt.usage
+	for name, opt := range config.RawOptions {
+		want[name] = opt.Usage
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("options and their arguments are\n%v\nwant\n%v", got, want)
@@ -178,23 +183,25 @@ func TestReadmeCommand(t *testing.T) {
 	if !ok {
 		t.Fatal("README.md does not have check and keyscan, in this order")
 	}
-	for _, c := range []struct {
-		command *cobra.Command
-		section string
-	}{{newForwardCommand(), forward}, {newCheckCommand(), check}, {newKeyscanCommand(), keyscan}} {
+	sections := map[string]string{"forward": forward, "check": check, "keyscan": keyscan}
+	for _, cmd := range command.All() {
+		section, ok := sections[cmd.Name()]
+		if !ok {
+			continue
+		}
 		var got, want []string
-		for _, row := range tableRows(c.section) {
+		for _, row := range tableRows(section) {
 			for _, piece := range codes(row[0]) {
 				if flag, _, _ := strings.Cut(piece, " "); strings.HasPrefix(flag, "-") {
 					got = append(got, flag)
 				}
 			}
 		}
-		usages := c.command.Flags().FlagUsages()
+		usages := cmd.Flags().FlagUsages()
 		for _, m := range regexp.MustCompile(`(?m)^ +(-\w)?(?:, )?(--[\w-]+)`).FindAllStringSubmatch(usages, -1) {
 			want = append(want, cmp.Or(m[1], m[2]))
 		}
-		sameNames(t, "the flags of "+c.command.Name(), got, want)
+		sameNames(t, "the flags of "+cmd.Name(), got, want)
 	}
 }
 
@@ -212,8 +219,8 @@ func TestReadmeTransportOptions(t *testing.T) {
 		}
 	}
 	var want []string
-	for _, o := range refusedOptions {
-		want = append(want, o.name)
+	for _, o := range transport.RefusedOptions {
+		want = append(want, o.Name)
 	}
 	sameNames(t, "refused options", refused, want)
 	sameNames(t, "options of the http transport", all, httpTransportOptions(t))
@@ -253,9 +260,11 @@ func TestReadmeStatus(t *testing.T) {
 			}
 		}
 	}
-	sameNames(t, "the status's fields", fields, jsonFields(reflect.TypeFor[tunnelStatus](), ""))
+	sameNames(t, "the status's fields", fields, jsonFields(reflect.TypeFor[adminapi.Status](), ""))
 
-	usages := newStatusCommand().Flags().FlagUsages()
+	all := command.All()
+	status := all[slices.IndexFunc(all, func(cmd *cobra.Command) bool { return cmd.Name() == "status" })]
+	usages := status.Flags().FlagUsages()
 	for _, m := range regexp.MustCompile(`(?m)^ +(?:(-\w), )?(--[\w-]+)`).FindAllStringSubmatch(usages, -1) {
 		if !slices.Contains(flags, m[1]) && !slices.Contains(flags, m[2]) {
 			t.Errorf("README.md: no flag %s", m[2])

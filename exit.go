@@ -63,7 +63,7 @@ func (a *App) beginExit() {
 // resets those that have not when their time is over.
 func (a *App) awaitConns() {
 	if a.exit != nil && !a.exit.end.IsZero() {
-		rawConns.end(time.Until(a.exit.end))
+		rawConns.End(time.Until(a.exit.end))
 	}
 }
 

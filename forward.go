@@ -1,159 +1,126 @@
 package sshtunnel
 
-// forward.go contains the forwards of a tunnel: their configuration, and how
-// they start and stop with it.
+// forward.go opens a configuration's forwards: local ones (ssh -L) and dynamic
+// ones (ssh -D) listen here, remote ones (ssh -R) on the bastion. They start and
+// stop with the configuration.
 
 import (
 	"cmp"
-	"errors"
+	"context"
 	"fmt"
+	"io"
+	"net"
 
-	"go.uber.org/zap"
-
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// Forward is a local or a remote forward: raw connections from where it
-// listens to a target at the tunnel's other end.
-type Forward struct {
-	// Where to listen: `[host:]port` or `unix//path`. Without a host it is the
-	// loopback address, with `*` all addresses. Required.
-	//
-	// A local forward listens here. The address of a socket may end in its
-	// permissions, as in `unix//path|0220`; they are 0200 if it does not. A
-	// remote forward listens on the bastion, where GatewayPorts says whether
-	// other hosts than loopback are allowed.
-	Listen string `json:"listen"`
+// rawConns are the connections that the listener wrapper and the forwards have
+// taken. They outlive their configuration, hence one registry for the process.
+var rawConns = new(forward.Registry)
 
-	// Where connections go: `host:port` or `unix//path`. That of a local forward
-	// is resolved by the bastion, that of a remote one here. Required.
-	Target string `json:"target"`
-
-	ForwardOptions
-
-	listen listenAddress
-	target tunnel.Target
-	ln     *tunnel.Listener // of a remote forward that is open
-}
-
-// errEmptyForward refuses a null in JSON.
-var errEmptyForward = errors.New("empty; give it an address to listen on")
-
-// provision checks the forward, which listens at one side and whose target is
-// at the other.
-func (f *Forward) provision(listenAt, targetAt side) (err error) {
-	if f == nil {
-		return errEmptyForward
-	}
-	r := new(resolver)
-	listen, target := r.value("listen address", f.Listen), r.value("target", f.Target)
-	if r.err != nil {
-		return r.err
-	}
-	if f.listen, err = parseListen(listen, listenAt); err != nil {
-		return err
-	}
-	if f.target, err = parseTargetAt(target, targetAt); err != nil {
-		return err
-	}
-	return f.check()
-}
-
-// forwarder returns what forwards the connections.
-func (f *Forward) forwarder(dial dialFunc, logger *zap.Logger) *forward.Forwarder {
-	fwd := &forward.Forwarder{
-		Dial:   dial,
-		Target: f.target.Address,
-		Logger: logger,
-		Track:  trackConn,
-	}
-	f.apply(fwd)
-	return fwd
-}
-
-// provisionForwards checks all forwards of a tunnel.
-func (t *Tunnel) provisionForwards(logger *zap.Logger) error {
-	t.logger = logger
-	for _, f := range t.LocalForwards {
-		if err := f.provision(here, onBastion); err != nil {
-			return fmt.Errorf("local_forward: %w", err)
-		}
-		if err := checkPermitted(t.permission, f.target); err != nil {
-			return fmt.Errorf("local_forward: %w", err)
-		}
-	}
-	remote := make(map[string]bool)
-	for _, f := range t.RemoteForwards {
-		if err := f.provision(onBastion, here); err != nil {
-			return fmt.Errorf("remote_forward: %w", err)
-		}
-		key := f.listen.String()
-		if remote[key] {
-			return fmt.Errorf("remote_forward: %q is listened on twice; keep one", f.Listen)
-		}
-		remote[key] = true
-	}
-	for _, f := range t.DynamicForwards {
-		if err := f.provision(logger); err != nil {
-			return fmt.Errorf("dynamic_forward: %w", err)
-		}
-	}
-	return nil
-}
-
-// claimAddresses notes where the tunnel's forwards listen here, of which there
-// may be one per address.
-func (t *Tunnel) claimAddresses(name string, claimed map[string]string) error {
-	claim := func(option string, a listenAddress) error {
-		if by, ok := claimed[a.String()]; ok {
-			return fmt.Errorf("tunnel %q: %s: %q is listened on already, by %s", name, option, a, by)
-		}
-		claimed[a.String()] = fmt.Sprintf("a %s of tunnel %q", option, name)
-		return nil
-	}
-	for _, f := range t.LocalForwards {
-		if err := claim("local_forward", f.listen); err != nil {
-			return err
-		}
-	}
-	for _, f := range t.DynamicForwards {
-		if err := claim("dynamic_forward", f.listen); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// trackConn registers a raw connection, to be closed when the process exits.
+// Call done once it has ended. At exit it is closed at once.
+func trackConn(conn io.Closer) (done func()) { return rawConns.Track(conn) }
 
 // openForward is a forward that listens.
 type openForward struct {
-	// serve has it take connections, in the background. It is called once at
+	// serve makes it take connections, in the background. It is called once at
 	// most, and not after stop.
 	serve func()
-	// stop has it listen no more. It leaves connections alone.
+	// stop makes it listen no more. It leaves connections alone.
 	stop func()
 }
 
-// openForwards has all forwards of a tunnel listen. In case of an error it
-// returns those that do.
-func (t *Tunnel) openForwards() (opened []openForward, err error) {
-	add := func(f openForward, openErr error) {
+// openForwards opens all forwards of a tunnel. In case of an error it returns
+// those that are open.
+func (t *openTunnel) openForwards() (opened []openForward, err error) {
+	add := func(option string, f openForward, openErr error) {
 		if openErr == nil {
 			opened = append(opened, f)
+		} else {
+			err = cmp.Or(err, fmt.Errorf("%s: %w", option, openErr))
 		}
-		err = cmp.Or(err, openErr)
 	}
-	tun := t.dialer()
 	for _, f := range t.LocalForwards {
-		add(f.openLocal(tun, t.logger))
+		open, err := t.openLocal(f)
+		add("local_forward", open, err)
 	}
 	for _, f := range t.DynamicForwards {
-		add(f.open(tun, t.logger))
+		open, err := t.openDynamic(f)
+		add("dynamic_forward", open, err)
 	}
 	for _, f := range t.RemoteForwards {
-		add(f.openRemote(t.h, t.logger))
+		open, err := t.openRemote(f)
+		add("remote_forward", open, err)
 	}
 	return opened, err
+}
+
+// openLocal opens a local forward: listening here, dialing the target from the
+// bastion.
+func (t *openTunnel) openLocal(f config.ResolvedForward) (openForward, error) {
+	return openHere(f, t.forwarder(f, dialer.For(t.dialer(), f.Target)))
+}
+
+// openDynamic opens a dynamic forward: listening here, dialing from the bastion
+// what the clients name.
+func (t *openTunnel) openDynamic(f config.ResolvedForward) (openForward, error) {
+	socks := &forward.SOCKS5{
+		Users: f.Users,
+		Dial: func(ctx context.Context, client net.Conn, address string) (net.Conn, error) {
+			return dialer.For(t.dialer(), tunnel.Target{Network: "tcp", Address: address, ByClient: true})(ctx, client)
+		},
+	}
+	fwd := t.forwarder(f, socks.Connect)
+	fwd.DialTimeout = socks.DialTimeout()
+	return openHere(f, fwd)
+}
+
+// openHere listens on this machine.
+func openHere(f config.ResolvedForward, fwd *forward.Forwarder) (openForward, error) {
+	lease, err := listen.Open(f.Listen, fwd)
+	if err != nil {
+		return openForward{}, err
+	}
+	return openForward{lease.Serve, lease.Stop}, nil
+}
+
+// openRemote opens a remote forward: listening on the bastion, dialing the
+// target from here. It does not wait for the bastion.
+func (t *openTunnel) openRemote(f config.ResolvedForward) (openForward, error) {
+	ln, err := t.handle.Listen(f.Listen.Network, f.Listen.Address)
+	t.remote = append(t.remote, ln)
+	if err != nil {
+		return openForward{}, err
+	}
+	fwd := t.forwarder(f, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, f.Target.Network, f.Target.Address)
+	})
+	return openForward{
+		serve: func() { go serveRemote(fwd, ln) },
+		stop:  func() { _ = ln.Close() },
+	}, nil
+}
+
+// serveRemote accepts connections. It returns when the listener is closed.
+func serveRemote(fwd *forward.Forwarder, ln net.Listener) {
+	_ = fwd.Serve(ln) // it says that the listener is closed
+}
+
+// forwarder returns what forwards the connections.
+func (t *openTunnel) forwarder(f config.ResolvedForward, dial dialer.Func) *forward.Forwarder {
+	fwd := &forward.Forwarder{
+		Dial:   dial,
+		Target: f.Target.Address,
+		Logger: t.logger,
+		Track:  trackConn,
+	}
+	f.Apply(fwd)
+	return fwd
 }
 
 // openForwards has the forwards of all tunnels listen, or none. They do not
@@ -165,7 +132,7 @@ func (a *App) openForwards() error {
 		a.forwards = append(a.forwards, opened...)
 		if err != nil {
 			a.stopForwards()
-			return fmt.Errorf("tunnel %q: %w", t.config.Name, err)
+			return fmt.Errorf("tunnel %q: %w", t.Config.Name, err)
 		}
 	}
 	return nil

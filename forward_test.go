@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +19,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/net/proxy"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -62,7 +63,7 @@ func serveEcho(t *testing.T, ln net.Listener, name string) {
 func forwardConfig(t *testing.T, tunnel, forwards string) []byte {
 	t.Helper()
 	tunnel = strings.TrimSuffix(tunnel, "}\n") + forwards + "\n}\n"
-	config, err := adapt("{\nadmin off\npersist_config off\nlog {\noutput discard\n}\nssh_tunnel {\n" + tunnel + "}\n}\n")
+	config, err := caddytest.Adapt("{\nadmin off\npersist_config off\nlog {\noutput discard\n}\nssh_tunnel {\n" + tunnel + "}\n}\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,26 +93,15 @@ func greeted(t *testing.T, conn net.Conn, name string) {
 	}
 }
 
-// socketPath returns a path for a socket, whose length is bounded.
-func socketPath(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "fwd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return filepath.Join(dir, "sock")
-}
-
 func TestLocalForward(t *testing.T) {
-	target, private := namedEcho(t, "db"), socketPath(t)
+	target, private := namedEcho(t, "db"), caddytest.SocketPath(t)
 	unixTarget, err := net.Listen("unix", private)
 	if err != nil {
 		t.Fatal(err)
 	}
 	serveEcho(t, unixTarget, "db")
 	b, tunnel := newTunnel(t, "prod", hosts{"db.internal:5432": target.Addr().String(), "/run/db.sock": private})
-	tcp, sock, stale := freeAddress(t), socketPath(t), socketPath(t)
+	tcp, sock, stale := freeAddress(t), caddytest.SocketPath(t), caddytest.SocketPath(t)
 
 	left, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: stale})
 	if err != nil {
@@ -128,7 +118,7 @@ func TestLocalForward(t *testing.T) {
 			t.Fatal(err)
 		}
 		greeted(t, conn, "db")
-		exchange(t, conn.(channel))
+		exchange(t, conn.(dialer.Channel))
 		_ = conn.Close()
 	}
 	for path, want := range map[string]os.FileMode{sock: 0o600, stale: 0o200} {
@@ -158,7 +148,7 @@ func TestForwardReloads(t *testing.T) {
 		return forwardConfig(t, tunnel(b.Addr()), fmt.Sprintf("local_forward %s %s {\n%s\n}", address, target, options))
 	}
 	run(t, config("one.internal:80", ""))
-	old := dialTCP(t, address)
+	old := caddytest.DialTCP(t, address)
 	greeted(t, old, "one")
 
 	stop := make(chan struct{})
@@ -186,7 +176,7 @@ func TestForwardReloads(t *testing.T) {
 			t.Fatal(err)
 		}
 		name, _, _ := strings.Cut(target, ".")
-		conn := dialTCP(t, address)
+		conn := caddytest.DialTCP(t, address)
 		greeted(t, conn, name)
 		_ = conn.Close()
 		_, _ = io.WriteString(old, "ping")
@@ -235,7 +225,7 @@ func visit(address string) (name string, err error) {
 // TestForwardInUse: a configuration that cannot listen is refused when it is
 // loaded, not when it is validated, and leaves everything to the one before.
 func TestForwardInUse(t *testing.T) {
-	one, two, taken := namedEcho(t, "one"), namedEcho(t, "two"), listenAndCount(t)
+	one, two, taken := namedEcho(t, "one"), namedEcho(t, "two"), caddytest.ListenAndCount(t)
 	b, tunnel := newTunnel(t, "prod", hosts{"one.internal:80": one.Addr().String(), "two.internal:80": two.Addr().String()})
 	address := freeAddress(t)
 	run(t, forwardConfig(t, tunnel(b.Addr()), "local_forward "+address+" one.internal:80"))
@@ -257,7 +247,7 @@ func TestForwardInUse(t *testing.T) {
 	}()
 	for _, option := range []string{"local_forward %s two.internal:80", "dynamic_forward %s"} {
 		bad := forwardConfig(t, tunnel(b.Addr()), "local_forward "+address+" two.internal:80\n"+fmt.Sprintf(option, taken.Addr()))
-		if err := load(bad); err != nil {
+		if err := caddytest.Load(bad); err != nil {
 			t.Errorf("validating: %v", err)
 		}
 		name, _, _ := strings.Cut(option, " ")
@@ -268,7 +258,7 @@ func TestForwardInUse(t *testing.T) {
 	}
 	close(stop)
 	<-stopped
-	if n := taken.accepted(); n != 0 {
+	if n := taken.Accepted(); n != 0 {
 		t.Errorf("%d connections to the address that is in use", n)
 	}
 }
@@ -315,7 +305,7 @@ func TestDynamicForward(t *testing.T) {
 // TestRemoteForward: from the bastion to here, across reloads and a lost link.
 func TestRemoteForward(t *testing.T) {
 	one, two := namedEcho(t, "one"), namedEcho(t, "two")
-	sock := socketPath(t)
+	sock := caddytest.SocketPath(t)
 	unixTarget, err := net.Listen("unix", sock)
 	if err != nil {
 		t.Fatal(err)
@@ -334,12 +324,12 @@ func TestRemoteForward(t *testing.T) {
 	run(t, config(one))
 	sshtest.Eventually(t, 10*time.Second, "the bastion listens", func() bool { return b.Stats().Forwards == 3 })
 
-	old := dialTCP(t, address)
+	old := caddytest.DialTCP(t, address)
 	greeted(t, old, "one")
-	other := dialTCP(t, toSocket)
+	other := caddytest.DialTCP(t, toSocket)
 	greeted(t, other, "sock")
 	exchange(t, other)
-	greeted(t, dialTCP(t, toPROXY), "known")
+	greeted(t, caddytest.DialTCP(t, toPROXY), "known")
 	if seen := known.seen(); strings.Contains(strings.Join(seen, " "), "LOCAL") || len(seen) == 0 {
 		t.Errorf("the target was told of %v", seen)
 	}
@@ -347,7 +337,7 @@ func TestRemoteForward(t *testing.T) {
 	if err := caddy.Load(config(two), true); err != nil {
 		t.Fatal(err)
 	}
-	greeted(t, dialTCP(t, address), "two")
+	greeted(t, caddytest.DialTCP(t, address), "two")
 	_, _ = io.WriteString(old, "ping")
 	greeted(t, old, "ping")
 	if n := b.Stats().ForwardRequests; n != 3 {
@@ -365,8 +355,8 @@ func TestRemoteForward(t *testing.T) {
 // TestForwardNull: JSON may have nulls.
 func TestForwardNull(t *testing.T) {
 	for _, list := range []string{"local_forwards", "remote_forwards", "dynamic_forwards"} {
-		config := fmt.Sprintf(`{"admin":{"disabled":true},"apps":{"ssh_tunnel":{"tunnels":{"prod":{"hosts":["me@b"],"password":"x","host_keys":[%q],%q:[null]}}}}}`, testFingerprint, list)
-		if err := load([]byte(config)); err == nil || !strings.Contains(err.Error(), strings.TrimSuffix(list, "s")+": empty") {
+		config := fmt.Sprintf(`{"admin":{"disabled":true},"apps":{"ssh_tunnel":{"tunnels":{"prod":{"hosts":["me@b"],"password":"x","host_keys":[%q],%q:[null]}}}}}`, caddytest.Fingerprint, list)
+		if err := caddytest.Load([]byte(config)); err == nil || !strings.Contains(err.Error(), strings.TrimSuffix(list, "s")+": empty") {
 			t.Errorf("%s: got error %v", list, err)
 		}
 	}
@@ -378,8 +368,8 @@ func TestForwardOptionsJSON(t *testing.T) {
 		`idle_timeout: 15ns is below 1ms`:           `"idle_timeout": 15`,
 		`max_connections: -1 is negative`:           `"max_connections": -1`,
 	} {
-		config := fmt.Sprintf(`{"admin":{"disabled":true},"apps":{"ssh_tunnel":{"tunnels":{"prod":{"hosts":["me@b"],"password":"x","host_keys":[%q],"local_forwards":[{"listen":"80","target":"web:80",%s}]}}}}}`, testFingerprint, options)
-		if err := load([]byte(config)); err == nil || !strings.Contains(err.Error(), "local_forward: "+want) {
+		config := fmt.Sprintf(`{"admin":{"disabled":true},"apps":{"ssh_tunnel":{"tunnels":{"prod":{"hosts":["me@b"],"password":"x","host_keys":[%q],"local_forwards":[{"listen":"80","target":"web:80",%s}]}}}}}`, caddytest.Fingerprint, options)
+		if err := caddytest.Load([]byte(config)); err == nil || !strings.Contains(err.Error(), "local_forward: "+want) {
 			t.Errorf("got error %v, want %s", err, want)
 		}
 	}

@@ -7,22 +7,30 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"path"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
 )
 
 // TestEveryFieldIsDocumented: each field says what it is where nothing is written,
 // or that something has to be.
 func TestEveryFieldIsDocumented(t *testing.T) {
 	configured := make(map[string]bool) // the types whose fields are to be documented
-	for _, module := range []any{App{}, Transport{}, ListenerWrapper{}} {
+	for _, module := range []any{App{}, transport.Transport{}, ListenerWrapper{}} {
 		addConfigured(configured, reflect.TypeOf(module))
 	}
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
+	root := reflect.TypeFor[App]().PkgPath()
+	var files []string
+	for _, pattern := range []string{"*.go", "internal/config/*.go", "internal/transport/*.go"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
 	}
 	for _, name := range files {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
@@ -31,10 +39,14 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
 			spec, ok := n.(*ast.TypeSpec)
-			if !ok || !configured[spec.Name.Name] {
+			if !ok {
 				return true
 			}
-			delete(configured, spec.Name.Name)
+			typ := path.Base(path.Join(root, filepath.ToSlash(filepath.Dir(name)))) + "." + spec.Name.Name
+			if !configured[typ] {
+				return true
+			}
+			delete(configured, typ)
 			for _, f := range spec.Type.(*ast.StructType).Fields.List {
 				doc := f.Doc.Text()
 				if f.Tag != nil && !strings.Contains(doc, "Default:") && !strings.Contains(doc, "Required") {
@@ -49,16 +61,16 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 	}
 }
 
-// addConfigured adds this package's types that a configuration has, by name.
+// addConfigured adds this module's types that a configuration has, by name.
 func addConfigured(types map[string]bool, typ reflect.Type) {
 	switch typ.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Map:
 		addConfigured(types, typ.Elem())
 	case reflect.Struct:
-		if typ.PkgPath() != reflect.TypeFor[App]().PkgPath() {
+		if !strings.HasPrefix(typ.PkgPath(), reflect.TypeFor[App]().PkgPath()) {
 			return
 		}
-		types[typ.Name()] = true
+		types[path.Base(typ.PkgPath())+"."+typ.Name()] = true
 		for f := range typ.Fields() {
 			if f.IsExported() {
 				addConfigured(types, f.Type)

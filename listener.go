@@ -1,17 +1,26 @@
 package sshtunnel
 
 // listener.go contains the listener wrapper, which hands the connections of a
-// Caddy listener to a target behind the bastion.
+// Caddy listener to a target behind the bastion, and its Caddyfile.
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/clienthello"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -48,12 +57,12 @@ type ListenerWrapper struct {
 
 	// What holds for those that are forwarded. The connections of a listener
 	// count as one lot, those from before a reload included.
-	ForwardOptions
+	config.ForwardOptions
 
-	config   *App // that the wrapper belongs to
-	tunnel   dialer
+	owner    any // the configuration that the wrapper belongs to
+	tunnel   dialer.Dialer
 	target   tunnel.Target
-	matchers helloMatchers
+	matchers clienthello.Matchers
 	logger   *zap.Logger
 }
 
@@ -67,32 +76,30 @@ func (ListenerWrapper) CaddyModule() caddy.ModuleInfo {
 
 // Provision looks the tunnel up. It dials nothing.
 func (w *ListenerWrapper) Provision(ctx caddy.Context) error {
-	if err := checkStaticName(w.TunnelName); err != nil {
+	if err := dialer.CheckName(w.TunnelName); err != nil {
 		return err
 	}
-	tun, err := lookupDialer(ctx, w.TunnelName)
+	tun, err := dialer.Lookup(ctx, w.TunnelName)
 	if err != nil {
 		return err
 	}
-	app, err := ctx.AppIfConfigured("ssh_tunnel")
-	if err != nil {
+	if w.owner, err = dialer.LookupApp(ctx, w.TunnelName); err != nil {
 		return err
 	}
-	w.config = app.(*App)
-	if w.matchers, err = loadHelloMatchers(ctx, w); err != nil {
+	if w.matchers, err = clienthello.LoadMatchers(ctx, w, "MatchersRaw", w.MatchersRaw); err != nil {
 		return fmt.Errorf("match: %w", err)
 	}
 	return w.provision(ctx.Logger(), tun)
 }
 
-func (w *ListenerWrapper) provision(logger *zap.Logger, tun dialer) (err error) {
-	if w.target, err = resolveTarget(w.Target); err != nil {
+func (w *ListenerWrapper) provision(logger *zap.Logger, tun dialer.Dialer) (err error) {
+	if w.target, err = config.ResolveTarget(w.Target); err != nil {
 		return err
 	}
-	if err := w.check(); err != nil {
+	if err := w.Check(); err != nil {
 		return err
 	}
-	if err := checkPermitted(tun, w.target); err != nil {
+	if err := dialer.CheckPermitted(tun, w.target); err != nil {
 		return err
 	}
 	w.tunnel = tun
@@ -104,30 +111,41 @@ func (w *ListenerWrapper) provision(logger *zap.Logger, tun dialer) (err error) 
 func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 	count, release := countFor(ln.Addr(), w.TunnelName, w.target)
 	forwarder := &forward.Forwarder{
-		Dial:   dialFor(w.tunnel, w.target),
+		Dial:   dialer.For(w.tunnel, w.target),
 		Target: w.target.Address,
 		Count:  count,
 		Logger: w.logger,
 		Track:  trackConn,
 	}
-	w.apply(forwarder)
-	forwarding := &forwardingListener{Listener: ln, forwarder: forwarder, release: release}
+	w.Apply(forwarder)
+	counted := &countedListener{ln, release}
 	if len(w.matchers) > 0 {
-		return newMatchingListener(forwarding, w)
+		return clienthello.NewListener(counted, w.matchers, w.owner, forwarder.Forward, w.logger)
 	}
-	forwarding.open = openListeners.open(ln.Addr(), w.config, func(conn net.Conn) bool {
+	place := clienthello.Register(ln.Addr(), w.owner, func(conn net.Conn) bool {
 		go forwarder.Forward(conn)
 		return true
 	})
-	return forwarding
+	return &forwardingListener{counted, forwarder, place}
+}
+
+// countedListener gives the count of its connections back when it is closed.
+type countedListener struct {
+	net.Listener
+	release func()
+}
+
+// Close closes the listener and leaves its connections alone.
+func (l *countedListener) Close() error {
+	l.release()
+	return l.Listener.Close()
 }
 
 // forwardingListener forwards what it accepts.
 type forwardingListener struct {
 	net.Listener
 	forwarder *forward.Forwarder
-	release   func() // of the forwarder's count
-	open      *openListener
+	place     *clienthello.Place
 }
 
 // Accept forwards connections for as long as there are any; it never returns
@@ -145,9 +163,97 @@ func (l *forwardingListener) Accept() (net.Conn, error) {
 
 // Close closes the listener and leaves its connections alone.
 func (l *forwardingListener) Close() error {
-	openListeners.close(l.open)
-	l.release()
+	l.place.Unregister()
 	return l.Listener.Close()
+}
+
+// listenerCounts are the counts of all listeners, by countKey. A reload opens
+// the new listener before it closes the old one, so the count stays.
+var listenerCounts = caddy.NewUsagePool()
+
+// countKey is what makes two listeners the same one over time.
+type countKey struct {
+	network, address string
+	tunnel           string
+	target           tunnel.Target
+}
+
+// listenerCount is a count in the pool.
+type listenerCount struct{ forward.Count }
+
+// Destruct implements caddy.Destructor. Connections go on without their
+// listener, and count to the end.
+func (*listenerCount) Destruct() error { return nil }
+
+// countFor returns the count of the connections that a listener forwards to a
+// target. Call release, as often as you like, when the listener is closed.
+func countFor(addr net.Addr, tunnelName string, target tunnel.Target) (count *forward.Count, release func()) {
+	key := countKey{addr.Network(), addr.String(), tunnelName, target}
+	pooled, _, _ := listenerCounts.LoadOrNew(key, func() (caddy.Destructor, error) { return new(listenerCount), nil })
+	release = sync.OnceFunc(func() { _, _ = listenerCounts.Delete(key) })
+	return &pooled.(*listenerCount).Count, release
+}
+
+// UnmarshalCaddyfile sets up the listener wrapper from Caddyfile tokens. Syntax:
+//
+//	ssh_tunnel <tunnel> <target> {
+//		match             <matcher> <arguments...>
+//		proxy_protocol    v1|v2
+//		idle_timeout      <duration>
+//		max_connections   <n>
+//	}
+//
+// match takes what a TLS connection policy does, in a block if there are
+// several matchers.
+func (w *ListenerWrapper) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the wrapper's name
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Errf("wrong number of arguments (%d); usage: ssh_tunnel <tunnel> <target>", len(args))
+	}
+	w.TunnelName, w.Target = args[0], args[1]
+	if err := dialer.CheckName(w.TunnelName); err != nil {
+		return d.WrapErr(err)
+	}
+	seen := make(map[string]int) // the line of each option
+	for d.NextBlock(0) {
+		if err := w.unmarshalOption(d, seen); err != nil {
+			return d.Errf("listener wrapper ssh_tunnel: %w", err)
+		}
+	}
+	return nil
+}
+
+// unmarshalOption reads the option that d stands at.
+func (w *ListenerWrapper) unmarshalOption(d *caddyfile.Dispenser, seen map[string]int) (err error) {
+	name := d.Val()
+	if line, ok := seen[name]; ok {
+		return fmt.Errorf("%s is already written on line %d; it may be written once", name, line)
+	}
+	seen[name] = d.Line()
+
+	if name == "match" {
+		w.MatchersRaw, err = caddytls.ParseCaddyfileNestedMatcherSet(d)
+		if err == nil && len(w.MatchersRaw) == 0 {
+			return errors.New("usage: match <matcher> <arguments...>, as in match sni git.example.com")
+		}
+		return err
+	}
+	opt, ok := config.RawOptions[name]
+	if !ok {
+		return config.UnknownOption(name, append(slices.Sorted(maps.Keys(config.RawOptions)), "match"))
+	}
+	args := d.RemainingArgs()
+	if len(args) != 1 {
+		return fmt.Errorf("usage: %s %s", name, opt.Usage)
+	}
+	if err := opt.Set(&w.ForwardOptions, args[0]); err != nil {
+		return fmt.Errorf("%s: %w", name, redact.Misplaced(args, err))
+	}
+	if d.NextBlock(d.Nesting()) {
+		return fmt.Errorf("%s takes no block", name)
+	}
+	return nil
 }
 
 // Interface guards

@@ -8,24 +8,27 @@ import (
 	"testing"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 )
 
 // TestMaxConnectionsAcrossReload: the listener of the next configuration counts
 // what is left of the last.
 func TestMaxConnectionsAcrossReload(t *testing.T) {
-	target, front := listenAndCount(t), loopback(t)
-	w := &ListenerWrapper{TunnelName: "prod", Target: target.Addr().String(), ForwardOptions: ForwardOptions{MaxConnections: 1}}
-	if err := w.provision(zap.NewNop(), new(fakeTunnel)); err != nil {
+	target, front := caddytest.ListenAndCount(t), caddytest.Loopback(t)
+	w := &ListenerWrapper{TunnelName: "prod", Target: target.Addr().String(), ForwardOptions: config.ForwardOptions{MaxConnections: 1}}
+	if err := w.provision(zap.NewNop(), new(caddytest.Tunnel)); err != nil {
 		t.Fatal(err)
 	}
-	before := w.WrapListener(newPipeListenerAt(front.Addr()))
+	before := w.WrapListener(caddytest.NewPipeListenerAt(front.Addr()))
 	after := w.WrapListener(front)
 	go func() { _, _ = before.Accept() }()
 	go func() { _, _ = after.Accept() }()
 
-	first := dialTCP(t, front.Addr().String())
+	first := caddytest.DialTCP(t, front.Addr().String())
 	_, _ = io.WriteString(first, "hello")
-	expect(t, target.conns, []byte("hello"))
+	caddytest.Expect(t, target.Conns, []byte("hello"))
 	_ = before.Close()
 	second, err := net.Dial("tcp", front.Addr().String()) // the reset may come this early
 	if err == nil {

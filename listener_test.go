@@ -3,6 +3,7 @@ package sshtunnel
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,18 +18,23 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/pires/go-proxyproto"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/clienthello"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // forwarding wraps a loopback listener and has it forward to a target. It
 // returns its address and what it logs.
-func forwarding(t *testing.T, tun dialer, target string, wrap func(net.Listener) net.Listener) (string, *observer.ObservedLogs) {
+func forwarding(t *testing.T, tun dialer.Dialer, target string, wrap func(net.Listener) net.Listener) (string, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
 	w := &ListenerWrapper{TunnelName: "prod", Target: target}
@@ -61,26 +67,15 @@ func forwarding(t *testing.T, tun dialer, target string, wrap func(net.Listener)
 	return ln.Addr().String(), logs
 }
 
-// dialTCP connects to the listener.
-func dialTCP(t *testing.T, address string) *net.TCPConn {
-	t.Helper()
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn.(*net.TCPConn)
-}
-
 // echo is a target that waits for the end of what it is sent before it sends
 // all of it back.
-func echo(t *testing.T, ln *countingListener) {
+func echo(t *testing.T, ln *caddytest.CountingListener) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		select {
-		case conn := <-ln.conns:
+		case conn := <-ln.Conns:
 			all, _ := io.ReadAll(conn)
 			_, _ = conn.Write(all)
 			_ = conn.Close()
@@ -91,7 +86,7 @@ func echo(t *testing.T, ln *countingListener) {
 }
 
 // exchange sends a word, half-closes, and expects it back.
-func exchange(t *testing.T, conn channel) {
+func exchange(t *testing.T, conn dialer.Channel) {
 	t.Helper()
 	if _, err := io.WriteString(conn, "hello"); err != nil {
 		t.Fatal(err)
@@ -105,18 +100,18 @@ func exchange(t *testing.T, conn channel) {
 }
 
 func TestForward(t *testing.T) {
-	ln := listenAndCount(t)
-	tun := &fakeTunnel{routes: map[string]string{"git.internal:22": ln.Addr().String()}}
+	ln := caddytest.ListenAndCount(t)
+	tun := &caddytest.Tunnel{Routes: map[string]string{"git.internal:22": ln.Addr().String()}}
 	address, logs := forwarding(t, tun, "git.internal:22", nil)
 	echo(t, ln)
-	conn := dialTCP(t, address)
+	conn := caddytest.DialTCP(t, address)
 	exchange(t, conn)
 
 	want := tunnel.Target{
 		Network: "tcp", Address: "git.internal:22", Class: tunnel.Stream,
 		Originator: conn.LocalAddr().(*net.TCPAddr).AddrPort(),
 	}
-	if got := tun.dialed(); len(got) != 1 || got[0] != want {
+	if got := tun.Dialed(); len(got) != 1 || got[0] != want {
 		t.Errorf("dialed %+v, want %+v", got, want)
 	}
 	sshtest.Eventually(t, 2*time.Second, "both lines are logged", func() bool { return logs.Len() == 2 })
@@ -133,7 +128,7 @@ func TestForward(t *testing.T) {
 			t.Errorf("logged %v", fields)
 		}
 	}
-	if n := tun.open.Load(); n != 0 {
+	if n := tun.OpenChannels.Load(); n != 0 {
 		t.Errorf("%d channels left open", n)
 	}
 }
@@ -157,8 +152,8 @@ func TestForwardToSocket(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
-	address, _ := forwarding(t, new(fakeTunnel), "unix/"+path, nil)
-	if got, err := io.ReadAll(dialTCP(t, address)); err != nil || string(got) != "hello" {
+	address, _ := forwarding(t, new(caddytest.Tunnel), "unix/"+path, nil)
+	if got, err := io.ReadAll(caddytest.DialTCP(t, address)); err != nil || string(got) != "hello" {
 		t.Errorf("got %q (%v)", got, err)
 	}
 }
@@ -167,7 +162,7 @@ func TestForwardToSocket(t *testing.T) {
 // empty success.
 func TestForwardRefused(t *testing.T) {
 	down := &tunnel.DownError{Tunnel: "prod", Cause: errors.New("no route to host"), RetryAfter: time.Second}
-	address, logs := forwarding(t, &fakeTunnel{err: down}, "git.internal:22", nil)
+	address, logs := forwarding(t, &caddytest.Tunnel{Err: down}, "git.internal:22", nil)
 	conn, err := net.Dial("tcp", address) // the reset may come this early
 	if err == nil {
 		_, err = io.Copy(io.Discard, conn)
@@ -196,14 +191,14 @@ func TestForwardLost(t *testing.T) {
 		"PROXY protocol": {withPROXY, "PROXY TCP4 192.0.2.1 192.0.2.2 7 80\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ln := listenAndCount(t)
-			tun := &fakeTunnel{wrap: func(c channel) channel { return lostChannel{c} }}
+			ln := caddytest.ListenAndCount(t)
+			tun := &caddytest.Tunnel{Wrap: func(c dialer.Channel) dialer.Channel { return caddytest.LostChannel{Channel: c} }}
 			address, logs := forwarding(t, tun, ln.Addr().String(), tt.wrap)
-			conn := dialTCP(t, address)
+			conn := caddytest.DialTCP(t, address)
 			if _, err := io.WriteString(conn, tt.say); err != nil {
 				t.Fatal(err)
 			}
-			_ = (<-ln.conns).Close()
+			_ = (<-ln.Conns).Close()
 			if got, err := io.ReadAll(conn); !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("got %q, then %v", got, err)
 			}
@@ -223,33 +218,33 @@ func TestForwardAfterTLS(t *testing.T) {
 	client := &tls.Config{RootCAs: ca.Pool(), ServerName: "front.test"}
 
 	t.Run("half-close", func(t *testing.T) {
-		ln := listenAndCount(t)
-		address, _ := forwarding(t, new(fakeTunnel), ln.Addr().String(), withTLS)
+		ln := caddytest.ListenAndCount(t)
+		address, _ := forwarding(t, new(caddytest.Tunnel), ln.Addr().String(), withTLS)
 		echo(t, ln)
-		exchange(t, tls.Client(dialTCP(t, address), client))
+		exchange(t, tls.Client(caddytest.DialTCP(t, address), client))
 	})
 
 	t.Run("lost", func(t *testing.T) {
-		ln := listenAndCount(t)
-		tun := &fakeTunnel{wrap: func(c channel) channel { return lostChannel{c} }}
+		ln := caddytest.ListenAndCount(t)
+		tun := &caddytest.Tunnel{Wrap: func(c dialer.Channel) dialer.Channel { return caddytest.LostChannel{Channel: c} }}
 		address, _ := forwarding(t, tun, ln.Addr().String(), withTLS)
-		conn := tls.Client(dialTCP(t, address), client)
+		conn := tls.Client(caddytest.DialTCP(t, address), client)
 		if err := conn.Handshake(); err != nil {
 			t.Fatal(err)
 		}
-		_ = (<-ln.conns).Close()
+		_ = (<-ln.Conns).Close()
 		if got, err := io.ReadAll(conn); err == nil {
 			t.Errorf("got %q and a clean end", got)
 		}
 	})
 
 	t.Run("no TLS spoken", func(t *testing.T) {
-		tun := new(fakeTunnel)
+		tun := new(caddytest.Tunnel)
 		address, logs := forwarding(t, tun, "git.internal:22", withTLS)
-		conn := dialTCP(t, address)
+		conn := caddytest.DialTCP(t, address)
 		_, _ = io.WriteString(conn, "SSH-2.0-OpenSSH_9.2\r\n")
 		_, _ = io.Copy(io.Discard, conn)
-		if got := tun.dialed(); len(got) != 0 {
+		if got := tun.Dialed(); len(got) != 0 {
 			t.Errorf("dialed %+v", got)
 		}
 		if logs.FilterMessage("TLS handshake failed").Len() != 1 {
@@ -261,16 +256,16 @@ func TestForwardAfterTLS(t *testing.T) {
 // TestForwardAfterPROXY: the originator is who the PROXY protocol says, and
 // half-close works through a layer that does not know it.
 func TestForwardAfterPROXY(t *testing.T) {
-	ln := listenAndCount(t)
-	tun := new(fakeTunnel)
+	ln := caddytest.ListenAndCount(t)
+	tun := new(caddytest.Tunnel)
 	address, _ := forwarding(t, tun, ln.Addr().String(), withPROXY)
 	echo(t, ln)
-	conn := dialTCP(t, address)
+	conn := caddytest.DialTCP(t, address)
 	if _, err := io.WriteString(conn, "PROXY TCP4 192.0.2.1 192.0.2.2 7 80\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	exchange(t, conn)
-	if got := tun.dialed(); len(got) != 1 || got[0].Originator != netip.MustParseAddrPort("192.0.2.1:7") {
+	if got := tun.Dialed(); len(got) != 1 || got[0].Originator != netip.MustParseAddrPort("192.0.2.1:7") {
 		t.Errorf("dialed %+v", got)
 	}
 }
@@ -278,9 +273,9 @@ func TestForwardAfterPROXY(t *testing.T) {
 // TestForwardOutlivesListener: closing the listener, as a reload does, leaves
 // connections alone; ending the process does not.
 func TestForwardOutlivesListener(t *testing.T) {
-	ln := listenAndCount(t)
+	ln := caddytest.ListenAndCount(t)
 	w := &ListenerWrapper{TunnelName: "prod", Target: ln.Addr().String()}
-	tun := new(fakeTunnel)
+	tun := new(caddytest.Tunnel)
 	if err := w.provision(zap.NewNop(), tun); err != nil {
 		t.Fatal(err)
 	}
@@ -296,8 +291,8 @@ func TestForwardOutlivesListener(t *testing.T) {
 			t.Errorf("Accept returned %v", err)
 		}
 	}()
-	conn := dialTCP(t, front.Addr().String())
-	upstream := <-ln.conns
+	conn := caddytest.DialTCP(t, front.Addr().String())
+	upstream := <-ln.Conns
 	defer upstream.Close()
 	_ = wrapped.Close()
 	<-ended
@@ -314,12 +309,8 @@ func TestForwardOutlivesListener(t *testing.T) {
 		}
 	}
 
-	rawConns.end(0)
-	t.Cleanup(func() { // for the other tests
-		rawConns.mu.Lock()
-		defer rawConns.mu.Unlock()
-		rawConns.ended = false
-	})
+	rawConns.End(0)
+	t.Cleanup(func() { rawConns = new(forward.Registry) }) // for the other tests
 	for name, conn := range map[string]net.Conn{"client": conn, "target": upstream} {
 		_ = conn.SetReadDeadline(time.Now().Add(2 * time.Second))
 		if _, err := conn.Read(buf); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -344,7 +335,7 @@ func (l *exhaustedListener) Accept() (net.Conn, error) {
 // TestAcceptErrors: temporary errors reach the HTTP server, which waits a
 // little and accepts again.
 func TestAcceptErrors(t *testing.T) {
-	ln := listenAndCount(t)
+	ln := caddytest.ListenAndCount(t)
 	front, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -352,7 +343,7 @@ func TestAcceptErrors(t *testing.T) {
 	exhausted := &exhaustedListener{Listener: front}
 	exhausted.errors.Store(3)
 	w := &ListenerWrapper{TunnelName: "prod", Target: ln.Addr().String()}
-	if err := w.provision(zap.NewNop(), new(fakeTunnel)); err != nil {
+	if err := w.provision(zap.NewNop(), new(caddytest.Tunnel)); err != nil {
 		t.Fatal(err)
 	}
 	server := &http.Server{ReadHeaderTimeout: time.Second, ErrorLog: zap.NewStdLog(zap.NewNop())}
@@ -360,11 +351,43 @@ func TestAcceptErrors(t *testing.T) {
 	go func() { served <- server.Serve(w.WrapListener(exhausted)) }()
 
 	echo(t, ln)
-	exchange(t, dialTCP(t, front.Addr().String()))
+	exchange(t, caddytest.DialTCP(t, front.Addr().String()))
 	if err := server.Shutdown(context.Background()); err != nil {
 		t.Error(err)
 	}
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		t.Error(err)
 	}
+}
+
+// TestHandOverToForwarding: where match is gone from the new configuration, all
+// is forwarded.
+func TestHandOverToForwarding(t *testing.T) {
+	target := caddytest.ListenAndCount(t)
+	wrap := func(ln net.Listener, target, matchers string) net.Listener {
+		w := &ListenerWrapper{TunnelName: "prod", Target: target, owner: new(int)}
+		if err := json.Unmarshal([]byte(matchers), &w.MatchersRaw); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+		t.Cleanup(cancel)
+		var err error
+		if w.matchers, err = clienthello.LoadMatchers(ctx, w, "MatchersRaw", w.MatchersRaw); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.provision(zap.NewNop(), new(caddytest.Tunnel)); err != nil {
+			t.Fatal(err)
+		}
+		return w.WrapListener(ln)
+	}
+	inner := caddytest.NewPipeListener()
+	before := wrap(inner, "git.internal:443", `{"sni": ["git.example.com"]}`)
+	go func() { _, _ = before.Accept() }() // it returns when the listener is closed
+	conn := inner.Dial()
+	defer conn.Close()
+	after := wrap(caddytest.NewPipeListener(), target.Addr().String(), "null")
+	defer after.Close()
+	_ = before.Close()
+	_, _ = io.WriteString(conn, "hello")
+	caddytest.Expect(t, target.Conns, []byte("hello"))
 }

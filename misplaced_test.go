@@ -1,17 +1,14 @@
 package sshtunnel
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/spf13/cobra"
-
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -23,7 +20,7 @@ var takesSecrets = map[string]int{"password": 0, "identity_file": 1, "proxy_comm
 // else may be a secret, by a placeholder and as it is: the configuration is
 // refused, and no error shows it.
 func TestMisplacedTexts(t *testing.T) {
-	t.Setenv(allowProxyCommand, "1")
+	t.Setenv("CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND", "1")
 	t.Setenv("SSH_AUTH_SOCK", "")
 	key := sshtest.WriteFile(t, "key", sshtest.NewKey().PEM(""))
 	sshConfig := sshtest.WriteFile(t, "config", []byte("Host x\nIdentityFile ${SSH_TUNNEL_TEST_TEXT}\n"))
@@ -34,8 +31,8 @@ func TestMisplacedTexts(t *testing.T) {
 		allowed bool   // the text may be what it is for
 	}
 	var lines []line
-	add := func(name, inBlock string, opt tunnelOption) {
-		most := min(strings.Count(opt.usage, "<")+strings.Count(opt.usage, "|"), 2)
+	add := func(name, inBlock string, opt config.Option) {
+		most := min(strings.Count(opt.Usage, "<")+strings.Count(opt.Usage, "|"), 2)
 		for n := 1; n <= max(most, 1); n++ {
 			for i := range n {
 				args := slices.Repeat([]string{"x"}, n)
@@ -52,10 +49,10 @@ func TestMisplacedTexts(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(tunnelOptions)) {
-		add(name, "", tunnelOptions[name])
-		for _, inner := range slices.Sorted(maps.Keys(tunnelOptions[name].block)) {
-			add(inner, name, tunnelOptions[name].block[inner])
+	for _, name := range slices.Sorted(maps.Keys(config.TunnelOptions)) {
+		add(name, "", config.TunnelOptions[name])
+		for _, inner := range slices.Sorted(maps.Keys(config.TunnelOptions[name].Block)) {
+			add(inner, name, config.TunnelOptions[name].Block[inner])
 		}
 	}
 	for _, text := range []string{
@@ -97,12 +94,12 @@ func TestMisplacedTexts(t *testing.T) {
 				} else {
 					option = strings.ReplaceAll(option, "%s", value)
 				}
-				config, err := adapt(fmt.Sprintf("{\nssh_tunnel {\n%s {\nidentity_file %s\n%s\n%s\n}\n}\n}", header, key, hostKey, option))
+				config, err := caddytest.Adapt(fmt.Sprintf("{\nssh_tunnel {\n%s {\nidentity_file %s\n%s\n%s\n}\n}\n}", header, key, hostKey, option))
 				if strings.HasPrefix(l.text, "password") || strings.HasPrefix(l.text, "identity_agent") || strings.HasPrefix(l.text, "ssh_config x") {
-					config, err = adapt(fmt.Sprintf("{\nssh_tunnel {\n%s {\n%s\n%s\n}\n}\n}", header, hostKey, option))
+					config, err = caddytest.Adapt(fmt.Sprintf("{\nssh_tunnel {\n%s {\n%s\n%s\n}\n}\n}", header, hostKey, option))
 				}
 				if err == nil {
-					err = load(config)
+					err = caddytest.Load(config)
 				}
 				isKey := strings.HasPrefix(l.text, "host_key") || strings.HasPrefix(l.text, "host_certificate_authority")
 				switch {
@@ -160,9 +157,9 @@ func TestMisplacedElsewhere(t *testing.T) {
 					written = strings.ReplaceAll(config, "a:TEXT", "`a:"+text+"`")
 					written = strings.ReplaceAll(written, "TEXT", value)
 				}
-				adapted, err := adapt(written)
+				adapted, err := caddytest.Adapt(written)
 				if err == nil {
-					err = load(adapted)
+					err = caddytest.Load(adapted)
 				}
 				// How long the http transport's values are is for Caddy to say.
 				long := what == "password longer than any name" && (strings.HasPrefix(where, "tls_") || where == "network_proxy")
@@ -176,68 +173,4 @@ func TestMisplacedElsewhere(t *testing.T) {
 			}
 		}
 	}
-}
-
-// TestMisplacedArguments gives every command the texts, as each of its flags and as
-// an argument.
-func TestMisplacedArguments(t *testing.T) {
-	root := func() *cobra.Command {
-		cmd := &cobra.Command{Use: "ssh-tunnel", SilenceUsage: true, SilenceErrors: true}
-		cmd.AddCommand(newForwardCommand(), newCheckCommand(), newKeyscanCommand(), newKnownHostsCommand(), newStatusCommand(), newReconnectCommand())
-		refuseMisplaced(cmd)
-		return cmd
-	}
-	config := filepath.Join(t.TempDir(), "Caddyfile")
-	if err := os.WriteFile(config, []byte(":80"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var commands func(cmd *cobra.Command, path []string) [][]string
-	commands = func(cmd *cobra.Command, path []string) (all [][]string) {
-		all = append(all, path)
-		for _, below := range cmd.Commands() {
-			all = append(all, commands(below, append(slices.Clone(path), below.Name()))...)
-		}
-		return all
-	}
-	for what, text := range sshtest.Misplaced() {
-		for _, path := range commands(root(), nil) {
-			if len(path) == 0 {
-				continue
-			}
-			cmd, _, err := root().Find(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			lines := [][]string{append(slices.Clone(path), text), append(slices.Clone(path), "--", text, "b")}
-			for name := range flagNames(cmd) {
-				lines = append(lines, append(slices.Clone(path), "--"+name+"="+text))
-			}
-			for _, line := range lines {
-				var out bytes.Buffer
-				r := root()
-				r.SetOut(&out)
-				r.SetErr(&out)
-				r.SetArgs(line)
-				err := r.Execute()
-				if err == nil {
-					t.Errorf("%s: %q is taken", what, line[:len(line)-1])
-				} else if sshtest.Shows(err.Error()+out.String(), text) {
-					t.Errorf("%s: %q shows it: %v", what, path, err)
-				}
-			}
-		}
-	}
-}
-
-// flagNames returns the names of a command's flags.
-func flagNames(cmd *cobra.Command) map[string]bool {
-	names := make(map[string]bool)
-	for line := range strings.SplitSeq(cmd.Flags().FlagUsages()+cmd.InheritedFlags().FlagUsages(), "\n") {
-		if _, rest, ok := strings.Cut(line, "--"); ok {
-			name, _, _ := strings.Cut(rest, " ")
-			name, _, _ = strings.Cut(name, "[")
-			names[name] = true
-		}
-	}
-	return names
 }

@@ -24,17 +24,20 @@ package sshtunnel
 // tunnel in it.
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+
+	// Modules and commands of this plugin, which register themselves.
+	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/command"
+	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
 )
 
 func init() {
@@ -51,21 +54,12 @@ func init() {
 // configuration leaves as it was keeps its connections, and all that goes on
 // through them.
 type App struct {
-	// The tunnels, by name. A name may have letters, digits, dots, underscores
-	// and hyphens. Default: none.
-	Tunnels map[string]*Tunnel `json:"tunnels,omitempty"`
-
-	// How long raw connections, of forwards and the listener wrapper, may go on
-	// when the process exits. Those that have not ended by then are reset. 0 resets
-	// them at once. The time runs from the beginning of the exit, as that of the
-	// `http` app does, and after its `shutdown_delay`. Default: the `grace_period`
-	// of the `http` app, or `3s` if it has none, as where there are no sites.
-	GracePeriod *caddy.Duration `json:"grace_period,omitempty"`
+	config.App
 
 	ctx    caddy.Context
 	logger *zap.Logger
 	events *emitter
-	opened []*Tunnel // those that have a handle; each after the tunnel it jumps through
+	opened []*openTunnel // each after the one that it goes through
 
 	forwards []openForward // those of all tunnels, between Start and Stop
 	exit     *exit
@@ -94,74 +88,57 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.events = events
-	if a.GracePeriod != nil {
-		r := new(resolver)
-		if r.duration("grace_period", *a.GracePeriod); r.err != nil {
-			return r.err
-		}
-	}
 	if err := a.watchExit(ctx); err != nil {
 		return err
 	}
 
-	files := newSSHConfigReader(a.logger)
-	claimed := make(map[string]string) // who listens, by address
-	for _, name := range slices.Sorted(maps.Keys(a.Tunnels)) {
-		if err := checkTunnelName(name); err != nil {
-			return err
-		}
-		t := a.Tunnels[name]
-		if t == nil {
-			return fmt.Errorf("tunnel %q: empty; give it hosts", name)
-		}
-		if err := t.provision(name, a.logger, files); err != nil {
-			return fmt.Errorf("tunnel %q: %w", name, err)
-		}
-		if err := t.claimAddresses(name, claimed); err != nil {
-			return err
-		}
-	}
-
-	if err := moveChallenges(ctx); err != nil {
-		return err
-	}
-	order, err := jumpOrder(a.Tunnels)
+	tunnels, err := a.Resolve(a.logger)
 	if err != nil {
 		return err
 	}
-	for _, name := range order {
-		t := a.Tunnels[name]
-		var jump *tunnel.Handle
-		if t.jump != "" {
-			through := a.Tunnels[t.jump]
-			for _, address := range t.config.Addresses() {
-				if err := checkPermitted(through.permission, tunnel.Target{Network: "tcp", Address: address}); err != nil {
-					return fmt.Errorf("tunnel %q: proxy_jump: %w", name, err)
-				}
-			}
-			jump = through.h
+	if err := moveChallenges(ctx); err != nil {
+		return err
+	}
+	handles := make(map[*config.Resolved]*tunnel.Handle)
+	for _, t := range tunnels {
+		jump := handles[t.Via]
+		for _, hop := range append(slices.Clone(t.Hops), t) {
+			jump = a.open(hop, jump)
+			handles[hop] = jump
 		}
-		for _, hop := range t.hops {
-			a.furnish(hop)
-			hop.h = tunnel.Open(hop.config, hop.settings, jump)
-			a.opened = append(a.opened, hop)
-			jump = hop.h
-		}
-		a.furnish(t)
-		t.h = tunnel.Open(t.config, t.settings, jump)
-		a.opened = append(a.opened, t)
 	}
 	return nil
 }
 
-// furnish gives a tunnel what it needs of Caddy: where to tell what happens to it
-// and, if it learns its bastion's host key, the storage to keep that in.
-func (a *App) furnish(t *Tunnel) {
-	if a.events != nil {
-		t.settings.Observer = a.events
+// openTunnel is a tunnel that has a handle: one of the configuration, or a host that
+// ssh_config jumps through.
+type openTunnel struct {
+	*config.Resolved
+	handle *tunnel.Handle
+	logger *zap.Logger
+	remote []*tunnel.Listener // of RemoteForwards, once they are open
+}
+
+// open takes a handle on a tunnel, which goes through another unless jump is nil.
+func (a *App) open(t *config.Resolved, jump *tunnel.Handle) *tunnel.Handle {
+	a.configure(t)
+	opened := &openTunnel{
+		Resolved: t,
+		handle:   tunnel.Open(t.Config, t.Settings, jump),
+		logger:   a.logger.With(zap.String("tunnel", t.Config.Name)),
 	}
-	if t.config.AcceptNewHostKey {
-		t.settings.KeyMemory = keyStorage{a.ctx.Storage()}
+	a.opened = append(a.opened, opened)
+	return opened.handle
+}
+
+// configure gives a tunnel what it needs of Caddy: what observes it and, if it
+// learns its bastion's host key, the storage to keep that in.
+func (a *App) configure(t *config.Resolved) {
+	if a.events != nil {
+		t.Settings.Observer = a.events
+	}
+	if t.Config.AcceptNewHostKey {
+		t.Settings.KeyMemory = keystorage.Storage{Storage: a.ctx.Storage()}
 	}
 }
 
@@ -172,7 +149,7 @@ func (a *App) Start() error {
 		return err
 	}
 	for _, t := range a.opened {
-		t.h.Start()
+		t.handle.Start()
 	}
 	a.serveForwards()
 	return nil
@@ -198,7 +175,7 @@ func (a *App) Cleanup() error {
 	a.stopForwards()
 	a.awaitConns()
 	for _, t := range slices.Backward(a.opened) {
-		t.h.Close()
+		t.handle.Close()
 	}
 	if a.events != nil {
 		a.events.close()
@@ -206,56 +183,36 @@ func (a *App) Cleanup() error {
 	return nil
 }
 
-// lookupTunnel returns the named tunnel of the configuration that ctx belongs
-// to. It may be called from any module's Provision: the app is provisioned
-// first if it has not been yet.
-func lookupTunnel(ctx caddy.Context, name string) (*Tunnel, error) {
-	app, err := ctx.AppIfConfigured("ssh_tunnel")
-	if errors.Is(err, caddy.ErrNotConfigured) {
-		return nil, fmt.Errorf("unknown tunnel %q; no tunnel is configured: add the global option ssh_tunnel", name)
-	}
+// tunnelOf returns the named tunnel of the configuration that ctx belongs to.
+func tunnelOf(ctx caddy.Context, name string) (*openTunnel, error) {
+	app, err := dialer.LookupApp(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	a := app.(*App)
-	t, ok := a.Tunnels[name]
-	if !ok {
-		return nil, unknownTunnel(name, a.Tunnels)
-	}
-	return t, nil
+	return app.(*App).tunnel(name)
 }
 
-// unknownTunnel is the error for a name that no tunnel has.
-func unknownTunnel(name string, tunnels map[string]*Tunnel) error {
-	if len(tunnels) == 0 {
-		return fmt.Errorf("unknown tunnel %q; no tunnel is configured: add one to the global option ssh_tunnel", name)
+// Lookup returns what dials through the tunnel of a name. See package dialer.
+func (a *App) LookupDialer(name string) (dialer.Dialer, error) {
+	t, err := a.tunnel(name)
+	if err != nil {
+		return nil, err
 	}
-	return unknownName(name, slices.Sorted(maps.Keys(tunnels)))
+	return t.dialer(), nil
 }
 
-// unknownName is unknownTunnel where there are some.
-func unknownName(name string, names []string) error {
-	return fmt.Errorf("unknown tunnel %q; configured: %s", name, strings.Join(names, ", "))
+// tunnel returns the tunnel of a name.
+func (a *App) tunnel(name string) (*openTunnel, error) {
+	if _, ok := a.Tunnels[name]; !ok {
+		return nil, dialer.UnknownTunnel(name, slices.Sorted(maps.Keys(a.Tunnels)))
+	}
+	// A hop's name has a space, so it is none that is configured.
+	i := slices.IndexFunc(a.opened, func(t *openTunnel) bool { return t.Config.Name == name })
+	return a.opened[i], nil
 }
 
-// checkTunnelName keeps names to what is the same in a Caddyfile, a URL's path
-// and a network address.
-func checkTunnelName(name string) error {
-	for _, r := range name {
-		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
-		digit := '0' <= r && r <= '9'
-		if !letter && !digit && !strings.ContainsRune("._-", r) {
-			return fmt.Errorf("tunnel name %s has a %q; use letters, digits, dots, underscores and hyphens", redact.Quote(name), r)
-		}
-	}
-	if strings.Trim(name, ".") == "" {
-		return fmt.Errorf("tunnel name %q has no letter or digit", name)
-	}
-	if err := redact.Check(name); err != nil {
-		return fmt.Errorf("tunnel name: %w", err)
-	}
-	return nil
-}
+// dialer returns what dials through the tunnel.
+func (t *openTunnel) dialer() dialer.Dialer { return dialer.New(t.handle, t.Permission) }
 
 // Interface guards
 var (

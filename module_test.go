@@ -15,45 +15,10 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 )
 
-// TestMain keeps the tests away from the home directory, the agent and the
-// certificates of whoever runs them.
-func TestMain(m *testing.M) {
-	sshtest.Isolate()
-	os.Exit(func() int {
-		home, err := os.MkdirTemp("", "ssh-tunnel-home")
-		if err != nil {
-			panic(err)
-		}
-		defer func() { _ = os.RemoveAll(home) }()
-		for name, value := range map[string]string{
-			"HOME": home, "USERPROFILE": home, "XDG_DATA_HOME": home, "XDG_CONFIG_HOME": home, "SSH_AUTH_SOCK": "",
-		} {
-			if err := os.Setenv(name, value); err != nil {
-				panic(err)
-			}
-		}
-		caddy.DefaultStorage.Path = filepath.Join(home, "caddy")
-		return m.Run()
-	}())
-}
-
-// adapt turns a Caddyfile into JSON.
-func adapt(caddyfile string) ([]byte, error) {
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
-	return config, err
-}
-
-// load does what `caddy validate` does with a configuration.
-func load(config []byte) error {
-	var cfg caddy.Config
-	if err := caddy.StrictUnmarshalJSON(config, &cfg); err != nil {
-		return err
-	}
-	return caddy.Validate(&cfg)
-}
+func TestMain(m *testing.M) { os.Exit(caddytest.Main(m)) }
 
 // TestCaddyfiles goes through testdata: a Caddyfile, a line of dashes, and
 // either the JSON that it adapts to or a part of the error with which it is
@@ -76,10 +41,10 @@ func TestCaddyfiles(t *testing.T) {
 			}
 			want = strings.TrimSpace(want)
 
-			got, err := adapt(caddyfile)
+			got, err := caddytest.Adapt(caddyfile)
 			if !strings.HasPrefix(want, "{") {
 				if err == nil {
-					err = load(got)
+					err = caddytest.Load(got)
 				}
 				if err == nil {
 					t.Fatalf("got no error, want %s", want)

@@ -8,24 +8,23 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/bind"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/contract"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 )
 
-// networkName is the network of addresses such as `ssh_tunnel/prod:8080`.
-const networkName = "ssh_tunnel"
-
 func init() {
-	caddy.RegisterNetwork(networkName, listenOnBastion)
+	caddy.RegisterNetwork(bind.Network, listenOnBastion)
+	caddy.RegisterNetwork(networkHTTP3, listenNoPackets)
+	caddyhttp.RegisterNetworkHTTP3(bind.Network, networkHTTP3)
 }
 
 // errNotAModule refuses the admin endpoint, which has no context that says
@@ -48,15 +47,15 @@ var errNoTunnelNamed = errors.New("no tunnel; write ssh_tunnel/<tunnel>, or ssh_
 // tunnel, an address that is none or that the configuration has already, the
 // admin endpoint.
 func listenOnBastion(ctx context.Context, _, host, portRange string, portOffset uint, _ net.ListenConfig) (any, error) {
-	module, ok := ctx.(caddy.Context)
-	if !ok || module.Module() == nil {
+	module, ok := contract.ListeningModule(ctx)
+	if !ok {
 		return nil, errNotAModule
 	}
 	name, where, _ := strings.Cut(host, "/")
 	if name == "" {
 		return nil, errNoTunnelNamed
 	}
-	t, err := lookupTunnel(module, name)
+	t, err := tunnelOf(module, name)
 	if err != nil {
 		return nil, err
 	}
@@ -68,9 +67,9 @@ func listenOnBastion(ctx context.Context, _, host, portRange string, portOffset 
 	if err != nil {
 		return nil, err
 	}
-	if redirects(module, caddy.NetworkAddress{Network: networkName, Host: host, StartPort: port, EndPort: port}) {
-		if address.network == "unix" {
-			return newIdleListener(address), nil
+	if contract.ListensForRedirects(module, caddy.NetworkAddress{Network: bind.Network, Host: host, StartPort: port, EndPort: port}) {
+		if address.Network == "unix" {
+			return bind.NewIdle(address), nil
 		}
 		t.logger.Info("listening for automatic HTTPS's redirects as well", zap.Stringer("listen", address))
 	}
@@ -88,235 +87,133 @@ func portAt(portRange string, offset uint) (uint, error) {
 }
 
 // parseBind reads where on the bastion to listen.
-func parseBind(where string, port uint) (listenAddress, error) {
+func parseBind(where string, port uint) (hostport.ListenAddress, error) {
 	if path, ok := strings.CutPrefix(where, "unix/"); ok {
 		if strings.Contains(path, "|") {
-			return listenAddress{}, fmt.Errorf("socket %q: the bastion sets its permissions; remove the | and set StreamLocalBindMask there", path)
+			return hostport.ListenAddress{}, fmt.Errorf("socket %q: the bastion sets its permissions; remove the | and set StreamLocalBindMask there", path)
 		}
-		return parseListen(where, onBastion)
+		return hostport.ParseListen(where, hostport.Bastion)
 	}
 	if strings.Contains(where, "/") {
-		return listenAddress{}, fmt.Errorf("%q is neither an address of the bastion nor unix//path", where)
+		return hostport.ListenAddress{}, fmt.Errorf("%q is neither an address of the bastion nor unix//path", where)
 	}
-	return parseListen(net.JoinHostPort(where, strconv.FormatUint(uint64(port), 10)), onBastion)
+	return hostport.ParseListen(net.JoinHostPort(where, strconv.FormatUint(uint64(port), 10)), hostport.Bastion)
 }
 
-// redirectServer is what Caddy calls the server that it adds for automatic
-// HTTPS's redirects, if no other has the address.
-const redirectServer = "remaining_auto_https_redirects"
-
-// redirects tells whether it is that server that listens on an address.
-func redirects(ctx caddy.Context, address caddy.NetworkAddress) bool {
-	app, err := ctx.AppIfConfigured("http")
-	if err != nil {
-		return false
-	}
-	http, ok := app.(*caddyhttp.App)
-	if !ok {
-		return false
-	}
-	server, ok := http.Servers[redirectServer]
-	return ok && slices.Contains(server.Listen, address.String())
-}
-
-// binding is an address on the bastion that a configuration has a listener for.
-type binding struct {
-	t       *Tunnel
-	address listenAddress
-}
-
-// bindings are those that are open: each binding's *boundListener, which is nil
-// while that is made. Of two listeners of a configuration the newer would get all
-// connections.
-var bindings sync.Map
-
-// bind has the bastion listen on an address, in the place of the configuration
+// bind makes the bastion listen on an address, in the place of the configuration
 // before if that has it.
-func (t *Tunnel) bind(address listenAddress) (net.Listener, error) {
+func (t *openTunnel) bind(address hostport.ListenAddress) (net.Listener, error) {
 	for _, f := range t.RemoteForwards {
-		if f.listen == address {
-			return nil, fmt.Errorf("%q is listened on already, by a remote_forward of tunnel %q", address, t.config.Name)
+		if f.Listen == address {
+			return nil, fmt.Errorf("%q is listened on already, by a remote_forward of tunnel %q", address, t.Config.Name)
 		}
 	}
-	b := binding{t, address}
-	before := b.other()
-	if _, taken := bindings.LoadOrStore(b, (*boundListener)(nil)); taken {
-		return nil, fmt.Errorf("%q is listened on already, by another site of tunnel %q", address, t.config.Name)
-	}
-	ln, err := t.h.Listen(address.network, address.address)
+	return bind.Listen(t.Config.Name, t.handle, address)
+}
+
+// Where a challenge is listened for instead, without need: the authority comes
+// to the bastion, and there the site answers it. Nor do these ports need rights,
+// or matter if another has them.
+const (
+	challengeHost      = "127.0.0.1"
+	challengeHTTPPort  = 20080
+	challengeHTTPSPort = 20443
+)
+
+// moveChallenges changes the ACME issuers that the Caddyfile adapter has given a
+// site's `bind` as the host to listen on for challenges. They would fail with
+// "lookup ssh_tunnel/prod: no such host". It has to be called before any app
+// starts.
+func moveChallenges(ctx caddy.Context) error {
+	app, err := ctx.AppIfConfigured("tls")
 	if err != nil {
-		bindings.Delete(b)
-		return nil, err
+		return nil //nolint:nilerr // there is none, or Caddy says what is wrong with it
 	}
-	l := newBoundListener(b, ln)
-	bindings.Store(b, l)
-	if err := l.succeed(before); err != nil {
-		_ = l.Close()
-		return nil, err
+	tls, ok := app.(*caddytls.TLS)
+	if !ok || tls.Automation == nil {
+		return nil
 	}
-	return l, nil
-}
-
-// boundListener is a listener on the bastion, which survives the reloads of its
-// configuration's successors without losing a connection.
-type boundListener struct {
-	*tunnel.Listener
-	binding binding
-	// conns are to be accepted.
-	conns chan net.Conn
-	// ctx ends, by end, when the listener is closed.
-	ctx context.Context
-	end context.CancelFunc
-
-	// mu guards unread: what was accepted and can be taken back. It is nil once the
-	// listener is closed.
-	mu     sync.Mutex
-	unread map[*unreadConn]bool
-}
-
-func newBoundListener(b binding, ln *tunnel.Listener) *boundListener {
-	l := &boundListener{Listener: ln, binding: b, conns: make(chan net.Conn), unread: map[*unreadConn]bool{}}
-	l.ctx, l.end = context.WithCancel(context.Background())
-	go l.pump(ln)
-	return l
-}
-
-// pump takes what a listener accepts. It returns when that is closed.
-func (l *boundListener) pump(ln *tunnel.Listener) {
-	for {
-		conn, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		l.offer(conn)
-	}
-}
-
-// offer waits until a connection is accepted. If the listener is closed it passes
-// it on.
-func (l *boundListener) offer(conn net.Conn) {
-	select {
-	case l.conns <- conn:
-	case <-l.ctx.Done():
-		l.pass(conn)
-	}
-}
-
-// pass gives a connection to another configuration's listener for the address. It
-// does not wait.
-func (l *boundListener) pass(conn net.Conn) {
-	other := l.binding.other()
-	if other == nil {
-		_ = conn.Close() // nobody is left to take it
-		return
-	}
-	_ = conn.SetDeadline(time.Time{})
-	go other.offer(conn)
-}
-
-// Accept implements net.Listener.
-func (l *boundListener) Accept() (net.Conn, error) {
-	for {
-		select {
-		case conn := <-l.conns:
-			c := &unreadConn{Conn: conn, from: l}
-			if l.remember(c) {
-				return c, nil
+	for _, policy := range tls.Automation.Policies {
+		moved := false
+		for _, issuer := range policy.Issuers {
+			acme, ok := issuer.(interface {
+				GetACMEIssuer() *caddytls.ACMEIssuer
+			})
+			if !ok || !moveChallenge(acme.GetACMEIssuer().Challenges) {
+				continue
 			}
-			l.pass(conn)
-		case <-l.ctx.Done():
-			return nil, &net.OpError{Op: "accept", Net: l.Addr().Network(), Addr: l.Addr(), Err: net.ErrClosed}
-		}
-	}
-}
-
-// remember keeps a connection in mind that may be taken back. It is false if the
-// listener is closed.
-func (l *boundListener) remember(c *unreadConn) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.unread == nil {
-		return false
-	}
-	l.unread[c] = true
-	return true
-}
-
-// forget drops a connection that cannot be taken back any more.
-func (l *boundListener) forget(c *unreadConn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.unread, c)
-}
-
-// Close implements net.Listener. If another configuration listens on the address,
-// that gets what has been accepted and not used.
-func (l *boundListener) Close() error {
-	bindings.CompareAndDelete(l.binding, l)
-	l.end()
-	l.mu.Lock()
-	unread := l.unread
-	l.unread = nil
-	l.mu.Unlock()
-	// First of all, because net/http closes a connection whose first byte it reads
-	// while it shuts down, and the shutdown has begun. Without another listener
-	// the server may serve them yet.
-	if l.binding.other() != nil {
-		for c := range unread {
-			if c.take() {
-				l.pass(c.Conn)
+			moved = true
+			if err := acme.GetACMEIssuer().Provision(ctx); err != nil {
+				return fmt.Errorf("moving challenges off the network %s: %w", bind.Network, err)
 			}
 		}
+		if !moved {
+			continue
+		}
+		if err := policy.RebuildCertMagic(tls); err != nil {
+			return fmt.Errorf("moving challenges off the network %s: %w", bind.Network, err)
+		}
 	}
-	return l.Listener.Close()
-}
-
-// Addr implements net.Listener.
-func (l *boundListener) Addr() net.Addr {
-	return boundAddr{l.Listener.Addr(), networkName + "/" + l.binding.t.config.Name}
-}
-
-// boundAddr is an address on a bastion. It is another than one of the same words
-// here, or on another bastion.
-type boundAddr struct {
-	net.Addr
-	network string
-}
-
-// Network implements net.Addr.
-func (a boundAddr) Network() string { return a.network }
-
-// idleListener accepts nothing. It is for redirects on a socket of the bastion:
-// a socket has no port that tells them from the site that they lead to.
-type idleListener struct {
-	address listenAddress
-	ctx     context.Context // until it is closed
-	close   context.CancelFunc
-}
-
-func newIdleListener(address listenAddress) *idleListener {
-	l := &idleListener{address: address}
-	l.ctx, l.close = context.WithCancel(context.Background())
-	return l
-}
-
-// Accept implements net.Listener. It returns when the listener is closed.
-func (l *idleListener) Accept() (net.Conn, error) {
-	<-l.ctx.Done()
-	return nil, &net.OpError{Op: "accept", Net: l.Addr().Network(), Addr: l.Addr(), Err: net.ErrClosed}
-}
-
-// Close implements net.Listener.
-func (l *idleListener) Close() error {
-	l.close()
 	return nil
 }
 
-// Addr implements net.Listener.
-func (l *idleListener) Addr() net.Addr { return &net.UnixAddr{Net: "unix", Name: l.address.address} }
+// moveChallenge changes where challenges are listened for, and tells whether it
+// had to.
+func moveChallenge(c *caddytls.ChallengesConfig) bool {
+	if c == nil || !strings.HasPrefix(c.BindHost, bind.Network+"/") {
+		return false
+	}
+	c.BindHost = challengeHost
+	if c.HTTP == nil {
+		c.HTTP = new(caddytls.HTTPChallengeConfig)
+	}
+	if c.HTTP.AlternatePort == 0 {
+		c.HTTP.AlternatePort = challengeHTTPPort
+	}
+	if c.TLSALPN == nil {
+		c.TLSALPN = new(caddytls.TLSALPNChallengeConfig)
+	}
+	if c.TLSALPN.AlternatePort == 0 {
+		c.TLSALPN.AlternatePort = challengeHTTPSPort
+	}
+	return true
+}
+
+// Caddy asks for HTTP/3 wherever there is TLS, and refuses a configuration for a
+// network that has none. What follows stands where Caddy expects UDP.
+
+// networkHTTP3 is the network that stands for ssh_tunnel's UDP, which SSH does
+// not forward.
+const networkHTTP3 = "ssh_tunnel_no_http3"
+
+// listenNoPackets is the listener function of the network.
+func listenNoPackets(context.Context, string, string, string, uint, net.ListenConfig) (any, error) {
+	blocked, _ := net.Pipe()
+	return noPackets{blocked}, nil
+}
+
+// noPackets is a packet connection on which nothing ever comes. Reads wait
+// until it is closed or their deadline, as those of a pipe do whose other end
+// is never written to.
+type noPackets struct{ net.Conn }
+
+// ReadFrom implements net.PacketConn.
+func (c noPackets) ReadFrom(p []byte) (int, net.Addr, error) {
+	n, err := c.Read(p)
+	return n, c.LocalAddr(), err
+}
+
+// WriteTo implements net.PacketConn. What is written is lost.
+func (c noPackets) WriteTo(p []byte, _ net.Addr) (int, error) { return len(p), nil }
+
+// LocalAddr implements net.PacketConn. With port 0 no Alt-Svc header offers it.
+func (c noPackets) LocalAddr() net.Addr { return &net.UDPAddr{} }
+
+// SetReadBuffer is there because QUIC warns of a connection without.
+func (c noPackets) SetReadBuffer(int) error { return nil }
+
+// SetWriteBuffer is there because QUIC warns of a connection without.
+func (c noPackets) SetWriteBuffer(int) error { return nil }
 
 // Interface guards
-var (
-	_ net.Listener = (*boundListener)(nil)
-	_ net.Listener = (*idleListener)(nil)
-)
+var _ net.PacketConn = noPackets{}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/bind"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -50,13 +51,9 @@ func TestBindReloadUnread(t *testing.T) {
 	}
 	sshtest.Eventually(t, 10*time.Second, "all are accepted", func() bool {
 		accepted := 0
-		bindings.Range(func(_, value any) bool {
-			l := value.(*boundListener)
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			accepted += len(l.unread)
-			return true
-		})
+		for _, b := range bind.Open() {
+			accepted += b.Unread
+		}
 		return accepted == len(conns)
 	})
 	for n := 1; n <= 2; n++ {
@@ -69,9 +66,7 @@ func TestBindReloadUnread(t *testing.T) {
 	// Caddy stops the old servers in the background. What is sent to one while it
 	// shuts down is lost, on any listener.
 	sshtest.Eventually(t, 10*time.Second, "the newest configuration has the address alone", func() bool {
-		listeners := 0
-		bindings.Range(func(_, _ any) bool { listeners++; return true })
-		return listeners == 1
+		return len(bind.Open()) == 1
 	})
 	for i, conn := range conns {
 		if got := ask(conn); got != "config any 2" {

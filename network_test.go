@@ -21,6 +21,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/bind"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -41,7 +44,7 @@ func TestParseBind(t *testing.T) {
 		{"udp/0.0.0.0", `"udp/0.0.0.0" is neither an address of the bastion nor unix//path`},
 	} {
 		a, err := parseBind(test.where, 8080)
-		got := a.network + " " + a.address
+		got := a.Network + " " + a.Address
 		if err != nil {
 			got = err.Error()
 		}
@@ -80,7 +83,7 @@ func loadBind(t *testing.T, tunnels, global, sites string) {
 
 func bindConfig(t *testing.T, tunnels, global, sites string) []byte {
 	t.Helper()
-	config, err := adapt(fmt.Sprintf("{\npersist_config off\nskip_install_trust\nlog {\noutput discard\n}\nssh_tunnel {\n%s}\n%s\n}\n%s", tunnels, global, sites))
+	config, err := caddytest.Adapt(fmt.Sprintf("{\npersist_config off\nskip_install_trust\nlog {\noutput discard\n}\nssh_tunnel {\n%s}\n%s\n}\n%s", tunnels, global, sites))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,19 +223,14 @@ func TestBindRefused(t *testing.T) {
 		})
 	}
 	// The remote admin endpoint has a context, and is no module.
-	_, err := caddy.NetworkAddress{Network: networkName, Host: "prod", StartPort: 2021, EndPort: 2021}.Listen(caddy.ActiveContext(), 0, net.ListenConfig{})
+	_, err := caddy.NetworkAddress{Network: bind.Network, Host: "prod", StartPort: 2021, EndPort: 2021}.Listen(caddy.ActiveContext(), 0, net.ListenConfig{})
 	if !errors.Is(err, errNotAModule) {
 		t.Errorf("the remote admin endpoint: %v", err)
 	}
 	// net/http closes the listener of a server that is shut down before it serves
 	// in a goroutine of its own.
 	sshtest.Eventually(t, 10*time.Second, "nothing is bound any more", func() bool {
-		bound := false
-		bindings.Range(func(any, any) bool {
-			bound = true
-			return false
-		})
-		return !bound
+		return len(bind.Open()) == 0
 	})
 }
 
@@ -383,4 +381,31 @@ func TestBindChallenges(t *testing.T) {
 	if want := map[string]string{"one.example.com": "127.0.0.1 5002 20443", "two.example.com": "127.0.0.1"}; !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
+}
+
+// FuzzParseAddress: listen addresses, targets and what a site is bound to are read
+// again as the same from what they are called.
+func FuzzParseAddress(f *testing.F) {
+	for _, s := range []string{"8080", "127.0.0.1:80", "[::1]:80", "unix//run/s", "tcp/:80", "udp/:80", "*:80", "localhost:0", "prod/*:80", "unix//run/s|0600", "tcp//:1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, at := range []hostport.Side{hostport.Here, hostport.Bastion} {
+			a, err := hostport.ParseListen(s, at)
+			if err != nil {
+				continue
+			}
+			name := a.String()
+			if strings.HasPrefix(name, ":") {
+				name = "*" + name // all addresses; without the * it is the loopback's
+			}
+			if again, err := hostport.ParseListen(name, at); err != nil || again.String() != a.String() {
+				t.Errorf("%q is %+v, read again %+v, %v", s, a, again, err)
+			}
+			if target, err := hostport.ParseTargetAt(s, at); err == nil && target.Address == "" {
+				t.Errorf("target %q has no address", s)
+			}
+		}
+		_, _ = parseBind(s, 80)
+	})
 }

@@ -281,3 +281,16 @@ func longestComponent(s string) int {
 	}
 	return longest
 }
+
+// Misplaced returns err, the error for an option with these arguments, unless it may
+// show one of them that is a secret in the wrong place.
+func Misplaced(args []string, err error) error {
+	for _, arg := range args {
+		bad := Path(arg)
+		if bad == nil || bad.Public && !strings.Contains(err.Error(), arg) {
+			continue
+		}
+		return Check(arg)
+	}
+	return err
+}

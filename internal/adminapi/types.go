@@ -1,0 +1,58 @@
+package adminapi
+
+// types.go contains what the admin API answers with.
+
+import (
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+// Path is where the API is.
+const Path = "/ssh_tunnel/"
+
+// Status is a tunnel as the admin API tells of it.
+type Status struct {
+	tunnel.Status
+	// Forwards are what listens for the tunnel: here, or on its bastion.
+	Forwards []Forward `json:"forwards,omitempty"`
+}
+
+// Forward is an address that something of the tunnel's listens on.
+type Forward struct {
+	// Kind is "local_forward", "dynamic_forward", "remote_forward", or "bind" for
+	// a site that is served from the bastion.
+	Kind   string `json:"kind"`
+	Listen string `json:"listen"`
+	// Target is where connections go. A dynamic_forward's are where its clients
+	// say, and a site's to the site.
+	Target string              `json:"target,omitempty"`
+	State  tunnel.ForwardState `json:"state"`
+	// Error is why the bastion refuses to listen, if it does.
+	Error string `json:"error,omitempty"`
+	// Connections counts those that are open, whichever configuration they came
+	// by.
+	Connections int `json:"connections"`
+}
+
+// IsReady tells whether nothing is amiss: the tunnel is up, or is not meant to
+// be before somebody uses it.
+func (s *Status) IsReady() bool {
+	return s.Lazy || s.State == tunnel.StateUp || s.State == tunnel.StateIdle
+}
+
+// Readiness is whether all is well that is meant to be.
+type Readiness struct {
+	Ready bool `json:"ready"`
+	// NotReady are the tunnels that are not up, and are meant to be.
+	NotReady []NotReady `json:"not_ready"`
+	// Error tells why nothing can be said about tunnels.
+	Error string `json:"error,omitempty"`
+}
+
+// NotReady is a tunnel that is not up, and why.
+type NotReady struct {
+	Tunnel string        `json:"tunnel"`
+	State  tunnel.State  `json:"state"`
+	Cause  failure.Cause `json:"cause,omitempty"`
+	Error  string        `json:"error,omitempty"`
+}

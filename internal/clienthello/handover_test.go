@@ -1,0 +1,112 @@
+package clienthello
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// TestSuccessor finds the listener in another one's place.
+func TestSuccessor(t *testing.T) {
+	var r listenerRegistry
+	var adopted string
+	first, second, third := new(int), new(int), new(int)
+	open := func(name string, owner *int, port int) *Place {
+		return r.open(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}, owner, func(net.Conn) bool {
+			adopted = name
+			return true
+		})
+	}
+	a, b := open("a", first, 443), open("b", first, 443)
+	other := open("other", first, 80)
+	expect := func(l *Place, want string) {
+		t.Helper()
+		adopted = ""
+		if ok := r.handOver(l, nil); ok != (want != "") || adopted != want {
+			t.Errorf("got %q, want %q", adopted, want)
+		}
+	}
+	expect(a, "")
+	expect(b, "")
+	r.close(a)
+	expect(a, "")
+
+	a2, b2 := open("a2", second, 443), open("b2", second, 443)
+	expect(a, "a2")
+	expect(b, "b2")
+	expect(other, "")
+	open("a3", third, 443)
+	expect(a, "a3")
+	expect(b, "a3") // there are fewer now
+	expect(b2, "a3")
+	r.close(a2)
+	if len(r.listeners) != 4 {
+		t.Errorf("%d listeners are left", len(r.listeners))
+	}
+
+	// One that no longer takes any is passed over.
+	gone := r.open(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443}, new(int), func(net.Conn) bool { return false })
+	expect(a, "a3")
+	if gone.position != 0 || len(r.listeners) != 4 {
+		t.Errorf("%d listeners are left", len(r.listeners))
+	}
+}
+
+// TestHandOver closes a listener while a client has not finished what decides
+// its fate. Another configuration's listener has taken its place by then.
+func TestHandOver(t *testing.T) {
+	ca := sshtest.NewCA()
+	config := &tls.Config{Certificates: []tls.Certificate{ca.Issue("www.example.com")}}
+	now := func() time.Time { return config.Certificates[0].Leaf.NotAfter } // the bubble's is another
+	withTLS := func(ln net.Listener) net.Listener { return tls.NewListener(ln, config) }
+	plain := func(ln net.Listener) net.Listener { return ln }
+	for name, tt := range map[string]struct {
+		wrap  func(net.Listener) net.Listener
+		speak func(net.Conn) // ends with a line
+	}{
+		"before TLS": {plain, func(c net.Conn) { _, _ = io.WriteString(c, "hello\n") }},
+		"after TLS": {withTLS, func(c net.Conn) {
+			conn := tls.Client(c, &tls.Config{RootCAs: ca.Pool(), ServerName: "www.example.com", Time: now})
+			_ = conn.HandshakeContext(context.Background())
+			go func() { _, _ = io.WriteString(conn, "hello\n") }()
+			_, _ = io.Copy(io.Discard, conn) // a pipe has no buffer for session tickets
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				address := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443}
+				inner, nextInner := caddytest.NewPipeListenerAt(address), caddytest.NewPipeListenerAt(address)
+				before := matchingFor(t, new(int), tt.wrap(inner), new(caddytest.Tunnel), "git.internal:443", sniGit)
+				passed := left(t, before)
+				conn := inner.Dial()
+				defer conn.Close()
+				synctest.Wait()
+				after := matchingFor(t, new(int), tt.wrap(nextInner), new(caddytest.Tunnel), "git.internal:443", sniGit)
+				_ = before.Close()
+				time.Sleep(closedMatchTimeout / 2)
+
+				go tt.speak(conn)
+				got, err := after.Accept()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if line, err := bufio.NewReader(got).ReadString('\n'); line != "hello\n" {
+					t.Errorf("got %q (%v)", line, err)
+				}
+				_ = got.Close()
+				if _, open := <-passed; open {
+					t.Error("the server that shuts down got it")
+				}
+				_ = after.Close()
+			})
+		})
+	}
+}

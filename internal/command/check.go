@@ -1,0 +1,121 @@
+package command
+
+// check.go contains `caddy ssh-tunnel check`: the doctor.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+const checkHelp = `  caddy ssh-tunnel check prod --config /etc/caddy/Caddyfile
+
+logs in to the bastion of the tunnel prod as Caddy would, and shows how far it
+gets: each hop, each step, how long it took, and for what fails the cause and what
+to do about it. Without a name it checks all tunnels. Of several hosts it checks
+each.
+
+It reads the configuration that caddy run reads, and starts nothing of it: no
+running Caddy is needed, or touched. Run it as the user that Caddy runs as, with
+the same environment: otherwise home directory, agent and placeholders are
+others.
+
+The steps: reach (TCP, a proxy, a command, or a channel of the hop before), banner,
+key exchange, host key and what knows it, authentication, the certificate if one
+was used, whether forwarding is permitted, and each target.
+
+Targets are what the configuration sends through the tunnel: upstreams of reverse
+proxies without placeholders, targets of listener wrappers and local_forward; or
+what --target says. They are dialed from the bastion, and nothing is sent. The
+tunnel's permit_open holds for them. Without any target, port 1 of the bastion
+itself is dialed, where nothing listens, to see whether that is forbidden.
+
+The exit status is 0 if all is well, and otherwise 1. With strict_host_key_checking
+accept-new, an unknown host key is accepted and not remembered.`
+
+// checkFlags is what the command line says.
+type checkFlags struct {
+	config  configFlags
+	targets []string
+	json    bool
+}
+
+func newCheckCommand() *cobra.Command {
+	var flags checkFlags
+	cmd := &cobra.Command{
+		Use:   "check [flags] [<tunnel>...]",
+		Short: "Logs in as Caddy would, and says what is wrong and how to mend it",
+		Long:  checkHelp,
+		Example: `  caddy ssh-tunnel check
+  caddy ssh-tunnel check prod --config /etc/caddy/Caddyfile
+  caddy ssh-tunnel check prod --target db.internal:5432
+  caddy ssh-tunnel check --json`,
+		ValidArgsFunction: flags.config.complete,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := untilInterrupted()
+			defer stop()
+			return flags.run(ctx, cmd.OutOrStdout(), args)
+		},
+	}
+	flags.config.add(cmd)
+	f := cmd.Flags()
+	f.StringArrayVarP(&flags.targets, "target", "t", nil, "`host:port` or unix//path to dial from the bastion, instead of those of the configuration. Repeats")
+	f.BoolVar(&flags.json, "json", false, "print one JSON document")
+	_ = cmd.RegisterFlagCompletionFunc("target", cobra.NoFileCompletions)
+	return cmd
+}
+
+// errNotWell has the exit status say what has been printed already.
+var errNotWell = errors.New("not all is well; see above")
+
+// run checks the tunnels of the names, or all.
+func (flags *checkFlags) run(ctx context.Context, out io.Writer, typed []string) error {
+	targets, err := parseTargets(flags.targets)
+	if err != nil {
+		return err
+	}
+	config, err := flags.config.load()
+	if err != nil {
+		return err
+	}
+	names, err := config.names(typed)
+	if err != nil {
+		return err
+	}
+	d := newDoctor(ctx, config, targets)
+	defer d.close()
+	report := checkReport{OK: true, Config: config.file}
+	for _, name := range names {
+		t := d.examine(name)
+		if ctx.Err() != nil {
+			return errInterrupted
+		}
+		report.OK = report.OK && t.OK
+		report.Tunnels = append(report.Tunnels, t)
+		if !flags.json {
+			t.print(out)
+		}
+	}
+	if flags.json {
+		encoder := json.NewEncoder(out)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", "  ")
+		if err := encoder.Encode(report); err != nil {
+			return err
+		}
+	}
+	if len(typed) == 0 && report.OK {
+		// Each by itself is well; together they may not be.
+		if _, err := config.resolve(nil); err != nil {
+			return fmt.Errorf("each tunnel by itself is well, but Caddy does not load them together: %w", err)
+		}
+	}
+	if !report.OK {
+		return errNotWell
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package command
+
+// check_channels.go finds out what a bastion that has let us in does for
+// us: whether it forwards, and which targets it reaches.
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/permit"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remedy"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+// examineChannels finds out whether the bastion forwards, and whether it reaches
+// the targets.
+func (d *doctor) examineChannels(l *hostLogin, report *hopReport) {
+	targets := d.typed
+	if len(targets) == 0 {
+		targets = d.config.targets(l.t)
+	}
+	// TCP and sockets are permitted apart. One kind says it for both.
+	judged := "unix"
+	if len(targets) == 0 || slices.ContainsFunc(targets, func(w wantedTarget) bool { return w.Network == "tcp" }) {
+		judged = "tcp"
+	}
+	var steps []*checkStep
+	var forbidden *checkStep
+	answered := false
+	for _, w := range targets {
+		step := &checkStep{Step: stepTarget, Target: w.Address}
+		steps = append(steps, step)
+		d.dial(l, w, step)
+		switch {
+		case w.Network != judged:
+		case isForbidden(step):
+			forbidden = step
+		default:
+			answered = answered || step.OK || isOpenCause(step.Cause)
+		}
+	}
+	forwarding := &checkStep{Step: stepForwarding, OK: true, Detail: "permitted"}
+	switch {
+	case answered:
+	case forbidden == nil: // nothing says it yet
+		forwarding = d.probe(l)
+		if forwarding.OK && len(targets) == 0 {
+			forwarding.Detail += "; no target is known: name one with --target"
+		}
+	default: // each of them is, for one reason
+		forwarding = &checkStep{Step: stepForwarding, Took: forbidden.Took, Cause: forbidden.Cause, Error: forbidden.Error, Fix: forbidden.Fix}
+		for _, step := range steps {
+			if isForbidden(step) {
+				*step = checkStep{Step: stepTarget, Target: step.Target, NotReached: true}
+			}
+		}
+	}
+	for _, c := range l.used {
+		report.add(certificateStep(l, c, forwarding))
+	}
+	report.add(forwarding)
+	report.add(steps...)
+}
+
+// isForbidden tells whether the bastion has no channels for us at all.
+func isForbidden(step *checkStep) bool {
+	return step.Cause == failure.Cause(failure.OpenProhibited.Word()) || step.Cause == failure.Cause(failure.OpenUnsupported.Word())
+}
+
+// isOpenCause tells whether a cause is a bastion's answer.
+func isOpenCause(cause failure.Cause) bool {
+	return slices.ContainsFunc(failure.OpenReasons(), func(r failure.OpenReason) bool { return failure.Cause(r.Word()) == cause })
+}
+
+// probeTarget is one that nothing listens on, and nothing is sent to.
+var probeTarget = tunnel.Target{Network: "tcp", Address: "127.0.0.1:1", Class: tunnel.Stream}
+
+// probe finds out whether the bastion forwards, where no target is known.
+func (d *doctor) probe(l *hostLogin) *checkStep {
+	step := &checkStep{Step: stepForwarding}
+	err := d.open(l, probeTarget, step)
+	open, refused := errors.AsType[*failure.OpenError](err)
+	if err == nil || refused && open.Reason != failure.OpenProhibited && open.Reason != failure.OpenUnsupported {
+		step.OK, step.Detail = true, "permitted"
+		return step
+	}
+	l.refused(step, probeTarget, err)
+	if refused && open.Reason == failure.OpenProhibited {
+		step.Fix = l.patient().Fill("in its sshd_config: AllowTcpForwarding yes; a key with restrict or no-port-forwarding in authorized_keys needs port-forwarding; if PermitOpen is set, name a target that it lists: --target <host>:<port>; sshd -T -C user={user} prints what holds")
+	}
+	return step
+}
+
+// dial dials a target, if the tunnel's permit_open permits it.
+func (d *doctor) dial(l *hostLogin, w wantedTarget, step *checkStep) {
+	target, err := l.t.Permission.Permit(w.Target)
+	if err == nil {
+		err = d.open(l, target, step)
+	}
+	if err != nil {
+		l.refused(step, target, err)
+		return
+	}
+	step.OK, step.Detail = true, w.by
+}
+
+// open opens a channel and closes it.
+func (d *doctor) open(l *hostLogin, target tunnel.Target, step *checkStep) error {
+	timeout := connectTimeout(l.t.Settings)
+	ctx, cancel := context.WithTimeoutCause(d.ctx, timeout, fmt.Errorf("no answer within %s", timeout))
+	defer cancel()
+	start := time.Now()
+	conn, err := l.handle.Dial(ctx, target)
+	step.Took = tunnel.Seconds(time.Since(start).Seconds())
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// refused says why a target is not reached, and what to do.
+func (l *hostLogin) refused(step *checkStep, target tunnel.Target, err error) {
+	p := l.patient()
+	p.Target = cmp.Or(target.Address, step.Target)
+	step.Error = err.Error()
+	open, isOpen := errors.AsType[*failure.OpenError](err)
+	_, denied := errors.AsType[*permit.DeniedError](err)
+	_, late := errors.AsType[*tunnel.TimeoutError](err)
+	switch {
+	case denied:
+		if strings.HasPrefix(p.Target, "/") {
+			p.Target = "unix/" + p.Target
+		}
+		step.Cause, step.Fix = remedy.CausePermitOpen, p.Fix(remedy.CausePermitOpen)
+	case isOpen:
+		step.Cause, step.Fix = failure.Cause(open.Reason.Word()), p.FixOpen(open.Reason)
+	case late:
+		step.Cause, step.Fix = failure.Cause(failure.OpenTimedOut.Word()), p.FixOpen(failure.OpenTimedOut)
+	default:
+		step.Cause = failure.CauseOf(err)
+		step.Fix = p.Fix(step.Cause)
+	}
+}
+
+// certificateStep is about the certificate that let us in. Where it permits no
+// forwarding, and the bastion forbids that, this is why.
+func certificateStep(l *hostLogin, c tunnel.UsedCertificate, forwarding *checkStep) *checkStep {
+	step := &checkStep{Step: stepCertificate, OK: true}
+	expires := "never expires"
+	if c.Expires != nil {
+		expires = fmt.Sprintf("expires %s, in %s", c.Expires.UTC().Format(time.RFC3339), roughly(time.Until(*c.Expires)))
+	}
+	step.Detail = fmt.Sprintf("%q %s", c.KeyID, expires)
+	switch {
+	case c.PermitsForwarding:
+		step.Detail += ", permits forwarding"
+	case isForbidden(forwarding):
+		p := l.patient()
+		step.OK, step.Cause, step.Fix = false, remedy.CauseCertificate, p.Fix(remedy.CauseCertificate)
+		step.Error = fmt.Sprintf("certificate %q lacks the extension permit-port-forwarding", c.KeyID)
+		*forwarding = checkStep{Step: stepForwarding, NotReached: true}
+	default:
+		step.Detail += ", lacks permit-port-forwarding, which this bastion does not mind"
+	}
+	return step
+}
+
+// roughly is a duration in its two greatest units.
+func roughly(d time.Duration) string {
+	switch days := int(d / (24 * time.Hour)); {
+	case days >= 2:
+		return fmt.Sprintf("%d days", days)
+	case d >= time.Hour:
+		return d.Round(time.Minute).String()
+	default:
+		return d.Round(time.Second).String()
+	}
+}

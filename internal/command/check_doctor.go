@@ -1,0 +1,339 @@
+package command
+
+// check_doctor.go logs in, and finds out what is wrong. It does so with
+// the product's own connects, so that it meets what these meet.
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remedy"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+// doctor examines tunnels, one after the other.
+type doctor struct {
+	ctx    context.Context
+	config *commandConfig
+	typed  []wantedTarget // instead of the configuration's
+
+	examined map[string][]*hostLogin // the hosts of a hop, by its key
+	handles  []*tunnel.Handle        // to close
+}
+
+// hostLogin is a login at a host.
+type hostLogin struct {
+	report *hopReport
+	t      *config.Resolved
+	cfg    tunnel.Config
+	handle *tunnel.Handle // nil if it has failed
+	used   []tunnel.UsedCertificate
+}
+
+func newDoctor(ctx context.Context, config *commandConfig, typed []wantedTarget) *doctor {
+	return &doctor{ctx: ctx, config: config, typed: typed, examined: map[string][]*hostLogin{}}
+}
+
+// close ends all connections.
+func (d *doctor) close() {
+	closeHandles(d.handles)
+}
+
+// examine checks a tunnel and what it goes through. A hop that fails ends the
+// chain behind it.
+func (d *doctor) examine(name string) *tunnelReport {
+	report := &tunnelReport{Tunnel: name, OK: true}
+	defer func() {
+		for _, h := range report.Hops {
+			report.OK = report.OK && h.OK
+		}
+	}()
+	t, err := d.config.resolveOne(nil, name)
+	if err != nil {
+		report.Hops = []*hopReport{misconfigured(name, err)}
+		return report
+	}
+	var via *tunnel.Handle
+	for i, hop := range t.Chain() {
+		if i > 0 && via == nil {
+			for _, address := range hop.Config.Addresses() {
+				report.Hops = append(report.Hops, notReached(hop, address))
+			}
+			continue
+		}
+		logins := d.examineHop(hop, via)
+		via = nil
+		for _, l := range logins {
+			shown := *l.report // it may be shown of another tunnel, too
+			shown.Steps = slices.Clone(shown.Steps)
+			report.Hops = append(report.Hops, &shown)
+			if l.handle == nil {
+				continue
+			}
+			if via == nil {
+				via = l.handle
+			}
+			if hop == t {
+				d.examineChannels(l, &shown)
+			}
+		}
+	}
+	return report
+}
+
+// misconfigured reports a tunnel that cannot be loaded.
+func misconfigured(name string, err error) *hopReport {
+	cause := failure.CauseOf(err)
+	if cause == failure.CauseOther {
+		cause = failure.CauseConfiguration
+	}
+	step := &checkStep{Step: stepConfiguration, Cause: cause, Error: err.Error(), Fix: remedy.Facts{Tunnel: name}.Fix(cause)}
+	if cause == failure.CauseHostKeyUnknown {
+		step.Fix = fmt.Sprintf("caddy ssh-tunnel keyscan --tunnel %s prints host_key lines; compare one with the bastion's, and add it to the tunnel", name)
+	}
+	h := &hopReport{Hop: name, OK: true}
+	h.add(step)
+	return h
+}
+
+// notReached reports a host behind a hop that has failed.
+func notReached(t *config.Resolved, address string) *hopReport {
+	h := &hopReport{Hop: t.Config.Name, Host: address}
+	for _, step := range loginSteps {
+		h.add(&checkStep{Step: step, NotReached: true})
+	}
+	return h
+}
+
+// examineHop logs in to each host of a hop, unless that was done before.
+func (d *doctor) examineHop(t *config.Resolved, via *tunnel.Handle) []*hostLogin {
+	viaKey := ""
+	if via != nil {
+		viaKey = via.Key()
+	}
+	key := t.Config.Key(viaKey)
+	if _, ok := d.examined[key]; !ok {
+		for _, address := range t.Config.Addresses() {
+			cfg := t.Config
+			cfg.Address, cfg.Fallbacks = address, nil
+			d.examined[key] = append(d.examined[key], d.logIn(t, cfg, via))
+		}
+	}
+	return d.examined[key]
+}
+
+// connectBound is how long a login may take in all: its own limit is
+// connect_timeout for each of the host keys that it may have to ask for.
+func connectBound(set tunnel.Settings) time.Duration {
+	return 5 * connectTimeout(set)
+}
+
+func connectTimeout(set tunnel.Settings) time.Duration {
+	return cmp.Or(set.ConnectTimeout, 10*time.Second)
+}
+
+// checkSettings are a tunnel's own, for one connection that is not mended.
+func checkSettings(t *config.Resolved) tunnel.Settings {
+	set := t.Settings
+	set.Logger, set.Observer = nil, nil
+	set.MinConnections, set.MaxConnections = 1, 1
+	set.ReconnectMin, set.ReconnectMax = time.Hour, time.Hour
+	set.DrainTimeout, set.Linger = -1, -1
+	set.Lazy = false
+	return set
+}
+
+// logIn logs in to one host, and reports how far that got.
+func (d *doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle) *hostLogin {
+	set := checkSettings(t)
+	var memory *readOnlyMemory
+	if set.KeyMemory != nil {
+		memory = &readOnlyMemory{KeyMemory: set.KeyMemory}
+		set.KeyMemory = memory
+	}
+	h := tunnel.Open(cfg, set, via)
+	d.handles = append(d.handles, h)
+	ctx, cancel := context.WithTimeoutCause(d.ctx, connectBound(set), errors.New("it takes too long"))
+	defer cancel()
+	start := time.Now()
+	h.Start()
+	err := h.Connect(ctx)
+	elapsed := time.Since(start)
+
+	l := &hostLogin{report: &hopReport{Hop: cfg.Name, Host: cfg.Address, OK: true}, t: t, cfg: cfg}
+	attempt := &tunnel.Attempt{}
+	if status := h.Status(); len(status.Attempts) > 0 {
+		attempt = status.Attempts[0]
+	}
+	if err == nil {
+		l.handle, l.used = h, attempt.Certificates
+	} else {
+		h.Close()
+	}
+	for _, s := range loginSteps {
+		step := &checkStep{Step: s}
+		at := slices.IndexFunc(attempt.Steps, func(done tunnel.Step) bool { return done.Name == s })
+		switch {
+		case err == nil || at >= 0 && s != attempt.Failed:
+			step.OK, step.Detail = true, l.detail(s, attempt, via, memory)
+			if at >= 0 {
+				step.Took = attempt.Steps[at].Took
+			}
+		case s == cmp.Or(attempt.Failed, tunnel.StepReach):
+			step.Took = tunnel.Seconds(max(0, (elapsed - sum(attempt.Steps)).Seconds()))
+			l.diagnose(step, err, memory)
+		default:
+			step.NotReached = true
+		}
+		if s == tunnel.StepHostKey {
+			step.Warnings = cfg.HostKeyWarnings()
+		}
+		l.report.add(step)
+	}
+	return l
+}
+
+func sum(steps []tunnel.Step) (d time.Duration) {
+	for _, s := range steps {
+		d += s.Took.Duration()
+	}
+	return d
+}
+
+// detail is what there is to say of a step that has succeeded.
+func (l *hostLogin) detail(step string, a *tunnel.Attempt, via *tunnel.Handle, memory *readOnlyMemory) string {
+	switch step {
+	case tunnel.StepReach:
+		switch {
+		case via != nil:
+			return "through " + via.Status().Tunnel
+		case l.cfg.Proxy != nil:
+			return "through " + l.cfg.Proxy.String()
+		case len(l.cfg.ProxyCommand) > 0:
+			return "through proxy_command " + l.cfg.ProxyCommand[0]
+		}
+		return a.Remote
+	case tunnel.StepBanner:
+		return a.Server
+	case tunnel.StepKeyExchange:
+		if a.Algorithms == nil {
+			return ""
+		}
+		quantum := "not post-quantum"
+		if a.Algorithms.PostQuantum {
+			quantum = "post-quantum"
+		}
+		if !a.Algorithms.StrictKex {
+			quantum += ", not strict"
+		}
+		return fmt.Sprintf("%s (%s), %s", a.Algorithms.KeyExchange, quantum, a.Algorithms.Cipher)
+	case tunnel.StepHostKey:
+		switch {
+		case memory != nil && memory.isNew():
+			return a.HostKey + ", which is new; a running Caddy would learn it (accept-new)"
+		case a.HostKeySource == "":
+			return a.HostKey
+		}
+		return a.HostKey + ", known by " + a.HostKeySource
+	default:
+		return "as " + a.User + ": " + a.Authentication
+	}
+}
+
+// diagnose says why a login has failed, and what to do.
+func (l *hostLogin) diagnose(step *checkStep, err error, memory *readOnlyMemory) {
+	if down, ok := errors.AsType[*tunnel.DownError](err); ok {
+		err = down.Cause
+	}
+	step.Cause, step.Error = failure.CauseOf(err), err.Error()
+	p := l.patient()
+	if h, ok := errors.AsType[*failure.HostKeyError](err); ok && h.Key != nil {
+		p.Fingerprint, p.Keygen = h.Offered, tunnel.KeygenCommand(h.Key)
+	}
+	step.Fix = p.Fix(step.Cause)
+	if none, ok := errors.AsType[*algorithms.NegotiationError](err); ok {
+		step.Fix = none.Fix
+	}
+	if other, ok := errors.AsType[*failure.NotSSHError](err); ok {
+		step.Fix = other.Fix
+	}
+	if refused, ok := errors.AsType[*failure.AuthError](err); ok && refused.Fix != "" {
+		step.Fix = refused.Fix
+	}
+	open, isOpen := errors.AsType[*failure.OpenError](err)
+	switch {
+	case step.Cause == failure.CauseJump && isOpen: // by the hop before
+		p.Target = l.cfg.Address
+		step.Fix = p.FixOpen(open.Reason)
+	case step.Cause == failure.CauseHostKeyMismatch && memory != nil && memory.forget() != "":
+		step.Fix = p.Fill("find out why: somebody may be in the middle; only if {keygen} on the bastion prints {fingerprint}, forget the old key: ") + memory.forget()
+	case strings.HasPrefix(l.cfg.Name, "ssh_config ") && p.Fingerprint != "":
+		step.Fix = p.Fill("if {keygen} on the bastion prints {fingerprint}, replace what known_hosts has for {name} by the line that caddy ssh-tunnel keyscan prints for it")
+	}
+}
+
+// patient is what there is to know about the host.
+func (l *hostLogin) patient() remedy.Facts {
+	p := remedy.Facts{Tunnel: l.cfg.Name, Host: l.cfg.Address, User: l.cfg.User}
+	for _, f := range l.cfg.IdentityFiles {
+		if !f.Default {
+			p.Identity = strings.TrimSuffix(f.Path, ".pub") + ".pub"
+			break
+		}
+	}
+	return p
+}
+
+// readOnlyMemory is a KeyMemory that learns nothing.
+type readOnlyMemory struct {
+	tunnel.KeyMemory
+	// mu guards the fields below.
+	mu       sync.Mutex
+	recalled *tunnel.LearnedKey
+	learned  bool
+}
+
+// Recall implements tunnel.KeyMemory.
+func (m *readOnlyMemory) Recall(ctx context.Context, route tunnel.Route) (*tunnel.LearnedKey, error) {
+	key, err := m.KeyMemory.Recall(ctx, route)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.recalled = key
+	return key, err
+}
+
+// Learn implements tunnel.KeyMemory. It remembers nothing beyond this command.
+func (m *readOnlyMemory) Learn(_ context.Context, _ tunnel.Route, key ssh.PublicKey) (*tunnel.LearnedKey, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.learned = true
+	return &tunnel.LearnedKey{Key: key, Learned: time.Now()}, nil
+}
+
+// isNew tells whether a key was accepted because it was the first.
+func (m *readOnlyMemory) isNew() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.learned
+}
+
+// forget is what has a learned key forgotten, or "".
+func (m *readOnlyMemory) forget() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.recalled == nil {
+		return ""
+	}
+	return m.recalled.Forget
+}

@@ -1,0 +1,174 @@
+package command
+
+// known_hosts.go contains `caddy ssh-tunnel known-hosts`: the host keys
+// that were learned, and forgetting one.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+const knownHostsHelp = `Lists the host keys that were learned with strict_host_key_checking accept-new, or
+forgets one, so that the next key that this bastion shows is learned instead.
+
+They are in Caddy's storage: that of the configuration that --config names, or
+else of a Caddyfile in this directory, or else the default one of the user that
+runs this. Run it as the user that Caddy runs as. A running Caddy notices within
+seconds; connections that it has stay.`
+
+func newKnownHostsCommand() *cobra.Command {
+	var config, adapter, via string
+	// use has a command work with the storage.
+	use := func(f func(ctx context.Context, keys keystorage.Storage, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
+		return func(cmd *cobra.Command, args []string) error {
+			return withStorage(config, adapter, func(ctx context.Context, keys keystorage.Storage) error {
+				return f(ctx, keys, cmd.OutOrStdout(), args)
+			})
+		}
+	}
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "Lists the learned host keys",
+		Args:  cobra.NoArgs,
+		RunE:  use(listKeys),
+	}
+	forget := &cobra.Command{
+		Use:     "forget [--via <host>,...] <host>",
+		Short:   "Forgets the host key that was learned for a host",
+		Example: "  caddy ssh-tunnel known-hosts forget bastion.example.com:2222 --config /etc/caddy/Caddyfile",
+		Args:    cobra.ExactArgs(1),
+		RunE: use(func(ctx context.Context, keys keystorage.Storage, out io.Writer, args []string) error {
+			return forgetKey(ctx, keys, out, args[0], via)
+		}),
+	}
+	forget.Flags().StringVar(&via, "via", "", "the `hosts` that it is reached through, with commas between them, where the host alone says too little")
+
+	cmd := &cobra.Command{
+		Use:   "known-hosts [--config <file> [--adapter <name>]] [list | forget <host>]",
+		Short: "Lists or forgets the host keys that were learned at first use",
+		Long:  knownHostsHelp,
+		Args:  cobra.NoArgs,
+		RunE:  list.RunE,
+	}
+	cmd.PersistentFlags().StringVarP(&config, "config", "c", "", "the `file` of the configuration that names the storage")
+	cmd.PersistentFlags().StringVarP(&adapter, "adapter", "a", "", "the `name` of the configuration's adapter")
+	cmd.AddCommand(list, forget)
+	return cmd
+}
+
+// withStorage runs f with the storage of a configuration. It does what `caddy
+// storage` does: no app of that configuration is provisioned.
+func withStorage(file, adapter string, f func(context.Context, keystorage.Storage) error) error {
+	config, _, _, err := caddycmd.LoadConfig(file, adapter)
+	if err != nil {
+		return err
+	}
+	var wanted struct {
+		Storage json.RawMessage `json:"storage" caddy:"namespace=caddy.storage inline_key=module"`
+	}
+	if len(config) > 0 {
+		if err := json.Unmarshal(config, &wanted); err != nil {
+			return fmt.Errorf("reading the configuration: %w", err)
+		}
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	defer cancel()
+	keys := keystorage.Storage{Storage: caddy.DefaultStorage}
+	if wanted.Storage != nil {
+		module, err := ctx.LoadModule(&wanted, "Storage")
+		if err != nil {
+			return fmt.Errorf("loading the storage: %w", err)
+		}
+		converter, ok := module.(caddy.StorageConverter)
+		if !ok {
+			return fmt.Errorf("loading the storage: %T is none", module)
+		}
+		if keys.Storage, err = converter.CertMagicStorage(); err != nil {
+			return fmt.Errorf("opening the storage: %w", err)
+		}
+	}
+	return f(ctx, keys)
+}
+
+// listKeys prints a table of the keys.
+func listKeys(ctx context.Context, keys keystorage.Storage, out io.Writer, _ []string) error {
+	all, err := keys.All(ctx)
+	if len(all) > 0 {
+		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		_, _ = fmt.Fprintln(table, "HOST\tVIA\tKEY\tLEARNED")
+		for _, k := range all {
+			via := "-"
+			if len(k.Via) > 0 {
+				via = strings.Join(k.Via, ",")
+			}
+			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", k.Host, via, k.Describe(), k.Learned.UTC().Format(time.RFC3339))
+		}
+		err = errors.Join(err, table.Flush())
+	} else if err == nil {
+		_, err = fmt.Fprintln(out, "no host key was learned")
+	}
+	return err
+}
+
+// forgetKey forgets the key of a host that is reached as via says. If there is
+// none, and via says nothing, it forgets that of the only way to the host.
+func forgetKey(ctx context.Context, keys keystorage.Storage, out io.Writer, host, via string) error {
+	route := tunnel.Route{Name: knownName(host)}
+	if via != "" {
+		for hop := range strings.SplitSeq(via, ",") {
+			route.Via = append(route.Via, knownName(hop))
+		}
+	}
+	// Not by the list alone, for what cannot be read has to be forgotten, too.
+	if !keys.Exists(ctx, keystorage.StorageKey(route)) {
+		all, err := keys.All(ctx)
+		all = slices.DeleteFunc(all, func(k keystorage.Key) bool { return k.Host != route.Name || via != "" })
+		switch {
+		case len(all) == 0 && err != nil:
+			return err
+		case len(all) == 0:
+			return fmt.Errorf("no host key was learned for %q; caddy ssh-tunnel known-hosts lists them", route)
+		case len(all) > 1:
+			var lines []string
+			for _, k := range all {
+				lines = append(lines, "  "+keystorage.ForgetLine(k.Route()))
+			}
+			return fmt.Errorf("%q is reached in several ways; run one of\n%s", route.Name, strings.Join(lines, "\n"))
+		}
+		route = all[0].Route()
+	}
+	what := "unreadable"
+	if stored, err := keys.Read(ctx, keystorage.StorageKey(route)); err == nil {
+		what = stored.Describe()
+	}
+	if err := keys.Forget(ctx, route); err != nil {
+		return fmt.Errorf("forgetting the host key of %q: %w", route, err)
+	}
+	_, err := fmt.Fprintf(out, "forgot the host key of %s: %s\n", route, what)
+	return err
+}
+
+// knownName returns what a host is listed as, which may be written like that, or
+// like an address of a tunnel.
+func knownName(host string) string {
+	if _, name, port, err := hostport.SplitServer(host); err == nil {
+		return tunnel.KnownName(net.JoinHostPort(name, port), "")
+	}
+	return strings.ToLower(host)
+}

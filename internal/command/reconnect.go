@@ -1,0 +1,49 @@
+package command
+
+// reconnect.go contains `caddy ssh-tunnel reconnect`.
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+const reconnectHelp = `  caddy ssh-tunnel reconnect prod
+
+has the running Caddy replace the connections of the tunnel prod: new ones take
+over, and what goes on through the old ones goes on. A tunnel that is down tries
+at once, within seconds even if the bastion has refused it before: when a key was
+added there, no file here tells. It does not wait for the outcome, which
+caddy ssh-tunnel status shows.`
+
+func newReconnectCommand() *cobra.Command {
+	var flags adminFlags
+	cmd := &cobra.Command{
+		Use:   "reconnect [flags] <tunnel>...",
+		Short: "Has tunnels of the running Caddy connect anew",
+		Long:  reconnectHelp,
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			admin, err := flags.admin()
+			if err != nil {
+				return err
+			}
+			for _, name := range args {
+				s, err := admin.Reconnect(name)
+				if err != nil {
+					return err
+				}
+				doing := "connecting"
+				if s.State == tunnel.StateUp {
+					doing = "replacing its connection"
+				}
+				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", s.Tunnel, doing)
+			}
+			return nil
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}

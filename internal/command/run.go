@@ -1,0 +1,196 @@
+package command
+
+// run.go contains what a command forwards: listeners, the tunnel, and
+// the connections from the ones through the other.
+
+import (
+	"context"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+// endTimeout is how long the connections may take to end with the command.
+const endTimeout = 500 * time.Millisecond
+
+// forwardRun is a running command.
+type forwardRun struct {
+	output  *output
+	hops    []hop
+	handles []*tunnel.Handle // one a hop, the destination's last
+	bound   []boundForward
+
+	conns forward.Registry // the clients, to close them
+	open  forward.Registry // the same, to wait for what closing them leads to
+}
+
+// boundForward is a forward and the listener that serves it. There may be two
+// of a forward.
+type boundForward struct {
+	spec hostport.Forward
+	ln   net.Listener
+}
+
+// listen listens on this machine.
+func (r *forwardRun) listen(specs []hostport.Forward, configured sshconfig.Forwards) error {
+	for _, spec := range specs {
+		if spec.Kind == hostport.Remote {
+			continue
+		}
+		listeners, err := listenLocal(spec, configured)
+		if err != nil {
+			return err
+		}
+		for _, ln := range listeners {
+			r.bound = append(r.bound, boundForward{spec, ln})
+		}
+	}
+	return nil
+}
+
+// listenRemote has the bastion listen.
+func (r *forwardRun) listenRemote(ctx context.Context, specs []hostport.Forward) error {
+	for _, spec := range specs {
+		if spec.Kind != hostport.Remote {
+			continue
+		}
+		ln, err := r.destination().Listen(spec.Listen.Network(), spec.Listen.Address())
+		if err != nil {
+			return listenError(spec, err)
+		}
+		r.bound = append(r.bound, boundForward{spec, ln})
+		if err := ln.Established(ctx); err != nil {
+			if ctx.Err() != nil {
+				return errInterrupted
+			}
+			return listenError(spec, err)
+		}
+	}
+	return nil
+}
+
+// destination is the tunnel to the last hop.
+func (r *forwardRun) destination() *tunnel.Handle { return r.handles[len(r.handles)-1] }
+
+// serve forwards what the listeners accept, and says so.
+func (r *forwardRun) serve() {
+	r.output.started()
+	for _, b := range r.bound {
+		f := r.forwarder(b.spec)
+		r.output.line("%s", r.describe(b))
+		// Returns when close has closed the listener.
+		go func() { _ = f.Serve(b.ln) }()
+	}
+}
+
+// forwarder connects the clients of a forward to its target.
+func (r *forwardRun) forwarder(spec hostport.Forward) *forward.Forwarder {
+	f := &forward.Forwarder{
+		Target:  spec.Target.String(),
+		Logger:  r.output.logger,
+		Track:   r.track,
+		OnOpen:  func(c forward.Connection) { r.output.opened(r.path(spec, c)) },
+		OnClose: func(c forward.Connection) { r.output.closed(r.path(spec, c), c) },
+	}
+	dial := r.dial
+	if spec.Kind == hostport.Remote {
+		dial = func(ctx context.Context, _ net.Conn, network, address string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}
+	}
+	if spec.IsProxy() {
+		socks := &forward.SOCKS5{Dial: func(ctx context.Context, client net.Conn, address string) (net.Conn, error) {
+			return dial(ctx, client, "tcp", address)
+		}}
+		f.Dial, f.DialTimeout, f.Target = socks.Connect, socks.DialTimeout(), ""
+		return f
+	}
+	f.Dial = func(ctx context.Context, client net.Conn) (net.Conn, error) {
+		return dial(ctx, client, spec.Target.Network(), spec.Target.Address())
+	}
+	return f
+}
+
+// dial connects through the tunnel, on behalf of a client.
+func (r *forwardRun) dial(ctx context.Context, client net.Conn, network, address string) (net.Conn, error) {
+	conn, err := r.destination().Dial(ctx, tunnel.Target{
+		Network:    network,
+		Address:    address,
+		Originator: forward.AddrPort(client.RemoteAddr()),
+		Class:      tunnel.Stream,
+	})
+	if err != nil {
+		return nil, err // not a nil *tunnel.Conn
+	}
+	return conn, nil
+}
+
+func (r *forwardRun) track(conn io.Closer) (done func()) {
+	closed, ended := r.conns.Track(conn), r.open.Track(conn)
+	return func() {
+		closed()
+		ended()
+	}
+}
+
+// close ends everything. The lines about the connections' ends are printed
+// before it returns, if those take no longer than endTimeout.
+func (r *forwardRun) close() {
+	r.output.end()
+	for _, b := range r.bound {
+		_ = b.ln.Close()
+	}
+	r.conns.End(0)
+	select {
+	case <-r.open.Idle():
+	case <-time.After(endTimeout):
+	}
+	// The last hop first: its connection goes through those before it.
+	for _, h := range slices.Backward(r.handles) {
+		h.Close()
+	}
+}
+
+// describe says what a listener forwards, as in
+// "127.0.0.1:8008 -> sshserver -> web:80".
+func (r *forwardRun) describe(b boundForward) string {
+	listen := b.ln.Addr().String()
+	switch b.spec.Kind {
+	case hostport.Remote:
+		target := b.spec.Target.String()
+		if b.spec.IsProxy() {
+			target = "anywhere from here (SOCKS5)"
+		}
+		return b.spec.Listen.String() + " on " + r.bastion() + " -> " + target
+	case hostport.Dynamic:
+		return listen + " -> " + r.bastion() + " -> anywhere (SOCKS5)"
+	default:
+		return listen + " -> " + r.bastion() + " -> " + b.spec.Target.String()
+	}
+}
+
+// path says where a connection comes from and leads, as in
+// "127.0.0.1:51234 -> sshserver -> web:80".
+func (r *forwardRun) path(spec hostport.Forward, c forward.Connection) string {
+	peer := c.Remote.String()
+	if spec.Listen.Path != "" {
+		peer = spec.Listen.Path // the peers of a socket have no address
+	}
+	return peer + " -> " + r.bastion() + " -> " + c.Target
+}
+
+// bastion names the hops.
+func (r *forwardRun) bastion() string {
+	var names []string
+	for _, h := range r.hops {
+		names = append(names, h.name)
+	}
+	return strings.Join(names, " -> ")
+}

@@ -1,0 +1,141 @@
+package command
+
+// status.go contains `caddy ssh-tunnel status`.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
+)
+
+const statusHelp = `  caddy ssh-tunnel status
+
+shows the tunnels of the running Caddy: whether each is up, to which host and
+since when, the round-trip time of its last keepalive, its SSH connections, the
+open channels, and the bytes received from the bastion and sent to it. Below one
+that is not up stands what went wrong last, and when it tries again.
+
+Caddy is asked through its admin API: at --address, or where the configuration
+that --config names has it, or else at localhost:2019.
+
+The exit status is 0 if every tunnel that was asked for is up, or needs not be
+(it is lazy, or its bastion closes connections that are not used), and 1
+otherwise. --json prints what the API says, which is more.`
+
+// defaultWatch is how often --watch asks.
+const defaultWatch = 2 * time.Second
+
+// statusFlags is what the command line says.
+type statusFlags struct {
+	adminFlags
+	watch time.Duration
+	json  bool
+}
+
+func newStatusCommand() *cobra.Command {
+	var flags statusFlags
+	cmd := &cobra.Command{
+		Use:   "status [flags] [<tunnel>...]",
+		Short: "Shows the tunnels of the running Caddy",
+		Long:  statusHelp,
+		Example: `  caddy ssh-tunnel status
+  caddy ssh-tunnel status --watch=5s prod
+  caddy ssh-tunnel status --json | jq '.[] | {tunnel, state, rtt}'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := untilInterrupted()
+			defer stop()
+			return flags.run(ctx, cmd.OutOrStdout(), args)
+		},
+	}
+	flags.add(cmd)
+	f := cmd.Flags()
+	f.DurationVarP(&flags.watch, "watch", "w", 0, "show it again after each `interval`, as in --watch=5s; Ctrl-C ends it")
+	f.Lookup("watch").NoOptDefVal = defaultWatch.String()
+	f.BoolVar(&flags.json, "json", false, "print the API's JSON, an array in one line")
+	return cmd
+}
+
+// run shows the status once, or until ctx is done.
+func (flags *statusFlags) run(ctx context.Context, out io.Writer, names []string) error {
+	if flags.watch < 0 {
+		return fmt.Errorf("--watch: %s is negative", flags.watch)
+	}
+	admin, err := flags.admin()
+	if err != nil {
+		return err
+	}
+	text, tunnels, err := flags.screen(ctx, admin, names)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return nil
+	case err != nil:
+		return err
+	case flags.watch == 0:
+		_, _ = io.WriteString(out, text)
+		return unready(tunnels)
+	}
+
+	clear := clearing(out)
+	ticker := time.NewTicker(flags.watch)
+	defer ticker.Stop()
+	for {
+		_, _ = io.WriteString(out, clear+text)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		text, _, err = flags.screen(ctx, admin, names)
+		if err != nil {
+			text = printableText(err.Error()) + "\n" // Caddy may be back the next time
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// screen asks, and returns what there is to show.
+func (flags *statusFlags) screen(ctx context.Context, admin adminapi.Client, names []string) (string, []adminapi.Status, error) {
+	told, tunnels, err := admin.Tunnels(ctx, names)
+	if err != nil {
+		return "", nil, err
+	}
+	if !flags.json {
+		return statusTable(tunnels, time.Now()), tunnels, nil
+	}
+	text, err := json.Marshal(told)
+	return string(text) + "\n", tunnels, err
+}
+
+// clearing returns what clears the screen, if out is one.
+func clearing(out io.Writer) string {
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return "\x1b[H\x1b[2J"
+	}
+	return ""
+}
+
+// unready is the error for tunnels that are not up and should be.
+func unready(tunnels []adminapi.Status) error {
+	var names []string
+	for i := range tunnels {
+		if !tunnels[i].IsReady() {
+			names = append(names, tunnels[i].Tunnel)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("not up: %s", strings.Join(names, ", "))
+}

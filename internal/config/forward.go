@@ -1,0 +1,206 @@
+package config
+
+// forward.go contains the forwards of a tunnel: their configuration, and how
+// it is checked.
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+)
+
+// Forward is a local or a remote forward: raw connections from where it
+// listens to a target at the tunnel's other end.
+type Forward struct {
+	// Where to listen: `[host:]port` or `unix//path`. Without a host it is the
+	// loopback address, with `*` all addresses. Required.
+	//
+	// A local forward listens here. The address of a socket may end in its
+	// permissions, as in `unix//path|0220`; they are 0200 if it does not. A
+	// remote forward listens on the bastion, where GatewayPorts says whether
+	// other hosts than loopback are allowed.
+	Listen string `json:"listen"`
+
+	// Where connections go: `host:port` or `unix//path`. That of a local forward
+	// is resolved by the bastion, that of a remote one here. Required.
+	Target string `json:"target"`
+
+	ForwardOptions
+}
+
+// DynamicForward is a SOCKS5 server, whose clients reach what the bastion does.
+// Names are resolved by the bastion.
+type DynamicForward struct {
+	// Where to listen: `[host:]port` or `unix//path`. Without a host it is the
+	// loopback address. With another, users are required. Required.
+	Listen string `json:"listen"`
+
+	// Who may use it. Default: everybody who can connect.
+	Users []ProxyUser `json:"users,omitempty"`
+
+	// How long a connection may go without a byte in either direction before it
+	// is ended. Default: for ever.
+	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
+
+	// How many connections there may be at a time; those beyond are refused.
+	// Default: any number.
+	MaxConnections int `json:"max_connections,omitempty"`
+}
+
+// ProxyUser is a user of a proxy.
+type ProxyUser struct {
+	// The user's name. Required.
+	Name string `json:"name"`
+
+	// The password. A secret: write a placeholder, which is replaced when the
+	// configuration is loaded. Required.
+	Password string `json:"password"`
+}
+
+// ResolvedForward is a forward as it is to be opened.
+type ResolvedForward struct {
+	Listen hostport.ListenAddress
+	Target tunnel.Target // zero for a dynamic forward, whose clients name theirs
+	ForwardOptions
+	Users map[string]string // the passwords of a dynamic forward's, by name
+}
+
+// errEmptyForward refuses a null in JSON.
+var errEmptyForward = errors.New("empty; give it an address to listen on")
+
+// resolveForwards checks all forwards of a tunnel.
+func (t *Tunnel) resolveForwards(resolved *Resolved, logger *zap.Logger) error {
+	for _, f := range t.LocalForwards {
+		local, err := f.resolve(hostport.Here, hostport.Bastion)
+		if err == nil {
+			err = dialer.CheckPermitted(resolved.Permission, local.Target)
+		}
+		if err != nil {
+			return fmt.Errorf("local_forward: %w", err)
+		}
+		resolved.LocalForwards = append(resolved.LocalForwards, local)
+	}
+	listening := make(map[string]bool)
+	for _, f := range t.RemoteForwards {
+		remote, err := f.resolve(hostport.Bastion, hostport.Here)
+		if err != nil {
+			return fmt.Errorf("remote_forward: %w", err)
+		}
+		key := remote.Listen.String()
+		if listening[key] {
+			return fmt.Errorf("remote_forward: %q is listened on twice; keep one", f.Listen)
+		}
+		listening[key] = true
+		resolved.RemoteForwards = append(resolved.RemoteForwards, remote)
+	}
+	for _, f := range t.DynamicForwards {
+		dynamic, err := f.resolve(logger)
+		if err != nil {
+			return fmt.Errorf("dynamic_forward: %w", err)
+		}
+		resolved.DynamicForwards = append(resolved.DynamicForwards, dynamic)
+	}
+	return nil
+}
+
+// resolve checks the forward, which listens at one side and whose target is at
+// the other.
+func (f *Forward) resolve(listenAt, targetAt hostport.Side) (resolved ResolvedForward, err error) {
+	if f == nil {
+		return resolved, errEmptyForward
+	}
+	r := new(resolver)
+	listen, target := r.value("listen address", f.Listen), r.value("target", f.Target)
+	if r.err != nil {
+		return resolved, r.err
+	}
+	resolved.ForwardOptions = f.ForwardOptions
+	if resolved.Listen, err = hostport.ParseListen(listen, listenAt); err != nil {
+		return resolved, err
+	}
+	if resolved.Target, err = hostport.ParseTargetAt(target, targetAt); err != nil {
+		return resolved, err
+	}
+	return resolved, f.Check()
+}
+
+// resolve checks the forward.
+func (f *DynamicForward) resolve(logger *zap.Logger) (resolved ResolvedForward, err error) {
+	if f == nil {
+		return resolved, errEmptyForward
+	}
+	r := new(resolver)
+	listen := r.value("listen address", f.Listen)
+	if r.err != nil {
+		return resolved, r.err
+	}
+	resolved.ForwardOptions = ForwardOptions{IdleTimeout: f.IdleTimeout, MaxConnections: f.MaxConnections}
+	if resolved.Listen, err = hostport.ParseListen(listen, hostport.Here); err != nil {
+		return resolved, err
+	}
+	if !resolved.Listen.IsLoopback() && len(f.Users) == 0 {
+		return resolved, fmt.Errorf("listen address %q: whoever reaches it could use the tunnel; add user <name> <password>, or listen on 127.0.0.1", f.Listen)
+	}
+	resolved.Users = make(map[string]string)
+	for _, u := range f.Users {
+		if err := u.resolve(resolved.Users, logger); err != nil {
+			return resolved, err
+		}
+	}
+	return resolved, resolved.Check()
+}
+
+// resolve adds the user to those before. Its errors show no password.
+func (u ProxyUser) resolve(users map[string]string, logger *zap.Logger) error {
+	const most = 255 // bytes; the protocol has room for no more
+	name, err := replacePlaceholders(u.Name)
+	if err == nil {
+		err = redact.Check(name)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("user: %w", err)
+	case name == "" || len(name) > most:
+		return fmt.Errorf("user %q: a name has from 1 to %d bytes", name, most)
+	}
+	if _, ok := users[name]; ok {
+		return fmt.Errorf("user %q is written twice; keep one", name)
+	}
+	password, err := replaceSecret(u.Password)
+	switch {
+	case err != nil:
+		return fmt.Errorf("password of user %q: %w", name, err)
+	case password == "" || len(password) > most:
+		return fmt.Errorf("password of user %q: it has from 1 to %d bytes", name, most)
+	case password == u.Password:
+		logger.Warn(fmt.Sprintf("password of dynamic_forward's user %q is written literally and shows in the configuration; use a placeholder, {env.NAME} or {file./path}", name))
+	}
+	users[name] = password
+	return nil
+}
+
+// claimAddresses notes where the tunnel's forwards listen here, of which there
+// may be one per address.
+func (r *Resolved) claimAddresses(claimed map[string]string) error {
+	claim := func(option string, forwards []ResolvedForward) error {
+		for _, f := range forwards {
+			address := f.Listen.String()
+			if by, ok := claimed[address]; ok {
+				return fmt.Errorf("tunnel %q: %s: %q is listened on already, by %s", r.Config.Name, option, address, by)
+			}
+			claimed[address] = fmt.Sprintf("a %s of tunnel %q", option, r.Config.Name)
+		}
+		return nil
+	}
+	if err := claim("local_forward", r.LocalForwards); err != nil {
+		return err
+	}
+	return claim("dynamic_forward", r.DynamicForwards)
+}

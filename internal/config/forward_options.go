@@ -1,0 +1,78 @@
+package config
+
+// forward_options.go contains the options that raw connections have, whichever
+// way they come.
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+)
+
+// ForwardOptions say how raw connections are forwarded to a target.
+type ForwardOptions struct {
+	// The version of the PROXY protocol, `v1` or `v2`, in which the target is
+	// told the address of the client. Default: it is not.
+	ProxyProtocol string `json:"proxy_protocol,omitempty"`
+
+	// How long a connection may go without a byte in either direction before it
+	// is ended. Default: for ever.
+	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
+
+	// How many connections there may be at a time; those beyond are refused.
+	// Default: any number.
+	MaxConnections int `json:"max_connections,omitempty"`
+}
+
+// RawOptions are these options by name, as a Caddyfile has them:
+//
+//	proxy_protocol               v1|v2
+//	idle_timeout                 <duration>
+//	max_connections              <n>
+var RawOptions = map[string]struct {
+	Usage string
+	Set   func(o *ForwardOptions, arg string) error
+}{
+	"proxy_protocol": {"v1|v2", func(o *ForwardOptions, arg string) error {
+		o.ProxyProtocol = arg
+		return checkProxyProtocol(arg)
+	}},
+	"idle_timeout": {"<duration>", func(o *ForwardOptions, arg string) (err error) {
+		o.IdleTimeout, err = positiveDuration(arg)
+		return err
+	}},
+	"max_connections": {"<n>", func(o *ForwardOptions, arg string) (err error) {
+		o.MaxConnections, err = positive(arg)
+		return err
+	}},
+}
+
+// Check checks the options, as they may be in JSON.
+func (o *ForwardOptions) Check() error {
+	r := new(resolver)
+	if o.ProxyProtocol != "" {
+		r.fail("proxy_protocol", checkProxyProtocol(o.ProxyProtocol))
+	}
+	r.duration("idle_timeout", o.IdleTimeout)
+	if o.MaxConnections < 0 {
+		r.fail("max_connections", fmt.Errorf("%d is negative", o.MaxConnections))
+	}
+	return r.err
+}
+
+// Apply has a forwarder do as the options say.
+func (o *ForwardOptions) Apply(f *forward.Forwarder) {
+	f.ProxyProtocol = o.ProxyProtocol
+	f.IdleTimeout = time.Duration(o.IdleTimeout)
+	f.MaxConnections = o.MaxConnections
+}
+
+func checkProxyProtocol(version string) error {
+	if version != "v1" && version != "v2" {
+		return fmt.Errorf("%q is neither v1 nor v2", version)
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package contract
+
+// contract.go contains what the plugin relies on and Caddy does not promise. Each
+// names the version of Caddy that it was read in, and has a test that fails when it
+// changes.
+
+import (
+	"context"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// ParentHandler returns the reverse proxy that loads a transport, or nil if
+// another module does: one further up has other upstreams.
+//
+// Caddy v2.11.9: Context.Modules ends with the module that is provisioned, and
+// before it stands the one that loads it. reverseproxy.Handler loads its transport
+// before it provisions its upstreams and its response handlers.
+func ParentHandler(ctx caddy.Context) *reverseproxy.Handler {
+	modules := ctx.Modules() // the last is the transport
+	if len(modules) < 2 {
+		return nil
+	}
+	h, _ := modules[len(modules)-2].(*reverseproxy.Handler)
+	return h
+}
+
+// Variables of a request that reverseproxy.Handler sets for its transport, whose
+// names it does not export.
+//
+// Caddy v2.11.9: modules/caddyhttp/reverseproxy/hosts.go.
+const (
+	ProxyProtocolInfoVar = "reverse_proxy.proxy_protocol_info"
+	TLSHTTP1OnlyVar      = "reverse_proxy.tls_h1_only"
+)
+
+// ProxyProtocolClient returns the client of a request, for a PROXY protocol header.
+// It is not valid if there is none, as for active health checks.
+func ProxyProtocolClient(ctx context.Context) netip.AddrPort {
+	info, _ := caddyhttp.GetVar(ctx, ProxyProtocolInfoVar).(reverseproxy.ProxyProtocolInfo)
+	return info.AddrPort
+}
+
+// WantsHTTP1 tells whether a request has to be sent with HTTP/1.
+func WantsHTTP1(ctx context.Context) bool {
+	return caddyhttp.GetVar(ctx, TLSHTTP1OnlyVar) == true
+}
+
+// UpstreamNetwork begins the network of a tcp upstream behind a tunnel.
+const UpstreamNetwork = "ssh_tunnel"
+
+// NameUpstream returns an upstream's address with a network of the tunnel's own.
+//
+// Caddy v2.11.9: reverseproxy keeps the passive health of all static upstreams of the
+// process by Upstream.Dial, and shows them by it in metrics and in the admin API. It
+// reads Dial with caddy.ParseNetworkAddress, to which a network that begins with
+// "unix" has no port.
+func NameUpstream(network, rest, tunnelName string) string {
+	own := UpstreamNetwork + "+" + tunnelName
+	if caddy.IsUnixNetwork(network) {
+		own = "unix+" + own
+	}
+	return own + "/" + rest
+}
+
+// ListeningModule returns the context of the module that listens. It is false for
+// the admin endpoint, which has none, and for the remote one, which is no module.
+//
+// Caddy v2.11.9: caddy.NetworkAddress.Listen passes the context on to the function
+// of a registered network, and apps pass their own.
+func ListeningModule(ctx context.Context) (caddy.Context, bool) {
+	module, ok := ctx.(caddy.Context)
+	return module, ok && module.Module() != nil
+}
+
+// redirectServer is what Caddy calls the server that it adds for automatic
+// HTTPS's redirects, if no other has the address.
+//
+// Caddy v2.11.9: modules/caddyhttp/autohttps.go.
+const redirectServer = "remaining_auto_https_redirects"
+
+// ListensForRedirects tells whether it is that server that listens on an address.
+func ListensForRedirects(ctx caddy.Context, address caddy.NetworkAddress) bool {
+	app, err := ctx.AppIfConfigured("http")
+	if err != nil {
+		return false
+	}
+	http, ok := app.(*caddyhttp.App)
+	if !ok {
+		return false
+	}
+	server, ok := http.Servers[redirectServer]
+	return ok && slices.Contains(server.Listen, address.String())
+}
+
+// adminRefusal is what AdminAPIRequest makes of an error that Caddy answers with.
+var adminRefusal = regexp.MustCompile(`(?s)HTTP (\d+): (.*)`)
+
+// AdminError returns the status and the body of the answer that an error of
+// caddycmd.AdminAPIRequest tells of. It is false if there was no answer.
+//
+// Caddy v2.11.9: cmd/commandfuncs.go; the error wraps nothing.
+func AdminError(err error) (status, body string, ok bool) {
+	m := adminRefusal.FindStringSubmatch(err.Error())
+	if m == nil {
+		return "", "", false
+	}
+	return m[1], m[2], true
+}
+
+// AdminCause returns the last part of an error of caddycmd.AdminAPIRequest for a
+// request that was not answered: of "performing request: Get "http://…": dial tcp …:
+// connection refused" what follows the URL.
+//
+// Caddy v2.11.9: cmd/commandfuncs.go; the error wraps nothing.
+func AdminCause(err error) string {
+	if _, cause, ok := strings.Cut(err.Error(), `": `); ok {
+		return cause
+	}
+	return err.Error()
+}

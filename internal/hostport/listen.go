@@ -1,0 +1,131 @@
+package hostport
+
+// listen.go reads the addresses that forwards listen on.
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostname"
+)
+
+// Side is an end of a tunnel.
+type Side int
+
+const (
+	Here Side = iota
+	Bastion
+)
+
+// defaultSocketMode is Caddy's own for sockets.
+const defaultSocketMode fs.FileMode = 0o200
+
+// ListenAddress is where a forward listens.
+type ListenAddress struct {
+	Network string      // tcp, tcp4, tcp6 or unix
+	Address string      // host:port, with no host for all addresses; or a path
+	Mode    fs.FileMode // of a socket here
+}
+
+// String returns the address as Caddy writes addresses, without the mode.
+func (a ListenAddress) String() string {
+	if a.Network == "tcp" {
+		return a.Address
+	}
+	return a.Network + "/" + a.Address
+}
+
+// ParseListen reads "[network/][host:]port" or "unix//path".
+func ParseListen(s string, at Side) (ListenAddress, error) {
+	fail := func(format string, args ...any) (ListenAddress, error) {
+		return ListenAddress{}, fmt.Errorf("listen address %q: %w", s, fmt.Errorf(format, args...))
+	}
+	network, rest, ok := strings.Cut(s, "/")
+	switch {
+	case !ok:
+		network, rest = "tcp", s
+	case network == "unix":
+		a, err := parseSocket(rest, at)
+		if err != nil {
+			return fail("%w", err)
+		}
+		return a, nil
+	case at == Bastion && network != "tcp":
+		return fail("network %q cannot be listened on there; write [host:]port or unix//path", network)
+	case network != "tcp" && network != "tcp4" && network != "tcp6":
+		return fail("network %q cannot be forwarded; write [host:]port or unix//path", network)
+	}
+
+	host, port := "", rest
+	if strings.Contains(rest, ":") {
+		var err error
+		if host, port, err = net.SplitHostPort(rest); err != nil {
+			return fail("write [host:]port, with an IPv6 address in brackets")
+		}
+	}
+	if host != "" && host != "*" {
+		if err := hostname.CheckHost(host); err != nil {
+			return fail("%w", err)
+		}
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	switch {
+	case strings.Contains(port, "-") && strings.Trim(port, "0123456789-") == "":
+		return fail("a forward listens on one port; write one for each")
+	case err != nil && host == "" && !strings.Contains(rest, ":"):
+		return fail("no port; write [host:]port")
+	case err != nil || number == 0:
+		return fail("port %q is not one from 1 to 65535", port)
+	}
+	host = strings.ToLower(host) // so that one address is not taken for two
+	switch {
+	case host == "*" && at == Here:
+		host = ""
+	case host == "" && at == Bastion:
+		host = "localhost" // as ssh -R without an address
+	case host == "" && network == "tcp6":
+		host = "::1"
+	case host == "":
+		host = "127.0.0.1"
+	}
+	return ListenAddress{Network: network, Address: net.JoinHostPort(host, strconv.FormatUint(number, 10))}, nil
+}
+
+// parseSocket reads a socket's path; here, with permissions after it or not.
+func parseSocket(s string, at Side) (ListenAddress, error) {
+	a := ListenAddress{Network: "unix", Address: s, Mode: defaultSocketMode}
+	if at == Bastion {
+		if !strings.HasPrefix(s, "/") {
+			return a, errors.New("not an absolute path on the bastion; write unix//path")
+		}
+		return a, nil
+	}
+	path, mode, ok := strings.Cut(s, "|")
+	if ok {
+		number, err := strconv.ParseUint(mode, 8, 9)
+		if err != nil || number&0o200 == 0 {
+			return a, fmt.Errorf("permissions %q are not octal, or not writable for the owner; write them as in |0220", mode)
+		}
+		a.Mode = fs.FileMode(number)
+	}
+	if path == "" {
+		return a, errors.New("no path; write unix//path")
+	}
+	a.Address = path
+	return a, nil
+}
+
+// IsLoopback tells whether only this machine's users can connect.
+func (a ListenAddress) IsLoopback() bool {
+	if a.Network == "unix" {
+		return true
+	}
+	host, _, _ := net.SplitHostPort(a.Address)
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}

@@ -1,0 +1,38 @@
+package remedy
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+)
+
+// TestRemedies: every cause has a meaning and a fix, and nothing in a fix is left
+// in braces but the placeholder of a configuration.
+func TestRemedies(t *testing.T) {
+	t.Parallel()
+	p := Facts{
+		Tunnel: "prod", Host: "b.example:2222", User: "deploy", Identity: "/id.pub",
+		Fingerprint: "SHA256:x", Keygen: "ssh-keygen", Target: "web:80",
+	}
+	check := func(cause string, r Remedy) {
+		for _, fix := range []string{p.Fill(r.fix), Facts{}.Fill(r.fix)} {
+			if r.Means == "" || fix == "" || strings.Contains(strings.ReplaceAll(fix, "{env.<name>}", ""), "{") {
+				t.Errorf("%s: means %q, fix %q", cause, r.Means, fix)
+			}
+		}
+	}
+	for _, cause := range slices.Concat(failure.Causes, []failure.Cause{failure.CauseLost, CauseCertificate, CausePermitOpen}) {
+		check(string(cause), ByCause[cause])
+	}
+	for _, reason := range failure.OpenReasons() {
+		check(string(reason), ByReason[reason])
+	}
+	if got := p.Fix(failure.CauseKeyRefused); !strings.Contains(got, "ssh-copy-id -i /id.pub -p 2222 deploy@b.example") {
+		t.Errorf("for a refused key: %q", got)
+	}
+	if got := (Facts{Target: "/run/web.sock"}).FixOpen(failure.OpenProhibited); !strings.Contains(got, "AllowStreamLocalForwarding") {
+		t.Errorf("for a socket: %q", got)
+	}
+}

@@ -1,0 +1,204 @@
+package transport
+
+// transport.go contains the reverse proxy's transport: http.Transport as Caddy
+// configures it, with channels of a tunnel in place of sockets.
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/contract"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
+)
+
+func init() {
+	caddy.RegisterModule(Transport{})
+}
+
+// Transport proxies requests to upstreams behind an SSH bastion. It takes the
+// options of the `http` transport; those that cannot mean anything through a
+// tunnel are refused when the configuration is loaded.
+//
+// Upstreams are `host:port`, whose name is resolved by the bastion and never
+// here, or `unix//path` for a socket on the bastion. Without a host, as in
+// `:8080`, the bastion itself is meant. The bastion sees every upstream as a
+// `direct-tcpip` channel (RFC 4254 section 7.2), or as a
+// `direct-streamlocal@openssh.com` one for a socket. Upstreams with placeholders
+// need the tunnel's `permit_open`.
+//
+// If the tunnel is down, requests get status 503 at once, and
+// `{http.reverse_proxy.ssh_tunnel.retry_after}` in `handle_errors` is the
+// number of seconds until the next attempt to connect. If it is full they wait
+// for their turn; they get 503, and 1 as that number, when no request gets its turn
+// for `dial_timeout`. They get 504 if it does not connect within `dial_timeout`, and
+// 502 if the bastion cannot reach the upstream or may not. All these are retried as
+// `lb_try_duration` says. They get 403 if the tunnel's `permit_open` does not permit
+// the upstream, which is not retried and not counted as a failure.
+//
+// `{http.reverse_proxy.ssh_tunnel.name}` is the tunnel of a request, `.host` the
+// bastion that it went through, and `.dial_duration` and `.dial_duration_ms` how
+// long it took to open the channel: 0 if there was one. The access log has them in
+// the field `ssh_tunnel`.
+//
+// Static upstreams are known to metrics and to the admin endpoint
+// `/reverse_proxy/upstreams` as `ssh_tunnel+<tunnel>/host:port`, or
+// `unix+ssh_tunnel+<tunnel>//path`.
+type Transport struct {
+	// The name of the tunnel, as configured in the `ssh_tunnel` app.
+	// Placeholders are not allowed. Required.
+	TunnelName string `json:"tunnel"`
+
+	*reverseproxy.HTTPTransport
+
+	tunnel dialer.Dialer
+	proxy  func(*http.Request) (*url.URL, error) // the network_proxy's; nil if there is none
+	pools  *generations
+	raises bool // the handler raises denials; see raiseDenials
+	// byClient tells that dynamic upstreams come from the request.
+	byClient bool
+}
+
+// CaddyModule returns the Caddy module information.
+func (Transport) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID: "http.reverse_proxy.transport.ssh_tunnel",
+		New: func() caddy.Module {
+			return &Transport{HTTPTransport: new(reverseproxy.HTTPTransport)}
+		},
+	}
+}
+
+// Provision looks the tunnel up and sets up the HTTP transport. It dials
+// nothing.
+func (t *Transport) Provision(ctx caddy.Context) error {
+	if err := dialer.CheckName(t.TunnelName); err != nil {
+		return err
+	}
+	tun, err := dialer.Lookup(ctx, t.TunnelName)
+	if err != nil {
+		return err
+	}
+	handler := contract.ParentHandler(ctx)
+	if handler == nil && !tun.Restricts() {
+		return fmt.Errorf("tunnel %q: only the upstreams of reverse_proxy can be checked when the configuration is loaded; add permit_open to the tunnel, to say where those of other handlers may lead", t.TunnelName)
+	}
+	return t.provision(ctx, tun, handler)
+}
+
+// idleChannels is the default of keepalive_idle_conns_per_host. The http
+// transport's is 32; but to open a channel, the bastion has to answer, to look
+// the upstream's name up and to connect to it.
+const idleChannels = 256
+
+// tlsTimeout is the default of tls_timeout. The http transport has none; but
+// the bastion accepts a channel even for an upstream that is frozen.
+const tlsTimeout = 10 * time.Second
+
+// provision sets the transport up for a handler, which is nil if it is not a
+// reverse_proxy.
+func (t *Transport) provision(ctx caddy.Context, tun dialer.Dialer, handler *reverseproxy.Handler) error {
+	if err := checkOptions(t.HTTPTransport); err != nil {
+		return err
+	}
+	if handler != nil {
+		if err := checkUpstreams(handler, tun); err != nil {
+			return err
+		}
+		if handler.DynamicUpstreamsRaw != nil {
+			t.byClient = checkSource(handler.DynamicUpstreamsRaw) != nil
+			ctx.Logger().Warn("dynamic upstreams are looked up from here, not from the bastion, and their passive health does not tell tunnels apart",
+				zap.String("tunnel", t.TunnelName))
+		}
+	}
+
+	if err := checkProxy(t.HTTPTransport, tun); err != nil {
+		return fmt.Errorf("network_proxy: %w", err)
+	}
+	if err := checkValues(t.HTTPTransport); err != nil {
+		return err
+	}
+	idleWritten := t.KeepAlive != nil && t.KeepAlive.MaxIdleConnsPerHost != 0
+	// Provisioning clears the raw field.
+	proxied := len(t.NetworkProxyRaw) > 0 || t.ForwardProxyURL != ""
+	if err := t.HTTPTransport.Provision(ctx); err != nil {
+		return redact.Error(err)
+	}
+
+	// Every way on which http.Transport could open a socket by itself leads
+	// into the tunnel.
+	t.Transport.DialContext = t.dial
+	t.Transport.DialTLSContext = t.dialTLS
+	if !idleWritten {
+		t.Transport.MaxIdleConnsPerHost = idleChannels
+	}
+	if t.Transport.TLSHandshakeTimeout == 0 {
+		t.Transport.TLSHandshakeTimeout = tlsTimeout
+	}
+	if proxied { // the environment's proxy is not on the bastion's side
+		t.proxy = t.Transport.Proxy
+	}
+	t.Transport.Proxy = func(req *http.Request) (*url.URL, error) { return errandFrom(req.Context()).proxy, nil }
+
+	t.tunnel = tun
+	t.pools = newGenerations(t.Transport, tun)
+	go t.pools.follow()
+	if handler != nil {
+		// Last, so that a configuration that is refused leaves the handler as
+		// it was: it then forgets its upstreams by these names.
+		renameUpstreams(handler, t.TunnelName)
+		raiseDenials(handler)
+		t.raises = true
+	}
+	return nil
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	e := &errand{answered: make(chan struct{})}
+	defer close(e.answered)
+	ctx, taken := watchPassage(context.WithValue(req.Context(), errandKey{}, e))
+	out := req.WithContext(ctx)
+	out.URL = new(*req.URL)
+	t.SetScheme(out)
+	if err := t.prepare(e, out); err != nil {
+		return t.deny(req, err)
+	}
+	res, err := t.pools.RoundTrip(out)
+	if err != nil {
+		setRetryAfter(req, err)
+	}
+	t.report(req, taken.Load())
+	return res, err
+}
+
+// Cleanup closes idle connections. Requests that are still under way go on,
+// and close theirs when they end.
+func (t *Transport) Cleanup() error {
+	if t.pools != nil {
+		t.pools.close()
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*Transport)(nil)
+	_ caddy.CleanerUpper    = (*Transport)(nil)
+	_ caddyfile.Unmarshaler = (*Transport)(nil)
+	_ http.RoundTripper     = (*Transport)(nil)
+
+	_ reverseproxy.TLSTransport                        = (*Transport)(nil)
+	_ reverseproxy.H2CTransport                        = (*Transport)(nil)
+	_ reverseproxy.HealthCheckSchemeOverriderTransport = (*Transport)(nil)
+	_ reverseproxy.ProxyProtocolTransport              = (*Transport)(nil)
+	_ reverseproxy.RequestHeaderOpsTransport           = (*Transport)(nil)
+)
