@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"slices"
 	"strings"
 	"testing"
