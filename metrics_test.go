@@ -159,7 +159,8 @@ func gatherLabels(t *testing.T) map[string][]string {
 		t.Fatal(err)
 	}
 	labels := map[string][]string{
-		// There is none of these without a certificate or a remote forward.
+		// There is none of these without a certificate, a remote forward or a failure.
+		"caddy_ssh_tunnel_connect_failures_total":               {"tunnel", "cause"},
 		"caddy_ssh_tunnel_certificate_expiry_timestamp_seconds": {"tunnel"},
 		"caddy_ssh_tunnel_remote_forward_up":                    {"tunnel", "listen"},
 	}

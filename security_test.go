@@ -38,7 +38,7 @@ func TestSecurity(t *testing.T) {
 	}
 	security, source := string(content), sources(t)
 	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z][A-Za-z0-9]+)`").FindAllStringSubmatch(security, -1)
-	limits := regexp.MustCompile("`([a-z][A-Za-z]+ = [^`]+)`").FindAllStringSubmatch(security, -1)
+	limits := regexp.MustCompile("`([A-Za-z]+ = [^`]+)`").FindAllStringSubmatch(security, -1)
 	if len(named) < 20 || len(limits) < 10 {
 		t.Fatalf("only %d tests and %d limits were found", len(named), len(limits))
 	}

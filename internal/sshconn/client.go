@@ -48,6 +48,8 @@ type Owner interface {
 	KeepAlive() KeepAlive
 	// Tick is called once a second, or four times in an interval of KeepAlive if that is more often.
 	Tick()
+	// Probing tells that a probe is sent, since the server has been silent for so long.
+	Probing(silent time.Duration)
 	// Probed tells how long the server took to answer a probe.
 	Probed(took time.Duration)
 	// Stalled tells that the server does not respond, and over the lookup of which

@@ -92,6 +92,7 @@ func (c *Client) keepAlive() {
 		default:
 			missed++
 			if c.unansweredFor() == 0 {
+				c.owner.Probing(silent)
 				c.probe()
 			}
 		}

@@ -313,7 +313,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		about = append(about, zap.String("certificate_expires", certTime(c.ValidBefore)))
 	}
 	client := sshconn.New(w, sc, sshconn.About{
-		Tunnel: e.cfg.Name, Address: h.cfg.Address, Received: &e.tally.received, Sent: &e.tally.sent,
+		Tunnel: e.cfg.Name, Address: h.cfg.Address, Received: &e.counters.received, Sent: &e.counters.sent,
 	})
 	l := newLink(e, h, client, about)
 	l.certificates = certificates

@@ -60,7 +60,7 @@
 //	attempt.go    Attempt: how far a connect got, step by step
 //	errors.go     what dials and connects return
 //	event.go      Observer: what happens, when it does
-//	tally.go, metrics.go
+//	counters.go, metrics.go
 //	              counts, which outlive entries, and Metrics for Prometheus
 //	reconnect.go  Handle.Reconnect, for who has seen enough
 //	flaps.go      what is not told of a bastion that comes and goes

@@ -27,8 +27,8 @@ type entry struct {
 	cfg Config
 	// hosts are the bastions that it may connect to, in order of preference.
 	hosts []*host
-	// tally counts what happens to the tunnel.
-	tally *tally
+	// counters count what happens to the tunnel.
+	counters *counters
 	// jump is our own handle on the tunnel jumped through, or nil.
 	jump *Handle
 	// ctx ends when the entry does.
@@ -102,7 +102,7 @@ func newEntry(h, jump *Handle) *entry {
 		key: h.key, cfg: h.cfg, set: h.set, jump: jump,
 		wake:      make(chan struct{}, 1),
 		certified: make(chan struct{}, 1),
-		tally:     tallies.get(h.cfg.Name),
+		counters:  counts.get(h.cfg.Name),
 		changed:   make(chan struct{}),
 		moved:     make(chan struct{}),
 		history:   history{since: time.Now()},
@@ -229,7 +229,7 @@ func (e *entry) shutDown() {
 	for _, h := range e.hosts {
 		h.limiter.Put(e.wake)
 	}
-	tallies.put(e.tally)
+	counts.put(e.counters)
 }
 
 // settings returns those in force.

@@ -164,7 +164,7 @@ func (h *Handle) dial(ctx context.Context, t Target, patient bool) (*Conn, error
 		c.SetDialDuration(time.Since(start))
 	}
 	if !errors.Is(err, errUnwanted) {
-		e.tally.dialed(err)
+		e.counters.dialed(err)
 	}
 	return c, err
 }

@@ -102,8 +102,13 @@ func (l *link) Tick() {
 	l.entry.tend(l)
 }
 
+// Probing implements sshconn.Owner.
+func (l *link) Probing(silent time.Duration) {
+	l.entry.log().Debug("probing the bastion", zap.Duration("silent", silent))
+}
+
 // Probed implements sshconn.Owner.
-func (l *link) Probed(took time.Duration) { l.entry.tally.roundTrips.Observe(took.Seconds()) }
+func (l *link) Probed(took time.Duration) { l.entry.counters.roundTrips.Observe(took.Seconds()) }
 
 // Incoming implements sshconn.Owner. It queues a channel for the listener that asked
 // for it.
@@ -112,8 +117,9 @@ func (l *link) Incoming(open ssh.NewChannel) bool {
 		return true
 	}
 	r := &l.entry.reports
-	level, _ := r.limiter.Level(zap.WarnLevel, "unasked", 1)
-	l.entry.log().Log(r.followUp(level, l.client.Age()), "refused a channel that the bastion opened unasked", zap.String("type", printable.Text(open.ChannelType())))
+	if level, _ := r.limiter.Level(zap.WarnLevel, "unasked", 1); level > zap.DebugLevel {
+		l.entry.log().Log(r.followUp(level, l.client.Age()), "refused a channel that the bastion opened unasked", zap.String("type", printable.Text(open.ChannelType())))
+	}
 	return false
 }
 

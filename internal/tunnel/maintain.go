@@ -148,7 +148,7 @@ func (h *host) sharedFailure(set Settings) hostFailure {
 // connected puts a new connection into service.
 func (e *entry) connected(l *link, took time.Duration) {
 	l.host.logged.Over()
-	e.tally.shook(l.attempt.login())
+	e.counters.shook(l.attempt.login())
 	e.noteAttempt(l.host, l.attempt)
 	msg, more := e.takeOver(l)
 	if msg != "" {
@@ -204,7 +204,7 @@ func (e *entry) recordFailures(failed []hostFailure, l *link) {
 			log = log.With(zap.Bool("shared", true))
 			e.noteShared(f)
 		} else {
-			e.tally.connectFailed(f.err)
+			e.counters.connectFailed(f.err)
 			e.noteAttempt(f.host, f.attempt)
 		}
 		logged := e.logFailure(log, f) // before the requests that fail for it

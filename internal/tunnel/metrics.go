@@ -1,13 +1,7 @@
 package tunnel
 
 import (
-	"maps"
-	"slices"
-	"sync/atomic"
-
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // metricPrefix begins the name of every metric.
@@ -29,29 +23,41 @@ var (
 	connectionsDesc = desc("connections", "SSH connections, by what they are for.", "class")
 	channelsDesc    = desc("channels", "Open channels, by what their connection is for.", "class")
 	pendingDesc     = desc("pending_opens", "Channels that the bastion was asked to open and has not answered.")
-	opensDesc       = desc("channel_opens_total", "Dials through the tunnel, by how they ended.", "result")
 	bytesDesc       = desc("bytes_total", "Bytes through channels: received from the bastion, or sent to it.", "direction")
-	failuresDesc    = desc("connect_failures_total", "Attempts to connect that failed, by their cause.", "cause")
-	reconnectsDesc  = desc("reconnects_total", "Connections that were made anew, by the reason.", "reason")
 	expiryDesc      = desc("certificate_expiry_timestamp_seconds", "When the first of the certificates expires that connections were let in with.")
 	forwardDesc     = desc("remote_forward_up", "Whether the bastion listens on an address.", "listen")
 
 	descs = []*prometheus.Desc{
-		upDesc, stateDesc, connectionsDesc, channelsDesc, pendingDesc, opensDesc, bytesDesc, failuresDesc, reconnectsDesc,
+		upDesc, stateDesc, connectionsDesc, channelsDesc, pendingDesc, bytesDesc,
 		expiryDesc, forwardDesc,
 	}
+
+	opens           = vector("channel_opens_total", "Dials through the tunnel, by how they ended.", "result")
+	connectFailures = vector("connect_failures_total", "Attempts to connect that failed, by their cause.", "cause")
+	reconnects      = vector("reconnects_total", "Connections that were made anew, by the reason.", "reason")
 
 	handshakeSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    metricPrefix + "handshake_duration_seconds",
 		Help:    "How long logins took that succeeded, from the moment that the bastion was reached to the end of the authentication.",
-		Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		Buckets: []float64{.025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	}, []string{"tunnel"})
 	roundTripSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    metricPrefix + "keepalive_rtt_seconds",
 		Help:    "How long the bastion took to answer keepalives.",
-		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, 1, 5},
 	}, []string{"tunnel"})
 )
+
+// vectors are all metrics that are made as they are counted. What has not happened is
+// not there.
+var vectors = []interface {
+	prometheus.Collector
+	DeletePartialMatch(labels prometheus.Labels) int
+}{opens, connectFailures, reconnects, handshakeSeconds, roundTripSeconds}
+
+func vector(name, help, label string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: metricPrefix + name, Help: help}, []string{"tunnel", label})
+}
 
 // metricsCollector implements prometheus.Collector.
 type metricsCollector struct{}
@@ -62,8 +68,9 @@ func (metricsCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range descs {
 		ch <- d
 	}
-	handshakeSeconds.Describe(ch)
-	roundTripSeconds.Describe(ch)
+	for _, v := range vectors {
+		v.Describe(ch)
+	}
 }
 
 // Collect implements prometheus.Collector.
@@ -71,10 +78,11 @@ func (metricsCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	handshakeSeconds.Collect(ch)
-	roundTripSeconds.Collect(ch)
-	for name, t := range tallies.all() {
-		t.collect(ch)
+	for _, v := range vectors {
+		v.Collect(ch)
+	}
+	for name, c := range counts.all() {
+		c.collect(ch)
 		now := gaugesOf(entries.named(name))
 		if now.configured {
 			gauge(upDesc, boolValue(now.state == StateUp), name)
@@ -103,20 +111,9 @@ func boolValue(b bool) float64 {
 	return 0
 }
 
-// collect sends the counts.
-func (t *tally) collect(ch chan<- prometheus.Metric) {
-	count := func(d *prometheus.Desc, value *atomic.Int64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value.Load()), append([]string{t.name}, labels...)...)
-	}
-	count(bytesDesc, &t.received, "received")
-	count(bytesDesc, &t.sent, "sent")
-	for _, r := range slices.Sorted(maps.Keys(t.opens)) {
-		count(opensDesc, t.opens[r], string(r))
-	}
-	for _, c := range failure.Causes {
-		count(failuresDesc, t.failures[c], string(c))
-	}
-	for _, r := range reasons {
-		count(reconnectsDesc, t.reconnects[r], string(r))
+// collect sends the bytes.
+func (c *counters) collect(ch chan<- prometheus.Metric) {
+	for direction, n := range map[string]int64{"received": c.received.Load(), "sent": c.sent.Load()} {
+		ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.CounterValue, float64(n), c.name, direction)
 	}
 }

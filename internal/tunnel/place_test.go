@@ -16,7 +16,7 @@ import (
 // be placed.
 func crew(lo, hi int, links ...*link) *entry {
 	e := &entry{
-		key: "crew", cfg: Config{Name: "test"}, held: true, tally: newTally("test"),
+		key: "crew", cfg: Config{Name: "test"}, held: true, counters: newCounters("test"),
 		watching: true, // nothing ends it
 		set:      Settings{MinConnections: lo, MaxConnections: hi}.withDefaults(),
 		hosts:    []*host{{limiter: connlimit.New(), login: (&Config{Name: "test"}).login("")}},

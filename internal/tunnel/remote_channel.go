@@ -104,15 +104,17 @@ func (e *entry) enqueue(a remoteAddress, in *inbound) bool {
 		e.mu.Unlock()
 		return true
 	}
-	listening := f.newest() != nil
+	level := zap.DebugLevel
+	if f.newest() != nil {
+		level, _ = f.overflows.Level(zap.WarnLevel, "full", 1)
+	}
 	e.mu.Unlock()
-	if listening {
-		level, _ := f.overflows.Level(zap.WarnLevel, "full", 1)
-		log, message := e.log().With(zap.Stringer("listen", f.address)), "refused a connection to a remote forward: too many wait to be accepted"
+	if level > zap.DebugLevel {
+		message := "refused a connection to a remote forward: too many wait to be accepted"
 		if crowded {
 			message = "refused a connection to a remote forward: the bastion has opened too many"
 		}
-		log.Log(level, message, zap.Int("open", open), zap.Int("waiting", waiting))
+		e.log().Log(level, message, zap.Stringer("listen", f.address), zap.Int("open", open), zap.Int("waiting", waiting))
 	}
 	in.refuse()
 	return true
@@ -164,7 +166,7 @@ func (in *inbound) accept() *Conn {
 		in.end()
 		return nil
 	}
-	l.entry.tally.accepts.Add(1)
+	l.entry.counters.accepted.Add(1)
 	in.forward.count(1)
 	return l.client.Accept(in.open, in.local, in.remote, func() {
 		in.forward.count(-1)

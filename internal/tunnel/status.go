@@ -138,8 +138,8 @@ func (e *entry) status() Status {
 	s := Status{
 		Tunnel: e.cfg.Name, State: e.state(), Hosts: e.cfg.Addresses(), User: e.cfg.User,
 		Connections:   []ConnectionStatus{},
-		ChannelsTotal: e.tally.opens[resultOpened].Load() + e.tally.accepts.Load(),
-		Received:      e.tally.received.Load(), Sent: e.tally.sent.Load(),
+		ChannelsTotal: e.counters.opened.Load() + e.counters.accepted.Load(),
+		Received:      e.counters.received.Load(), Sent: e.counters.sent.Load(),
 		Since: e.history.since, LastError: e.history.lastErr,
 	}
 	if s.State == StateUp {

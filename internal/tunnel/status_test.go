@@ -3,6 +3,7 @@ package tunnel
 import (
 	"encoding/json"
 	"errors"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"slices"
 	"strings"
 	"testing"
@@ -147,8 +148,8 @@ func TestCauses(t *testing.T) {
 			if a := s.Attempts[0]; a.Failed != test.step || a.Cause != test.cause {
 				t.Errorf("attempt failed at %q for %q, want %q: %+v", a.Failed, a.Cause, test.step, a)
 			}
-			if n := h.entry.tally.failures[test.cause].Load(); n < 1 {
-				t.Errorf("it is counted %d times", n)
+			if n := testutil.ToFloat64(connectFailures.WithLabelValues("test", string(test.cause))); n < 1 {
+				t.Errorf("it is counted %g times", n)
 			}
 		})
 	}
@@ -205,7 +206,7 @@ func TestLoginDuration(t *testing.T) {
 	e.set.Lazy = true
 	l.entry, l.host = e, e.inUse
 	var logins observations
-	e.tally.handshakes = &logins
+	e.counters.handshakes = &logins
 	e.connected(l, time.Minute)
 	if !slices.Equal(logins, observations{1.75}) {
 		t.Errorf("observed %v", logins)
@@ -238,7 +239,7 @@ func TestReconnectRequested(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, quick(), nil)
 	c := mustDial(t, b.Handle, listen(t, echo))
-	before := b.entry.tally.reconnects[reasonRequested].Load()
+	before := testutil.ToFloat64(reconnects.WithLabelValues("test", string(reasonRequested)))
 	if err := b.Reconnect(); err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +249,7 @@ func TestReconnectRequested(t *testing.T) {
 		s := b.Status()
 		return len(s.Connections) == 2 && s.Connections[0].Class == "draining" && s.Connections[1].Class != "draining"
 	})
-	if n := b.entry.tally.reconnects[reasonRequested].Load() - before; n < 1 {
-		t.Errorf("it is counted %d times", n)
+	if n := testutil.ToFloat64(reconnects.WithLabelValues("test", string(reasonRequested))) - before; n < 1 {
+		t.Errorf("it is counted %g times", n)
 	}
 }

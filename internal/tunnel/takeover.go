@@ -37,7 +37,7 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 	switch {
 	case old != nil:
 		msg = "connection replaced"
-		e.tally.reconnected(old.reason)
+		e.counters.reconnected(old.reason)
 		l.role = old.role
 	case len(present) > 0:
 		msg = "connection added"
@@ -58,7 +58,7 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 		}
 		if msg == "reconnected" {
 			fields = append(fields, zap.Duration("downtime", downtime))
-			e.tally.reconnected(reasonLost)
+			e.counters.reconnected(reasonLost)
 		}
 	}
 	if len(present) == 0 {

@@ -15,7 +15,7 @@ func TestReasonsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	row := regexp.MustCompile("(?m)^\\| `caddy_ssh_tunnel_reconnects_total` .*$").FindString(string(readme))
-	for _, r := range reasons {
+	for _, r := range []reason{reasonLost, reasonRekey, reasonCert, reasonPreferred, reasonJump, reasonForward, reasonStuck, reasonRequested} {
 		if !strings.Contains(row, "`"+string(r)+"`") {
 			t.Errorf("%q is not in %q", r, row)
 		}
