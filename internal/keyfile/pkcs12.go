@@ -7,6 +7,7 @@ import (
 	"crypto/sha1" //nolint:gosec // for files that were encrypted with it
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/binary"
 	"math/big"
 	"unicode/utf16"
 )
@@ -55,7 +56,7 @@ func pkcs12Cipher(algorithm pkix.AlgorithmIdentifier, passphrase []byte) (block 
 func pkcs12Key(purpose byte, passphrase, salt []byte, iterations, size int) []byte {
 	var text []byte
 	for _, unit := range append(utf16.Encode([]rune(string(passphrase))), 0) {
-		text = append(text, byte(unit>>8), byte(unit))
+		text = binary.BigEndian.AppendUint16(text, unit)
 	}
 	const v = sha1.BlockSize
 	in := append(fill(salt, v), fill(text, v)...)

@@ -79,14 +79,12 @@ func oracleVariants() (all []string) {
 		all = append(all, "Include "+include+"\nPort 1\nUser u", "Host nobody\n Include "+include+"\nHost *\n User u\n Include "+include)
 	}
 	// Names of algorithms that are one more way to write another.
-	for _, list := range []string{
+	all = append(all,
 		"KexAlgorithms curve25519-sha256@libssh.org", "KexAlgorithms sntrup761x25519-sha512@openssh.com", "KexAlgorithms curve25519-sha256@libssh.org,curve25519-sha256", "KexAlgorithms +curve25519-sha256@libssh.org", "KexAlgorithms -curve25519-sha256@libssh.org", "KexAlgorithms -curve25519*", "KexAlgorithms ^diffie-hellman-group14-sha1", "KexAlgorithms +diffie-hellman-group1-sha1,diffie-hellman-group14-sha1", "KexAlgorithms -*", "KexAlgorithms *",
 		"Ciphers aes128-ctr,aes128-ctr", "Ciphers ^aes256-ctr,aes128-ctr", "Ciphers +aes128-cbc,3des-cbc", "Ciphers -aes*,chacha*", "Ciphers aes128-ctr ,aes256-ctr", "Ciphers aes128-ctr, aes256-ctr", "Ciphers \"aes128-ctr\"", "Ciphers +", "Ciphers rijndael-cbc@lysator.liu.se", "MACs hmac-sha2-256,", "MACs ^hmac-sha2-512-etm@openssh.com", "MACs -*-etm@openssh.com", "MACs hmac-sha256", "MACs +hmac-md5",
 		"HostKeyAlgorithms +ssh-rsa", "HostKeyAlgorithms +ssh-dss", "HostKeyAlgorithms -rsa-sha2-*,*cert*", "HostKeyAlgorithms ssh-rsa", "PubkeyAcceptedKeyTypes +ssh-rsa", "PubkeyAcceptedAlgorithms -ssh-ed25519", "PubkeyAcceptedAlgorithms ^rsa-sha2-512", "PubkeyAcceptedAlgorithms ssh-rsa,rsa-sha2-256", "CASignatureAlgorithms ssh-ed25519", "CASignatureAlgorithms +ssh-rsa", "CASignatureAlgorithms ^rsa-sha2-256", "HostbasedKeyTypes ssh-ed25519", "HostbasedAcceptedAlgorithms +ssh-rsa",
 		"AddressFamily inet", "AddressFamily INET6", "Protocol 2", "Protocol 1,2", "Cipher blowfish", "RSAAuthentication yes", "UseRoaming no", "UseKeychain yes", "IgnoreUnknown UseKeychain\nUseKeychain yes", "UseKeychain yes\nIgnoreUnknown UseKeychain", "IgnoreUnknown *\nFoo bar", "IgnoreUnknown a,b\nB x y z", "IgnoreUnknown !foo,*\nFoo x", "IgnoreUnknown foo\nIgnoreUnknown bar\nBar x", "IgnoreUnknown Foo\nHost nobody\nFoo x",
 		"CanonicalizeHostname no\nMatch canonical\nPort 4",
-	} {
-		all = append(all, list)
-	}
+	)
 	return all
 }

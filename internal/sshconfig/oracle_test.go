@@ -172,7 +172,7 @@ func TestOracleRefuses(t *testing.T) {
 		switch {
 		case line == "" && (err != nil || sshErr != nil):
 			t.Errorf("%q: %v; ssh: %v", config, err, sshErr)
-		case line != "" && (err == nil || !strings.Contains(err.Error(), line) || strings.Count(err.Error(), "includ") > 2):
+		case line != "" && (err == nil || !strings.Contains(err.Error(), line) || strings.Count(err.Error(), "include") > 2):
 			t.Errorf("%q: got %v, want %q", config, err, line)
 		case line != "" && sshErr == nil:
 			t.Errorf("%q: ssh takes it", config)
