@@ -1,3 +1,6 @@
+// Package caddytest contains what tests of Caddy modules share: a tunnel that leads to
+// loopback sockets, listeners that count, Caddyfiles as JSON. It starts no SSH server:
+// package sshtest does. Only tests import it.
 package caddytest
 
 import (

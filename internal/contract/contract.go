@@ -1,3 +1,6 @@
+// Package contract contains what the plugin relies on and Caddy does not promise. Each
+// part names the version of Caddy that it was read in, and has a test that fails when it
+// changes. The packages that import Caddy import it.
 package contract
 
 // contract.go contains what the plugin relies on and Caddy does not promise. Each

@@ -1,3 +1,6 @@
+// Package keystorage keeps, in Caddy's storage, the host keys that were accepted because
+// they were the first. It does not decide whether one is accepted: package tunnel does.
+// The root and the commands import it.
 package keystorage
 
 // keystorage.go remembers, in Caddy's storage, the host keys that were accepted

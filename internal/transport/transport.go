@@ -1,3 +1,7 @@
+// Package transport contains the reverse proxy's transport ssh_tunnel: http.Transport as
+// Caddy configures it, with channels of a tunnel in place of sockets. It opens no socket
+// and no tunnel. The root imports it, so that it registers itself; the commands read
+// upstreams with it.
 package transport
 
 // transport.go contains the reverse proxy's transport: http.Transport as Caddy
