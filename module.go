@@ -142,7 +142,7 @@ func (a *App) configure(t *config.Resolved) {
 	}
 }
 
-// Start has the forwards listen and lets the tunnels connect, for which it does
+// Start opens the forwards and lets the tunnels connect, for which it does
 // not wait.
 func (a *App) Start() error {
 	if err := a.openForwards(); err != nil {
@@ -155,7 +155,7 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop has the forwards listen no longer, unless the next configuration does.
+// Stop stops the forwards' listening, unless the next configuration listens there.
 // It closes no tunnel: requests of this configuration may still go on, or
 // start, while the HTTP app drains. It does not wait for raw connections when the
 // process exits: other apps have yet to stop, and their time would begin when

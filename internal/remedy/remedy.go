@@ -49,7 +49,7 @@ var ByCause = map[tunnel.Cause]Remedy{
 	},
 	tunnel.CauseUnreachable: {
 		"there is no way to that address",
-		"correct the host {name}, or mend the route from this machine to it: ip route get <its address>",
+		"correct the host {name}, or fix the route from this machine to it: ip route get <its address>",
 	},
 	tunnel.CauseNoAnswer: {
 		"nothing answers there",
@@ -142,7 +142,7 @@ var ByReason = map[tunnel.OpenReason]Remedy{
 	},
 	tunnel.OpenUnreachable: {
 		"the bastion has no way to the target",
-		"correct {target.host}, or mend the route from the bastion to it",
+		"correct {target.host}, or fix the route from the bastion to it",
 	},
 	tunnel.OpenTimedOut: {
 		"the target does not answer the bastion",

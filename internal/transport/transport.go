@@ -150,7 +150,7 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer.Dialer, handler *rev
 	if proxied { // the environment's proxy is not on the bastion's side
 		t.proxy = t.Transport.Proxy
 	}
-	t.Transport.Proxy = func(req *http.Request) (*url.URL, error) { return errandFrom(req.Context()).proxy, nil }
+	t.Transport.Proxy = func(req *http.Request) (*url.URL, error) { return dialRequestFrom(req.Context()).proxy, nil }
 
 	t.tunnel = tun
 	t.pools = newGenerations(t.Transport, tun)
@@ -167,9 +167,9 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer.Dialer, handler *rev
 
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	e := &errand{answered: make(chan struct{})}
+	e := &dialRequest{answered: make(chan struct{})}
 	defer close(e.answered)
-	ctx, taken := watchPassage(context.WithValue(req.Context(), errandKey{}, e))
+	ctx, taken := watchChannel(context.WithValue(req.Context(), dialRequestKey{}, e))
 	out := req.WithContext(ctx)
 	out.URL = new(*req.URL)
 	t.SetScheme(out)
