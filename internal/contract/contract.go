@@ -9,6 +9,7 @@ package contract
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -82,6 +83,47 @@ func ListeningModule(ctx context.Context) (caddy.Context, bool) {
 	return module, ok && module.Module() != nil
 }
 
+// RegisterNetwork registers a network, and one that stands for its UDP.
+//
+// Caddy v2.11.9: modules/caddyhttp asks for HTTP/3 wherever there is TLS, and refuses a
+// configuration for a network that has no other network for that. The other one's
+// listener is a net.PacketConn, which QUIC reads until it is closed.
+func RegisterNetwork(name string, listen caddy.ListenerFunc) {
+	without := name + "_no_http3"
+	caddy.RegisterNetwork(name, listen)
+	caddy.RegisterNetwork(without, listenNoPackets)
+	caddyhttp.RegisterNetworkHTTP3(name, without)
+}
+
+// listenNoPackets is the listener function of the network.
+func listenNoPackets(context.Context, string, string, string, uint, net.ListenConfig) (any, error) {
+	blocked, _ := net.Pipe()
+	return noPackets{blocked}, nil
+}
+
+// noPackets is a packet connection on which nothing ever comes. Reads wait
+// until it is closed or their deadline, as those of a pipe do whose other end
+// is never written to.
+type noPackets struct{ net.Conn }
+
+// ReadFrom implements net.PacketConn.
+func (c noPackets) ReadFrom(p []byte) (int, net.Addr, error) {
+	n, err := c.Read(p)
+	return n, c.LocalAddr(), err
+}
+
+// WriteTo implements net.PacketConn. What is written is lost.
+func (c noPackets) WriteTo(p []byte, _ net.Addr) (int, error) { return len(p), nil }
+
+// LocalAddr implements net.PacketConn. With port 0 no Alt-Svc header offers it.
+func (c noPackets) LocalAddr() net.Addr { return &net.UDPAddr{} }
+
+// SetReadBuffer is there because QUIC warns of a connection without.
+func (c noPackets) SetReadBuffer(int) error { return nil }
+
+// SetWriteBuffer is there because QUIC warns of a connection without.
+func (c noPackets) SetWriteBuffer(int) error { return nil }
+
 // redirectServer is what Caddy calls the server that it adds for automatic
 // HTTPS's redirects, if no other has the address.
 //
@@ -128,3 +170,5 @@ func AdminCause(err error) string {
 	}
 	return err.Error()
 }
+
+var _ net.PacketConn = noPackets{}

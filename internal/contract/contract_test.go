@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { os.Exit(caddytest.Main(m)) }
 
 func init() {
 	caddy.RegisterModule(spy{})
-	caddy.RegisterNetwork("contract", spyListen)
+	RegisterNetwork("contract", spyListen)
 }
 
 // seen is what the modules below have seen of Caddy.
@@ -160,6 +160,15 @@ func TestUpstreamNames(t *testing.T) {
 			t.Errorf("%q is read as %q (%v), %d ports", name, got, err, a.PortRangeSize())
 		}
 	}
+}
+
+// TestHTTP3 runs a site with a certificate, for which Caddy listens for HTTP/3 as well.
+// It refuses to start where it cannot.
+func TestHTTP3(t *testing.T) {
+	port := freePort(t)
+	run(t, `{"tls": {"automation": {"policies": [{"issuers": [{"module": "internal"}]}]}}, "pki": {"certificate_authorities": {"local": {"install_trust": false}}},
+		"http": {"servers": {"s": {"listen": ["contract/any:`+port+`"], "automatic_https": {"disable_redirects": true}, "routes": [{"match": [{"host": ["localhost"]}],
+			"handle": [{"handler": "static_response", "body": "hello"}]}]}}}}`)
 }
 
 // TestRedirectServer: a site with a certificate on one network has the server for
