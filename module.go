@@ -30,12 +30,14 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/bind"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/contract"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 
-	// Modules and commands of this plugin, which register themselves.
+	// The modules and commands in these packages register themselves.
 	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/command"
 	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
 )
@@ -96,7 +98,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := moveChallenges(ctx); err != nil {
+	if err := contract.MoveChallenges(ctx, bind.Network); err != nil {
 		return err
 	}
 	handles := make(map[*config.Resolved]*tunnel.Handle)

@@ -9,6 +9,7 @@ package contract
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"regexp"
@@ -18,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
 )
 
 // ParentHandler returns the reverse proxy that loads a transport, or nil if
@@ -142,6 +144,76 @@ func ListensForRedirects(ctx caddy.Context, address caddy.NetworkAddress) bool {
 	}
 	server, ok := http.Servers[redirectServer]
 	return ok && slices.Contains(server.Listen, address.String())
+}
+
+// Where a challenge is listened for instead, without need: the authority comes
+// to the bastion, and there the site answers it. Nor do these ports need rights,
+// or matter if another has them.
+const (
+	challengeHost      = "127.0.0.1"
+	challengeHTTPPort  = 20080
+	challengeHTTPSPort = 20443
+)
+
+// MoveChallenges changes the ACME issuers whose challenges are to be listened for on
+// a network. It is to be called before any app starts.
+//
+// Caddy v2.11.9: the Caddyfile adapter gives them a site's `bind` as BindHost, with
+// which they fail: "lookup ssh_tunnel/prod: no such host". An issuer takes a change
+// when it is provisioned again, and its policy when its certmagic.Config is rebuilt.
+func MoveChallenges(ctx caddy.Context, network string) error {
+	app, err := ctx.AppIfConfigured("tls")
+	if err != nil {
+		return nil //nolint:nilerr // there is none, or Caddy says what is wrong with it
+	}
+	tls, ok := app.(*caddytls.TLS)
+	if !ok || tls.Automation == nil {
+		return nil
+	}
+	for _, policy := range tls.Automation.Policies {
+		moved := false
+		for _, issuer := range policy.Issuers {
+			acme, ok := issuer.(interface {
+				GetACMEIssuer() *caddytls.ACMEIssuer
+			})
+			if !ok || !moveChallenge(acme.GetACMEIssuer().Challenges, network) {
+				continue
+			}
+			moved = true
+			if err := acme.GetACMEIssuer().Provision(ctx); err != nil {
+				return fmt.Errorf("moving challenges off the network %s: %w", network, err)
+			}
+		}
+		if !moved {
+			continue
+		}
+		if err := policy.RebuildCertMagic(tls); err != nil {
+			return fmt.Errorf("moving challenges off the network %s: %w", network, err)
+		}
+	}
+	return nil
+}
+
+// moveChallenge changes where challenges are listened for, and tells whether it
+// had to.
+func moveChallenge(c *caddytls.ChallengesConfig, network string) bool {
+	if c == nil || !strings.HasPrefix(c.BindHost, network+"/") {
+		return false
+	}
+	c.BindHost = challengeHost
+	if c.HTTP == nil {
+		c.HTTP = new(caddytls.HTTPChallengeConfig)
+	}
+	if c.HTTP.AlternatePort == 0 {
+		c.HTTP.AlternatePort = challengeHTTPPort
+	}
+	if c.TLSALPN == nil {
+		c.TLSALPN = new(caddytls.TLSALPNChallengeConfig)
+	}
+	if c.TLSALPN.AlternatePort == 0 {
+		c.TLSALPN.AlternatePort = challengeHTTPSPort
+	}
+	return true
 }
 
 // adminRefusal is what AdminAPIRequest makes of an error that Caddy answers with.
