@@ -30,7 +30,7 @@ func init() {
 //
 //	GET  /ssh_tunnel/tunnels                   the tunnels' status
 //	GET  /ssh_tunnel/tunnels/<name>            one tunnel's
-//	POST /ssh_tunnel/tunnels/<name>/reconnect  has new connections take over
+//	POST /ssh_tunnel/tunnels/<name>/reconnect  replaces its connections
 //	GET  /ssh_tunnel/ready                     200 if all tunnels are up that are to be
 //
 // It has no state. Its module is provisioned before the apps of a configuration,
@@ -208,7 +208,7 @@ func (a *App) distinct() []*openTunnel {
 		case i < 0:
 			tunnels = append(tunnels, t)
 		case tunnels[i].Settings.Lazy:
-			tunnels[i] = t // who is not lazy has it connect
+			tunnels[i] = t // the one that is not lazy makes it connect
 		}
 	}
 	slices.SortStableFunc(tunnels, func(a, b *openTunnel) int { return cmp.Compare(a.Config.Name, b.Config.Name) })

@@ -74,7 +74,7 @@ func (em *emitter) Observe(e tunnel.Event) {
 	}
 }
 
-// queue has run emit an event. It is false if too many wait.
+// queue adds an event to those that run emits. It is false if too many wait.
 func (em *emitter) queue(e tunnel.Event) bool {
 	em.mu.Lock()
 	defer em.mu.Unlock()

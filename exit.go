@@ -47,7 +47,7 @@ func (w exitWatcher) Handle(context.Context, caddy.Event) error {
 	return nil
 }
 
-// beginExit starts the clock and has the forwards listen no longer, if the process
+// beginExit starts the clock and stops the forwards' listening, if the process
 // exits. It may be called again.
 func (a *App) beginExit() {
 	if a.exit == nil || !caddy.Exiting() {

@@ -123,7 +123,7 @@ func (t *openTunnel) forwarder(f config.ResolvedForward, dial dialer.Func) *forw
 	return fwd
 }
 
-// openForwards has the forwards of all tunnels listen, or none. They do not
+// openForwards opens the forwards of all tunnels, or none. They do not
 // take connections yet: a configuration that cannot start must not keep any
 // from the one before it.
 func (a *App) openForwards() error {
@@ -138,14 +138,14 @@ func (a *App) openForwards() error {
 	return nil
 }
 
-// serveForwards has them take connections.
+// serveForwards makes them take connections.
 func (a *App) serveForwards() {
 	for _, f := range a.forwards {
 		f.serve()
 	}
 }
 
-// stopForwards has them listen no more. Connections go on. It may be called
+// stopForwards stops their listening. Connections go on. It may be called
 // again.
 func (a *App) stopForwards() {
 	for _, f := range a.forwards {

@@ -32,7 +32,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// forwarding wraps a loopback listener and has it forward to a target. It
+// forwarding wraps a loopback listener that forwards to a target. It
 // returns its address and what it logs.
 func forwarding(t *testing.T, tun dialer.Dialer, target string, wrap func(net.Listener) net.Listener) (string, *observer.ObservedLogs) {
 	t.Helper()

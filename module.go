@@ -30,12 +30,14 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/bind"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/contract"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 
-	// Modules and commands of this plugin, which register themselves.
+	// The modules and commands in these packages register themselves.
 	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/command"
 	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
 )
@@ -96,7 +98,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := moveChallenges(ctx); err != nil {
+	if err := contract.MoveChallenges(ctx, bind.Network); err != nil {
 		return err
 	}
 	handles := make(map[*config.Resolved]*tunnel.Handle)
@@ -142,7 +144,7 @@ func (a *App) configure(t *config.Resolved) {
 	}
 }
 
-// Start has the forwards listen and lets the tunnels connect, for which it does
+// Start opens the forwards and lets the tunnels connect, for which it does
 // not wait.
 func (a *App) Start() error {
 	if err := a.openForwards(); err != nil {
@@ -155,7 +157,7 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop has the forwards listen no longer, unless the next configuration does.
+// Stop stops the forwards' listening, unless the next configuration listens there.
 // It closes no tunnel: requests of this configuration may still go on, or
 // start, while the HTTP app drains. It does not wait for raw connections when the
 // process exits: other apps have yet to stop, and their time would begin when

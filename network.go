@@ -12,8 +12,6 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/bind"
@@ -22,9 +20,7 @@ import (
 )
 
 func init() {
-	caddy.RegisterNetwork(bind.Network, listenOnBastion)
-	caddy.RegisterNetwork(networkHTTP3, listenNoPackets)
-	caddyhttp.RegisterNetworkHTTP3(bind.Network, networkHTTP3)
+	contract.RegisterNetwork(bind.Network, listenOnBastion)
 }
 
 // errNotAModule refuses the admin endpoint, which has no context that says
@@ -110,110 +106,3 @@ func (t *openTunnel) bind(address hostport.ListenAddress) (net.Listener, error) 
 	}
 	return bind.Listen(t.Config.Name, t.handle, address)
 }
-
-// Where a challenge is listened for instead, without need: the authority comes
-// to the bastion, and there the site answers it. Nor do these ports need rights,
-// or matter if another has them.
-const (
-	challengeHost      = "127.0.0.1"
-	challengeHTTPPort  = 20080
-	challengeHTTPSPort = 20443
-)
-
-// moveChallenges changes the ACME issuers that the Caddyfile adapter has given a
-// site's `bind` as the host to listen on for challenges. They would fail with
-// "lookup ssh_tunnel/prod: no such host". It has to be called before any app
-// starts.
-func moveChallenges(ctx caddy.Context) error {
-	app, err := ctx.AppIfConfigured("tls")
-	if err != nil {
-		return nil //nolint:nilerr // there is none, or Caddy says what is wrong with it
-	}
-	tls, ok := app.(*caddytls.TLS)
-	if !ok || tls.Automation == nil {
-		return nil
-	}
-	for _, policy := range tls.Automation.Policies {
-		moved := false
-		for _, issuer := range policy.Issuers {
-			acme, ok := issuer.(interface {
-				GetACMEIssuer() *caddytls.ACMEIssuer
-			})
-			if !ok || !moveChallenge(acme.GetACMEIssuer().Challenges) {
-				continue
-			}
-			moved = true
-			if err := acme.GetACMEIssuer().Provision(ctx); err != nil {
-				return fmt.Errorf("moving challenges off the network %s: %w", bind.Network, err)
-			}
-		}
-		if !moved {
-			continue
-		}
-		if err := policy.RebuildCertMagic(tls); err != nil {
-			return fmt.Errorf("moving challenges off the network %s: %w", bind.Network, err)
-		}
-	}
-	return nil
-}
-
-// moveChallenge changes where challenges are listened for, and tells whether it
-// had to.
-func moveChallenge(c *caddytls.ChallengesConfig) bool {
-	if c == nil || !strings.HasPrefix(c.BindHost, bind.Network+"/") {
-		return false
-	}
-	c.BindHost = challengeHost
-	if c.HTTP == nil {
-		c.HTTP = new(caddytls.HTTPChallengeConfig)
-	}
-	if c.HTTP.AlternatePort == 0 {
-		c.HTTP.AlternatePort = challengeHTTPPort
-	}
-	if c.TLSALPN == nil {
-		c.TLSALPN = new(caddytls.TLSALPNChallengeConfig)
-	}
-	if c.TLSALPN.AlternatePort == 0 {
-		c.TLSALPN.AlternatePort = challengeHTTPSPort
-	}
-	return true
-}
-
-// Caddy asks for HTTP/3 wherever there is TLS, and refuses a configuration for a
-// network that has none. What follows stands where Caddy expects UDP.
-
-// networkHTTP3 is the network that stands for ssh_tunnel's UDP, which SSH does
-// not forward.
-const networkHTTP3 = "ssh_tunnel_no_http3"
-
-// listenNoPackets is the listener function of the network.
-func listenNoPackets(context.Context, string, string, string, uint, net.ListenConfig) (any, error) {
-	blocked, _ := net.Pipe()
-	return noPackets{blocked}, nil
-}
-
-// noPackets is a packet connection on which nothing ever comes. Reads wait
-// until it is closed or their deadline, as those of a pipe do whose other end
-// is never written to.
-type noPackets struct{ net.Conn }
-
-// ReadFrom implements net.PacketConn.
-func (c noPackets) ReadFrom(p []byte) (int, net.Addr, error) {
-	n, err := c.Read(p)
-	return n, c.LocalAddr(), err
-}
-
-// WriteTo implements net.PacketConn. What is written is lost.
-func (c noPackets) WriteTo(p []byte, _ net.Addr) (int, error) { return len(p), nil }
-
-// LocalAddr implements net.PacketConn. With port 0 no Alt-Svc header offers it.
-func (c noPackets) LocalAddr() net.Addr { return &net.UDPAddr{} }
-
-// SetReadBuffer is there because QUIC warns of a connection without.
-func (c noPackets) SetReadBuffer(int) error { return nil }
-
-// SetWriteBuffer is there because QUIC warns of a connection without.
-func (c noPackets) SetWriteBuffer(int) error { return nil }
-
-// Interface guards
-var _ net.PacketConn = noPackets{}

@@ -78,35 +78,35 @@ func (a Client) explain(err error) error {
 	}
 }
 
-// Tunnels returns the status of the named tunnels, or of all: as it was told, and
+// Tunnels returns the status of the named tunnels, or of all: as Caddy answers, and
 // as it reads.
-func (a Client) Tunnels(ctx context.Context, names []string) (told []json.RawMessage, read []Status, err error) {
+func (a Client) Tunnels(ctx context.Context, names []string) (answered []json.RawMessage, read []Status, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	body, err := a.ask(ctx, http.MethodGet, Path+"tunnels")
 	if err != nil {
 		return nil, nil, err
 	}
-	if err = json.Unmarshal(body, &told); err == nil {
+	if err = json.Unmarshal(body, &answered); err == nil {
 		err = json.Unmarshal(body, &read)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("what listens at %q answers in other words than this plugin: %w", string(a), err)
 	}
 	if len(names) == 0 {
-		return told, read, nil
+		return answered, read, nil
 	}
 	known := Names(read)
-	var saidOfThese []json.RawMessage
+	var answeredOfThese []json.RawMessage
 	var these []Status
 	for _, name := range names {
 		i := slices.Index(known, name)
 		if i < 0 {
 			return nil, nil, dialer.UnknownTunnel(name, known)
 		}
-		saidOfThese, these = append(saidOfThese, told[i]), append(these, read[i])
+		answeredOfThese, these = append(answeredOfThese, answered[i]), append(these, read[i])
 	}
-	return saidOfThese, these, nil
+	return answeredOfThese, these, nil
 }
 
 func Names(tunnels []Status) []string {
@@ -117,7 +117,7 @@ func Names(tunnels []Status) []string {
 	return names
 }
 
-// Reconnect has new connections take over from those of a tunnel.
+// Reconnect makes new connections take over from those of a tunnel.
 func (a Client) Reconnect(name string) (s Status, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
 	defer cancel()

@@ -1,3 +1,6 @@
+// Package adminapi contains what the admin API answers with, and its client. It does
+// not answer: the root does, which knows the tunnels. The root and the commands import
+// it.
 package adminapi
 
 // types.go contains what the admin API answers with.

@@ -1,3 +1,6 @@
+// Package bind listens on a bastion for sites of Caddy, whose listeners survive reloads
+// without losing a connection. It does not read addresses and knows no configuration
+// beyond its tunnel's handle. Only the root imports it.
 package bind
 
 // listener.go contains the listeners of sites on a bastion.

@@ -1,3 +1,6 @@
+// Package caddytest contains what tests of Caddy modules share: a tunnel that leads to
+// loopback sockets, listeners that count, Caddyfiles as JSON. It starts no SSH server:
+// package sshtest does. Only tests import it.
 package caddytest
 
 import (
@@ -13,8 +16,8 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// Tunnel is a dialer that records its targets. Unless it is told otherwise
-// it dials them by itself.
+// Tunnel is a dialer that records its targets. It dials them by
+// itself, unless routes or wrap say otherwise.
 type Tunnel struct {
 	dialer.Permission // anything, unless it is set
 	GenerationNumber  atomic.Uint64
@@ -62,7 +65,7 @@ func (f *Tunnel) Dial(ctx context.Context, target tunnel.Target) (dialer.Channel
 // Generation implements dialer.
 func (f *Tunnel) Generation() uint64 { return f.GenerationNumber.Load() }
 
-// Moved implements dialer. It is never closed, for most tests have pools learn
+// Moved implements dialer. It is never closed, for in most tests pools learn
 // of a generation by the next request; move closes it.
 func (f *Tunnel) Moved(uint64) <-chan struct{} {
 	f.mu.Lock()

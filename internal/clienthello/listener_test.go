@@ -21,7 +21,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// matching wraps a listener and has it forward the connections that match to a
+// matching wraps a listener, which forwards the connections that match to a
 // target.
 func matching(t *testing.T, ln net.Listener, tun dialer.Dialer, target, matchers string) net.Listener {
 	t.Helper()

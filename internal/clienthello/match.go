@@ -1,3 +1,7 @@
+// Package clienthello reads the ClientHello of TLS clients, matches it and replays what
+// was read. Its listener hands what matches to a function and accepts the rest, also
+// while a reload replaces it. It forwards nothing itself. The root and package bind
+// import it.
 package clienthello
 
 // match.go matches a ClientHello, or what a connection tells of it once the

@@ -55,7 +55,7 @@ func (f *adminFlags) admin() (adminapi.Client, error) {
 	return adminapi.Client(address), err
 }
 
-// complete has a shell complete the names of tunnels: of the Caddy that runs, or
+// complete returns the names of tunnels for a shell to complete: of the Caddy that runs, or
 // else of the configuration.
 func (f *adminFlags) complete(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	names := f.runningNames(cmd.Context())

@@ -48,7 +48,7 @@ func newCheckCommand() *cobra.Command {
 	var flags checkFlags
 	cmd := &cobra.Command{
 		Use:   "check [flags] [<tunnel>...]",
-		Short: "Logs in as Caddy would, and says what is wrong and how to mend it",
+		Short: "Logs in as Caddy would, and says what is wrong and how to fix it",
 		Long:  checkHelp,
 		Example: `  caddy ssh-tunnel check
   caddy ssh-tunnel check prod --config /etc/caddy/Caddyfile

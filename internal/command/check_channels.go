@@ -166,7 +166,7 @@ func certificateStep(l *hostLogin, c tunnel.UsedCertificate, forwarding *checkSt
 		step.Error = fmt.Sprintf("certificate %q lacks the extension permit-port-forwarding", c.KeyID)
 		*forwarding = checkStep{Step: stepForwarding, NotReached: true}
 	default:
-		step.Detail += ", lacks permit-port-forwarding, which this bastion does not mind"
+		step.Detail += ", lacks permit-port-forwarding, which this bastion ignores"
 	}
 	return step
 }

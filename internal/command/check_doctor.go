@@ -143,7 +143,7 @@ func connectTimeout(set tunnel.Settings) time.Duration {
 	return cmp.Or(set.ConnectTimeout, 10*time.Second)
 }
 
-// checkSettings are a tunnel's own, for one connection that is not mended.
+// checkSettings are a tunnel's own, for one connection that is not replaced.
 func checkSettings(t *config.Resolved) tunnel.Settings {
 	set := t.Settings
 	set.Logger, set.Observer = nil, nil

@@ -1,3 +1,6 @@
+// Package command adds `caddy ssh-tunnel` to Caddy's command line. It starts no app:
+// it resolves a configuration by itself, or asks the admin API of a running Caddy. Only
+// the root imports it, so that it registers itself.
 package command
 
 // command.go adds `caddy ssh-tunnel` to Caddy's command line.

@@ -170,7 +170,7 @@ func refuseCommand(args []string) error {
 	for i, arg := range args[:len(args)-1] {
 		// A forward has a colon, and one that is not finished is a port.
 		isDestination := strings.Trim(arg, "0123456789") != "" && !strings.Contains(arg, ":") || strings.Contains(arg, "@") || strings.HasPrefix(arg, "ssh://")
-		if _, err := parseDestination(arg); err == nil && isDestination {
+		if _, err := hostport.ParseDestination(arg); err == nil && isDestination {
 			return fmt.Errorf("destination %q is not the last argument, and no command is run there; leave out what follows it, or write it last: %s", arg, strings.Join(args[:i+1], " "))
 		}
 	}

@@ -8,8 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -46,7 +44,7 @@ func (h *hop) addTo() string {
 
 // hops returns the jumps, and the destination behind them.
 func (flags *forwardFlags) hops(destination string, out *output) ([]hop, error) {
-	d, err := parseDestination(destination)
+	d, err := hostport.ParseDestination(destination)
 	if err != nil {
 		if _, specErr := hostport.ParseForward(hostport.Local, destination); specErr == nil {
 			return nil, fmt.Errorf("destination %q is a forward; write the destination last, as in 8008:web:80 user@sshserver", destination)
@@ -54,19 +52,19 @@ func (flags *forwardFlags) hops(destination string, out *output) ([]hop, error) 
 		return nil, fmt.Errorf("destination %w", err)
 	}
 	switch {
-	case d.user != "" && flags.user != "" && d.user != flags.user:
+	case d.User != "" && flags.user != "" && d.User != flags.user:
 		return nil, fmt.Errorf("destination %q has another user than -l %q; keep one", destination, flags.user)
-	case d.user == "":
-		d.user = flags.user
+	case d.User == "":
+		d.User = flags.user
 	}
 	port, err := flags.portFlag()
 	switch {
 	case err != nil:
 		return nil, err
-	case d.port != "" && port != "" && d.port != port:
+	case d.Port != "" && port != "" && d.Port != port:
 		return nil, fmt.Errorf("destination %q has another port than -p %s; keep one", destination, port)
-	case d.port == "":
-		d.port = port
+	case d.Port == "":
+		d.Port = port
 	}
 	return flags.resolve(d, out)
 }
@@ -84,20 +82,20 @@ func (flags *forwardFlags) portFlag() (string, error) {
 }
 
 // resolve looks up what the files say about a server, and about those on the way.
-func (flags *forwardFlags) resolve(d destination, out *output) ([]hop, error) {
+func (flags *forwardFlags) resolve(d hostport.Destination, out *output) ([]hop, error) {
 	if err := flags.check(); err != nil {
 		return nil, err
 	}
 	reader := config.NewSSHConfigReader(out.logger)
 	reader.Warn = func(warning string) { out.line("ssh_config: %s", warning) }
 	reader.Options = flags.options
-	written := sshconfig.Written{User: d.user, ProxyJump: flags.jumps}
-	written.Port, _ = strconv.Atoi(d.port) // it was checked
+	written := sshconfig.Written{User: d.User, ProxyJump: flags.jumps}
+	written.Port, _ = strconv.Atoi(d.Port) // it was checked
 	file := flags.file
 	if file == "none" {
 		file = os.DevNull
 	}
-	h, err := reader.Resolve(d.host, file, written)
+	h, err := reader.Resolve(d.Host, file, written)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +127,7 @@ func (flags *forwardFlags) check() error {
 	}
 	if flags.jumps != "" && !strings.EqualFold(flags.jumps, "none") {
 		for jump := range strings.SplitSeq(flags.jumps, ",") {
-			if _, err := parseDestination(jump); err != nil {
+			if _, err := hostport.ParseDestination(jump); err != nil {
 				return fmt.Errorf("jump %w", err)
 			}
 		}
@@ -178,42 +176,6 @@ func (flags *forwardFlags) hop(h *sshconfig.Host, out *output) (hop, error) {
 		made.saveTo = cmp.Or(append(h.UserKnownHostsFiles, "")...)
 	}
 	return made, nil
-}
-
-// destination is an SSH server as it was written. What was not is "".
-type destination struct{ user, host, port string }
-
-// parseDestination reads [user@]host[:port], or that as an ssh:// URL.
-func parseDestination(s string) (destination, error) {
-	address := s
-	rest, isURL := strings.CutPrefix(s, "ssh://")
-	if isURL {
-		address = strings.TrimSuffix(rest, "/")
-	}
-	at := strings.LastIndexByte(address, '@')
-	if at >= 0 {
-		if strings.Contains(address[:at], ":") {
-			return destination{}, errors.New("has a password in it; write [user@]host[:port], and use --password, which asks for it")
-		}
-		if isURL {
-			user, err := url.PathUnescape(address[:at])
-			if err != nil {
-				return destination{}, fmt.Errorf("%q: %w", s, err)
-			}
-			address, at = user+address[at:], len(user)
-		}
-	}
-	if addr, err := netip.ParseAddr(address[at+1:]); err == nil && addr.Is6() {
-		address = address[:at+1] + "[" + address[at+1:] + "]" // as ssh takes it
-	}
-	user, host, port, err := hostport.SplitServer(address)
-	if err != nil {
-		return destination{}, err
-	}
-	if !hostport.HasPort(address) {
-		port = ""
-	}
-	return destination{user, host, port}, nil
 }
 
 // connect connects to one server after the other. Each is asked about before

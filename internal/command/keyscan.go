@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -235,9 +236,9 @@ func (w *scanWay) end() {
 
 // to returns the scan of a server, behind those on the way.
 func (w *scanWay) to(ctx context.Context, arg string) (keyscan, error) {
-	d, err := parseDestination(arg)
-	if err == nil && d.port == "" {
-		d.port, err = w.flags.portFlag()
+	d, err := hostport.ParseDestination(arg)
+	if err == nil && d.Port == "" {
+		d.Port, err = w.flags.portFlag()
 	}
 	if err != nil {
 		return keyscan{}, err

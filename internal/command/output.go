@@ -70,7 +70,7 @@ func (o *output) end() {
 	}
 }
 
-// line prints a line, unless told to be quiet. Clients and bastions have their
+// line prints a line, unless --quiet is given. Clients and bastions have their
 // words in some, which do not drive the terminal.
 func (o *output) line(format string, args ...any) {
 	if o.quiet {

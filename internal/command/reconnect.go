@@ -12,7 +12,7 @@ import (
 
 const reconnectHelp = `  caddy ssh-tunnel reconnect prod
 
-has the running Caddy replace the connections of the tunnel prod: new ones take
+makes the running Caddy replace the connections of the tunnel prod: new ones take
 over, and what goes on through the old ones goes on. A tunnel that is down tries
 at once, within seconds even if the bastion has refused it before: when a key was
 added there, no file here tells. It does not wait for the outcome, which
@@ -22,7 +22,7 @@ func newReconnectCommand() *cobra.Command {
 	var flags adminFlags
 	cmd := &cobra.Command{
 		Use:   "reconnect [flags] <tunnel>...",
-		Short: "Has tunnels of the running Caddy connect anew",
+		Short: "Replaces the connections of tunnels of the running Caddy",
 		Long:  reconnectHelp,
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

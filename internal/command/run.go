@@ -55,7 +55,7 @@ func (r *forwardRun) listen(specs []hostport.Forward, configured sshconfig.Forwa
 	return nil
 }
 
-// listenRemote has the bastion listen.
+// listenRemote listens on the bastion.
 func (r *forwardRun) listenRemote(ctx context.Context, specs []hostport.Forward) error {
 	for _, spec := range specs {
 		if spec.Kind != hostport.Remote {

@@ -107,14 +107,14 @@ func (flags *statusFlags) run(ctx context.Context, out io.Writer, names []string
 
 // screen asks, and returns what there is to show.
 func (flags *statusFlags) screen(ctx context.Context, admin adminapi.Client, names []string) (string, []adminapi.Status, error) {
-	told, tunnels, err := admin.Tunnels(ctx, names)
+	answered, tunnels, err := admin.Tunnels(ctx, names)
 	if err != nil {
 		return "", nil, err
 	}
 	if !flags.json {
 		return statusTable(tunnels, time.Now()), tunnels, nil
 	}
-	text, err := json.Marshal(told)
+	text, err := json.Marshal(answered)
 	return string(text) + "\n", tunnels, err
 }
 

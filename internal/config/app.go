@@ -1,3 +1,6 @@
+// Package config contains what is configured of the app: its JSON, its Caddyfile and
+// what both mean. Resolve checks all of it and returns values; it opens no connection and
+// changes nothing that was decoded. The root and the commands import it.
 package config
 
 // app.go contains the configuration of the app, and what holds for all of

@@ -14,8 +14,8 @@ import (
 
 // ForwardOptions say how raw connections are forwarded to a target.
 type ForwardOptions struct {
-	// The version of the PROXY protocol, `v1` or `v2`, in which the target is
-	// told the address of the client. Default: it is not.
+	// The version of the PROXY protocol, `v1` or `v2`, in which the target gets
+	// the address of the client. Default: none, it does not.
 	ProxyProtocol string `json:"proxy_protocol,omitempty"`
 
 	// How long a connection may go without a byte in either direction before it
@@ -63,7 +63,7 @@ func (o *ForwardOptions) Check() error {
 	return r.err
 }
 
-// Apply has a forwarder do as the options say.
+// Apply sets the options of a forwarder.
 func (o *ForwardOptions) Apply(f *forward.Forwarder) {
 	f.ProxyProtocol = o.ProxyProtocol
 	f.IdleTimeout = time.Duration(o.IdleTimeout)

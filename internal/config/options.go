@@ -240,7 +240,7 @@ var TunnelOptions = map[string]Option{
 }
 
 // checkPatterns checks those of permit_open that have no placeholders, so that
-// the Caddyfile's line can be told.
+// the error has the Caddyfile's line.
 func checkPatterns(patterns []string) error {
 	for _, s := range patterns {
 		if !strings.ContainsAny(s, "{}") {
@@ -253,7 +253,7 @@ func checkPatterns(patterns []string) error {
 }
 
 // addHost takes a bastion's address in. One without placeholders is split and
-// checked here, so that the Caddyfile's line can be told.
+// checked here, so that the error has the Caddyfile's line.
 func (t *Tunnel) addHost(address string) error {
 	if strings.ContainsAny(address, "{}") {
 		t.Hosts = append(t.Hosts, address)

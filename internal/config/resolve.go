@@ -114,7 +114,7 @@ func (t *Tunnel) resolveOptions(r *resolver, name string, h *sshconfig.Host, app
 		return nil, r.err
 	}
 	if len(t.ProxyCommand) > 0 && !slices.Equal(cfg.ProxyCommand, t.ProxyCommand) {
-		logger.Warn("what the placeholders of proxy_command stand for is shown by every list of processes; have the command take secrets from its environment, or from a file")
+		logger.Warn("what the placeholders of proxy_command stand for is shown by every list of processes; let the command take secrets from its environment, or from a file")
 	}
 
 	cfg.ApplyDefaults(r.home)

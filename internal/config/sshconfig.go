@@ -20,7 +20,7 @@ import (
 )
 
 // NewSSHConfigReader returns what reads ssh_config(5) files for all tunnels of
-// a configuration, so that what is passed over in them is told of once.
+// a configuration, so that what is ignored in them is logged once.
 func NewSSHConfigReader(logger *zap.Logger) *sshconfig.Reader {
 	files := &sshconfig.Reader{
 		Home: HomeDir(),
@@ -174,7 +174,7 @@ func knownHostsOf(h *sshconfig.Host, home string) []string {
 	return paths
 }
 
-// identifyLikeSSH has the tunnel offer what ssh would: the agent's keys as well
+// identifyLikeSSH makes the tunnel offer what ssh would: the agent's keys as well
 // as the files', unless the files or the tunnel's own options say otherwise.
 func (t *Tunnel) identifyLikeSSH(h *sshconfig.Host, cfg *tunnel.Config) {
 	if t.IdentityAgent == "" && h.IdentityAgent != "" {

@@ -20,7 +20,7 @@ import (
 )
 
 // AllowProxyCommand is the environment variable of the process that has to be 1
-// for a configuration to have it run commands. Whoever may write a configuration,
+// for a configuration to run commands. Whoever may write a configuration,
 // over the admin API perhaps, may not run commands by that.
 const AllowProxyCommand = "CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND"
 
@@ -59,7 +59,7 @@ func (t *Tunnel) resolveWay(r *resolver, cfg *tunnel.Config, h *sshconfig.Host) 
 // commandsAllowed tells whether the environment allows it to run commands.
 func commandsAllowed() bool { return os.Getenv(AllowProxyCommand) == "1" }
 
-// commandLikeSSH takes the command that ssh would have a shell run.
+// commandLikeSSH takes the command that ssh would run in a shell.
 func (t *Tunnel) commandLikeSSH(h *sshconfig.Host, cfg *tunnel.Config) error {
 	fail := func(err error) error {
 		return fmt.Errorf("%s: ProxyCommand: %w", h.Where("ProxyCommand"), err)

@@ -1,3 +1,6 @@
+// Package contract contains what the plugin relies on and Caddy does not promise. Each
+// part names the version of Caddy that it was read in, and has a test that fails when it
+// changes. The packages that import Caddy import it.
 package contract
 
 // contract.go contains what the plugin relies on and Caddy does not promise. Each
@@ -6,6 +9,8 @@ package contract
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -14,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
 )
 
 // ParentHandler returns the reverse proxy that loads a transport, or nil if
@@ -79,6 +85,47 @@ func ListeningModule(ctx context.Context) (caddy.Context, bool) {
 	return module, ok && module.Module() != nil
 }
 
+// RegisterNetwork registers a network, and one that stands for its UDP.
+//
+// Caddy v2.11.9: modules/caddyhttp asks for HTTP/3 wherever there is TLS, and refuses a
+// configuration for a network that has no other network for that. The other one's
+// listener is a net.PacketConn, which QUIC reads until it is closed.
+func RegisterNetwork(name string, listen caddy.ListenerFunc) {
+	without := name + "_no_http3"
+	caddy.RegisterNetwork(name, listen)
+	caddy.RegisterNetwork(without, listenNoPackets)
+	caddyhttp.RegisterNetworkHTTP3(name, without)
+}
+
+// listenNoPackets is the listener function of the network.
+func listenNoPackets(context.Context, string, string, string, uint, net.ListenConfig) (any, error) {
+	blocked, _ := net.Pipe()
+	return noPackets{blocked}, nil
+}
+
+// noPackets is a packet connection on which nothing ever comes. Reads wait
+// until it is closed or their deadline, as those of a pipe do whose other end
+// is never written to.
+type noPackets struct{ net.Conn }
+
+// ReadFrom implements net.PacketConn.
+func (c noPackets) ReadFrom(p []byte) (int, net.Addr, error) {
+	n, err := c.Read(p)
+	return n, c.LocalAddr(), err
+}
+
+// WriteTo implements net.PacketConn. What is written is lost.
+func (c noPackets) WriteTo(p []byte, _ net.Addr) (int, error) { return len(p), nil }
+
+// LocalAddr implements net.PacketConn. With port 0 no Alt-Svc header offers it.
+func (c noPackets) LocalAddr() net.Addr { return &net.UDPAddr{} }
+
+// SetReadBuffer is there because QUIC warns of a connection without.
+func (c noPackets) SetReadBuffer(int) error { return nil }
+
+// SetWriteBuffer is there because QUIC warns of a connection without.
+func (c noPackets) SetWriteBuffer(int) error { return nil }
+
 // redirectServer is what Caddy calls the server that it adds for automatic
 // HTTPS's redirects, if no other has the address.
 //
@@ -97,6 +144,76 @@ func ListensForRedirects(ctx caddy.Context, address caddy.NetworkAddress) bool {
 	}
 	server, ok := http.Servers[redirectServer]
 	return ok && slices.Contains(server.Listen, address.String())
+}
+
+// Where a challenge is listened for instead, without need: the authority comes
+// to the bastion, and there the site answers it. Nor do these ports need rights,
+// or matter if another has them.
+const (
+	challengeHost      = "127.0.0.1"
+	challengeHTTPPort  = 20080
+	challengeHTTPSPort = 20443
+)
+
+// MoveChallenges changes the ACME issuers whose challenges are to be listened for on
+// a network. It is to be called before any app starts.
+//
+// Caddy v2.11.9: the Caddyfile adapter gives them a site's `bind` as BindHost, with
+// which they fail: "lookup ssh_tunnel/prod: no such host". An issuer takes a change
+// when it is provisioned again, and its policy when its certmagic.Config is rebuilt.
+func MoveChallenges(ctx caddy.Context, network string) error {
+	app, err := ctx.AppIfConfigured("tls")
+	if err != nil {
+		return nil //nolint:nilerr // there is none, or Caddy says what is wrong with it
+	}
+	tls, ok := app.(*caddytls.TLS)
+	if !ok || tls.Automation == nil {
+		return nil
+	}
+	for _, policy := range tls.Automation.Policies {
+		moved := false
+		for _, issuer := range policy.Issuers {
+			acme, ok := issuer.(interface {
+				GetACMEIssuer() *caddytls.ACMEIssuer
+			})
+			if !ok || !moveChallenge(acme.GetACMEIssuer().Challenges, network) {
+				continue
+			}
+			moved = true
+			if err := acme.GetACMEIssuer().Provision(ctx); err != nil {
+				return fmt.Errorf("moving challenges off the network %s: %w", network, err)
+			}
+		}
+		if !moved {
+			continue
+		}
+		if err := policy.RebuildCertMagic(tls); err != nil {
+			return fmt.Errorf("moving challenges off the network %s: %w", network, err)
+		}
+	}
+	return nil
+}
+
+// moveChallenge changes where challenges are listened for, and tells whether it
+// had to.
+func moveChallenge(c *caddytls.ChallengesConfig, network string) bool {
+	if c == nil || !strings.HasPrefix(c.BindHost, network+"/") {
+		return false
+	}
+	c.BindHost = challengeHost
+	if c.HTTP == nil {
+		c.HTTP = new(caddytls.HTTPChallengeConfig)
+	}
+	if c.HTTP.AlternatePort == 0 {
+		c.HTTP.AlternatePort = challengeHTTPPort
+	}
+	if c.TLSALPN == nil {
+		c.TLSALPN = new(caddytls.TLSALPNChallengeConfig)
+	}
+	if c.TLSALPN.AlternatePort == 0 {
+		c.TLSALPN.AlternatePort = challengeHTTPSPort
+	}
+	return true
 }
 
 // adminRefusal is what AdminAPIRequest makes of an error that Caddy answers with.
@@ -125,3 +242,5 @@ func AdminCause(err error) string {
 	}
 	return err.Error()
 }
+
+var _ net.PacketConn = noPackets{}

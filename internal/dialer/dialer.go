@@ -1,3 +1,6 @@
+// Package dialer contains what other modules borrow of a tunnel: channels to the targets
+// that permit_open permits. It opens no tunnel: it looks up one of the app's, which it
+// does not import. All packages above tunnel may import it.
 package dialer
 
 // dialer.go contains what dials through a tunnel, and where to find it.

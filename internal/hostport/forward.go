@@ -86,7 +86,7 @@ var forwardGrammar = map[ForwardKind]string{
 	Dynamic: "[bind:]port",
 }
 
-// ParseForward reads what stands behind -L, -R or -D:
+// ParseForward reads what is written behind -L, -R or -D:
 //
 //	-L [bind:]port:host:hostport    -L [bind:]port:/socket
 //	-L /socket:host:hostport        -L /socket:/socket

@@ -73,13 +73,14 @@ func ParseListen(s string, at Side) (ListenAddress, error) {
 			return fail("%w", err)
 		}
 	}
-	number, err := strconv.ParseUint(port, 10, 16)
+	number, ok := portNumber(port)
+	isZero := port != "" && strings.Trim(port, "0") == ""
 	switch {
 	case strings.Contains(port, "-") && strings.Trim(port, "0123456789-") == "":
 		return fail("a forward listens on one port; write one for each")
-	case err != nil && host == "" && !strings.Contains(rest, ":"):
+	case !ok && !isZero && host == "" && !strings.Contains(rest, ":"):
 		return fail("no port; write [host:]port")
-	case err != nil || number == 0:
+	case !ok:
 		return fail("port %q is not one from 1 to 65535", port)
 	}
 	host = strings.ToLower(host) // so that one address is not taken for two
@@ -93,7 +94,7 @@ func ParseListen(s string, at Side) (ListenAddress, error) {
 	case host == "":
 		host = "127.0.0.1"
 	}
-	return ListenAddress{Network: network, Address: net.JoinHostPort(host, strconv.FormatUint(number, 10))}, nil
+	return ListenAddress{Network: network, Address: net.JoinHostPort(host, number)}, nil
 }
 
 // parseSocket reads a socket's path; here, with permissions after it or not.

@@ -1,3 +1,6 @@
+// Package hostport reads addresses as people write them: of SSH servers, of targets, to
+// listen on, and as behind ssh's -L, -R and -D. It replaces no placeholders, resolves no
+// names and opens nothing. All packages above tunnel may import it.
 package hostport
 
 // server.go takes a bastion's address apart.
@@ -69,11 +72,17 @@ func SplitServer(s string) (user, host, port string, err error) {
 		}
 	}
 
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || n == 0 {
+	n, ok := portNumber(port)
+	if !ok {
 		return fail(fmt.Sprintf("port %q is not a number from 1 to 65535", port))
 	}
-	return user, host, strconv.FormatUint(n, 10), nil
+	return user, host, n, nil
+}
+
+// portNumber returns the number of a port, from 1 to 65535, without leading zeros.
+func portNumber(s string) (number string, ok bool) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return strconv.FormatUint(n, 10), err == nil && n > 0
 }
 
 // HasPort tells whether an address that SplitServer took has a port written.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"strings"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostname"
@@ -49,8 +48,7 @@ func ParseTargetAt(s string, at Side) (tunnel.Target, error) {
 	if err := hostname.CheckHost(host); err != nil {
 		return fail(err)
 	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || number == 0 {
+	if _, ok := portNumber(port); !ok {
 		return fail(fmt.Errorf("port %q is not one from 1 to 65535", port))
 	}
 	return tunnel.Target{Network: "tcp", Address: net.JoinHostPort(host, port)}, nil

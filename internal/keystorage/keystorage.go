@@ -1,3 +1,6 @@
+// Package keystorage keeps, in Caddy's storage, the host keys that were accepted because
+// they were the first. It does not decide whether one is accepted: package tunnel does.
+// The root and the commands import it.
 package keystorage
 
 // keystorage.go remembers, in Caddy's storage, the host keys that were accepted
@@ -126,7 +129,7 @@ func (s Storage) All(ctx context.Context) ([]Key, error) {
 	return all, errors.Join(unread...)
 }
 
-// Forget has the next key of a route be the first again.
+// Forget removes a route's key, so that the next one is the first again.
 func (s Storage) Forget(ctx context.Context, route tunnel.Route) error {
 	return s.Delete(ctx, StorageKey(route))
 }
@@ -163,7 +166,7 @@ func StorageKey(route tunnel.Route) string {
 	return path.Join(keyFolder, hex.EncodeToString(digest[:])+".json")
 }
 
-// ForgetLine returns the command line that has a route's key forgotten.
+// ForgetLine returns the command line that forgets a route's key.
 func ForgetLine(route tunnel.Route) string {
 	line := "caddy ssh-tunnel known-hosts forget " + shellWord(route.Name)
 	if len(route.Via) > 0 {

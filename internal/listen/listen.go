@@ -1,3 +1,7 @@
+// Package listen listens on this machine for forwards. A socket belongs to all
+// configurations that have its address, so that a reload closes none and no client meets
+// a closed port. It does not forward: package forward does. The root and the commands
+// import it.
 package listen
 
 // listen.go listens on this machine.

@@ -1,3 +1,5 @@
+// Package remedy says what each cause of a failure means, and what to do about it. It
+// does not find causes: package tunnel does. The commands import it.
 package remedy
 
 // remedy.go says what each cause of a failure means, and what to do about it.
@@ -47,7 +49,7 @@ var ByCause = map[failure.Cause]Remedy{
 	},
 	failure.CauseUnreachable: {
 		"there is no way to that address",
-		"correct the host {name}, or mend the route from this machine to it: ip route get <its address>",
+		"correct the host {name}, or fix the route from this machine to it: ip route get <its address>",
 	},
 	failure.CauseNoAnswer: {
 		"nothing answers there",
@@ -140,7 +142,7 @@ var ByReason = map[failure.OpenReason]Remedy{
 	},
 	failure.OpenUnreachable: {
 		"the bastion has no way to the target",
-		"correct {target.host}, or mend the route from the bastion to it",
+		"correct {target.host}, or fix the route from the bastion to it",
 	},
 	failure.OpenTimedOut: {
 		"the target does not answer the bastion",

@@ -61,7 +61,7 @@ func TestDenialMark(t *testing.T) {
 // the configuration was checked is refused by the request.
 func TestLateUpstream(t *testing.T) {
 	for dial, want := range map[string]bool{"{http.request.header.To}:80": false, "web.test:80": true} {
-		e := &errand{upstream: &reverseproxy.DialInfo{Network: "tcp", Address: "web.test:80", Upstream: &reverseproxy.Upstream{Dial: dial}}}
+		e := &dialRequest{upstream: &reverseproxy.DialInfo{Network: "tcp", Address: "web.test:80", Upstream: &reverseproxy.Upstream{Dial: dial}}}
 		if _, err := e.upstreamTarget(nil, dialer.Permission{}); (err == nil) != want {
 			t.Errorf("%q: got error %v", dial, err)
 		}

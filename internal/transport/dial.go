@@ -25,10 +25,10 @@ import (
 // dial opens a channel to the upstream, or to its proxy. It is bounded by
 // dial_timeout: the context that http.Transport gives has no deadline. It ends if
 // its request has got another channel before it is its turn: what waits are dials
-// that a request waits for, and no more than there are requests. The errand says
+// that a request waits for, and no more than there are requests. The dial request says
 // what to dial.
 func (t *Transport) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	e := errandFrom(ctx)
+	e := dialRequestFrom(ctx)
 	target := e.target
 	target.Unwanted = e.answered
 	timeout := time.Duration(t.DialTimeout)
@@ -59,7 +59,7 @@ func (t *Transport) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 // dialTLS opens a channel and secures it. It returns a bare *tls.Conn, in which
 // http.Transport sees the protocol that was negotiated.
 func (t *Transport) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
-	e := errandFrom(ctx)
+	e := dialRequestFrom(ctx)
 	conn, err := t.dial(ctx, network, address)
 	if err != nil {
 		return nil, err

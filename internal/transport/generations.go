@@ -74,7 +74,7 @@ func (g *generations) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // RoundTrip implements http.RoundTripper.
 func (g *generation) RoundTrip(req *http.Request) (*http.Response, error) {
-	res, err := g.of(errandFrom(req.Context()).class).RoundTrip(req)
+	res, err := g.of(dialRequestFrom(req.Context()).class).RoundTrip(req)
 	if g.retired.Load() {
 		// The last to leave turns off the light: a request makes the transport
 		// keep its channel for a next one, which will not come.

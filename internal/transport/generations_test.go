@@ -133,8 +133,8 @@ func TestGenerationsOfBothClasses(t *testing.T) {
 		req   *http.Request
 	}{{tunnel.Request, page()}, {tunnel.Stream, events()}} {
 		late.req.URL.Scheme = "http"
-		e := new(errand)
-		req := late.req.WithContext(context.WithValue(late.req.Context(), errandKey{}, e))
+		e := new(dialRequest)
+		req := late.req.WithContext(context.WithValue(late.req.Context(), dialRequestKey{}, e))
 		if err := tr.prepare(e, req); err != nil || e.class != late.class {
 			t.Fatalf("got class %v, error %v", e.class, err)
 		}

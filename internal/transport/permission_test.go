@@ -92,7 +92,7 @@ func TestPlaceholderUpstreams(t *testing.T) {
 			err = errors.New("several ports")
 		}
 		if err == nil {
-			e := &errand{upstream: &reverseproxy.DialInfo{Network: addr.Network, Address: addr.JoinHostPort(0), Host: addr.Host}}
+			e := &dialRequest{upstream: &reverseproxy.DialInfo{Network: addr.Network, Address: addr.JoinHostPort(0), Host: addr.Host}}
 			got, err = e.upstreamTarget(nil, p)
 		}
 		if (err != nil) != (tt.want == "") || got.Address != tt.want {

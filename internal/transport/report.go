@@ -29,20 +29,20 @@ const (
 	dialDurationMSPlaceholder = "http.reverse_proxy.ssh_tunnel.dial_duration_ms"
 )
 
-// passage is the channel that a request was sent through.
-type passage struct {
+// usedChannel is the channel that a request was sent through.
+type usedChannel struct {
 	host string
 	// dialed is how long the dial took; 0 for a channel that was there.
 	dialed time.Duration
 }
 
-// watchPassage returns a context in which http.Transport tells which channel a
+// watchChannel returns a context in which http.Transport tells which channel a
 // request gets.
-func watchPassage(ctx context.Context) (context.Context, *atomic.Pointer[passage]) {
-	taken := new(atomic.Pointer[passage])
+func watchChannel(ctx context.Context) (context.Context, *atomic.Pointer[usedChannel]) {
+	taken := new(atomic.Pointer[usedChannel])
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
-			p := passageOf(info.Conn)
+			p := channelOf(info.Conn)
 			if p != nil && info.Reused {
 				p.dialed = 0
 			}
@@ -51,9 +51,9 @@ func watchPassage(ctx context.Context) (context.Context, *atomic.Pointer[passage
 	}), taken
 }
 
-// passageOf looks for a tunnel's channel in what http.Transport has as a
+// channelOf looks for a tunnel's channel in what http.Transport has as a
 // connection. It returns nil if there is none.
-func passageOf(conn net.Conn) *passage {
+func channelOf(conn net.Conn) *usedChannel {
 	for {
 		switch c := conn.(type) {
 		case *tls.Conn:
@@ -64,7 +64,7 @@ func passageOf(conn net.Conn) *passage {
 			Host() string
 			DialDuration() time.Duration
 		}:
-			return &passage{c.Host(), c.DialDuration()}
+			return &usedChannel{c.Host(), c.DialDuration()}
 		default:
 			return nil
 		}
@@ -72,7 +72,7 @@ func passageOf(conn net.Conn) *passage {
 }
 
 // report sets the placeholders, and the fields of the access log.
-func (t *Transport) report(req *http.Request, p *passage) {
+func (t *Transport) report(req *http.Request, p *usedChannel) {
 	host, took, takenMS := "", any(""), any("")
 	if p != nil {
 		host, took, takenMS = p.host, p.dialed, p.dialed.Seconds()*1e3
@@ -87,19 +87,19 @@ func (t *Transport) report(req *http.Request, p *passage) {
 	if !ok {
 		return // a health check
 	}
-	extra.Set(zap.Object("ssh_tunnel", passageLog{t.TunnelName, p}))
+	extra.Set(zap.Object("ssh_tunnel", channelLog{t.TunnelName, p}))
 }
 
-// passageLog is a passage as the access log shows it.
-type passageLog struct {
+// channelLog is a used channel as the access log shows it.
+type channelLog struct {
 	tunnel string
-	*passage
+	*usedChannel
 }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
-func (l passageLog) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+func (l channelLog) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	enc.AddString("name", l.tunnel)
-	if l.passage != nil {
+	if l.usedChannel != nil {
 		enc.AddString("host", l.host)
 		enc.AddDuration("dial_duration", l.dialed)
 	}

@@ -1,3 +1,7 @@
+// Package transport contains the reverse proxy's transport ssh_tunnel: http.Transport as
+// Caddy configures it, with channels of a tunnel in place of sockets. It opens no socket
+// and no tunnel. The root imports it, so that it registers itself; the commands read
+// upstreams with it.
 package transport
 
 // transport.go contains the reverse proxy's transport: http.Transport as Caddy
@@ -146,7 +150,7 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer.Dialer, handler *rev
 	if proxied { // the environment's proxy is not on the bastion's side
 		t.proxy = t.Transport.Proxy
 	}
-	t.Transport.Proxy = func(req *http.Request) (*url.URL, error) { return errandFrom(req.Context()).proxy, nil }
+	t.Transport.Proxy = func(req *http.Request) (*url.URL, error) { return dialRequestFrom(req.Context()).proxy, nil }
 
 	t.tunnel = tun
 	t.pools = newGenerations(t.Transport, tun)
@@ -163,9 +167,9 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer.Dialer, handler *rev
 
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	e := &errand{answered: make(chan struct{})}
+	e := &dialRequest{answered: make(chan struct{})}
 	defer close(e.answered)
-	ctx, taken := watchPassage(context.WithValue(req.Context(), errandKey{}, e))
+	ctx, taken := watchChannel(context.WithValue(req.Context(), dialRequestKey{}, e))
 	out := req.WithContext(ctx)
 	out.URL = new(*req.URL)
 	t.SetScheme(out)

@@ -78,7 +78,7 @@ func TestRenamedUpstreams(t *testing.T) {
 			t.Errorf("%q represents %d sockets", dial, addr.PortRangeSize())
 		}
 		// As the reverse proxy does.
-		e := &errand{upstream: &reverseproxy.DialInfo{Network: addr.Network, Address: addr.JoinHostPort(0), Host: addr.Host}}
+		e := &dialRequest{upstream: &reverseproxy.DialInfo{Network: addr.Network, Address: addr.JoinHostPort(0), Host: addr.Host}}
 		got, err := e.upstreamTarget(nil, dialer.Permission{})
 		if err != nil || got != tt.want {
 			t.Errorf("%q leads to %+v (%v), want %+v", dial, got, err, tt.want)
@@ -86,9 +86,9 @@ func TestRenamedUpstreams(t *testing.T) {
 	}
 }
 
-func TestErrandRefusesNetworks(t *testing.T) {
+func TestDialRequestRefusesNetworks(t *testing.T) {
 	for _, network := range []string{"udp", "fd", "unixgram", "ssh"} {
-		e := &errand{upstream: &reverseproxy.DialInfo{Network: network, Address: "web:80"}}
+		e := &dialRequest{upstream: &reverseproxy.DialInfo{Network: network, Address: "web:80"}}
 		if _, err := e.upstreamTarget(nil, dialer.Permission{}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("network %q does not go through a tunnel", network)) {
 			t.Errorf("%s: got error %v", network, err)
 		}

@@ -1,6 +1,6 @@
 package transport
 
-// errand.go contains what a dial has to know about the request that
+// dialrequest.go contains what a dial has to know about the request that
 // it is for, and where that request may go.
 
 import (
@@ -23,10 +23,10 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// errand says on whose behalf to dial. It is complete before the request reaches
+// dialRequest says on whose behalf to dial. It is complete before the request reaches
 // http.Transport, which dials in a goroutine of its own that may outlive the
 // request: by then Caddy uses its variables for another one.
-type errand struct {
+type dialRequest struct {
 	upstream   *reverseproxy.DialInfo // nil if the reverse proxy gave none
 	proxy      *url.URL               // the network_proxy; nil if the request goes through none
 	target     tunnel.Target          // what to dial: the proxy, or else the upstream
@@ -39,20 +39,20 @@ type errand struct {
 	answered chan struct{}
 }
 
-type errandKey struct{}
+type dialRequestKey struct{}
 
-// errandFrom returns the errand of a dial; an empty one if there is none.
-func errandFrom(ctx context.Context) *errand {
-	if e, ok := ctx.Value(errandKey{}).(*errand); ok {
+// dialRequestFrom returns the request of a dial; an empty one if there is none.
+func dialRequestFrom(ctx context.Context) *dialRequest {
+	if e, ok := ctx.Value(dialRequestKey{}).(*dialRequest); ok {
 		return e
 	}
-	return new(errand)
+	return new(dialRequest)
 }
 
-// prepare completes the errand of a request, and directs the request to what the
+// prepare completes the dial request of a request, and directs the request to what the
 // tunnel permits: both what is dialed and what a proxy is asked for are spelled
 // as they were compared. It returns an error for a request that may not be sent.
-func (t *Transport) prepare(e *errand, req *http.Request) error {
+func (t *Transport) prepare(e *dialRequest, req *http.Request) error {
 	ctx := req.Context()
 	e.class, e.byClient = classOf(req), t.byClient
 	if info, ok := reverseproxy.GetDialInfo(ctx); ok {
@@ -93,7 +93,7 @@ func (t *Transport) prepare(e *errand, req *http.Request) error {
 }
 
 // UpstreamTarget returns the upstream as the tunnel permits it.
-func (e *errand) upstreamTarget(req *http.Request, tun dialer.Permitter) (tunnel.Target, error) {
+func (e *dialRequest) upstreamTarget(req *http.Request, tun dialer.Permitter) (tunnel.Target, error) {
 	var network, address string
 	if e.upstream == nil {
 		network, address = "tcp", hostPort(req.URL, upstreamPorts)
@@ -181,7 +181,7 @@ func askProxyFor(req *http.Request, proxy *url.URL, address string) error {
 // tlsName returns the name that the certificate must have; it is empty for a
 // unix upstream, whose name tls_server_name has to give. address is what
 // http.Transport would dial.
-func (e *errand) tlsName(address string) string {
+func (e *dialRequest) tlsName(address string) string {
 	if e.proxy == nil {
 		switch {
 		case e.serverName != "":

@@ -1,0 +1,94 @@
+package sshtunnel
+
+import (
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// layers are the packages of internal, the highest first. One imports only those of
+// lower layers.
+var layers = [][]string{
+	{"command", "bind"},
+	{"transport", "clienthello", "config", "listen", "keystorage", "adminapi"},
+	{"dialer", "hostport", "contract", "remedy"},
+	{"forward"},
+	{"tunnel"},
+	{"sshconn", "hostkey", "sshauth", "connlimit"},
+	{"wire", "dial", "algorithms", "readfile"},
+	{"failure", "sshconfig", "filewatch", "keyfile", "permit", "hostname", "loglimit"},
+	{"printable", "redact"},
+}
+
+// TestImports: imports point down, and each package has its place.
+func TestImports(t *testing.T) {
+	layerOf := map[string]int{}
+	for i, layer := range layers {
+		for _, name := range layer {
+			layerOf[name] = i
+		}
+	}
+	forTests := []string{"caddytest", "e2e", "sshtest"}
+	dirs, err := os.ReadDir("internal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		name := dir.Name()
+		if slices.Contains(forTests, name) {
+			continue
+		}
+		layer, ok := layerOf[name]
+		if !ok {
+			t.Errorf("internal/%s is in no layer", name)
+			continue
+		}
+		files, err := filepath.Glob(filepath.Join("internal", name, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(slices.DeleteFunc(slices.Clone(files), isTest)); n > 80 {
+			t.Errorf("internal/%s has %d files", name, n)
+		}
+		for _, file := range files {
+			for _, imported := range internalImports(t, file) {
+				if to, ok := layerOf[imported]; ok && to <= layer && !isTest(file) {
+					t.Errorf("%s imports internal/%s, which is not below it", file, imported)
+				}
+			}
+		}
+	}
+	root, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(slices.DeleteFunc(root, isTest)); n > 12 {
+		t.Errorf("the root has %d files", n)
+	}
+}
+
+func isTest(file string) bool { return strings.HasSuffix(file, "_test.go") }
+
+// internalImports returns the packages of internal that a file imports, by name.
+func internalImports(t *testing.T, file string) (names []string) {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, spec := range parsed.Imports {
+		path, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name, ok := strings.CutPrefix(path, "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/"); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
