@@ -31,15 +31,14 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/bind"
+	// The modules and commands in these packages register themselves.
+	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/command"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/contract"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
-
-	// The modules and commands in these packages register themselves.
-	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/command"
 	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 func init() {

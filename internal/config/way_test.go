@@ -2,13 +2,13 @@ package config
 
 import (
 	"fmt"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 func TestParseProxy(t *testing.T) {

@@ -13,11 +13,6 @@ type history struct {
 	lastErr *ErrorStatus
 }
 
-// connected records a first connection, and tells how long there was none.
-func (h *history) connected(now time.Time) {
-	h.since, h.lostAt = now, time.Time{}
-}
-
 // lost records the loss of the last connection.
 func (h *history) lost(now time.Time, why *ErrorStatus) {
 	h.since, h.lostAt, h.lastErr = now, now, why
