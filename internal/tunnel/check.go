@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostname"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
@@ -221,7 +222,7 @@ func (c *checker) identity(f IdentityFile) error {
 	agentMayHoldIt := err != nil && id.public != nil && c.cfg.agentPath() != ""
 	switch {
 	case err == nil && isTokenKey(id.public) && c.cfg.agentPath() == "":
-		err = &fileError{"identity_file", f.Path, errors.New("is a key on a security token, which only an agent can sign with; add it to one with ssh-add, and set identity_agent or SSH_AUTH_SOCK")}
+		err = readfile.Error("identity_file", f.Path, errors.New("is a key on a security token, which only an agent can sign with; add it to one with ssh-add, and set identity_agent or SSH_AUTH_SOCK"))
 		if !f.Default {
 			return err
 		}
@@ -283,7 +284,7 @@ func (c *checker) certificates() error {
 
 // certificate warns of what a bastion would not tell.
 func (c *checker) certificate(path string, cert *ssh.Certificate) {
-	if err := checkValidity(cert); err != nil {
+	if err := algorithms.CheckValidity(cert); err != nil {
 		c.warn("certificate %q %v and is passed over", path, err)
 	}
 	for _, flaw := range []string{optionFlaw(cert), principalFlaw(cert, c.cfg.User), forwardingFlaw(cert)} {
@@ -310,7 +311,7 @@ func (c *checker) agent() error {
 	case errors.Is(err, fs.ErrNotExist):
 		c.warn("identity_agent %q does not exist; the tunnel is down until it does", path)
 	default:
-		return &fileError{"identity_agent", path, permissionError(path, rootCause(err))}
+		return readfile.Error("identity_agent", path, readfile.PermissionError(path, readfile.RootCause(err)))
 	}
 	return nil
 }

@@ -310,7 +310,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		at.Certificates = usedCertificates(certificates)
 	})
 	for _, c := range certificates {
-		about = append(about, zap.String("certificate_expires", certTime(c.ValidBefore)))
+		about = append(about, zap.String("certificate_expires", algorithms.FormatTime(c.ValidBefore)))
 	}
 	client := sshconn.New(w, sc, sshconn.About{
 		Tunnel: e.cfg.Name, Address: h.cfg.Address, Received: &e.tally.received, Sent: &e.tally.sent,

@@ -12,7 +12,9 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
@@ -33,7 +35,7 @@ func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
 	if algo := cert.Signature.Format; !slices.Contains(h.cfg.CASignatureOption().Names(), algo) {
 		return fmt.Errorf("is signed with %q, which is not among ca_signature_algorithms; have it signed anew with ssh-keygen -t rsa-sha2-512 -s, or add it there", printable.Text(algo))
 	}
-	if err := checkValidity(cert); err != nil {
+	if err := algorithms.CheckValidity(cert); err != nil {
 		return err
 	}
 	principal, ok := h.principal(cert)
@@ -66,7 +68,7 @@ func principalNames(principals []string) string {
 	if len(principals) == 0 {
 		return "no name at all"
 	}
-	return strings.Join(quoted(principals), ", ")
+	return strings.Join(printable.Quoted(principals), ", ")
 }
 
 func authorityNames(keys []knownKey) string {
@@ -91,7 +93,7 @@ func loadAuthorities(s string) ([]knownKey, error) {
 		}
 		return []knownKey{{key, option}}, nil
 	}
-	data, err := readFile(option, s)
+	data, err := readfile.Read(option, s)
 	if err != nil {
 		return nil, err
 	}
@@ -104,12 +106,12 @@ func loadAuthorities(s string) ([]knownKey, error) {
 		}
 		key, err := parseAuthority(line)
 		if err != nil {
-			return nil, &fileError{option, s, fmt.Errorf("line %d %w", number, err)}
+			return nil, readfile.Error(option, s, fmt.Errorf("line %d %w", number, err))
 		}
 		keys = append(keys, knownKey{key, fmt.Sprintf("%s:%d", s, number)})
 	}
 	if len(keys) == 0 {
-		return nil, &fileError{option, s, errors.New("has no key")}
+		return nil, readfile.Error(option, s, errors.New("has no key"))
 	}
 	return keys, nil
 }

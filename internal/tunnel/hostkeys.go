@@ -19,6 +19,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
@@ -80,7 +81,7 @@ func readHostKeys(cfg *Config) (h *hostKeys, warnings []string, err error) {
 		if path == os.DevNull {
 			continue
 		}
-		data, err := readFile("known_hosts", path)
+		data, err := readfile.Read("known_hosts", path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
@@ -175,6 +176,26 @@ func parseHostKey(s string) (key ssh.PublicKey, fingerprint string, err error) {
 		return nil, "", fmt.Errorf("host_key %s is a certificate; write its authority's key as host_certificate_authority", redact.Quote(s))
 	}
 	return key, "", nil
+}
+
+// parsePublicKey parses "<type> <base64> [comment]".
+func parsePublicKey(s string) (ssh.PublicKey, error) {
+	fields := strings.Fields(s)
+	if len(fields) < 2 {
+		return nil, errors.New("is not of the form <type> <base64>")
+	}
+	blob, err := base64.StdEncoding.DecodeString(fields[1])
+	if err != nil {
+		return nil, errors.New("is not valid base64; copy the whole line")
+	}
+	key, err := ssh.ParsePublicKey(blob)
+	if err != nil {
+		return nil, fmt.Errorf("is not a valid key: %s", strings.TrimPrefix(err.Error(), "ssh: "))
+	}
+	if key.Type() != fields[0] {
+		return nil, fmt.Errorf("says %q but holds a key of type %q", fields[0], key.Type())
+	}
+	return key, nil
 }
 
 // verifier returns an ssh.HostKeyCallback for a handshake that ctx bounds.

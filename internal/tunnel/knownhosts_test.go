@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 )
 
 func TestMatchPattern(t *testing.T) {
@@ -264,7 +266,7 @@ func TestKnownHostsAgreesWithOpenSSH(t *testing.T) {
 
 func readLines(t *testing.T, path string) ([]knownLine, []badLine) {
 	t.Helper()
-	data, err := readFile("known_hosts", path)
+	data, err := readfile.Read("known_hosts", path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/filewatch"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 )
 
 // login returns the keys of a host's records. jump is the key of the tunnel
@@ -110,7 +111,7 @@ func contentStamp(paths []string) string {
 			all.WriteString(filewatch.Stamp([]string{path}))
 			continue
 		}
-		data, err := readAll(path)
+		data, err := readfile.All(path)
 		switch {
 		case err == nil:
 			fmt.Fprintf(&all, "%x\n", sha256.Sum256(data))

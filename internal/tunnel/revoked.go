@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 )
 
 // krlMagic begins a binary key revocation list (OpenSSH's PROTOCOL.krl).
@@ -24,12 +25,12 @@ const krlMagic = "SSHKRL\n\x00"
 // be understood whole: what it revokes must not be trusted.
 func loadRevoked(path string) ([]knownKey, error) {
 	const option = "revoked_host_keys"
-	data, err := readFile(option, path)
+	data, err := readfile.Read(option, path)
 	if err != nil {
 		return nil, err
 	}
 	if bytes.HasPrefix(data, []byte(krlMagic)) {
-		return nil, &fileError{option, path, errors.New("is a binary KRL, which is not supported; list the public keys that it was made of, one a line")}
+		return nil, readfile.Error(option, path, errors.New("is a binary KRL, which is not supported; list the public keys that it was made of, one a line"))
 	}
 	var keys []knownKey
 	number := 0
@@ -40,7 +41,7 @@ func loadRevoked(path string) ([]knownKey, error) {
 		}
 		key, err := parseRevoked(line)
 		if err != nil {
-			return nil, &fileError{option, path, fmt.Errorf("line %d %w; write one a line, as in a .pub file", number, err)}
+			return nil, readfile.Error(option, path, fmt.Errorf("line %d %w; write one a line, as in a .pub file", number, err))
 		}
 		keys = append(keys, knownKey{key, fmt.Sprintf("%s:%d", path, number)})
 	}
