@@ -291,7 +291,7 @@ func TestLossIsNotRefusal(t *testing.T) {
 		_, _, _, _ = ssh.NewServerConn(server, cfg)
 		_ = server.Close()
 	})
-	cc := &ssh.ClientConfig{HostKeyCallback: h.verifier(t.Context()), HostKeyAlgorithms: h.algorithms()}
+	cc := &ssh.ClientConfig{HostKeyCallback: h.Callback(t.Context()), HostKeyAlgorithms: h.Algorithms()}
 	a.apply(cc)
 	_, _, _, handshakeErr := ssh.NewClientConn(client, "b.example:22", cc)
 	if handshakeErr == nil {
