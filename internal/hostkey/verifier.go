@@ -96,7 +96,7 @@ func read(cfg *Config) (v *Verifier, warnings []string, err error) {
 			v.unread = err
 			continue
 		case err != nil:
-			// Not passed over: what it revokes must not be trusted.
+			// Not ignored: what it revokes must not be trusted.
 			return nil, warnings, err
 		}
 		fileLines, bad := parseKnownHosts(path, data)
