@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
@@ -83,7 +84,7 @@ func (l *agentLink) keys(binding *sessionBind, log *zap.Logger) (keys []agentKey
 		defer cancel()
 		conn, err := dialAgent(ctx, l.path)
 		if err != nil {
-			return rootCause(err)
+			return readfile.RootCause(err)
 		}
 		if !l.keep(conn) {
 			return net.ErrClosed
@@ -235,17 +236,5 @@ func agentFix(err error) string {
 		return fixAgentAbsent
 	default:
 		return ""
-	}
-}
-
-// rootCause returns the innermost error: "connection refused" instead of
-// "dial unix /run/agent: connect: connection refused".
-func rootCause(err error) error {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return err
-		}
-		err = inner
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 )
 
 func TestAuthenticate(t *testing.T) {
@@ -108,7 +109,7 @@ func TestAuthenticate(t *testing.T) {
 		},
 		{
 			name: "wrong passphrase", cfg: Config{IdentityFiles: []IdentityFile{{Path: dir + "/two", Passphrase: "wrong"}}}, guard: guard{keys: []ssh.PublicKey{two}},
-			err: `authentication as "deploy" failed; not offered: identity_file "two" cannot be decrypted: its passphrase is wrong; the bastion takes publickey; correct what keeps these keys from being offered, or add an identity_file that user "` + processUser() + `" can read`,
+			err: `authentication as "deploy" failed; not offered: identity_file "two" cannot be decrypted: its passphrase is wrong; the bastion takes publickey; correct what keeps these keys from being offered, or add an identity_file that user "` + readfile.User() + `" can read`,
 		},
 		{
 			name: "wrong password is sent once", cfg: Config{Password: "wrong"}, guard: guard{password: "right", prompts: []string{"Password:"}}, answers: []string{"wrong"},
@@ -147,7 +148,7 @@ func TestAuthenticate(t *testing.T) {
 		},
 		{
 			name: "no key", cfg: Config{Password: "right"}, guard: guard{keys: []ssh.PublicKey{one}},
-			err: `authentication as "deploy" failed; the bastion takes publickey; add an identity_file that user "` + processUser() + `" can read`,
+			err: `authentication as "deploy" failed; the bastion takes publickey; add an identity_file that user "` + readfile.User() + `" can read`,
 		},
 		{
 			name: "key, then a password that is not there", cfg: Config{IdentityFiles: files("one")}, guard: guard{keys: []ssh.PublicKey{one}, password: "right", then: "password"},
@@ -290,7 +291,7 @@ func TestLossIsNotRefusal(t *testing.T) {
 		_, _, _, _ = ssh.NewServerConn(server, cfg)
 		_ = server.Close()
 	})
-	cc := &ssh.ClientConfig{HostKeyCallback: h.verifier(t.Context()), HostKeyAlgorithms: h.algorithms()}
+	cc := &ssh.ClientConfig{HostKeyCallback: h.Callback(t.Context()), HostKeyAlgorithms: h.Algorithms()}
 	a.apply(cc)
 	_, _, _, handshakeErr := ssh.NewClientConn(client, "b.example:22", cc)
 	if handshakeErr == nil {

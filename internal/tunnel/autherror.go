@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
@@ -233,9 +234,9 @@ func (a *authenticator) fix() string {
 	case takesKeys && takesPassword:
 		return "add identity_file or password"
 	case takesKeys && a.keys != nil && len(a.keys.skipped) > 0:
-		return fmt.Sprintf("correct what keeps these keys from being offered, or add an identity_file that user %q can read", processUser())
+		return fmt.Sprintf("correct what keeps these keys from being offered, or add an identity_file that user %q can read", readfile.User())
 	case takesKeys:
-		return fmt.Sprintf("add an identity_file that user %q can read", processUser())
+		return fmt.Sprintf("add an identity_file that user %q can read", readfile.User())
 	default:
 		return "allow publickey or password there"
 	}

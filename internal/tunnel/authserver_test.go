@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 )
 
 // authServer is an SSH server that lets in, or does not.
@@ -27,7 +28,7 @@ func newAuthServer(t testing.TB, edit func(*ssh.ServerConfig)) *authServer {
 
 // connect connects and disconnects. It returns the handshake's error as the
 // tunnel's connect reports it.
-func (s *authServer) connect(t testing.TB, a *authenticator, h *hostKeys) error {
+func (s *authServer) connect(t testing.TB, a *authenticator, h *hostkey.Verifier) error {
 	t.Helper()
 	defer a.close()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -54,7 +55,7 @@ func (s *authServer) connect(t testing.TB, a *authenticator, h *hostKeys) error 
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	cc := &ssh.ClientConfig{Config: a.cfg.CryptoConfig(), HostKeyCallback: h.verifier(t.Context()), HostKeyAlgorithms: h.algorithms()}
+	cc := &ssh.ClientConfig{Config: a.cfg.CryptoConfig(), HostKeyCallback: h.Callback(t.Context()), HostKeyAlgorithms: h.Algorithms()}
 	a.apply(cc)
 	sc, channels, requests, err := ssh.NewClientConn(conn, a.cfg.Address, cc)
 	if err != nil {
@@ -184,9 +185,13 @@ func (g *guard) dialogue(_ ssh.ConnMetadata, ask ssh.KeyboardInteractiveChalleng
 }
 
 // authFor returns an authenticator for cfg and what verifies g's host key.
-func authFor(t testing.TB, cfg *Config) (*authenticator, *hostKeys) {
+func authFor(t testing.TB, cfg *Config) (*authenticator, *hostkey.Verifier) {
 	t.Helper()
 	cfg.Address, cfg.User = "b.example:22", "deploy"
 	cfg.HostKeys = []string{authorized(publicOf(t, edKey(200)))}
-	return newAuthenticator(cfg, zap.NewNop()), loadFor(t, cfg)
+	h, err := hostkey.Load(t.Context(), cfg.hostKeys(), zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newAuthenticator(cfg, zap.NewNop()), h
 }

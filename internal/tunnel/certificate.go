@@ -12,8 +12,10 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keyfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 )
 
 // credential is a certificate that a connection authenticates with.
@@ -38,7 +40,7 @@ type UsedCertificate struct {
 func usedCertificates(certificates []credential) (used []UsedCertificate) {
 	for _, c := range certificates {
 		u := UsedCertificate{KeyID: printable.Text(c.KeyId), Path: c.path, PermitsForwarding: forwardingFlaw(c.Certificate) == ""}
-		if end := expiryOf(c.Certificate); !end.IsZero() {
+		if end := algorithms.ValidUntil(c.Certificate); !end.IsZero() {
 			u.Expires = &end
 		}
 		used = append(used, u)
@@ -48,42 +50,22 @@ func usedCertificates(certificates []credential) (used []UsedCertificate) {
 
 // loadCertificate reads a user's certificate.
 func loadCertificate(option, path string) (*ssh.Certificate, error) {
-	data, err := readFile(option, path)
+	data, err := readfile.Read(option, path)
 	if err != nil {
 		return nil, err
 	}
 	pub, _, _, _, err := ssh.ParseAuthorizedKey(data)
 	if err != nil {
-		return nil, &fileError{option, path, keyfile.ExplainPublic(path, data)}
+		return nil, readfile.Error(option, path, keyfile.ExplainPublic(path, data))
 	}
 	cert, ok := pub.(*ssh.Certificate)
 	if !ok {
-		return nil, &fileError{option, path, errors.New("is a public key, not a certificate")}
+		return nil, readfile.Error(option, path, errors.New("is a public key, not a certificate"))
 	}
 	if cert.CertType != ssh.UserCert {
-		return nil, &fileError{option, path, errors.New("is not a user certificate")}
+		return nil, readfile.Error(option, path, errors.New("is not a user certificate"))
 	}
 	return cert, nil
-}
-
-// checkValidity refuses a certificate that is not valid now.
-func checkValidity(cert *ssh.Certificate) error {
-	now := uint64(max(time.Now().Unix(), 0))
-	switch {
-	case now < cert.ValidAfter:
-		return fmt.Errorf("is not valid before %s", certTime(cert.ValidAfter))
-	case now >= cert.ValidBefore: // ssh.CertTimeInfinity is the greatest uint64
-		return fmt.Errorf("expired on %s", certTime(cert.ValidBefore))
-	default:
-		return nil
-	}
-}
-
-func certTime(seconds uint64) string {
-	if seconds > maxUnix {
-		return "never"
-	}
-	return time.Unix(int64(seconds), 0).UTC().Format(time.RFC3339)
 }
 
 // principalFlaw says why a certificate may not be valid for a user, or "".
@@ -95,7 +77,7 @@ func principalFlaw(cert *ssh.Certificate, user string) string {
 	case len(cert.ValidPrincipals) == 0:
 		return "has no principals: " + unless
 	default:
-		return fmt.Sprintf("is for %s and not for %q: %s", strings.Join(quoted(cert.ValidPrincipals), ", "), user, unless)
+		return fmt.Sprintf("is for %s and not for %q: %s", strings.Join(printable.Quoted(cert.ValidPrincipals), ", "), user, unless)
 	}
 }
 
@@ -131,22 +113,6 @@ func certificateFlaw(cert *ssh.Certificate, user string) (flaw, fix string) {
 	return "", ""
 }
 
-// maxQuoted is how many of a list's texts an error or warning shows.
-const maxQuoted = 5
-
-// quoted returns texts as an error or warning shows them, whoever has written
-// them.
-func quoted(texts []string) []string {
-	var q []string
-	for i, text := range texts {
-		if i == maxQuoted {
-			return append(q, fmt.Sprintf("%d more", len(texts)-i))
-		}
-		q = append(q, fmt.Sprintf("%q", printable.Text(text)))
-	}
-	return q
-}
-
 // forwardingFlaw says why a certificate that lets in is of no use, or "".
 func forwardingFlaw(cert *ssh.Certificate) string {
 	if _, ok := cert.Extensions["permit-port-forwarding"]; ok {
@@ -154,15 +120,3 @@ func forwardingFlaw(cert *ssh.Certificate) string {
 	}
 	return "lacks the extension permit-port-forwarding: it lets in, but every channel is refused; sign it with that extension"
 }
-
-// expiryOf returns when a certificate ends, or the zero time for never.
-func expiryOf(cert *ssh.Certificate) time.Time {
-	if cert.ValidBefore > maxUnix {
-		return time.Time{}
-	}
-	return time.Unix(int64(cert.ValidBefore), 0)
-}
-
-// maxUnix is a time far beyond any clock's, in seconds. ssh.CertTimeInfinity is
-// above it.
-const maxUnix = 1 << 40

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 )
 
@@ -122,7 +123,7 @@ func TestCheck(t *testing.T) {
 			`certificate "/nobody" has no principals: the bastion refuses it, unless its AuthorizedPrincipalsFile says otherwise`,
 		}},
 		{name: "certificate to come", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/early"} }, warnings: []string{
-			`certificate "/early" is not valid before ` + certTime(1<<39) + " and is passed over",
+			`certificate "/early" is not valid before ` + algorithms.FormatTime(1<<39) + " and is passed over",
 		}},
 		{name: "absent agent", edit: func(c *Config) { c.IdentityFiles, c.IdentityAgent = nil, dir+"/absent" }, warnings: []string{`identity_agent "/absent" does not exist; the tunnel is down until it does`}},
 		{name: "absent agent beside a key", edit: func(c *Config) { c.IdentityAgent = dir + "/absent" }, warnings: []string{`identity_agent "/absent" does not exist; its keys are offered once it does`}},

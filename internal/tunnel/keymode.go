@@ -8,11 +8,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"runtime"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 )
 
 // readableByOthers are the permissions that let group or others read a file.
@@ -57,7 +58,7 @@ func (k *keyModes) look() {
 // lookAt looks at a file. What is wrong with one that cannot be read is for the
 // connect to say.
 func (k *keyModes) lookAt(path string) {
-	f, err := os.OpenFile(path, os.O_RDONLY|openNonblock, 0)
+	f, err := readfile.Open(path)
 	if err != nil {
 		return
 	}
@@ -75,7 +76,7 @@ func (k *keyModes) lookAt(path string) {
 		delete(k.warned, path)
 		return
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
+	data, err := io.ReadAll(io.LimitReader(f, readfile.MaxSize))
 	if err != nil || !bytes.Contains(data, []byte("PRIVATE KEY-----")) {
 		return
 	}

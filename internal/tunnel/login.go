@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/filewatch"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 )
 
 // login returns the keys of a host's records. jump is the key of the tunnel
@@ -82,11 +83,12 @@ const recallTimeout = 2 * time.Second
 
 // stamps reads what a login at a host depends on.
 func (e *entry) stamps(h *host) connlimit.Stamps {
-	hostKeys := contentStamp(h.cfg.hostKeyFiles())
-	if memory := e.memory(); memory != nil {
+	keys := e.hostKeys(h)
+	hostKeys := contentStamp(keys.Files())
+	if keys.Memory != nil {
 		ctx, cancel := context.WithTimeout(e.ctx, recallTimeout)
 		defer cancel()
-		switch learned, err := memory.Recall(ctx, e.route(&h.cfg)); {
+		switch learned, err := keys.Memory.Recall(ctx, keys.Route()); {
 		case err != nil:
 			hostKeys += "learned: unknown"
 		case learned != nil:
@@ -110,7 +112,7 @@ func contentStamp(paths []string) string {
 			all.WriteString(filewatch.Stamp([]string{path}))
 			continue
 		}
-		data, err := readAll(path)
+		data, err := readfile.All(path)
 		switch {
 		case err == nil:
 			fmt.Fprintf(&all, "%x\n", sha256.Sum256(data))

@@ -289,8 +289,8 @@ func (c *collector) add(public ssh.PublicKey, signer ssh.AlgorithmSigner, source
 	c.seen[blob] = true
 	what := "publickey " + describeKey(public) + " (" + source + ")"
 	if cert, ok := public.(*ssh.Certificate); ok {
-		err := checkValidity(cert)
-		if end := expiryOf(cert); !end.IsZero() && !time.Now().Before(end) {
+		err := algorithms.CheckValidity(cert)
+		if end := algorithms.ValidUntil(cert); !end.IsZero() && !time.Now().Before(end) {
 			c.expired = true
 		}
 		if err == nil && cert.CertType != ssh.UserCert {

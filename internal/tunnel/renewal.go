@@ -60,7 +60,7 @@ func (k *certKeeper) look(now time.Time) (next time.Time) {
 				successor, from := k.entry.cfg.successor(cert)
 				soonest(from)
 				if successor != nil {
-					k.entry.replace(l, reasonCert, fmt.Sprintf("a new certificate, which expires %s", certTime(successor.ValidBefore)))
+					k.entry.replace(l, reasonCert, fmt.Sprintf("a new certificate, which expires %s", algorithms.FormatTime(successor.ValidBefore)))
 				}
 			}
 			id := string(cert.Marshal())
@@ -75,9 +75,9 @@ func (k *certKeeper) look(now time.Time) (next time.Time) {
 
 // tell logs what there is to say of a certificate and was not said before.
 func (k *certKeeper) tell(cert credential, told certNews, opened, now time.Time, soonest func(time.Time)) certNews {
-	about := []zap.Field{zap.String("certificate", printable.Text(cert.KeyId)), zap.String("path", cert.path), zap.String("expires", certTime(cert.ValidBefore))}
+	about := []zap.Field{zap.String("certificate", printable.Text(cert.KeyId)), zap.String("path", cert.path), zap.String("expires", algorithms.FormatTime(cert.ValidBefore))}
 	log := k.entry.log().With(about...)
-	remaining := expiryOf(cert.Certificate).Sub(now).Round(time.Second)
+	remaining := algorithms.ValidUntil(cert.Certificate).Sub(now).Round(time.Second)
 	emit := func() {
 		k.entry.emit(EventCertificateExpiring, k.entry.addressInUse(), append(about, zap.Duration("remaining", max(0, remaining)))...)
 	}
@@ -87,7 +87,7 @@ func (k *certKeeper) tell(cert credential, told certNews, opened, now time.Time,
 			log.Warn("certificate permits no forwarding; every channel is refused")
 		}
 	}
-	expiry := expiryOf(cert.Certificate)
+	expiry := algorithms.ValidUntil(cert.Certificate)
 	if expiry.IsZero() || cert.path == "" { // what an agent holds it sees to itself
 		return told
 	}
@@ -110,8 +110,8 @@ func (k *certKeeper) tell(cert credential, told certNews, opened, now time.Time,
 // expiryNotice is how long before its end a certificate should have been
 // renewed, which a connection opened at a time was let in with.
 func expiryNotice(cert *ssh.Certificate, opened time.Time) time.Duration {
-	end := expiryOf(cert)
-	start := time.Unix(int64(min(cert.ValidAfter, maxUnix)), 0)
+	end := algorithms.ValidUntil(cert)
+	start := algorithms.ValidFrom(cert)
 	if end.Sub(start) < shortLived && opened.After(start) {
 		start = opened
 	}
@@ -125,8 +125,8 @@ func (cfg *Config) successor(used credential) (cert *ssh.Certificate, from time.
 	if err != nil || algorithms.SameKey(cert, used.Certificate) {
 		return nil, time.Time{} // being written, perhaps
 	}
-	if err := checkValidity(cert); err != nil {
-		return nil, time.Unix(int64(min(cert.ValidAfter, maxUnix)), 0)
+	if err := algorithms.CheckValidity(cert); err != nil {
+		return nil, algorithms.ValidFrom(cert)
 	}
 	if !algorithms.SameKey(cert.Key, used.Key) && !cfg.namesKey(cert.Key) {
 		return nil, time.Time{} // its private key is yet to come

@@ -238,7 +238,7 @@ func (l *link) status() ConnectionStatus {
 // certificateExpiry is when the first certificate does, or zero.
 func (l *link) certificateExpiry() (first time.Time) {
 	for _, cert := range l.certificates {
-		if t := expiryOf(cert.Certificate); !t.IsZero() && (first.IsZero() || t.Before(first)) {
+		if t := algorithms.ValidUntil(cert.Certificate); !t.IsZero() && (first.IsZero() || t.Before(first)) {
 			first = t
 		}
 	}

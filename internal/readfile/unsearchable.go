@@ -1,4 +1,4 @@
-package tunnel
+package readfile
 
 import (
 	"errors"
@@ -19,13 +19,14 @@ type directoryError struct {
 }
 
 func (e *directoryError) Error() string {
-	return fmt.Sprintf("cannot be read by user %q, who may not search the directory %q; run chmod o+x on it, or move the file", processUser(), e.directory)
+	return fmt.Sprintf("cannot be read by user %q, who may not search the directory %q; run chmod o+x on it, or move the file", User(), e.directory)
 }
 
 func (e *directoryError) Unwrap() error { return e.err }
 
-// permissionError returns err, as a *directoryError if a directory is the cause.
-func permissionError(path string, err error) error {
+// PermissionError returns err, wrapped in one that names the directory if a directory
+// above the file is the cause.
+func PermissionError(path string, err error) error {
 	if directory := unsearchable(path, os.Lstat, os.Readlink); directory != "" {
 		return &directoryError{directory, err}
 	}

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package tunnel
+package readfile
 
 // openNonblock is for systems that have no named pipes among the files.
 const openNonblock = 0

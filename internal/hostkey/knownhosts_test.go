@@ -1,4 +1,4 @@
-package tunnel
+package hostkey
 
 import (
 	"encoding/base64"
@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 )
 
 func TestMatchPattern(t *testing.T) {
@@ -187,7 +189,7 @@ func TestKnownHostsEncodings(t *testing.T) {
 		cfg := &Config{Address: "b.example:22", KnownHosts: []string{filepath.Join(t.TempDir(), "kh")}}
 		write(t, cfg.KnownHosts[0], string(c.data))
 		shown := func(s string) string { return strings.ReplaceAll(s, cfg.KnownHosts[0], "kh") }
-		h, warnings, err := readHostKeys(cfg)
+		h, warnings, err := read(cfg)
 		if c.fail != "" {
 			if err == nil || !strings.Contains(shown(err.Error()), c.fail) {
 				t.Errorf("%s: got %v, want %q", name, err, c.fail)
@@ -264,7 +266,7 @@ func TestKnownHostsAgreesWithOpenSSH(t *testing.T) {
 
 func readLines(t *testing.T, path string) ([]knownLine, []badLine) {
 	t.Helper()
-	data, err := readFile("known_hosts", path)
+	data, err := readfile.Read("known_hosts", path)
 	if err != nil {
 		t.Fatal(err)
 	}

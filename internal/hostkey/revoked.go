@@ -1,7 +1,7 @@
-// revoked.go reads revoked_host_keys files: keys that no bastion may have, and
-// that may have signed no bastion's certificate, whatever else is configured.
+// revoked.go reads revoked_host_keys files: keys that no server may have, and
+// that may have signed no server's certificate, whatever else is configured.
 
-package tunnel
+package hostkey
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 )
 
 // krlMagic begins a binary key revocation list (OpenSSH's PROTOCOL.krl).
@@ -20,16 +21,16 @@ const krlMagic = "SSHKRL\n\x00"
 
 // loadRevoked reads a file of public keys, one a line, as .pub, authorized_keys
 // and known_hosts files have them. Names, options and markers do not count: a
-// listed key is revoked for every bastion. Unlike a known_hosts file it has to
+// listed key is revoked for every server. Unlike a known_hosts file it has to
 // be understood whole: what it revokes must not be trusted.
 func loadRevoked(path string) ([]knownKey, error) {
 	const option = "revoked_host_keys"
-	data, err := readFile(option, path)
+	data, err := readfile.Read(option, path)
 	if err != nil {
 		return nil, err
 	}
 	if bytes.HasPrefix(data, []byte(krlMagic)) {
-		return nil, &fileError{option, path, errors.New("is a binary KRL, which is not supported; list the public keys that it was made of, one a line")}
+		return nil, readfile.Error(option, path, errors.New("is a binary KRL, which is not supported; list the public keys that it was made of, one a line"))
 	}
 	var keys []knownKey
 	number := 0
@@ -40,7 +41,7 @@ func loadRevoked(path string) ([]knownKey, error) {
 		}
 		key, err := parseRevoked(line)
 		if err != nil {
-			return nil, &fileError{option, path, fmt.Errorf("line %d %w; write one a line, as in a .pub file", number, err)}
+			return nil, readfile.Error(option, path, fmt.Errorf("line %d %w; write one a line, as in a .pub file", number, err))
 		}
 		keys = append(keys, knownKey{key, fmt.Sprintf("%s:%d", path, number)})
 	}
@@ -62,23 +63,23 @@ func parseRevoked(line string) (ssh.PublicKey, error) {
 
 // checkRevoked refuses a key that is revoked, or a certificate that is, or whose
 // key or authority is.
-func (h *hostKeys) checkRevoked(key ssh.PublicKey) error {
-	if h.unrevoked != nil {
-		return h.refuse(key, failure.CauseHostKeyRefused, "host key of %q is not accepted: offered %s, but %v", h.cfg.Address, describeHostKey(key), h.unrevoked)
+func (v *Verifier) checkRevoked(key ssh.PublicKey) error {
+	if v.unrevoked != nil {
+		return v.refuse(key, failure.CauseHostKeyRefused, "host key of %q is not accepted: offered %s, but %v", v.cfg.Address, describeHostKey(key), v.unrevoked)
 	}
-	if k, ok := has(h.known.revoked, algorithms.PlainKey(key)); ok {
-		return h.refuse(key, failure.CauseHostKeyRefused, "host key of %q is revoked: %s by %s", h.cfg.Address, describeHostKey(key), k.source)
+	if k, ok := has(v.known.revoked, algorithms.PlainKey(key)); ok {
+		return v.refuse(key, failure.CauseHostKeyRefused, "host key of %q is revoked: %s by %s", v.cfg.Address, describeHostKey(key), k.source)
 	}
 	cert, ok := key.(*ssh.Certificate)
 	if !ok {
 		return nil
 	}
-	if k, ok := has(h.known.revoked, cert); ok {
-		return h.refuse(key, failure.CauseHostKeyRefused, "host certificate of %q is revoked: %s by %s", h.cfg.Address, describeHostKey(key), k.source)
+	if k, ok := has(v.known.revoked, cert); ok {
+		return v.refuse(key, failure.CauseHostKeyRefused, "host certificate of %q is revoked: %s by %s", v.cfg.Address, describeHostKey(key), k.source)
 	}
-	if k, ok := has(h.known.revoked, cert.SignatureKey); ok {
-		return h.refuse(key, failure.CauseHostKeyRefused, "host certificate of %q is signed by a revoked authority: %s by %s",
-			h.cfg.Address, ssh.FingerprintSHA256(cert.SignatureKey), k.source)
+	if k, ok := has(v.known.revoked, cert.SignatureKey); ok {
+		return v.refuse(key, failure.CauseHostKeyRefused, "host certificate of %q is signed by a revoked authority: %s by %s",
+			v.cfg.Address, ssh.FingerprintSHA256(cert.SignatureKey), k.source)
 	}
 	return nil
 }

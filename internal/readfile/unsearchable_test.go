@@ -1,4 +1,4 @@
-package tunnel
+package readfile
 
 import (
 	"errors"
@@ -40,11 +40,22 @@ func TestFileInClosedDirectory(t *testing.T) {
 		t.Skip("root may search every directory")
 	}
 	dir := filepath.Join(t.TempDir(), "closed")
-	writeKey(t, dir+"/keys/id", edKey(1), "")
-	if err := os.Chmod(dir, 0o600); err != nil {
+	path := filepath.Join(dir, "keys", "id")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600), os.Chmod(dir, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
-	_, err := new(Config).loadIdentity(IdentityFile{Path: dir + "/keys/id"})
-	wantError(t, err, `identity_file "`+dir+`/keys/id" cannot be read by user "`+processUser()+`", who may not search the directory "`+dir+`"; run chmod o+x on it, or move the file`)
+	_, err := Read("identity_file", path)
+	want := `identity_file "` + path + `" cannot be read by user "` + User() + `", who may not search the directory "` + dir + `"; run chmod o+x on it, or move the file`
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestPermissionDenied(t *testing.T) {
+	t.Parallel()
+	want := `identity_file "/k" cannot be read by user "` + User() + `"; change its owner or mode`
+	if err := Error("identity_file", "/k", fs.ErrPermission); err.Error() != want || !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("got %v, want %s", err, want)
+	}
 }

@@ -1,4 +1,4 @@
-package tunnel
+package readfile
 
 import (
 	"errors"
@@ -9,7 +9,25 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keyfile"
 )
 
-// secrettext.go refuses secrets that are not what their file shows in an editor.
+// Secret resolves a secret, raw being its placeholder and what its description. It refuses
+// an empty value, and one with characters that an editor does not show. If resolve is nil,
+// raw is the value. No error shows the value.
+func Secret(what, raw string, resolve func(string) (string, error)) (string, error) {
+	value := raw
+	if resolve != nil {
+		var err error
+		if value, err = resolve(raw); err != nil {
+			return "", fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	if value == "" {
+		return "", fmt.Errorf("%s is empty; check what its placeholder stands for", what)
+	}
+	if err := secretFlaw(raw, value); err != nil {
+		return "", fmt.Errorf("%s %w", what, err)
+	}
+	return value, nil
+}
 
 // secretFile is a placeholder that stands for the content of a file.
 var secretFile = regexp.MustCompile(`^\{file\.([^{}]+)\}$`)

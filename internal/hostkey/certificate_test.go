@@ -1,4 +1,4 @@
-package tunnel
+package hostkey
 
 import (
 	"os"
@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 )
 
 func TestVerifyCertificate(t *testing.T) {
@@ -142,7 +144,7 @@ func TestVerifyCertificate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for checkValidity(cert) == nil {
+		for algorithms.CheckValidity(cert) == nil {
 			time.Sleep(50 * time.Millisecond)
 		}
 		if err := h.verify(t.Context(), cert); err != nil {
