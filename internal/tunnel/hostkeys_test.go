@@ -203,8 +203,7 @@ func TestHostKeyAlgorithms(t *testing.T) {
 // TestHostKeyIsTheKnownOne: a bastion with several keys shows the known one.
 func TestHostKeyIsTheKnownOne(t *testing.T) {
 	keys := []crypto.PrivateKey{edKey(1), ecdsaKey(t), rsaKey(t, 2048)}
-	srv := newAuthServer(t, func(c *ssh.ServerConfig) {
-		c.NoClientAuth = true
+	srv := newHostServer(t, func(c *ssh.ServerConfig) {
 		for _, k := range keys {
 			c.AddHostKey(signerFor(t, k))
 		}
@@ -212,7 +211,7 @@ func TestHostKeyIsTheKnownOne(t *testing.T) {
 	for _, k := range keys {
 		cfg := hostConfig(t, "b.example "+authorized(publicOf(t, k)))
 		h := loadFor(t, cfg)
-		if err := srv.connect(t, newAuthenticator(cfg, zap.NewNop()), h); err != nil {
+		if err := srv.connect(t, h); err != nil {
 			t.Errorf("%T: %v", k, err)
 		}
 	}
@@ -222,9 +221,9 @@ func TestHostKeyIsTheKnownOne(t *testing.T) {
 		cfg.HostKeys = []string{ssh.FingerprintSHA256(publicOf(t, k))}
 		h := loadFor(t, cfg)
 		tries := 1
-		err := srv.connect(t, newAuthenticator(cfg, zap.NewNop()), h)
+		err := srv.connect(t, h)
 		for ; err != nil && h.another(); tries++ {
-			err = srv.connect(t, newAuthenticator(cfg, zap.NewNop()), h)
+			err = srv.connect(t, h)
 		}
 		if err != nil || tries != i+1 {
 			t.Errorf("%T by fingerprint: %v after %d tries", k, err, tries)
@@ -235,7 +234,7 @@ func TestHostKeyIsTheKnownOne(t *testing.T) {
 	cfg.HostKeys = []string{ssh.FingerprintSHA256(publicOf(t, edKey(9)))}
 	h := loadFor(t, cfg)
 	for tries := 0; ; tries++ {
-		err := srv.connect(t, newAuthenticator(cfg, zap.NewNop()), h)
+		err := srv.connect(t, h)
 		if _, ok := errors.AsType[*failure.HostKeyError](err); !ok {
 			t.Fatalf("error %v", err)
 		}
