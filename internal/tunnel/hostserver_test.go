@@ -34,7 +34,9 @@ func (s *hostServer) connect(t testing.TB, h *hostKeys) error {
 			return
 		}
 		defer conn.Close()
-		_, _, _, _ = ssh.NewServerConn(conn, s.cfg)
+		if sc, _, _, err := ssh.NewServerConn(conn, s.cfg); err == nil {
+			_ = sc.Wait()
+		}
 	})
 	conn, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
@@ -46,5 +48,6 @@ func (s *hostServer) connect(t testing.TB, h *hostKeys) error {
 	if err != nil {
 		return err
 	}
-	return sc.Close()
+	_ = sc.Close()
+	return nil
 }
