@@ -29,6 +29,19 @@ func Secret(what, raw string, resolve func(string) (string, error)) (string, err
 	return value, nil
 }
 
+// CheckSecret resolves a secret as Secret does, unless it is "". The warning is of one that
+// is written as it is.
+func CheckSecret(what, raw string, resolve func(string) (string, error)) (warning string, err error) {
+	if raw == "" {
+		return "", nil
+	}
+	value, err := Secret(what, raw, resolve)
+	if err == nil && resolve != nil && value == raw {
+		warning = what + " is written literally and shows in the configuration; use a placeholder, {env.NAME} or {file./path}"
+	}
+	return warning, err
+}
+
 // secretFile is a placeholder that stands for the content of a file.
 var secretFile = regexp.MustCompile(`^\{file\.([^{}]+)\}$`)
 

@@ -3,11 +3,6 @@
 package tunnel
 
 import (
-	"bytes"
-	"crypto"
-	"crypto/ed25519"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"net"
 	"os/exec"
@@ -17,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
@@ -42,7 +36,7 @@ func agentTunnel(t *testing.T, s *sshtest.SSHD, socket string, edit func(*Config
 func TestLockedAgent(t *testing.T) {
 	t.Parallel()
 	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{})
-	socket := realAgent(t, agent.AddedKey{PrivateKey: s.ClientKey.Private()})
+	socket := sshtest.StartAgent(t, agent.AddedKey{PrivateKey: s.ClientKey.Private()})
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
 		t.Fatal(err)
@@ -102,91 +96,23 @@ func TestAgentErrors(t *testing.T) {
 	l.SetUnlinkOnClose(false)
 	_ = l.Close()
 	elsewhere := sshtest.WriteFile(t, "known_hosts", []byte(sshtest.KnownHostsLine("elsewhere", sshtest.NewKey().PublicKey())+"\n"))
-	confirms := startAgent(t)
+	confirms := sshtest.StartAgent(t)
 	add := exec.Command(program(t, "ssh-add"), "-q", "-c", s.ClientKeyFile())
 	add.Env = []string{"SSH_AUTH_SOCK=" + confirms} // and nobody to ask
 	if out, err := add.CombinedOutput(); err != nil {
 		t.Fatalf("ssh-add: %v: %s", err, out)
 	}
 	for name, test := range map[string]struct{ socket, message, fix string }{
-		"dead":       {dead, "connection refused", fixAgentAbsent},
-		"absent":     {dead + "-not", "no such file or directory", fixAgentAbsent},
-		"empty":      {startAgent(t), "has no key, or is locked", fixAgentEmpty},
-		"restricted": {restrictedTo(t, s.ClientKeyFile(), elsewhere, "elsewhere"), "restricts 1 of its keys to other hosts", fixAgentHosts},
-		"declined":   {confirms, "failed to sign challenge", fixAgentSigns},
+		"dead":       {dead, "connection refused", "start an agent there, or name the socket of one with identity_agent"},
+		"absent":     {dead + "-not", "no such file or directory", "start an agent there, or name the socket of one with identity_agent"},
+		"empty":      {sshtest.StartAgent(t), "has no key, or is locked", "add a key to the agent with ssh-add, or unlock it with ssh-add -X"},
+		"restricted": {restrictedTo(t, s.ClientKeyFile(), elsewhere, "elsewhere"), "restricts 1 of its keys to other hosts", "add the key to the agent with an ssh-add -h for this host too, or without -h"},
+		"declined":   {confirms, "failed to sign challenge", "let the agent sign without a confirmation, PIN or touch (no ssh-add -c), for this host if its keys are restricted (ssh-add -h)"},
 	} {
 		err := agentTunnel(t, s, test.socket, func(c *Config) { c.Name = name }).Connect(t.Context())
 		refused, ok := errors.AsType[*failure.AuthError](err)
 		if !ok || !strings.Contains(refused.Message, `agent at "`+test.socket+`"`) || !strings.Contains(refused.Message, test.message) || !strings.Contains(refused.Message, test.fix) || refused.Fix != test.fix {
 			t.Errorf("%s: got %+v", name, err)
 		}
-	}
-}
-
-// tokenAgent holds a FIDO key and signs as its token would, having been touched
-// (OpenSSH's PROTOCOL.u2f).
-type tokenAgent struct {
-	agent.ExtendedAgent
-	private ed25519.PrivateKey
-	public  ssh.PublicKey
-}
-
-func (a tokenAgent) List() ([]*agent.Key, error) {
-	return []*agent.Key{{Format: a.public.Type(), Blob: a.public.Marshal(), Comment: "token"}}, nil
-}
-
-func (tokenAgent) Extension(string, []byte) ([]byte, error) {
-	return nil, agent.ErrExtensionUnsupported
-}
-
-func (a tokenAgent) SignWithFlags(key ssh.PublicKey, data []byte, _ agent.SignatureFlags) (*ssh.Signature, error) {
-	if !bytes.Equal(key.Marshal(), a.public.Marshal()) {
-		return nil, errNo
-	}
-	const userPresent = 1
-	rest := binary.BigEndian.AppendUint32([]byte{userPresent}, 7) // and a counter
-	application, message := sha256.Sum256([]byte("ssh:")), sha256.Sum256(data)
-	signed := append(append(application[:], rest...), message[:]...)
-	blob, err := a.private.Sign(nil, signed, crypto.Hash(0))
-	if err != nil {
-		return nil, err
-	}
-	return &ssh.Signature{Format: a.public.Type(), Blob: blob, Rest: rest}, nil
-}
-
-// TestSecurityToken: a key's file that names a token is left to the agent, whose
-// signature sshd accepts; if that does not hold it, the error says so.
-func TestSecurityToken(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(t.TempDir(), "id_ed25519_sk")
-	write(t, file, skFile())
-	id, err := (&Config{}).loadIdentity(IdentityFile{Path: file})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{AuthorizedKeys: []string{authorized(id.public)}})
-	socket := filepath.Join(t.TempDir(), "agent")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() { // returns when the listener is closed
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_ = agent.ServeAgent(tokenAgent{private: edKey(1), public: id.public}, conn)
-			_ = conn.Close()
-		}
-	}()
-	with := func(c *Config) { c.IdentityFiles, c.IdentitiesOnly = []IdentityFile{{Path: file}}, true }
-	roundTrip(t, mustDial(t, agentTunnel(t, s, socket, with), listen(t, echo)))
-
-	_, err = dialFor(t, agentTunnel(t, s, realAgent(t, agent.AddedKey{PrivateKey: s.ClientKey.Private()}), with), "web:80", 10*time.Second)
-	want := `identity_file "` + file + `" is a key on a security token, which only an agent can sign with, and no agent holds it; add it to one with ssh-add`
-	if err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v, want %s", err, want)
 	}
 }

@@ -4,7 +4,6 @@ package tunnel
 
 import (
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -13,18 +12,19 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
-// startAgent starts an ssh-agent and returns its socket.
-func startAgent(t *testing.T) string {
+// sshCommand runs ssh for the forwarding to nowhere, and returns what it says.
+func sshCommand(t *testing.T, addr, user, knownHosts string, args ...string) string {
 	t.Helper()
-	socket := filepath.Join(t.TempDir(), "agent")
-	sshtest.NewProcess(t, exec.Command(program(t, "ssh-agent"), "-D", "-a", socket)).WaitListening(t, "unix", socket)
-	return socket
+	host, port, _ := strings.Cut(addr, ":")
+	args = append([]string{"-v", "-F", "none", "-o", "BatchMode=yes", "-o", "UserKnownHostsFile=" + knownHosts, "-W", "127.0.0.1:1", "-p", port}, args...)
+	out, _ := exec.Command(program(t, "ssh"), append(args, user+"@"+host)...).CombinedOutput() // the target refuses
+	return string(out)
 }
 
 // restrictedTo returns an agent with a key that may be used for some hosts only.
 func restrictedTo(t *testing.T, keyFile, knownHosts string, hosts ...string) (socket string) {
 	t.Helper()
-	socket = startAgent(t)
+	socket = sshtest.StartAgent(t)
 	args := []string{"-q", "-H", knownHosts}
 	for _, host := range hosts {
 		args = append(args, "-h", host)

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -155,11 +156,11 @@ func TestWallClockJump(t *testing.T) {
 	at := func(d time.Duration) uint64 { return uint64(start.Add(d).Unix()) }
 	l := member(undecided, 0, 0)
 	l.client.Transport().Since = start
-	l.certificates = []credential{{Certificate: &ssh.Certificate{
+	l.certificates = []sshauth.Certificate{{Certificate: &ssh.Certificate{
 		Key: sshtest.NewKey().PublicKey(), SignatureKey: sshtest.NewKey().PublicKey(), Signature: &ssh.Signature{Format: ssh.KeyAlgoED25519},
 		ValidAfter: at(-time.Hour), ValidBefore: at(30 * 24 * time.Hour),
 		Permissions: ssh.Permissions{Extensions: map[string]string{"permit-port-forwarding": ""}},
-	}, path: "/etc/caddy/id-cert.pub"}}
+	}, Path: "/etc/caddy/id-cert.pub"}}
 	e := crew(1, 1, l)
 	e.set.Logger = set.Logger
 	k := newCertKeeper(e)

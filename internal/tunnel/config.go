@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,6 +14,8 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 )
 
 // Config says where a tunnel connects and as whom. Two tunnels of the same
@@ -125,24 +128,9 @@ type Config struct {
 	Resolve func(secret string) (string, error) `json:"-"`
 }
 
-// IdentityFile is a private key to authenticate with.
-type IdentityFile struct {
-	// Path of a private key in OpenSSH or PEM form, or of a public key (.pub)
-	// whose private half the agent holds; of one that is absent, Path + ".pub" is
-	// read. A certificate at Path + "-cert.pub", or in the .pub, is taken with it.
-	Path string
-
-	// Passphrase is a secret (see Config.Resolve), or "".
-	Passphrase string
-
-	// Default marks a file that the user did not name: it is passed over in
-	// silence when absent or encrypted.
-	Default bool
-
-	// Optional marks a file of an ssh_config: one that cannot be used is left out
-	// with a warning, and the next one is offered.
-	Optional bool `json:"-"`
-}
+// IdentityFile is a private key to authenticate with. It is an alias, so that who writes a
+// Config needs no other package.
+type IdentityFile = sshauth.IdentityFile
 
 // Settings are what may change about a tunnel while it is connected. The
 // newest started Handle's Settings are in force.
@@ -226,6 +214,28 @@ func (cfg *Config) hostKeys() *hostkey.Config {
 // HostKeyWarnings says what is not read of the files that the bastion's host key is
 // verified against.
 func (cfg *Config) HostKeyWarnings() []string { return cfg.hostKeys().Warnings() }
+
+// secret resolves a secret, which what describes.
+func (cfg *Config) secret(what, raw string) (string, error) {
+	return readfile.Secret(what, raw, cfg.Resolve)
+}
+
+// auth returns what the tunnel authenticates with.
+func (cfg *Config) auth() *sshauth.Config {
+	host, _, err := net.SplitHostPort(cfg.Address)
+	if err != nil {
+		host = cfg.Address
+	}
+	label, _, _ := strings.Cut(host, ".")
+	return &sshauth.Config{
+		User: cfg.User, Names: []string{host, label, cfg.HostKeyAlias},
+		IdentityFiles: cfg.IdentityFiles, NoIdentityFiles: cfg.NoIdentityFiles,
+		CertificateFiles: cfg.CertificateFiles, OptionalCertificates: cfg.OptionalCertificates,
+		IdentityAgent: cfg.IdentityAgent, IdentitiesOnly: cfg.IdentitiesOnly,
+		Password: cfg.Password, PreferredAuthentications: cfg.PreferredAuthentications,
+		Lists: cfg.Lists, Resolve: cfg.Resolve,
+	}
+}
 
 // Key identifies the tunnel that cfg describes when jumped through the tunnel
 // with the key jump ("" for none). It is a digest: it shows no secret.

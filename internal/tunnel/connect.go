@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
@@ -28,7 +29,7 @@ const clientVersion = "SSH-2.0-caddy_ssh_tunnel"
 // connect gets one connection, to the first of the hosts that can be had. It
 // returns nil if none can, and what has failed.
 func (e *entry) connect(hosts []*host) (*link, []hostFailure) {
-	e.unlock() // before any clock is set, and without a turn
+	e.cfg.auth().Unlock(e.ctx, e.log()) // before any clock is set, and without a turn
 	if len(hosts) > 1 {
 		if e.jump == nil {
 			return e.raceTo(hosts)
@@ -241,12 +242,11 @@ func (h *Handle) connectBudget() time.Duration {
 func (e *entry) handshake(a *approach) (*link, error) {
 	ctx, h, w, keys := a.ctx, a.host, a.wire, a.keys
 	log := e.hostLog(h)
-	auth := newAuthenticator(&h.cfg, log)
-	auth.memory = &h.memory
-	defer auth.close()
+	auth := sshauth.New(h.cfg.auth(), &h.memory, log)
+	defer auth.Close()
 	stop := context.AfterFunc(ctx, func() {
 		w.Die(context.Cause(ctx))
-		auth.close()
+		auth.Close()
 	})
 	defer stop()
 
@@ -257,7 +257,8 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		HostKeyAlgorithms: keys.Algorithms(),
 		BannerCallback:    bannerLog(log, auth),
 	}
-	auth.apply(cc)
+	auth.Apply(cc)
+	choose := cc.AuthCallback
 	var inner ssh.ConnMetadata
 	cc.AuthCallback = func(ac *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 		inner = ac.Metadata
@@ -266,9 +267,9 @@ func (e *entry) handshake(a *approach) (*link, error) {
 			at.Server, at.Algorithms = printable.Text(string(ac.Metadata.ServerVersion())), algorithms.Agreed(ac.Algorithms, w.Greeting().Strict)
 		})
 		if g := w.Greeting(); g.Signature != nil {
-			auth.binding = &sessionBind{HostKey: g.HostKey, SessionID: ac.Metadata.SessionID(), Signature: g.Signature}
+			auth.Bind(g.HostKey, ac.Metadata.SessionID(), g.Signature)
 		}
-		return auth.choose(ac)
+		return choose(ac)
 	}
 	sc, channels, requests, err := ssh.NewClientConn(w, h.cfg.Address, cc)
 	if err == nil && !stop() {
@@ -287,17 +288,17 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		w.Die(err)
 		go sshconn.TakeLeftover(inner)
 		err = e.explainHandshake(ctx, h, w, keys, auth, err)
-		auth.learn(false)
+		auth.Learn(false)
 		return nil, err
 	}
 	w.Advance(wire.StageOpen)
-	auth.learn(true)
+	auth.Learn(true)
 
 	about := []zap.Field{
 		zap.Stringer("remote", w.RemoteAddr()),
 		zap.String("user", e.cfg.User),
 		zap.String("server", printable.Text(string(sc.ServerVersion()))),
-		zap.String("auth", auth.used()),
+		zap.String("auth", auth.Used()),
 	}
 	if key := keys.Accepted(); key != nil {
 		about = append(about, zap.String("host_key", ssh.FingerprintSHA256(algorithms.PlainKey(key))))
@@ -307,9 +308,9 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		about = append(about, zap.String("kex", algos.KeyExchange), zap.String("cipher", algos.Write.Cipher))
 		a.steps.done(StepHostKey, func(at *Attempt) { at.Algorithms = algorithms.Agreed(algos, w.Greeting().Strict) })
 	}
-	certificates := auth.certificates()
+	certificates := auth.Certificates()
 	a.steps.done(StepAuthentication, func(at *Attempt) {
-		at.Server, at.User, at.Authentication = printable.Text(string(sc.ServerVersion())), e.cfg.User, auth.used()
+		at.Server, at.User, at.Authentication = printable.Text(string(sc.ServerVersion())), e.cfg.User, auth.Used()
 		at.Certificates = usedCertificates(certificates)
 	})
 	for _, c := range certificates {
@@ -329,11 +330,11 @@ func (e *entry) handshake(a *approach) (*link, error) {
 const maxBanners = 3
 
 // bannerLog logs what a bastion shows before it lets us in.
-func bannerLog(log *zap.Logger, auth *authenticator) ssh.BannerCallback {
+func bannerLog(log *zap.Logger, auth *sshauth.Authenticator) ssh.BannerCallback {
 	shown := 0
 	return func(message string) error {
 		if shown++; shown <= maxBanners {
-			log.Debug("banner", zap.String("message", auth.shown(message)))
+			log.Debug("banner", zap.String("message", auth.Printable(message)))
 		}
 		return nil
 	}
@@ -362,7 +363,7 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 
 // explainHandshake turns a handshake's error into one that says at which point
 // it failed, with its class.
-func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire.Conn, keys *hostkey.Verifier, auth *authenticator, err error) error {
+func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire.Conn, keys *hostkey.Verifier, auth *sshauth.Authenticator, err error) error {
 	if hostKey, ok := errors.AsType[*failure.HostKeyError](err); ok {
 		return failure.New(failure.ClassRefused, "", hostKey)
 	}
@@ -375,10 +376,10 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire.Conn, key
 	if errors.Is(w.Err(), failure.ErrPreAuthLimit) {
 		err = w.Err()
 	}
-	explained := auth.explain(err)
+	explained := auth.Explain(err)
 	if refused, ok := errors.AsType[*failure.AuthError](explained); ok {
 		class, err := failure.ClassRefused, error(refused)
-		if auth.mayPass() {
+		if auth.Retryable() {
 			class = failure.ClassProtocol
 		}
 		if len(e.hosts) > 1 { // it does not say which
@@ -407,7 +408,7 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire.Conn, key
 	if errors.Is(err, net.ErrClosed) {
 		err = w.Err() // x/crypto has heard of no more than that the wire is closed
 	}
-	return failure.New(class, cause, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, printable.Error(err, auth.secret), "no progress")))
+	return failure.New(class, cause, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, auth.PrintableError(err), "no progress")))
 }
 
 // explainTimeout says which option has set the limit that was reached.

@@ -11,6 +11,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/loglimit"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 )
 
 // host is a bastion that an entry may connect to.
@@ -24,7 +25,7 @@ type host struct {
 	// login is how it is logged in at, apart from the settings; see entry.login.
 	login connlimit.Login
 	// memory is which keys it accepts.
-	memory keyMemory
+	memory sshauth.Memory
 
 	// logged bounds the failures in the log.
 	logged loglimit.Limiter

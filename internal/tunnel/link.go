@@ -8,6 +8,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 )
 
@@ -20,7 +21,7 @@ type link struct {
 	// about is what the log says of the connection.
 	about []zap.Field
 	// certificates are those that let it in.
-	certificates []credential
+	certificates []sshauth.Certificate
 	// attempt is the record of its connect.
 	attempt *Attempt
 	// draining is closed once the link takes no more channels.

@@ -36,7 +36,7 @@ func (cfg *Config) login(jump string) connlimit.Login {
 			cfg.AcceptNewHostKey, cfg.InsecureIgnoreHostKey, cfg.HostKeyAlgorithms, cfg.CASignatureAlgorithms, cfg.RequiredRSASize,
 		)},
 		Credentials: connlimit.Key{Of: "credentials " + digest(
-			cfg.User, cfg.IdentityFiles, cfg.CertificateFiles, cfg.agentPath(), cfg.IdentitiesOnly, cfg.Password, cfg.PreferredAuthentications,
+			cfg.User, cfg.IdentityFiles, cfg.CertificateFiles, cfg.auth().AgentPath(), cfg.IdentitiesOnly, cfg.Password, cfg.PreferredAuthentications,
 			cfg.PubkeyAcceptedAlgorithms, cfg.RequiredRSASize,
 		)},
 	}
@@ -97,7 +97,7 @@ func (e *entry) stamps(h *host) connlimit.Stamps {
 	}
 	return connlimit.Stamps{
 		h.login.HostKeys:    hostKeys,
-		h.login.Credentials: contentStamp(h.cfg.credentialFiles()) + h.cfg.secretStamp(),
+		h.login.Credentials: contentStamp(h.cfg.auth().Files()) + h.cfg.secretStamp(),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 )
 
 // certKeeper follows the certificates that an entry's connections were let in
@@ -56,8 +57,8 @@ func (k *certKeeper) look(now time.Time) (next time.Time) {
 	inUse := map[string]certNews{}
 	for _, l := range k.entry.activeLinks() {
 		for _, cert := range l.certificates {
-			if cert.path != "" {
-				successor, from := k.entry.cfg.successor(cert)
+			if cert.Path != "" {
+				successor, from := k.entry.cfg.auth().Successor(cert)
 				soonest(from)
 				if successor != nil {
 					k.entry.replace(l, reasonCert, fmt.Sprintf("a new certificate, which expires %s", algorithms.FormatTime(successor.ValidBefore)))
@@ -74,8 +75,8 @@ func (k *certKeeper) look(now time.Time) (next time.Time) {
 }
 
 // tell logs what there is to say of a certificate and was not said before.
-func (k *certKeeper) tell(cert credential, told certNews, opened, now time.Time, soonest func(time.Time)) certNews {
-	about := []zap.Field{zap.String("certificate", printable.Text(cert.KeyId)), zap.String("path", cert.path), zap.String("expires", algorithms.FormatTime(cert.ValidBefore))}
+func (k *certKeeper) tell(cert sshauth.Certificate, told certNews, opened, now time.Time, soonest func(time.Time)) certNews {
+	about := []zap.Field{zap.String("certificate", printable.Text(cert.KeyId)), zap.String("path", cert.Path), zap.String("expires", algorithms.FormatTime(cert.ValidBefore))}
 	log := k.entry.log().With(about...)
 	remaining := algorithms.ValidUntil(cert.Certificate).Sub(now).Round(time.Second)
 	emit := func() {
@@ -83,12 +84,12 @@ func (k *certKeeper) tell(cert credential, told certNews, opened, now time.Time,
 	}
 	if told == 0 {
 		told = certSeen
-		if forwardingFlaw(cert.Certificate) != "" {
+		if !cert.PermitsForwarding() {
 			log.Warn("certificate permits no forwarding; every channel is refused")
 		}
 	}
 	expiry := algorithms.ValidUntil(cert.Certificate)
-	if expiry.IsZero() || cert.path == "" { // what an agent holds it sees to itself
+	if expiry.IsZero() || cert.Path == "" { // what an agent holds it sees to itself
 		return told
 	}
 	notice := expiry.Add(-expiryNotice(cert.Certificate, opened))
@@ -116,30 +117,4 @@ func expiryNotice(cert *ssh.Certificate, opened time.Time) time.Duration {
 		start = opened
 	}
 	return max(0, min(end.Sub(start)/expiryShare, maxExpiryNotice))
-}
-
-// successor returns the certificate that is now where one in use was read, if it
-// is another one that could let us in; and if it could later, from when on.
-func (cfg *Config) successor(used credential) (cert *ssh.Certificate, from time.Time) {
-	cert, err := loadCertificate("certificate", used.path)
-	if err != nil || algorithms.SameKey(cert, used.Certificate) {
-		return nil, time.Time{} // being written, perhaps
-	}
-	if err := algorithms.CheckValidity(cert); err != nil {
-		return nil, algorithms.ValidFrom(cert)
-	}
-	if !algorithms.SameKey(cert.Key, used.Key) && !cfg.namesKey(cert.Key) {
-		return nil, time.Time{} // its private key is yet to come
-	}
-	return cert, time.Time{}
-}
-
-// namesKey tells whether an identity file is a key's.
-func (cfg *Config) namesKey(key ssh.PublicKey) bool {
-	for _, file := range cfg.IdentityFiles {
-		if id, err := cfg.loadIdentity(file); err == nil && algorithms.SameKey(id.public, key) {
-			return true
-		}
-	}
-	return false
 }

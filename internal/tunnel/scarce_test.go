@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -63,19 +61,6 @@ func TestOutOfFiles(t *testing.T) {
 		if !strings.Contains(about["error"].(string), "too many open files") || about["cause"] != "configuration" || about["retry_in"].(time.Duration) > set.ReconnectMax {
 			t.Errorf("%s: %v", e.Message, about)
 		}
-	}
-
-	// Of what is shown to the bastion.
-	auth := &authenticator{cfg: &cfg, log: zap.NewNop()}
-	auth.keys = &collector{cfg: &cfg, log: zap.NewNop()}
-	auth.keys.collect()
-	if len(auth.keys.offers) > 0 || !auth.mayPass() {
-		t.Errorf("%d keys, may pass: %t; %v", len(auth.keys.offers), auth.mayPass(), auth.keys.skipped)
-	}
-	auth.keys = &collector{cfg: &Config{}, log: zap.NewNop(), link: newAgentLink("/nonexistent/agent")}
-	auth.keys.collect()
-	if !auth.mayPass() {
-		t.Errorf("an agent that cannot be asked: %v", auth.keys.skipped)
 	}
 
 	limit(was)

@@ -1,0 +1,387 @@
+// offers.go decides which public keys are offered to the bastion, and in which
+// order: each one that is refused counts towards its MaxAuthTries.
+
+package sshauth
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+)
+
+// maxTries is how many attempts sshd takes by default (MaxAuthTries). Keys that the
+// user did not name are offered only within that many.
+const maxTries = 6
+
+// offer is a public key to authenticate with.
+type offer struct {
+	signer ssh.MultiAlgorithmSigner
+	what   string      // as in `publickey SHA256:… (/home/u/.ssh/id_ed25519)`
+	doubt  string      // why the bastion may refuse it, or ""
+	fix    string      // what helps against that, or ""
+	cert   Certificate // zero for no certificate
+	blob   string      // the key or certificate on the wire (RFC 4253 section 6.6)
+	named  bool        // by the user
+}
+
+// collector gathers the offers of one connect.
+type collector struct {
+	cfg  *Config
+	log  *zap.Logger
+	link *agentLink // nil for no agent
+	// memory is what the bastion said to earlier logins, or nil.
+	memory *Memory
+	// binding is what the agent is to know of the connection, or nil.
+	binding *sessionBind
+
+	offers  []offer
+	all     []offer  // the offers, and those that maxTries leaves for the next login
+	skipped []string // what is not offered, and why
+	seen    map[string]bool
+	// waits tells that the agent may have a key later, with no file changed: it
+	// is locked, empty, or does not answer.
+	waits bool
+	// agentFix says what helps against what keeps the agent's keys from being offered,
+	// or is "".
+	agentFix string
+	// scarce tells that something could not be read for want of files or memory.
+	scarce bool
+	// expired tells that a certificate has, and badCert that one is not offered.
+	expired, badCert bool
+}
+
+// namedCert is a certificate that an option names.
+type namedCert struct {
+	*ssh.Certificate
+	path string
+}
+
+// collect reads the files and asks the agent, and finds out what to offer, in
+// ssh's order: certificate files, the agent's keys, those first that an option or
+// a default file names, and then the keys that are in files only. In each of these
+// groups certificates come first, as in the latest ssh.
+func (c *collector) collect() {
+	c.seen = map[string]bool{}
+	ids := c.identities()
+	certs := c.certificates()
+	keys := c.agentKeys(ids, certs)
+
+	c.addCertFiles(certs, ids, keys)
+	held, rest := splitHeld(ids, keys)
+	c.addIdentities(held, keys)
+	if !c.cfg.IdentitiesOnly {
+		for _, k := range keys {
+			c.add(k.public, k.signer, k.source(), false)
+		}
+	}
+	c.addIdentities(rest, keys)
+	c.choose()
+}
+
+// choose orders the offers by what earlier logins have shown, and leaves out those
+// beyond maxTries that the user did not name.
+func (c *collector) choose() {
+	c.memory.sort(c.offers)
+	c.all = slices.Clone(c.offers)
+	limit := maxTries
+	if c.cfg.Password != "" {
+		limit -= 2 // for a dialogue and the password
+	}
+	over, n := 0, 0
+	c.offers = slices.DeleteFunc(c.offers, func(o offer) bool {
+		if !o.named && n >= limit {
+			over++
+			return true
+		}
+		n++
+		return false
+	})
+	if over > 0 {
+		c.skip(fmt.Sprintf("%d others, since sshd takes %d attempts by default (MaxAuthTries); the next login begins with these", over, maxTries))
+	}
+}
+
+// identities reads the identity files. Those that cannot be used are left out.
+func (c *collector) identities() []identity {
+	var ids []identity
+	for _, file := range c.cfg.IdentityFiles {
+		id, err := c.cfg.loadIdentity(file)
+		switch {
+		case err == nil, id.public != nil && c.link != nil: // which may hold its private half
+		case file.Default && errors.Is(err, fs.ErrNotExist):
+			continue
+		default:
+			c.unusable(err)
+			if !file.Default {
+				c.log.Warn("identity file is not usable", zap.Error(err))
+			}
+			continue
+		}
+		if err := id.loadCertificate(); err != nil {
+			c.warnCert(err)
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// certificates reads the certificate files.
+func (c *collector) certificates() []namedCert {
+	var certs []namedCert
+	for _, path := range c.cfg.CertificateFiles {
+		cert, err := loadCertificate("certificate_file", path)
+		if err != nil {
+			c.warnCert(err)
+			continue
+		}
+		certs = append(certs, namedCert{cert, path})
+	}
+	return certs
+}
+
+// agentKeys asks the agent for its keys, if any of them would be of use.
+func (c *collector) agentKeys(ids []identity, certs []namedCert) []agentKey {
+	if c.link == nil {
+		return nil
+	}
+	needed := !c.cfg.IdentitiesOnly
+	for _, id := range ids {
+		needed = needed || id.signer == nil
+	}
+	for _, cert := range certs {
+		needed = needed || !slices.ContainsFunc(ids, func(id identity) bool {
+			return id.signer != nil && algorithms.SameKey(id.public, cert.Key)
+		})
+	}
+	if !needed {
+		return nil
+	}
+	keys, restricted, err := c.link.keys(c.binding, c.log)
+	c.waits = errors.Is(err, errAgentSilent) || err == nil && len(keys) == 0
+	switch {
+	case err != nil:
+		c.log.Warn("agent is not usable", zap.Error(err))
+		c.unusable(err)
+		c.agentFix = agentFix(err)
+	case restricted > 0:
+		c.skip(fmt.Sprintf("agent at %q restricts %d of its keys to other hosts (ssh-add -h)", c.link.path, restricted))
+		c.agentFix = fixAgentHosts
+	case len(keys) == 0:
+		c.skip(fmt.Sprintf("agent at %q has no key, or is locked (see ssh-add -l and ssh-add -X)", c.link.path))
+		c.agentFix = fixAgentEmpty
+	}
+	slices.SortStableFunc(keys, func(a, b agentKey) int { return cmp.Compare(b.rank(), a.rank()) })
+	return keys
+}
+
+// addCertFiles offers the certificates that options name.
+func (c *collector) addCertFiles(certs []namedCert, ids []identity, keys []agentKey) {
+	for _, cert := range certs {
+		signer := find(keys, cert.Key)
+		for _, id := range ids {
+			if id.signer != nil && algorithms.SameKey(id.public, cert.Key) {
+				signer = id.signer
+			}
+		}
+		if signer == nil {
+			c.skip(fmt.Sprintf("certificate_file %q has its private key in no identity_file and not in the agent", cert.path))
+			continue
+		}
+		c.addCert(cert.Certificate, signer, cert.path, true)
+	}
+}
+
+// splitHeld returns the identities that the agent holds, in its order, and the
+// others.
+func splitHeld(ids []identity, keys []agentKey) (held, rest []identity) {
+	of := func(k agentKey) func(identity) bool {
+		return func(id identity) bool {
+			return id.public != nil && algorithms.SameKey(id.public, algorithms.PlainKey(k.public))
+		}
+	}
+	for _, k := range keys {
+		if i := slices.IndexFunc(ids, of(k)); i >= 0 && !slices.ContainsFunc(held, of(k)) {
+			held = append(held, ids[i])
+		}
+	}
+	for _, id := range ids {
+		if !slices.ContainsFunc(keys, func(k agentKey) bool { return of(k)(id) }) {
+			rest = append(rest, id)
+		}
+	}
+	return held, rest
+}
+
+// addIdentities offers the certificates of identities, then their keys.
+func (c *collector) addIdentities(ids []identity, keys []agentKey) {
+	signers := make([]ssh.AlgorithmSigner, len(ids))
+	for i, id := range ids {
+		if signers[i] = id.signer; signers[i] == nil {
+			signers[i] = find(keys, id.public)
+		}
+		found := signers[i] != nil
+		if found && id.cert != nil {
+			c.addCert(id.cert, signers[i], id.certFile, !id.Default)
+		}
+		for _, k := range keys {
+			if cert, ok := k.public.(*ssh.Certificate); ok && algorithms.SameKey(cert.Key, id.public) {
+				found = true
+				c.add(cert, k.signer, k.source(), !id.Default)
+			}
+		}
+		switch {
+		case found || id.Default:
+		case isTokenKey(id.public):
+			c.skip(fmt.Sprintf("identity_file %q is a key on a security token, which only an agent can sign with, and no agent holds it; add it to one with ssh-add", id.Path))
+		case id.err != nil:
+			c.skip(fmt.Sprintf("%v, and the agent does not hold its key", id.err))
+		default:
+			c.skip(fmt.Sprintf("identity_file %q has no usable private half, and the agent does not hold it", id.Path))
+		}
+	}
+	for i, id := range ids {
+		// With a certificate file, a default file is read for its private key alone.
+		if signers[i] == nil || id.Default && len(c.cfg.CertificateFiles) > 0 {
+			continue
+		}
+		source := id.Path
+		if id.signer == nil {
+			source += ", signed by the agent"
+		}
+		c.add(id.public, signers[i], source, !id.Default)
+	}
+}
+
+// addCert offers a certificate for the key that signer has.
+func (c *collector) addCert(cert *ssh.Certificate, signer ssh.AlgorithmSigner, path string, named bool) {
+	if !algorithms.SameKey(cert.Key, signer.PublicKey()) {
+		c.warnCert(fmt.Errorf("certificate %q is for another key than the file beside it", path))
+		return
+	}
+	s, err := ssh.NewCertSigner(cert, signer)
+	if err != nil {
+		c.warnCert(fmt.Errorf("certificate %q: %w", path, err))
+		return
+	}
+	n := len(c.offers)
+	c.add(cert, s.(ssh.AlgorithmSigner), path, named) //nolint:forcetypeassert // documented: an AlgorithmSigner gives one
+	if len(c.offers) > n {
+		c.offers[n].cert.Path = path
+	}
+}
+
+// add offers a key unless it was offered already, or cannot be used.
+func (c *collector) add(public ssh.PublicKey, signer ssh.AlgorithmSigner, source string, named bool) {
+	blob := string(public.Marshal())
+	if c.seen[blob] {
+		return
+	}
+	c.seen[blob] = true
+	what := "publickey " + describeKey(public) + " (" + source + ")"
+	if cert, ok := public.(*ssh.Certificate); ok {
+		err := algorithms.CheckValidity(cert)
+		if end := algorithms.ValidUntil(cert); !end.IsZero() && !time.Now().Before(end) {
+			c.expired = true
+		}
+		if err == nil && cert.CertType != ssh.UserCert {
+			err = errors.New("is not a user certificate")
+		}
+		if err != nil {
+			c.warnCert(fmt.Errorf("%s (%s) %w", describeKey(public), source, err))
+			return
+		}
+	}
+	if err := c.cfg.CheckSize(public); err != nil {
+		c.skip(fmt.Sprintf("%s: %v", what, err))
+		return
+	}
+	algos := c.accepted(public)
+	if len(algos) == 0 {
+		c.skip(what + ": its algorithm is not among pubkey_accepted_algorithms")
+		return
+	}
+	restricted, err := ssh.NewSignerWithAlgorithms(signer, algos)
+	if err != nil {
+		c.skip(fmt.Sprintf("%s: %v", what, err))
+		return
+	}
+	o := offer{signer: restricted, what: what, blob: blob, named: named}
+	if cert, ok := public.(*ssh.Certificate); ok {
+		o.cert.Certificate = cert
+		if flaw, fix := certificateFlaw(cert, c.cfg.User); flaw != "" {
+			o.doubt, o.fix = ", which "+flaw, fix
+		}
+	}
+	c.offers = append(c.offers, o)
+}
+
+// accepted returns the algorithms that a key may sign with.
+func (c *collector) accepted(public ssh.PublicKey) []string {
+	list := c.cfg.PubkeyOption().Names()
+	_, isCert := public.(*ssh.Certificate)
+	return slices.DeleteFunc(algorithms.OfKeyType(algorithms.PlainKey(public).Type()), func(algo string) bool {
+		if isCert {
+			algo = algorithms.Certificate(algo)
+		}
+		return !slices.Contains(list, algo)
+	})
+}
+
+// unusable is skip for a file or an agent that could not be read.
+func (c *collector) unusable(err error) {
+	c.scarce = c.scarce || failure.Scarce(err)
+	c.skip(err.Error())
+}
+
+func (c *collector) skip(why string) { c.skipped = append(c.skipped, why) }
+
+// warnCert tells of a certificate that is passed over: its bare key may still
+// be offered, so nothing else would say why access is refused.
+func (c *collector) warnCert(err error) {
+	c.badCert = true
+	c.log.Warn("certificate is not usable", zap.Error(err))
+	c.unusable(err)
+}
+
+// rank puts certificates before bare keys.
+func (k agentKey) rank() int {
+	if _, ok := k.public.(*ssh.Certificate); ok {
+		return 1
+	}
+	return 0
+}
+
+func (k agentKey) source() string {
+	if k.comment == "" {
+		return "agent"
+	}
+	return fmt.Sprintf("agent, %q", printable.Text(k.comment))
+}
+
+// find returns the agent's signer for a plain key, or nil.
+func find(keys []agentKey, key ssh.PublicKey) ssh.AlgorithmSigner {
+	for _, k := range keys {
+		if algorithms.SameKey(k.public, key) {
+			return k.signer
+		}
+	}
+	return nil
+}
+
+// describeKey names a key: `SHA256:…`, or `certificate "key id" SHA256:…`.
+func describeKey(key ssh.PublicKey) string {
+	if cert, ok := key.(*ssh.Certificate); ok {
+		return fmt.Sprintf("certificate %q %s", printable.Text(cert.KeyId), ssh.FingerprintSHA256(cert.Key))
+	}
+	return ssh.FingerprintSHA256(key)
+}
