@@ -31,13 +31,13 @@ func TestEndOnDrainingLink(t *testing.T) {
 			})
 			c := mustDial(t, h, addr)
 			h.entry.mu.Lock()
-			l := h.entry.only()
+			m := h.entry.only()
 			h.entry.mu.Unlock()
-			h.entry.replace(l, reasonRequested, "test")
+			h.entry.replace(m, reasonRequested, "test")
 			sshtest.Eventually(t, 5*time.Second, "a replacement", func() bool {
 				h.entry.mu.Lock()
 				defer h.entry.mu.Unlock()
-				return h.entry.only() != l
+				return h.entry.only() != m
 			})
 			if err := c.CloseWrite(); err != nil {
 				t.Fatal(err)
@@ -47,7 +47,7 @@ func TestEndOnDrainingLink(t *testing.T) {
 			if n, err := io.Copy(io.Discard, c); n != size || err != nil {
 				t.Errorf("read %d of %d bytes: %v", n, size, err)
 			}
-			waitGone(t, h, l)
+			waitGone(t, h, m)
 		})
 	}
 }
@@ -89,14 +89,14 @@ func TestStillborn(t *testing.T) {
 	set := quick()
 	set.Lazy = true // so that we are the ones who connect
 	b := newBench(t, set, nil)
-	e := b.entry
-	l, failed := e.connect(e.hosts)
+	p := b.entry
+	l, failed := p.connect(p.hosts)
 	if l == nil {
 		t.Fatal(failed)
 	}
 	l.client.Close(io.EOF)
 	time.Sleep(50 * time.Millisecond) // its death becomes known
-	e.connected(l, time.Second)
+	p.connected(l, time.Second)
 	roundTrip(t, mustDial(t, b.Handle, listen(t, echo)))
 }
 
@@ -116,13 +116,13 @@ func TestPausedProcess(t *testing.T) {
 			c := mustDial(t, b.Handle, listen(t, echo))
 			roundTrip(t, c)
 			b.entry.mu.Lock()
-			l := b.entry.only()
+			m := b.entry.only()
 			b.entry.mu.Unlock()
 			// As far as the link can tell, a minute has passed.
 			if tt.writing {
-				l.client.SetWaiting(l.client.Age() - 50*time.Second)
+				m.client.SetWaiting(m.client.Age() - 50*time.Second)
 			}
-			l.client.Transport().SetHeard(l.client.Age() - time.Minute)
+			m.client.Transport().SetHeard(m.client.Age() - time.Minute)
 			time.Sleep(1500 * time.Millisecond)
 			roundTrip(t, c)
 		})
@@ -168,8 +168,8 @@ func TestSameFailureIsLoggedOnce(t *testing.T) {
 	failed := func() int { return logs.FilterMessage("connecting failed; will retry").Len() }
 	sshtest.Eventually(t, 10*time.Second, "failures", func() bool { return failed() >= 20 })
 	warned := 0
-	for _, e := range logs.FilterMessage("connecting failed; will retry").All() {
-		if e.Level > -1 {
+	for _, p := range logs.FilterMessage("connecting failed; will retry").All() {
+		if p.Level > -1 {
 			warned++
 		}
 	}

@@ -29,81 +29,81 @@ type activity struct {
 }
 
 // tend counts a link's quiet channels, and sees what follows from it.
-func (e *entry) tend(l *link) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+func (p *entry) tend(m *link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	now := time.Now()
-	l.quiet = 0
-	for c, a := range l.conns {
+	m.quiet = 0
+	for c, a := range m.conns {
 		read, written := c.Stats()
 		if n := read + written; n != a.bytes {
 			a.bytes, a.since = n, now
 		}
 		if now.Sub(a.since) >= quietAfter {
-			l.quiet++
+			m.quiet++
 		}
 		if !a.stuck && c.IsStuck() {
 			a.stuck = true
-			l.stuck++
+			m.stuck++
 		}
 	}
-	if l.channels == 0 {
-		e.unused.lives(now.Sub(l.used))
+	if m.channels == 0 {
+		p.unused.lives(now.Sub(m.used))
 	}
-	e.closeIfDrained(l)
-	e.lingerIfIdle()
-	if l.limit < maxChannels && now.Sub(l.filled) >= filledFor {
-		e.forgetLimit(l)
+	p.closeIfDrained(m)
+	p.lingerIfIdle()
+	if m.limit < maxChannels && now.Sub(m.filled) >= filledFor {
+		p.forgetLimit(m)
 	}
-	e.shedIdle(l, now)
-	e.shedForQueue(now)
-	e.rebalance()
-	e.drainSurplus()
-	e.closeSpare(now)
-	e.nudge()
+	p.shedIdle(m, now)
+	p.shedForQueue(now)
+	p.rebalance()
+	p.drainSurplus()
+	p.closeSpare(now)
+	p.nudge()
 }
 
 // shedIdle has the pools let go of what lies idle on a connection with many
 // quiet channels, before anything else is done about them: after a burst of
 // requests that may be all of them. The caller holds mu.
-func (e *entry) shedIdle(l *link, now time.Time) {
+func (p *entry) shedIdle(m *link, now time.Time) {
 	switch {
-	case l.role != forRequests || l.quiet <= quietLimit:
-		l.shedAt = time.Time{}
-	case l.shedAt.IsZero():
-		l.shedAt = now
-		e.newGeneration()
+	case m.role != forRequests || m.quiet <= quietLimit:
+		m.shedAt = time.Time{}
+	case m.shedAt.IsZero():
+		m.shedAt = now
+		p.newGeneration()
 	}
-	l.shed = !l.shedAt.IsZero() && now.Sub(l.shedAt) >= shedTime
+	m.shed = !m.shedAt.IsZero() && now.Sub(m.shedAt) >= shedTime
 }
 
 // isQuiet tells whether the link has more quiet channels than requests get on
 // with, which are not those of pools. The caller holds entry.mu.
-func (l *link) isQuiet() bool { return l.quiet > quietLimit && l.shed }
+func (m *link) isQuiet() bool { return m.quiet > quietLimit && m.shed }
 
 // rebalance lets another connection take the requests of one that has too many
 // quiet channels: server-sent events, long polls and the like show only after
 // they were opened as requests. The caller holds mu.
-func (e *entry) rebalance() {
-	active := e.active()
+func (p *entry) rebalance() {
+	active := p.active()
 	requests, streams := withRole(active, forRequests), withRole(active, forStreams)
 	for _, l := range requests {
-		if !l.isQuiet() || e.set.MaxConnections == 1 {
+		if !l.isQuiet() || p.set.MaxConnections == 1 {
 			continue
 		}
 		calmer := func(o *link) bool { return o != l && o.quiet <= l.quiet/2 }
 		if slices.ContainsFunc(requests, calmer) {
-			e.setAside(l)
+			p.setAside(l)
 			return // one at a time
 		}
 		// There can be no more, or one is hardly used, as after a burst of
 		// requests whose channels now lie idle in pools: the two change places.
 		others := slices.DeleteFunc(streams, func(o *link) bool {
-			return !calmer(o) || len(active) < e.set.MaxConnections && o.channels >= fewChannels
+			return !calmer(o) || len(active) < p.set.MaxConnections && o.channels >= fewChannels
 		})
 		if len(others) > 0 {
 			slices.MinFunc(others, func(a, b *link) int { return a.quiet - b.quiet }).role = forRequests
-			e.setAside(l)
+			p.setAside(l)
 			return
 		}
 	}
@@ -111,19 +111,19 @@ func (e *entry) rebalance() {
 
 // setAside makes a connection for requests one for streams. The caller holds
 // mu.
-func (e *entry) setAside(l *link) {
-	l.role = forStreams
-	e.newGeneration()
-	e.broadcast()
+func (p *entry) setAside(m *link) {
+	m.role = forStreams
+	p.newGeneration()
+	p.broadcast()
 }
 
 // lend gives the connections of a role one of those of the other that has fewer
 // channels than most, if there are as many as there may be and one stays. It
 // returns nil if there is none. The caller holds mu.
-func (e *entry) lend(to role, most int) *link {
-	active := e.active()
+func (p *entry) lend(to role, most int) *link {
+	active := p.active()
 	from := withRole(active, forRequests+forStreams-to)
-	if len(active) < e.set.MaxConnections || len(from) < 2 {
+	if len(active) < p.set.MaxConnections || len(from) < 2 {
 		return nil
 	}
 	l := slices.MinFunc(from, func(a, b *link) int { return a.channels - b.channels })
@@ -131,7 +131,7 @@ func (e *entry) lend(to role, most int) *link {
 	case l.channels >= min(most, l.limit):
 		return nil
 	case to == forStreams:
-		e.setAside(l)
+		p.setAside(l)
 	default:
 		l.role = to
 	}
@@ -140,32 +140,32 @@ func (e *entry) lend(to role, most int) *link {
 
 // drainSurplus lets connections end with their channels that are more than the
 // settings allow for, which may have changed. The caller holds mu.
-func (e *entry) drainSurplus() {
+func (p *entry) drainSurplus() {
 	for {
-		active := e.active()
+		active := p.active()
 		requests, streams := withRole(active, forRequests), withRole(active, forStreams)
 		switch {
-		case len(streams) > max(1, e.set.MaxConnections-1): // one stays free of streams
+		case len(streams) > max(1, p.set.MaxConnections-1): // one stays free of streams
 			active = streams
-		case len(active) <= e.set.MaxConnections:
+		case len(active) <= p.set.MaxConnections:
 			return
 		case len(requests) > 1:
 			active = requests
 		}
-		e.startDrain(slices.MinFunc(active, func(a, b *link) int { return a.channels - b.channels }))
-		e.newGeneration()
-		e.broadcast() // for what the bastion listens on
+		p.startDrain(slices.MinFunc(active, func(a, b *link) int { return a.channels - b.channels }))
+		p.newGeneration()
+		p.broadcast() // for what the bastion listens on
 	}
 }
 
 // closeSpare lets a connection go that is not needed, of those above the least
 // number: one without channels. It frees one of several for requests of its
 // pooled channels if they are few. The caller holds mu.
-func (e *entry) closeSpare(now time.Time) {
-	e.closeSpareLookups(now)
-	active := e.active()
-	if len(active) <= max(1, e.set.MinConnections) {
-		e.growth.spareSince = time.Time{}
+func (p *entry) closeSpare(now time.Time) {
+	p.closeSpareLookups(now)
+	active := p.active()
+	if len(active) <= max(1, p.set.MinConnections) {
+		p.growth.spareSince = time.Time{}
 		return
 	}
 	var spare *link
@@ -182,30 +182,30 @@ func (e *entry) closeSpare(now time.Time) {
 		}
 		switch {
 		case channels > easyChannels/2 || quiet > quietLimit/2:
-			e.growth.spareSince = time.Time{}
-		case e.growth.spareSince.IsZero():
-			e.growth.spareSince = now
-		case now.Sub(e.growth.spareSince) >= spareAfter:
+			p.growth.spareSince = time.Time{}
+		case p.growth.spareSince.IsZero():
+			p.growth.spareSince = now
+		case now.Sub(p.growth.spareSince) >= spareAfter:
 			// The pools let go of its channels, so that it ends up without any.
-			e.growth.spareSince = time.Time{}
-			e.setAside(slices.MinFunc(requests, func(a, b *link) int { return a.channels - b.channels }))
+			p.growth.spareSince = time.Time{}
+			p.setAside(slices.MinFunc(requests, func(a, b *link) int { return a.channels - b.channels }))
 		}
 	}
 	if spare != nil {
-		e.startDrain(spare)
-		clear(e.growth.lacks[:]) // but for what waits, nothing has lacked for long
-		e.broadcast()
+		p.startDrain(spare)
+		clear(p.growth.lacks[:]) // but for what waits, nothing has lacked for long
+		p.broadcast()
 	}
 }
 
 // isNeeded tells whether growth would want an idle connection back: the others
 // of its role have all that they take with ease.
-func isNeeded(l *link, active []*link) bool {
-	others := slices.DeleteFunc(withRole(active, l.role), func(o *link) bool { return o == l })
+func isNeeded(m *link, active []*link) bool {
+	others := slices.DeleteFunc(withRole(active, m.role), func(o *link) bool { return o == m })
 	if len(others) == 0 {
 		return false
 	}
 	isEasy := func(o *link) bool { return o.channels < o.easy() }
 	isCalm := func(o *link) bool { return o.quiet <= quietLimit }
-	return !slices.ContainsFunc(others, isEasy) || l.role == forRequests && !slices.ContainsFunc(others, isCalm)
+	return !slices.ContainsFunc(others, isEasy) || m.role == forRequests && !slices.ContainsFunc(others, isCalm)
 }

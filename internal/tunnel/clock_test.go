@@ -71,11 +71,11 @@ func pipedTunnel(t *testing.T, set Settings, f func(t *testing.T, h *Handle, log
 
 // jump has the clock of a connection jump, as that of a machine does which was
 // suspended: all of a sudden everything was long ago.
-func (l *link) jump(by time.Duration) {
+func (m *link) jump(by time.Duration) {
 	synctest.Wait() // nobody reads it now; whoever does has held mu before
-	l.entry.mu.Lock()
-	defer l.entry.mu.Unlock()
-	transport := l.client.Transport()
+	m.entry.mu.Lock()
+	defer m.entry.mu.Unlock()
+	transport := m.client.Transport()
 	transport.Since = transport.Since.Add(-by)
 }
 
@@ -89,10 +89,10 @@ func TestQuietDay(t *testing.T) {
 			t.Errorf("%d logins", n)
 		}
 		said := 0
-		for _, e := range logs.All() {
-			if e.Level > zapcore.DebugLevel {
+		for _, p := range logs.All() {
+			if p.Level > zapcore.DebugLevel {
 				said++
-				t.Log(e.Level, e.Message)
+				t.Log(p.Level, p.Message)
 			}
 		}
 		if said > 3 {
@@ -154,16 +154,16 @@ func TestWallClockJump(t *testing.T) {
 	logs := observed(&set)
 	start := time.Now()
 	at := func(d time.Duration) uint64 { return uint64(start.Add(d).Unix()) }
-	l := member(undecided, 0, 0)
-	l.client.Transport().Since = start
-	l.certificates = []sshauth.Certificate{{Certificate: &ssh.Certificate{
+	m := member(undecided, 0, 0)
+	m.client.Transport().Since = start
+	m.certificates = []sshauth.Certificate{{Certificate: &ssh.Certificate{
 		Key: sshtest.NewKey().PublicKey(), SignatureKey: sshtest.NewKey().PublicKey(), Signature: &ssh.Signature{Format: ssh.KeyAlgoED25519},
 		ValidAfter: at(-time.Hour), ValidBefore: at(30 * 24 * time.Hour),
 		Permissions: ssh.Permissions{Extensions: map[string]string{"permit-port-forwarding": ""}},
 	}, Path: "/etc/caddy/id-cert.pub"}}
-	e := crew(1, 1, l)
-	e.set.Logger = set.Logger
-	k := newCertKeeper(e)
+	p := crew(1, 1, m)
+	p.set.Logger = set.Logger
+	k := newCertKeeper(p)
 	for _, step := range []struct {
 		at       time.Duration
 		warnings int // until then

@@ -28,28 +28,28 @@ const clientVersion = "SSH-2.0-caddy_ssh_tunnel"
 
 // connect gets one connection, to the first of the hosts that can be had. It
 // returns nil if none can, and what has failed.
-func (e *entry) connect(hosts []*host) (*link, []hostFailure) {
-	e.cfg.auth().Unlock(e.ctx, e.log()) // before any clock is set, and without a turn
+func (p *entry) connect(hosts []*host) (*link, []hostFailure) {
+	p.cfg.auth().Unlock(p.ctx, p.log()) // before any clock is set, and without a turn
 	if len(hosts) > 1 {
-		if e.jump == nil {
-			return e.raceTo(hosts)
+		if p.jump == nil {
+			return p.raceTo(hosts)
 		}
 		// Before the clock is set that a host's answer is measured with.
 		start := time.Now()
-		if err := e.awaitJump(); err != nil {
-			return nil, e.failure(e.unreached(hosts[0], start), e.jumpError(hosts[0], err))
+		if err := p.awaitJump(); err != nil {
+			return nil, p.failure(p.unreached(hosts[0], start), p.jumpError(hosts[0], err))
 		}
-		return e.raceTo(hosts)
+		return p.raceTo(hosts)
 	}
-	a := e.approach(e.ctx, hosts[0], e.loadKeys, e.reach)
+	a := p.approach(p.ctx, hosts[0], p.loadKeys, p.reach)
 	defer a.end()
 	var l *link
 	err := a.err
 	if err == nil {
-		l, err = e.logIn(a)
+		l, err = p.logIn(a)
 	}
 	if err != nil {
-		return nil, e.failure(a, err)
+		return nil, p.failure(a, err)
 	}
 	return l, nil
 }
@@ -81,16 +81,16 @@ type approach struct {
 
 // approach takes steps towards a host, in turn with all others that do, up to
 // the first that fails.
-func (e *entry) approach(ctx context.Context, h *host, steps ...func(*approach) error) *approach {
+func (p *entry) approach(ctx context.Context, h *host, steps ...func(*approach) error) *approach {
 	a := &approach{host: h, started: time.Now(), parent: ctx, ctx: ctx, cancel: func() {}}
 	defer func() { a.steps = cmp.Or(a.steps, newAttemptLog(h)) }()
-	e.mu.Lock()
-	a.set, a.login, a.demand = e.set, h.loginWith(e.set), e.retry.demand
-	e.mu.Unlock()
+	p.mu.Lock()
+	a.set, a.login, a.demand = p.set, h.loginWith(p.set), p.retry.demand
+	p.mu.Unlock()
 	if a.slot, a.err = h.limiter.Acquire(ctx, a.login, a.demand); a.err != nil {
 		return a
 	}
-	a.started, a.stamps = time.Now(), e.stamps(h) // before any of it is read
+	a.started, a.stamps = time.Now(), p.stamps(h) // before any of it is read
 	a.steps = newAttemptLog(h)                    // the time before was not the host's
 	for _, step := range steps {
 		if a.err = step(a); a.err != nil {
@@ -112,48 +112,48 @@ func (a *approach) end() {
 // failure records that an approach has failed, or the login after it, while it
 // still has its turn: who comes next is to know. It returns none if the entry has
 // ended.
-func (e *entry) failure(a *approach, err error) []hostFailure {
+func (p *entry) failure(a *approach, err error) []hostFailure {
 	if errors.Is(err, connlimit.ErrPostponed) {
 		if f := a.host.sharedFailure(a.set); f.err != nil {
 			return []hostFailure{f}
 		}
 		return nil
 	}
-	if e.ctx.Err() != nil {
+	if p.ctx.Err() != nil {
 		return nil
 	}
 	f := hostFailure{host: a.host, err: err, attempt: a.steps.end(err)}
 	f.n, f.delay = a.host.limiter.Failed(a.login, connlimit.Failure{
-		Err: err, Started: a.started, Stamps: a.stamps, Forced: a.demand.Forced, Served: len(e.activeLinks()) > 0,
+		Err: err, Started: a.started, Stamps: a.stamps, Forced: a.demand.Forced, Served: len(p.activeLinks()) > 0,
 	}, a.set.delay())
 	return []hostFailure{f}
 }
 
 // unreached is an approach that has not begun.
-func (e *entry) unreached(h *host, started time.Time) *approach {
-	set := e.settings()
+func (p *entry) unreached(h *host, started time.Time) *approach {
+	set := p.settings()
 	return &approach{host: h, started: started, set: set, login: h.loginWith(set), steps: newAttemptLog(h), cancel: func() {}}
 }
 
 // loadKeys reads what the host's key is verified against.
-func (e *entry) loadKeys(a *approach) (err error) {
-	ctx, cancel := context.WithTimeout(e.ctx, e.settings().ConnectTimeout)
+func (p *entry) loadKeys(a *approach) (err error) {
+	ctx, cancel := context.WithTimeout(p.ctx, p.settings().ConnectTimeout)
 	defer cancel()
-	a.keys, err = hostkey.Load(ctx, e.hostKeys(a.host), e.hostLog(a.host))
+	a.keys, err = hostkey.Load(ctx, p.hostKeys(a.host), p.hostLog(a.host))
 	return err
 }
 
 // reach makes an approach's connection, up to where SSH begins.
-func (e *entry) reach(a *approach) error {
-	timeout := e.settings().ConnectTimeout
+func (p *entry) reach(a *approach) error {
+	timeout := p.settings().ConnectTimeout
 	h := a.host
 	a.cancel()
 	a.steps.restart()
-	if e.jump != nil {
+	if p.jump != nil {
 		// Each hop has its own connect_timeout.
-		conn, err := e.dialJump(a.parent, h, timeout)
+		conn, err := p.dialJump(a.parent, h, timeout)
 		if err != nil {
-			return e.jumpError(h, err)
+			return p.jumpError(h, err)
 		}
 		a.ctx, a.cancel = context.WithTimeoutCause(a.parent, timeout, failure.ErrConnectTimeout)
 		a.reached(conn)
@@ -161,9 +161,9 @@ func (e *entry) reach(a *approach) error {
 	}
 	a.ctx, a.cancel = context.WithTimeoutCause(a.parent, timeout, failure.ErrConnectTimeout)
 	d := h.cfg.dialer()
-	conn, err := d.Dial(a.ctx, e.hostLog(h))
+	conn, err := d.Dial(a.ctx, p.hostLog(h))
 	if err != nil {
-		return failure.New(failure.ClassOf(err), d.CauseOf(err), fmt.Errorf("connecting to %q: %w", h.cfg.Address, e.explainTimeout(a.ctx, err, dial.NoAnswer(err))))
+		return failure.New(failure.ClassOf(err), d.CauseOf(err), fmt.Errorf("connecting to %q: %w", h.cfg.Address, p.explainTimeout(a.ctx, err, dial.NoAnswer(err))))
 	}
 	a.reached(conn)
 	return nil
@@ -176,22 +176,22 @@ func (a *approach) reached(conn net.Conn) {
 }
 
 // awaitBanner waits for the first byte that the host sends.
-func (e *entry) awaitBanner(a *approach) error {
+func (p *entry) awaitBanner(a *approach) error {
 	stop := context.AfterFunc(a.ctx, func() { a.wire.Die(context.Cause(a.ctx)) })
 	err := a.wire.AwaitByte()
 	if err == nil && !stop() {
 		err = context.Cause(a.ctx)
 	}
 	if err != nil {
-		return failure.New(failure.ClassNetwork, failure.CauseNoBanner, fmt.Errorf("connecting to %q: %s: %w", a.host.cfg.Address, a.host.cfg.dialer().NoBanner(), e.explainTimeout(a.ctx, err, "no progress")))
+		return failure.New(failure.ClassNetwork, failure.CauseNoBanner, fmt.Errorf("connecting to %q: %s: %w", a.host.cfg.Address, a.host.cfg.dialer().NoBanner(), p.explainTimeout(a.ctx, err, "no progress")))
 	}
 	return nil
 }
 
 // logIn makes a connection of an approach, whose wire it takes.
-func (e *entry) logIn(a *approach) (*link, error) {
+func (p *entry) logIn(a *approach) (*link, error) {
 	for {
-		l, err := e.handshake(a)
+		l, err := p.handshake(a)
 		a.wire = nil
 		if err == nil {
 			a.host.limiter.Succeeded(a.login)
@@ -200,7 +200,7 @@ func (e *entry) logIn(a *approach) (*link, error) {
 			return l, err
 		}
 		// The fingerprint we know may be that of a key of another type.
-		if err := e.reach(a); err != nil {
+		if err := p.reach(a); err != nil {
 			return nil, err
 		}
 	}
@@ -208,22 +208,22 @@ func (e *entry) logIn(a *approach) (*link, error) {
 
 // dialJump connects to a host through the tunnel jumped through, for which it
 // waits as long as that may take to connect.
-func (e *entry) dialJump(ctx context.Context, h *host, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout+e.jump.connectBudget(), failure.ErrConnectTimeout)
+func (p *entry) dialJump(ctx context.Context, h *host, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout+p.jump.connectBudget(), failure.ErrConnectTimeout)
 	defer cancel()
-	return e.jump.dial(ctx, Target{Network: "tcp", Address: h.cfg.Address, Class: Stream}, true)
+	return p.jump.dial(ctx, Target{Network: "tcp", Address: h.cfg.Address, Class: Stream}, true)
 }
 
 // awaitJump waits until the tunnel jumped through is connected.
-func (e *entry) awaitJump() error {
-	ctx, cancel := context.WithTimeoutCause(e.ctx, e.jump.connectBudget(), failure.ErrConnectTimeout)
+func (p *entry) awaitJump() error {
+	ctx, cancel := context.WithTimeoutCause(p.ctx, p.jump.connectBudget(), failure.ErrConnectTimeout)
 	defer cancel()
-	return e.jump.connect(ctx, true)
+	return p.jump.connect(ctx, true)
 }
 
 // jumpError is the error of a host that the tunnel jumped through does not reach.
-func (e *entry) jumpError(h *host, err error) error {
-	return failure.New(failure.ClassNetwork, failure.CauseJump, fmt.Errorf("connecting to %q through tunnel %q: %w", h.cfg.Address, e.jump.cfg.Name, err))
+func (p *entry) jumpError(h *host, err error) error {
+	return failure.New(failure.ClassNetwork, failure.CauseJump, fmt.Errorf("connecting to %q through tunnel %q: %w", h.cfg.Address, p.jump.cfg.Name, err))
 }
 
 // connectBudget is how long the tunnel may take to connect, its jumps included.
@@ -239,9 +239,9 @@ func (h *Handle) connectBudget() time.Duration {
 // closes if that fails. A watchdog closes it, and the agent's, when the time is
 // over: neither a server that says nothing, or one byte a second, nor a hung
 // agent keeps it.
-func (e *entry) handshake(a *approach) (*link, error) {
+func (p *entry) handshake(a *approach) (*link, error) {
 	ctx, h, w, keys := a.ctx, a.host, a.wire, a.keys
-	log := e.hostLog(h)
+	log := p.hostLog(h)
 	auth := sshauth.New(h.cfg.auth(), &h.memory, log)
 	defer auth.Close()
 	stop := context.AfterFunc(ctx, func() {
@@ -251,7 +251,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 	defer stop()
 
 	cc := &ssh.ClientConfig{
-		Config:            e.cfg.CryptoConfig(),
+		Config:            p.cfg.CryptoConfig(),
 		ClientVersion:     clientVersion,
 		HostKeyCallback:   a.verifier(),
 		HostKeyAlgorithms: keys.Algorithms(),
@@ -282,12 +282,12 @@ func (e *entry) handshake(a *approach) (*link, error) {
 			}
 			sshconn.TakeLeftover(sc)
 		}()
-		return nil, e.explainHandshake(ctx, h, w, keys, auth, err)
+		return nil, p.explainHandshake(ctx, h, w, keys, auth, err)
 	}
 	if err != nil {
 		w.Die(err)
 		go sshconn.TakeLeftover(inner)
-		err = e.explainHandshake(ctx, h, w, keys, auth, err)
+		err = p.explainHandshake(ctx, h, w, keys, auth, err)
 		auth.Learn(false)
 		return nil, err
 	}
@@ -296,34 +296,34 @@ func (e *entry) handshake(a *approach) (*link, error) {
 
 	about := []zap.Field{
 		zap.Stringer("remote", w.RemoteAddr()),
-		zap.String("user", e.cfg.User),
+		zap.String("user", p.cfg.User),
 		zap.String("server", printable.Text(string(sc.ServerVersion()))),
 		zap.String("auth", auth.Used()),
 	}
 	if key := keys.Accepted(); key != nil {
 		about = append(about, zap.String("host_key", ssh.FingerprintSHA256(algorithms.PlainKey(key))))
 	}
-	if m, ok := sc.(ssh.AlgorithmsConnMetadata); ok {
-		algos := m.Algorithms()
+	if meta, ok := sc.(ssh.AlgorithmsConnMetadata); ok {
+		algos := meta.Algorithms()
 		about = append(about, zap.String("kex", algos.KeyExchange), zap.String("cipher", algos.Write.Cipher))
 		a.steps.done(StepHostKey, func(at *Attempt) { at.Algorithms = algorithms.Agreed(algos, w.Greeting().Strict) })
 	}
 	certificates := auth.Certificates()
 	a.steps.done(StepAuthentication, func(at *Attempt) {
-		at.Server, at.User, at.Authentication = printable.Text(string(sc.ServerVersion())), e.cfg.User, auth.Used()
+		at.Server, at.User, at.Authentication = printable.Text(string(sc.ServerVersion())), p.cfg.User, auth.Used()
 		at.Certificates = usedCertificates(certificates)
 	})
 	for _, c := range certificates {
 		about = append(about, zap.String("certificate_expires", algorithms.FormatTime(c.ValidBefore)))
 	}
 	client := sshconn.New(w, sc, sshconn.About{
-		Tunnel: e.cfg.Name, Address: h.cfg.Address, Received: &e.counters.received, Sent: &e.counters.sent,
+		Tunnel: p.cfg.Name, Address: h.cfg.Address, Received: &p.counters.received, Sent: &p.counters.sent,
 	})
-	l := newLink(e, h, client, about)
-	l.certificates = certificates
-	l.attempt = a.steps.end(nil)
-	client.Start(l, channels, requests)
-	return l, nil
+	m := newLink(p, h, client, about)
+	m.certificates = certificates
+	m.attempt = a.steps.end(nil)
+	client.Start(m, channels, requests)
+	return m, nil
 }
 
 // maxBanners is how many of a connect's banners are logged.
@@ -363,7 +363,7 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 
 // explainHandshake turns a handshake's error into one that says at which point
 // it failed, with its class.
-func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire.Conn, keys *hostkey.Verifier, auth *sshauth.Authenticator, err error) error {
+func (p *entry) explainHandshake(ctx context.Context, h *host, w *wire.Conn, keys *hostkey.Verifier, auth *sshauth.Authenticator, err error) error {
 	if hostKey, ok := errors.AsType[*failure.HostKeyError](err); ok {
 		return failure.New(failure.ClassRefused, "", hostKey)
 	}
@@ -382,7 +382,7 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire.Conn, key
 		if auth.Retryable() {
 			class = failure.ClassProtocol
 		}
-		if len(e.hosts) > 1 { // it does not say which
+		if len(p.hosts) > 1 { // it does not say which
 			err = fmt.Errorf("connecting to %q: %w", h.cfg.Address, refused)
 		}
 		return failure.New(class, refused.Cause, err)
@@ -403,18 +403,18 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire.Conn, key
 		cause, stage = failure.CauseAuthentication, "in the authentication"
 	case w.Stage() == wire.StageExchange && !isSSH:
 		other := h.cfg.dialer().NotSSH(data)
-		return failure.New(other.Class, other.Cause, fmt.Errorf("connecting to %q: %w: %w", h.cfg.Address, other, e.explainTimeout(ctx, err, "no progress")))
+		return failure.New(other.Class, other.Cause, fmt.Errorf("connecting to %q: %w: %w", h.cfg.Address, other, p.explainTimeout(ctx, err, "no progress")))
 	}
 	if errors.Is(err, net.ErrClosed) {
 		err = w.Err() // x/crypto has heard of no more than that the wire is closed
 	}
-	return failure.New(class, cause, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, e.explainTimeout(ctx, auth.PrintableError(err), "no progress")))
+	return failure.New(class, cause, fmt.Errorf("connecting to %q: %s: %w", h.cfg.Address, stage, p.explainTimeout(ctx, auth.PrintableError(err), "no progress")))
 }
 
 // explainTimeout says which option has set the limit that was reached.
-func (e *entry) explainTimeout(ctx context.Context, err error, what string) error {
+func (p *entry) explainTimeout(ctx context.Context, err error, what string) error {
 	if errors.Is(context.Cause(ctx), failure.ErrConnectTimeout) {
-		return fmt.Errorf("%s within connect_timeout (%s)", what, e.settings().ConnectTimeout)
+		return fmt.Errorf("%s within connect_timeout (%s)", what, p.settings().ConnectTimeout)
 	}
 	return err
 }

@@ -90,7 +90,7 @@ func TestDeadSocketHarmsNobody(t *testing.T) {
 	for range 4 * fewChannels {
 		openOf(t, h, Request, addr)
 	}
-	l := connections(t, h, 1)[0]
+	m := connections(t, h, 1)[0]
 	const asked = 1000
 	var askers sync.WaitGroup
 	for range 20 {
@@ -110,8 +110,8 @@ func TestDeadSocketHarmsNobody(t *testing.T) {
 	}
 	askers.Wait()
 	h.entry.mu.Lock()
-	if l.limit != maxChannels {
-		t.Errorf("the connection takes %d channels", l.limit)
+	if m.limit != maxChannels {
+		t.Errorf("the connection takes %d channels", m.limit)
 	}
 	h.entry.mu.Unlock()
 	if n := logs.FilterMessage("connection added").Len(); n != 0 {
@@ -154,7 +154,7 @@ func TestSocketThatGoes(t *testing.T) {
 		defer c.Close()
 		conns = append(conns, c)
 	}
-	l := linkOf(conns[0])
+	m := linkOf(conns[0])
 	if err := os.Rename(path, path+"-gone"); err != nil {
 		t.Fatal(err)
 	}
@@ -164,8 +164,8 @@ func TestSocketThatGoes(t *testing.T) {
 		}
 	}
 	h.entry.mu.Lock()
-	if l.limit != maxChannels {
-		t.Errorf("the connection takes %d channels", l.limit)
+	if m.limit != maxChannels {
+		t.Errorf("the connection takes %d channels", m.limit)
 	}
 	h.entry.mu.Unlock()
 	if n := logs.FilterMessage("connection added").Len(); n > 1 {

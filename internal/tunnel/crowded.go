@@ -29,17 +29,17 @@ type suspect struct {
 // dialElsewhere opens a channel on another connection than one that has just
 // refused it. Another connection is added for it only if the target is known to
 // work: no target that fails, and be it asked for ever so often, adds any.
-func (e *entry) dialElsewhere(ctx context.Context, r *openRequest, l *link, refused error) (*Conn, error) {
+func (p *entry) dialElsewhere(ctx context.Context, r *openRequest, m *link, refused error) (*Conn, error) {
 	var suspects []suspect
-	for e.suspects(l, r) {
-		suspects = append(suspects, e.suspect(l))
-		next := e.pickOther(ctx, r, suspects)
+	for p.suspects(m, r) {
+		suspects = append(suspects, p.suspect(m))
+		next := p.pickOther(ctx, r, suspects)
 		if next == nil {
 			return nil, refused
 		}
-		c, err := e.openOn(ctx, next, r, false)
+		c, err := p.openOn(ctx, next, r, false)
 		if err == nil {
-			e.limit(suspects)
+			p.limit(suspects)
 			return c, nil
 		}
 		if again, ok := errors.AsType[*failure.OpenError](err); !ok || !again.Crowded {
@@ -48,50 +48,50 @@ func (e *entry) dialElsewhere(ctx context.Context, r *openRequest, l *link, refu
 			}
 			return nil, err
 		}
-		l = next
+		m = next
 	}
-	e.excuse(suspects, r)
+	p.excuse(suspects, r)
 	return nil, refused
 }
 
 // suspects tells whether it may be the connection's fault that it did not open a
 // channel: it has many, and this target has not failed elsewhere as well.
-func (e *entry) suspects(l *link, r *openRequest) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	at, excused := l.excused[r.target.Address]
-	return l.channels >= fewChannels && (!excused || time.Since(at) >= filledFor)
+func (p *entry) suspects(m *link, r *openRequest) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at, excused := m.excused[r.target.Address]
+	return m.channels >= fewChannels && (!excused || time.Since(at) >= filledFor)
 }
 
-func (e *entry) suspect(l *link) suspect {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return suspect{l, len(l.conns), time.Now()}
+func (p *entry) suspect(m *link) suspect {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return suspect{m, len(m.conns), time.Now()}
 }
 
 // pickOther returns a connection that is none of the suspects, or nil if there is
 // none, nor one to be had soon.
-func (e *entry) pickOther(ctx context.Context, r *openRequest, suspects []suspect) *link {
-	w := e.wish(r, false)
-	w.hasty, w.line.hasty, w.growNothing = true, true, !e.works(r)
+func (p *entry) pickOther(ctx context.Context, r *openRequest, suspects []suspect) *link {
+	w := p.wish(r, false)
+	w.hasty, w.line.hasty, w.growNothing = true, true, !p.works(r)
 	for _, s := range suspects {
 		w.not = append(w.not, s.link)
 	}
 	ctx, cancel := context.WithTimeout(ctx, streamPatience)
 	defer cancel()
-	l, err := e.pick(ctx, w)
+	m, err := p.pick(ctx, w)
 	if err != nil {
 		return nil
 	}
-	return l
+	return m
 }
 
 // works tells whether there is an open channel to the target.
-func (e *entry) works(r *openRequest) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, l := range e.links {
-		for c := range l.conns {
+func (p *entry) works(r *openRequest) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range p.links {
+		for c := range m.conns {
 			if addr := c.RemoteAddr(); addr.Network() == r.RemoteAddr().Network() && addr.String() == r.RemoteAddr().String() {
 				return true
 			}
@@ -102,9 +102,9 @@ func (e *entry) works(r *openRequest) bool {
 
 // limit has connections take no more channels than they had when they did not open
 // one that another has opened since.
-func (e *entry) limit(suspects []suspect) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+func (p *entry) limit(suspects []suspect) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, s := range suspects {
 		if !s.link.opened.After(s.since) {
 			s.link.limit, s.link.filled = max(s.channels, fewChannels), time.Now()
@@ -114,9 +114,9 @@ func (e *entry) limit(suspects []suspect) {
 
 // excuse remembers that connections did not open a channel to a target which others
 // did not either.
-func (e *entry) excuse(suspects []suspect, r *openRequest) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+func (p *entry) excuse(suspects []suspect, r *openRequest) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, s := range suspects {
 		if s.link.excused == nil || len(s.link.excused) >= maxExcused {
 			s.link.excused = map[string]time.Time{}

@@ -27,7 +27,7 @@ func TestLostBesideOthers(t *testing.T) {
 		sshtest.Eventually(t, 10*time.Second, "an open", func() bool {
 			b.entry.mu.Lock()
 			defer b.entry.mu.Unlock()
-			i := slices.IndexFunc(b.entry.active(), func(l *link) bool { return l.opens.pending() > 0 })
+			i := slices.IndexFunc(b.entry.active(), func(m *link) bool { return m.opens.pending() > 0 })
 			if i < 0 {
 				return false
 			}

@@ -114,171 +114,171 @@ func newEntry(h, jump *Handle) *entry {
 }
 
 // attach puts a started handle's settings in force.
-func (e *entry) attach(h *Handle) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.drainAt = time.Time{}
-	e.handles = append(e.handles, h)
-	e.set = h.set
-	e.stirForwards()
-	e.nudge()
+func (p *entry) attach(h *Handle) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drainAt = time.Time{}
+	p.handles = append(p.handles, h)
+	p.set = h.set
+	p.stirForwards()
+	p.nudge()
 }
 
 // detach takes a handle's settings out of force.
-func (e *entry) detach(h *Handle) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.handles = slices.DeleteFunc(e.handles, func(o *Handle) bool { return o == h })
-	if n := len(e.handles); n > 0 {
-		e.set = e.handles[n-1].set
+func (p *entry) detach(h *Handle) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.handles = slices.DeleteFunc(p.handles, func(o *Handle) bool { return o == h })
+	if n := len(p.handles); n > 0 {
+		p.set = p.handles[n-1].set
 	}
-	e.stirForwards()
+	p.stirForwards()
 }
 
 // revive takes an entry up again that somebody holds.
-func (e *entry) revive() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.held = true
-	for _, t := range []*time.Timer{e.idle, e.drain} {
+func (p *entry) revive() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = true
+	for _, t := range []*time.Timer{p.idle, p.drain} {
 		if t != nil {
 			t.Stop()
 		}
 	}
-	e.idle, e.drain = nil, nil
+	p.idle, p.drain = nil, nil
 }
 
 // retire lets an entry go that nobody holds.
-func (e *entry) retire() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.held = false
-	if e.drainAt.IsZero() {
-		e.drainAt = time.Now().Add(e.set.DrainTimeout)
+func (p *entry) retire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = false
+	if p.drainAt.IsZero() {
+		p.drainAt = time.Now().Add(p.set.DrainTimeout)
 	}
-	e.drain = time.AfterFunc(time.Until(e.drainAt), e.finish)
-	e.lingerIfIdle()
+	p.drain = time.AfterFunc(time.Until(p.drainAt), p.finish)
+	p.lingerIfIdle()
 }
 
 // lingerIfIdle ends an entry that nobody holds and that has no live channel, in a
 // while. The caller holds mu.
-func (e *entry) lingerIfIdle() {
-	if e.held || e.idle != nil {
+func (p *entry) lingerIfIdle() {
+	if p.held || p.idle != nil {
 		return
 	}
-	wait := e.set.Linger
-	if len(e.links) == 0 {
+	wait := p.set.Linger
+	if len(p.links) == 0 {
 		wait = 0
 	}
-	for _, l := range e.links {
+	for _, l := range p.links {
 		if l.live() > 0 {
 			return
 		}
 	}
-	e.idle = time.AfterFunc(wait, func() {
-		if entries.remove(e, e.stillIdle) {
-			e.shutDown()
+	p.idle = time.AfterFunc(wait, func() {
+		if entries.remove(p, p.stillIdle) {
+			p.shutDown()
 		}
 	})
 }
 
 // stillIdle tells whether the entry has no live channel, when idle has fired.
-func (e *entry) stillIdle() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.idle = nil
-	return !slices.ContainsFunc(e.links, func(l *link) bool { return l.live() > 0 })
+func (p *entry) stillIdle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.idle = nil
+	return !slices.ContainsFunc(p.links, func(m *link) bool { return m.live() > 0 })
 }
 
 // finish ends an entry for good, channels or not, unless somebody has taken a
 // hold on it.
-func (e *entry) finish() {
-	if entries.remove(e, func() bool { return true }) {
-		e.shutDown()
+func (p *entry) finish() {
+	if entries.remove(p, func() bool { return true }) {
+		p.shutDown()
 	}
 }
 
 // shutDown ends an entry that was removed from the registry.
-func (e *entry) shutDown() {
-	e.mu.Lock()
-	if e.ctx.Err() != nil {
-		e.mu.Unlock()
+func (p *entry) shutDown() {
+	p.mu.Lock()
+	if p.ctx.Err() != nil {
+		p.mu.Unlock()
 		return
 	}
-	e.end()
-	links := slices.Clone(e.links)
+	p.end()
+	links := slices.Clone(p.links)
 	for _, l := range links {
 		l.retired = true
 	}
-	if e.drain != nil {
-		e.drain.Stop()
+	if p.drain != nil {
+		p.drain.Stop()
 	}
-	connected := len(e.present()) > 0
-	e.broadcast()
-	e.mu.Unlock()
+	connected := len(p.present()) > 0
+	p.broadcast()
+	p.mu.Unlock()
 
 	if connected {
-		e.log().Info("closed")
+		p.log().Info("closed")
 	}
 	for _, l := range links {
 		l.client.Close(ErrClosed)
 	}
-	if e.jump != nil {
-		e.jump.Close()
+	if p.jump != nil {
+		p.jump.Close()
 	}
-	for _, h := range e.hosts {
-		h.limiter.Put(e.wake)
+	for _, h := range p.hosts {
+		h.limiter.Put(p.wake)
 	}
-	counts.put(e.counters)
+	counts.put(p.counters)
 }
 
 // settings returns those in force.
-func (e *entry) settings() Settings {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.set
+func (p *entry) settings() Settings {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.set
 }
 
 // log returns the logger in force. The caller does not hold mu.
-func (e *entry) log() *zap.Logger {
-	e.mu.Lock()
-	logger, address := e.set.Logger, e.inUse.cfg.Address
-	e.mu.Unlock()
-	return logger.With(zap.String("tunnel", e.cfg.Name), zap.String("address", address))
+func (p *entry) log() *zap.Logger {
+	p.mu.Lock()
+	logger, address := p.set.Logger, p.inUse.cfg.Address
+	p.mu.Unlock()
+	return logger.With(zap.String("tunnel", p.cfg.Name), zap.String("address", address))
 }
 
 // addressInUse is the address of the host in use.
-func (e *entry) addressInUse() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.inUse.cfg.Address
+func (p *entry) addressInUse() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.inUse.cfg.Address
 }
 
 // broadcast wakes everybody who waits for a change, and serves the dials that do.
 // The caller holds mu.
-func (e *entry) broadcast() {
-	close(e.changed)
-	e.changed = make(chan struct{})
-	e.serveQueue()
+func (p *entry) broadcast() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+	p.serveQueue()
 }
 
 // dial opens a channel.
-func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, error) {
+func (p *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, error) {
 	// An open that was lost with its link never reached the target, but may
 	// have been what ended the link: two more chances, no more. One that waits on a
 	// stalled link is moved once.
 	moved := false
 	for chances := 2; ; {
-		l, err := e.pick(ctx, e.wish(r, patient))
+		m, err := p.pick(ctx, p.wish(r, patient))
 		if err != nil {
 			return nil, err
 		}
-		c, err := e.openOn(ctx, l, r, !moved)
+		c, err := p.openOn(ctx, m, r, !moved)
 		switch refused, ok := errors.AsType[*failure.OpenError](err); {
 		case ok && refused.Crowded:
-			return e.dialElsewhere(ctx, r, l, refused)
+			return p.dialElsewhere(ctx, r, m, refused)
 		case isProhibited(err):
-			e.noteProhibited(l, err)
+			p.noteProhibited(m, err)
 			return nil, err
 		case errors.Is(err, sshconn.ErrStalled):
 			moved = true
@@ -286,11 +286,11 @@ func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, 
 		case !errors.Is(err, sshconn.ErrLost):
 			return c, err
 		case chances == 0 || ctx.Err() != nil:
-			lost := &sshconn.LostError{Cause: l.client.Err()}
-			if len(e.activeLinks()) > 0 { // the tunnel is not down
-				return nil, &TimeoutError{Tunnel: e.cfg.Name, Doing: fmt.Sprintf("opening channel to %q", r.target.Address), Cause: lost}
+			lost := &sshconn.LostError{Cause: m.client.Err()}
+			if len(p.activeLinks()) > 0 { // the tunnel is not down
+				return nil, &TimeoutError{Tunnel: p.cfg.Name, Doing: fmt.Sprintf("opening channel to %q", r.target.Address), Cause: lost}
 			}
-			return nil, &DownError{Tunnel: e.cfg.Name, Cause: lost, RetryAfter: time.Second}
+			return nil, &DownError{Tunnel: p.cfg.Name, Cause: lost, RetryAfter: time.Second}
 		}
 		chances--
 	}
@@ -298,18 +298,18 @@ func (e *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, 
 
 // openOn opens a channel on a link. It counts as one of the link's channels already,
 // and as an unanswered open.
-func (e *entry) openOn(ctx context.Context, l *link, r *openRequest, mayMove bool) (*Conn, error) {
-	c, err := l.client.Open(ctx, r.Request, mayMove)
+func (p *entry) openOn(ctx context.Context, m *link, r *openRequest, mayMove bool) (*Conn, error) {
+	c, err := m.client.Open(ctx, r.Request, mayMove)
 	if err != nil {
-		e.channelEnded(l) // one that nobody waits for holds up no drain
+		p.channelEnded(m) // one that nobody waits for holds up no drain
 	}
 	if errors.Is(err, sshconn.ErrNoAnswer) {
-		err = &TimeoutError{Tunnel: e.cfg.Name, Doing: fmt.Sprintf("opening channel to %q", r.target.Address), Cause: context.Cause(ctx)}
+		err = &TimeoutError{Tunnel: p.cfg.Name, Doing: fmt.Sprintf("opening channel to %q", r.target.Address), Cause: context.Cause(ctx)}
 	}
 	return c, err
 }
 
 // wish returns what a dial for the request wants.
-func (e *entry) wish(r *openRequest, patient bool) *wish {
-	return &wish{line: lineKey{class: e.classOf(r), target: r.target.Address}, patient: patient, unwanted: r.target.Unwanted}
+func (p *entry) wish(r *openRequest, patient bool) *wish {
+	return &wish{line: lineKey{class: p.classOf(r), target: r.target.Address}, patient: patient, unwanted: r.target.Unwanted}
 }

@@ -40,8 +40,8 @@ const (
 )
 
 // emit tells the observer, if there is one, of an event.
-func (e *entry) emit(name, address string, fields ...zap.Field) {
-	observer := e.settings().Observer
+func (p *entry) emit(name, address string, fields ...zap.Field) {
+	observer := p.settings().Observer
 	if observer == nil {
 		return
 	}
@@ -54,6 +54,6 @@ func (e *entry) emit(name, address string, fields ...zap.Field) {
 			data.Fields[name] = d.Seconds()
 		}
 	}
-	data.Fields["tunnel"], data.Fields["address"] = e.cfg.Name, address
+	data.Fields["tunnel"], data.Fields["address"] = p.cfg.Name, address
 	observer.Observe(Event{Name: name, Data: data.Fields})
 }

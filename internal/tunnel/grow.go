@@ -44,9 +44,9 @@ func (g *growth) grown() {
 
 // present returns the connections that take new channels, or will once they are no
 // longer stalled, oldest first. The caller holds mu.
-func (e *entry) present() []*link {
-	links := make([]*link, 0, len(e.links))
-	for _, l := range e.links {
+func (p *entry) present() []*link {
+	links := make([]*link, 0, len(p.links))
+	for _, l := range p.links {
 		if !l.isDraining() && !l.client.IsDone() {
 			links = append(links, l)
 		}
@@ -56,69 +56,69 @@ func (e *entry) present() []*link {
 
 // serving returns the connections that take new channels, oldest first. The caller
 // holds mu.
-func (e *entry) serving() []*link {
-	return slices.DeleteFunc(e.present(), (*link).isStalledNow)
+func (p *entry) serving() []*link {
+	return slices.DeleteFunc(p.present(), (*link).isStalledNow)
 }
 
 // active returns those of the connections that take new channels which option
 // connections counts: all but those for lookups. The caller holds mu.
-func (e *entry) active() []*link {
-	return slices.DeleteFunc(e.serving(), func(l *link) bool { return l.role.isApart() })
+func (p *entry) active() []*link {
+	return slices.DeleteFunc(p.serving(), func(m *link) bool { return m.role.isApart() })
 }
 
 // mayAdd tells whether there may be one more connection. Stalled ones are not among
 // those that option connections counts, but with them there are no more than twice as
 // many. The caller holds mu.
-func (e *entry) mayAdd() bool {
-	counted := slices.DeleteFunc(e.present(), func(l *link) bool { return l.role.isApart() })
-	return len(counted) < 2*e.set.MaxConnections
+func (p *entry) mayAdd() bool {
+	counted := slices.DeleteFunc(p.present(), func(m *link) bool { return m.role.isApart() })
+	return len(counted) < 2*p.set.MaxConnections
 }
 
 // activeLinks is active for callers that do not hold mu.
-func (e *entry) activeLinks() []*link {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.active()
+func (p *entry) activeLinks() []*link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.active()
 }
 
 // withRole returns those of the links that have a role.
 func withRole(links []*link, r role) []*link {
-	return slices.DeleteFunc(slices.Clone(links), func(l *link) bool { return l.role != r })
+	return slices.DeleteFunc(slices.Clone(links), func(m *link) bool { return m.role != r })
 }
 
 // wantedRole tells whether another connection is wanted, what for and why. The
 // caller holds mu.
-func (e *entry) wantedRole() (r role, why string) {
-	active := e.active()
+func (p *entry) wantedRole() (r role, why string) {
+	active := p.active()
 	requests, streams := withRole(active, forRequests), withRole(active, forStreams)
 	n := len(active)
 	switch {
-	case n == 0 || !e.held:
+	case n == 0 || !p.held:
 		return undecided, ""
-	case e.growth.lacks[forLookups] && e.mayAddLookups(forLookups):
+	case p.growth.lacks[forLookups] && p.mayAddLookups(forLookups):
 		return forLookups, "names that clients choose"
-	case e.growth.lacks[forSlowNames] && e.mayAddLookups(forSlowNames):
+	case p.growth.lacks[forSlowNames] && p.mayAddLookups(forSlowNames):
 		return forSlowNames, "names that the bastion looks up slowly"
-	case n < e.set.MinConnections && !e.unused.onDemand:
+	case n < p.set.MinConnections && !p.unused.onDemand:
 		if len(streams) > 0 {
 			return forRequests, "connections: the least number"
 		}
 		return forStreams, "connections: the least number"
-	case n >= e.set.MaxConnections || !e.mayAdd():
+	case n >= p.set.MaxConnections || !p.mayAdd():
 		return undecided, ""
-	case e.growth.lacks[forRequests]:
+	case p.growth.lacks[forRequests]:
 		return forRequests, "requests beside streams"
-	case len(requests) > 0 && !slices.ContainsFunc(requests, func(l *link) bool { return !l.isQuiet() }):
+	case len(requests) > 0 && !slices.ContainsFunc(requests, func(m *link) bool { return !m.isQuiet() }):
 		return forRequests, "many quiet channels"
-	case n < e.set.MaxConnections-1 && len(requests) > 0 && !slices.ContainsFunc(requests, func(l *link) bool { return l.channels < l.easy() }):
+	case n < p.set.MaxConnections-1 && len(requests) > 0 && !slices.ContainsFunc(requests, func(m *link) bool { return m.channels < m.easy() }):
 		// Not the last: they may turn out to be streams, and then there must be
 		// one that is free of them; or there may be need for one for streams.
 		return forRequests, "many requests"
-	case len(streams) >= e.set.MaxConnections-1:
+	case len(streams) >= p.set.MaxConnections-1:
 		return undecided, "" // one stays free of streams
-	case e.growth.lacks[forStreams]:
+	case p.growth.lacks[forStreams]:
 		return forStreams, "streams beside requests"
-	case len(streams) > 0 && !slices.ContainsFunc(streams, func(l *link) bool { return l.channels < l.easy() }):
+	case len(streams) > 0 && !slices.ContainsFunc(streams, func(m *link) bool { return m.channels < m.easy() }):
 		return forStreams, "many streams"
 	default:
 		return undecided, ""
@@ -127,31 +127,31 @@ func (e *entry) wantedRole() (r role, why string) {
 
 // assign gives a new connection the role that one is wanted for. The caller
 // holds mu, and has not added it to the links.
-func (e *entry) assign(l *link) (why string) {
-	active := e.active()
+func (p *entry) assign(m *link) (why string) {
+	active := p.active()
 	if len(active) == 0 {
-		for _, o := range e.present() {
+		for _, o := range p.present() {
 			if !o.role.isApart() {
-				l.role, why = o.role, "the others are stalled"
+				m.role, why = o.role, "the others are stalled"
 			}
 		}
 		return why
 	}
-	if l.role, why = e.wantedRole(); l.role.isApart() {
+	if m.role, why = p.wantedRole(); m.role.isApart() {
 		return why
 	}
-	if l.role == undecided { // what it was wanted for is over
-		l.role = forStreams
+	if m.role == undecided { // what it was wanted for is over
+		m.role = forStreams
 		if len(withRole(active, forStreams)) > 0 {
-			l.role = forRequests
+			m.role = forRequests
 		}
 	}
 	// The only one so far can be what this one is not.
 	for _, other := range withRole(active, undecided) {
-		other.role = forRequests + forStreams - l.role
+		other.role = forRequests + forStreams - m.role
 	}
-	if l.role == forRequests && len(withRole(active, forRequests)) == 0 {
-		e.newGeneration() // the requests' channels are on those for streams
+	if m.role == forRequests && len(withRole(active, forRequests)) == 0 {
+		p.newGeneration() // the requests' channels are on those for streams
 	}
 	return why
 }

@@ -22,18 +22,18 @@ func TestLeastNumberUnused(t *testing.T) {
 	roundTrip(t, c)
 	for n := range 2 {
 		links := connections(t, b.Handle, 2)
-		l := links[slices.IndexFunc(links, func(l *link) bool { return l != linkOf(c) })]
+		m := links[slices.IndexFunc(links, func(m *link) bool { return m != linkOf(c) })]
 		b.entry.mu.Lock()
-		l.used = time.Now().Add(-2 * connlimit.Settled)
+		m.used = time.Now().Add(-2 * connlimit.Settled)
 		b.entry.mu.Unlock()
 		if logins := b.bastion.Stats().Logins; logins != n+2 {
 			t.Fatalf("%d logins, want %d", logins, n+2)
 		}
-		l.client.Close(io.EOF)
+		m.client.Close(io.EOF)
 		sshtest.Eventually(t, 5*time.Second, "the loss", func() bool {
 			b.entry.mu.Lock()
 			defer b.entry.mu.Unlock()
-			return !slices.Contains(b.entry.links, l)
+			return !slices.Contains(b.entry.links, m)
 		})
 	}
 	time.Sleep(200 * time.Millisecond) // it would be back by now
@@ -98,9 +98,9 @@ func TestLeastNumberShared(t *testing.T) {
 		}
 		links := connections(t, b.Handle, 4)
 		b.entry.mu.Lock()
-		for _, l := range links {
-			if l.channels > easyChannels {
-				t.Errorf("class %d: %d channels on one connection", class, l.channels)
+		for _, m := range links {
+			if m.channels > easyChannels {
+				t.Errorf("class %d: %d channels on one connection", class, m.channels)
 			}
 		}
 		if n := len(withRole(links, 3-roleFor(class))); n == 0 {
@@ -113,7 +113,7 @@ func TestLeastNumberShared(t *testing.T) {
 		sshtest.Eventually(t, 10*time.Second, "their end", func() bool {
 			b.entry.mu.Lock()
 			defer b.entry.mu.Unlock()
-			return !slices.ContainsFunc(links, func(l *link) bool { return l.channels > 0 })
+			return !slices.ContainsFunc(links, func(m *link) bool { return m.channels > 0 })
 		})
 	}
 }
@@ -135,13 +135,13 @@ func TestIdleBursts(t *testing.T) {
 		for _, c := range conns {
 			_ = c.Close()
 		}
-		l := linkOf(conns[0])
+		m := linkOf(conns[0])
 		sshtest.Eventually(t, 5*time.Second, "the channels' end", func() bool {
 			b.entry.mu.Lock()
 			defer b.entry.mu.Unlock()
-			return l.channels == 0
+			return m.channels == 0
 		})
-		b.entry.tend(l)
+		b.entry.tend(m)
 	}
 	if n := b.bastion.Stats().Logins; n != 1 {
 		t.Errorf("%d logins", n)
@@ -153,29 +153,29 @@ func TestIdleBursts(t *testing.T) {
 // the outcome each time.
 func TestGrowthKeepsFailing(t *testing.T) {
 	t.Parallel()
-	e := crew(1, 8, member(forRequests, 1, 0))
+	p := crew(1, 8, member(forRequests, 1, 0))
 	for range 20 {
-		e.recordFailures(e.failure(e.unreached(e.inUse, time.Now()), errors.New("no route to host")), nil)
-		e.connectFailed(true)
+		p.recordFailures(p.failure(p.unreached(p.inUse, time.Now()), errors.New("no route to host")), nil)
+		p.connectFailed(true)
 	}
-	if d := time.Until(e.retry.at); d < 2*connlimit.NetworkMax {
+	if d := time.Until(p.retry.at); d < 2*connlimit.NetworkMax {
 		t.Errorf("the next attempt is in %s", d)
 	}
-	limiter, login := e.hosts[0].limiter, e.hosts[0].loginWith(e.set)
+	limiter, login := p.hosts[0].limiter, p.hosts[0].loginWith(p.set)
 	limiter.Succeeded(login) // in place of waiting: the next one is due
-	l, err := e.place(wishOf(Stream))
-	if l == nil || err != nil || !e.growth.lacks[forStreams] {
-		t.Errorf("a stream got %v, %v; it lacks %v", l, err, e.growth.lacks)
+	m, err := p.place(wishOf(Stream))
+	if m == nil || err != nil || !p.growth.lacks[forStreams] {
+		t.Errorf("a stream got %v, %v; it lacks %v", m, err, p.growth.lacks)
 	}
 
 	// Lost ones of several are no different; the last is.
 	for range 20 {
-		limiter.Lost(login, 0, e.set.delay(), true)
+		limiter.Lost(login, 0, p.set.delay(), true)
 	}
 	if due, _ := limiter.Due(login, connlimit.Demand{}); time.Until(due) < 2*connlimit.NetworkMax {
 		t.Errorf("the next attempt is in %s", time.Until(due))
 	}
-	limiter.Lost(login, 0, e.set.delay(), false)
+	limiter.Lost(login, 0, p.set.delay(), false)
 	if due, _ := limiter.Due(login, connlimit.Demand{}); time.Until(due) > connlimit.NetworkMax {
 		t.Errorf("without a connection the next attempt is in %s", time.Until(due))
 	}
@@ -187,22 +187,22 @@ func TestSpareGoesBesideWaiter(t *testing.T) {
 	t.Parallel()
 	spare := member(forRequests, 0, 0)
 	spare.used = time.Now().Add(-2 * spareAfter)
-	e := crew(1, 8, member(forRequests, 1, 0), spare)
-	e.running = true // in place of maintain
+	p := crew(1, 8, member(forRequests, 1, 0), spare)
+	p.running = true // in place of maintain
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_, _ = e.pick(t.Context(), wishOf(Stream))
+		_, _ = p.pick(t.Context(), wishOf(Stream))
 	}()
 	lacking := func() bool {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		return e.growth.lacks[forStreams]
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.growth.lacks[forStreams]
 	}
 	sshtest.Eventually(t, streamPatience/2, "the stream to wait", lacking)
-	e.mu.Lock()
-	e.closeSpare(time.Now())
-	e.mu.Unlock()
+	p.mu.Lock()
+	p.closeSpare(time.Now())
+	p.mu.Unlock()
 	if !spare.isDraining() {
 		t.Error("the spare one has stayed")
 	}

@@ -40,24 +40,24 @@ func connections(t *testing.T, h *Handle, n int) []*link {
 
 // becomeQuiet makes a connection's channels look as if they had had no traffic
 // for a while, and has the entry draw its conclusions.
-func becomeQuiet(h *Handle, l *link) {
-	h.entry.tend(l) // it has seen what there was
+func becomeQuiet(h *Handle, m *link) {
+	h.entry.tend(m) // it has seen what there was
 	h.entry.mu.Lock()
-	for _, a := range l.conns {
+	for _, a := range m.conns {
 		a.since = time.Now().Add(-2 * quietAfter)
 	}
 	h.entry.mu.Unlock()
-	h.entry.tend(l)
+	h.entry.tend(m)
 }
 
 // stayQuiet has that go on although the pools have been told.
-func stayQuiet(h *Handle, l *link) {
+func stayQuiet(h *Handle, m *link) {
 	h.entry.mu.Lock()
-	if !l.shedAt.IsZero() {
-		l.shedAt = time.Now().Add(-2 * shedTime)
+	if !m.shedAt.IsZero() {
+		m.shedAt = time.Now().Add(-2 * shedTime)
 	}
 	h.entry.mu.Unlock()
-	h.entry.tend(l)
+	h.entry.tend(m)
 }
 
 // TestApart: streams and requests have a connection each, whichever come
@@ -118,9 +118,9 @@ func TestManyStreams(t *testing.T) {
 	if n := links[0].channels; n != 1 {
 		t.Errorf("the requests' connection has %d channels", n)
 	}
-	for _, l := range links[1:] {
-		if l.role != forStreams || l.channels < easyChannels-10 {
-			t.Errorf("a connection for %d has %d channels", l.role, l.channels)
+	for _, m := range links[1:] {
+		if m.role != forStreams || m.channels < easyChannels-10 {
+			t.Errorf("a connection for %d has %d channels", m.role, m.channels)
 		}
 	}
 	b.entry.mu.Unlock()
@@ -134,8 +134,8 @@ func TestManyStreams(t *testing.T) {
 	// The error says in plain words that it is full, when waiting was in vain, and ends when there is
 	// room.
 	b.entry.mu.Lock()
-	for _, l := range links {
-		l.limit, l.filled = l.channels, time.Now()
+	for _, m := range links {
+		m.limit, m.filled = m.channels, time.Now()
 	}
 	b.entry.mu.Unlock()
 	dialStream := func() (*Conn, error) {
@@ -168,8 +168,8 @@ func TestQuietChannels(t *testing.T) {
 		conns = append(conns, openOf(t, b.Handle, Request, addr))
 		roundTrip(t, conns[len(conns)-1])
 	}
-	l := connections(t, b.Handle, 1)[0]
-	becomeQuiet(b.Handle, l)
+	m := connections(t, b.Handle, 1)[0]
+	becomeQuiet(b.Handle, m)
 	for len(conns) <= quietLimit {
 		conns = append(conns, openOf(t, b.Handle, Request, addr))
 	}
@@ -178,19 +178,19 @@ func TestQuietChannels(t *testing.T) {
 	}
 
 	// More are, but the pools may let go of them.
-	becomeQuiet(b.Handle, l)
+	becomeQuiet(b.Handle, m)
 	told := b.Generation()
 	if n := b.bastion.Stats().Logins; n != 1 || told == 0 {
 		t.Fatalf("quiet channels have taken %d logins at once, generation %d", n, told)
 	}
 
-	stayQuiet(b.Handle, l)
+	stayQuiet(b.Handle, m)
 	links := connections(t, b.Handle, 2)
 	sshtest.Eventually(t, 5*time.Second, "the pools to be told", func() bool { return b.Generation() > told })
 	roundTrip(t, openOf(t, b.Handle, Request, addr))
 	b.entry.mu.Lock()
-	if l.role != forStreams || links[1].role != forRequests || links[1].channels != 1 {
-		t.Errorf("%+v and %+v", l, links[1])
+	if m.role != forStreams || links[1].role != forRequests || links[1].channels != 1 {
+		t.Errorf("%+v and %+v", m, links[1])
 	}
 	b.entry.mu.Unlock()
 
@@ -284,14 +284,14 @@ func TestSpareGoes(t *testing.T) {
 		roundTrip(t, stream)
 		links := connections(t, b.Handle, 2)
 		_ = stream.Close()
-		l := links[slices.IndexFunc(links, func(l *link) bool { return l == linkOf(stream) })]
+		m := links[slices.IndexFunc(links, func(m *link) bool { return m == linkOf(stream) })]
 		sshtest.Eventually(t, 5*time.Second, "the stream's end", func() bool {
 			b.entry.mu.Lock()
 			defer b.entry.mu.Unlock()
-			l.used = time.Now().Add(-2 * spareAfter)
-			return l.channels == 0
+			m.used = time.Now().Add(-2 * spareAfter)
+			return m.channels == 0
 		})
-		b.entry.tend(l)
+		b.entry.tend(m)
 		connections(t, b.Handle, 1)
 		sshtest.Eventually(t, 5*time.Second, "the bastion to see it go", func() bool { return len(b.bastion.Conns()) == 1 })
 	}

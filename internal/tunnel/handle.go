@@ -171,14 +171,14 @@ func (h *Handle) dial(ctx context.Context, t Target, patient bool) (*Conn, error
 
 // hold returns the tunnel, held for the time of a dial: the handle may be
 // closed meanwhile, or have been, and this be one of its last requests.
-func (h *Handle) hold() (e *entry, release func(), err error) {
+func (h *Handle) hold() (p *entry, release func(), err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed && (!h.started || time.Since(h.closedAt) >= h.set.DrainTimeout) {
 		return nil, nil, ErrClosed
 	}
-	e = entries.acquire(h)
-	return e, func() { entries.release(e) }, nil
+	p = entries.acquire(h)
+	return p, func() { entries.release(p) }, nil
 }
 
 // Generation is a number that rises each time the channels of requests should

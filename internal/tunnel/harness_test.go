@@ -99,8 +99,8 @@ func newBench(t testing.TB, set Settings, mutate func(*sshtest.BastionOptions)) 
 
 // only returns the connection of an entry that has one, or nil. The caller holds
 // mu.
-func (e *entry) only() *link {
-	if active := e.active(); len(active) > 0 {
+func (p *entry) only() *link {
+	if active := p.active(); len(active) > 0 {
 		return active[0]
 	}
 	return nil
@@ -110,12 +110,12 @@ func (e *entry) only() *link {
 func linkOf(c *Conn) *link { return c.Owner().(*link) }
 
 // waitGone waits until a connection has drained.
-func waitGone(t testing.TB, h *Handle, l *link) {
+func waitGone(t testing.TB, h *Handle, m *link) {
 	t.Helper()
 	sshtest.Eventually(t, 10*time.Second, "the end of a connection", func() bool {
 		h.entry.mu.Lock()
 		defer h.entry.mu.Unlock()
-		return !slices.Contains(h.entry.links, l)
+		return !slices.Contains(h.entry.links, m)
 	})
 }
 

@@ -7,10 +7,10 @@ import (
 )
 
 // hostKeys returns which keys a host may have, and where the first is remembered.
-func (e *entry) hostKeys(h *host) *hostkey.Config {
+func (p *entry) hostKeys(h *host) *hostkey.Config {
 	keys := h.cfg.hostKeys()
-	keys.Memory = e.memory()
-	for j := e.jump; j != nil; j = j.jump {
+	keys.Memory = p.memory()
+	for j := p.jump; j != nil; j = j.jump {
 		keys.Via = append(keys.Via, hostkey.KnownName(j.cfg.Address, j.cfg.HostKeyAlias))
 	}
 	slices.Reverse(keys.Via)
@@ -18,9 +18,9 @@ func (e *entry) hostKeys(h *host) *hostkey.Config {
 }
 
 // memory returns where the tunnel's host keys are remembered, or nil.
-func (e *entry) memory() hostkey.Memory {
-	if !e.cfg.AcceptNewHostKey {
+func (p *entry) memory() hostkey.Memory {
+	if !p.cfg.AcceptNewHostKey {
 		return nil
 	}
-	return e.settings().KeyMemory
+	return p.settings().KeyMemory
 }

@@ -66,42 +66,42 @@ func (cfg *Config) Addresses() []string {
 // eligible returns the hosts that the next connection may be to. All connections
 // are to one host: what a channel leads to, or the bastion listens on, is that
 // host's. The caller holds mu.
-func (e *entry) eligible() []*host {
+func (p *entry) eligible() []*host {
 	switch {
-	case len(e.active()) == 0:
-		return e.hosts
-	case e.failback.state == failbackReturning && e.toReplace() != nil:
-		return []*host{e.failback.to}
+	case len(p.active()) == 0:
+		return p.hosts
+	case p.failback.state == failbackReturning && p.toReplace() != nil:
+		return []*host{p.failback.to}
 	default:
-		return []*host{e.inUse}
+		return []*host{p.inUse}
 	}
 }
 
 // due returns when the next attempt may start, as connlimit.Limiter.Due does: when one of the
 // eligible hosts is due. It tells whether one of them has refused us. The caller
 // holds mu.
-func (e *entry) due(asked bool) (at time.Time, refused bool) {
-	for i, h := range e.eligible() {
-		hostAt, hostRefused := h.limiter.Due(h.loginWith(e.set), connlimit.Demand{Dials: asked, Forced: e.retry.demand.Forced})
+func (p *entry) due(asked bool) (at time.Time, refused bool) {
+	for i, h := range p.eligible() {
+		hostAt, hostRefused := h.limiter.Due(h.loginWith(p.set), connlimit.Demand{Dials: asked, Forced: p.retry.demand.Forced})
 		if i == 0 || hostAt.Before(at) {
 			at = hostAt
 		}
 		refused = refused || hostRefused
 	}
-	if !asked && at.Before(e.retry.notBefore) {
-		at = e.retry.notBefore
+	if !asked && at.Before(p.retry.notBefore) {
+		at = p.retry.notBefore
 	}
 	return at, refused
 }
 
 // hostsToTry returns which of the eligible hosts an attempt is for: not those
 // that would refuse us again.
-func (e *entry) hostsToTry() []*host {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	hosts := e.eligible()
+func (p *entry) hostsToTry() []*host {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	hosts := p.eligible()
 	try := slices.DeleteFunc(slices.Clone(hosts), func(h *host) bool {
-		return !h.limiter.WorthTrying(h.loginWith(e.set), e.retry.demand)
+		return !h.limiter.WorthTrying(h.loginWith(p.set), p.retry.demand)
 	})
 	if len(try) == 0 {
 		return hosts
@@ -111,17 +111,17 @@ func (e *entry) hostsToTry() []*host {
 
 // lastError is how the last attempts at the hosts have failed, or nil. The caller
 // holds mu.
-func (e *entry) lastError() error {
+func (p *entry) lastError() error {
 	var failed hostErrors
-	for _, h := range e.hosts {
-		if _, err := h.limiter.Last(h.loginWith(e.set)); err != nil {
+	for _, h := range p.hosts {
+		if _, err := h.limiter.Last(h.loginWith(p.set)); err != nil {
 			failed = append(failed, err)
 		}
 	}
 	switch {
 	case len(failed) == 0:
 		return nil
-	case len(e.hosts) == 1:
+	case len(p.hosts) == 1:
 		return failed[0]
 	default:
 		return failed
@@ -153,11 +153,11 @@ func (e hostErrors) Error() string {
 func (e hostErrors) Unwrap() []error { return e }
 
 // hostLog is log with another host's address.
-func (e *entry) hostLog(h *host) *zap.Logger { return e.logAbout(h.cfg.Address) }
+func (p *entry) hostLog(h *host) *zap.Logger { return p.logAbout(h.cfg.Address) }
 
 // logAbout is log with another address.
-func (e *entry) logAbout(address string) *zap.Logger {
-	return e.settings().Logger.With(zap.String("tunnel", e.cfg.Name), zap.String("address", address))
+func (p *entry) logAbout(address string) *zap.Logger {
+	return p.settings().Logger.With(zap.String("tunnel", p.cfg.Name), zap.String("address", address))
 }
 
 // earlier returns the earlier of two times.

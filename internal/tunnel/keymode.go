@@ -41,8 +41,8 @@ type keyMode struct {
 	digest [sha256.Size]byte
 }
 
-func newKeyModes(e *entry) *keyModes {
-	return &keyModes{entry: e, looked: map[string]keyLook{}, warned: map[string]keyMode{}}
+func newKeyModes(p *entry) *keyModes {
+	return &keyModes{entry: p, looked: map[string]keyLook{}, warned: map[string]keyMode{}}
 }
 
 // look looks at the identity files.

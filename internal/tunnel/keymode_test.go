@@ -69,11 +69,11 @@ func TestKeyModes(t *testing.T) {
 			want = append(want, step.warned)
 		}
 		var got []string
-		for _, e := range logs.FilterMessage(keyModeWarning).All() {
-			if e.ContextMap()["path"] != path {
-				t.Errorf("warned of %v", e.ContextMap()["path"])
+		for _, p := range logs.FilterMessage(keyModeWarning).All() {
+			if p.ContextMap()["path"] != path {
+				t.Errorf("warned of %v", p.ContextMap()["path"])
 			}
-			got = append(got, fmt.Sprint(e.ContextMap()["mode"]))
+			got = append(got, fmt.Sprint(p.ContextMap()["mode"]))
 		}
 		if !slices.Equal(got, want) {
 			t.Fatalf("%s: warned of %v, want %v", step.name, got, want)

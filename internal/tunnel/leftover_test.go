@@ -33,35 +33,35 @@ func (c *slowToClose) Close() error {
 func TestLateOpen(t *testing.T) {
 	t.Parallel()
 	key := sshtest.NewKey()
-	m := sshtest.NewMalice(t, key, "", loggedIn(func(c *sshtest.MaliceConn) {
+	malice := sshtest.NewMalice(t, key, "", loggedIn(func(c *sshtest.MaliceConn) {
 		_ = c.Send(sshtest.ChannelData{Theirs: 4242, Data: "of no channel"})
 		c.Await(time.Minute)
 	}))
-	conn, err := net.Dial("tcp", m.Addr())
+	conn, err := net.Dial("tcp", malice.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := wire.New(conn, sshconn.StallAfter)
 	slow := &slowToClose{Conn: w, begun: make(chan struct{}), end: make(chan struct{})}
 	w.Advance(wire.StageOpen)
-	sc, channels, requests, err := ssh.NewClientConn(slow, m.Addr(), &ssh.ClientConfig{HostKeyCallback: ssh.FixedHostKey(key.PublicKey())})
+	sc, channels, requests, err := ssh.NewClientConn(slow, malice.Addr(), &ssh.ClientConfig{HostKeyCallback: ssh.FixedHostKey(key.PublicKey())})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := crew(1, 8)
+	p := crew(1, 8)
 	client := sshconn.New(w, sc, sshconn.About{})
-	l := newLink(e, e.inUse, client, nil)
-	client.Start(l, channels, requests)
+	m := newLink(p, p.inUse, client, nil)
+	client.Start(m, channels, requests)
 	<-slow.begun
 
 	r, err := newOpenRequest(Target{Network: "tcp", Address: "web:80"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.take(e.wish(r, false).line)
-	if _, err := e.openOn(t.Context(), l, r, true); !errors.Is(err, sshconn.ErrLost) {
+	m.take(p.wish(r, false).line)
+	if _, err := p.openOn(t.Context(), m, r, true); !errors.Is(err, sshconn.ErrLost) {
 		t.Errorf("got %v", err)
 	}
 	close(slow.end)
-	sshtest.Eventually(t, 10*time.Second, "the end of the open", func() bool { return l.opens.pending() == 0 })
+	sshtest.Eventually(t, 10*time.Second, "the end of the open", func() bool { return m.opens.pending() == 0 })
 }

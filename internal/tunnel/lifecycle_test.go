@@ -179,8 +179,8 @@ func TestReconnect(t *testing.T) {
 	if n := logs.FilterMessage("lost").Len(); n != 5 {
 		t.Errorf("lost %d times, want 5", n)
 	}
-	for _, e := range logs.FilterMessage("reconnected").All() {
-		if f := e.ContextMap(); f["tunnel"] != "test" || f["downtime"] == nil || f["auth"] == "" || f["host_key"] != b.bastion.HostKeyFingerprint() {
+	for _, p := range logs.FilterMessage("reconnected").All() {
+		if f := p.ContextMap(); f["tunnel"] != "test" || f["downtime"] == nil || f["auth"] == "" || f["host_key"] != b.bastion.HostKeyFingerprint() {
 			t.Errorf("fields %v", f)
 		}
 	}

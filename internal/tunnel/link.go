@@ -77,9 +77,9 @@ type link struct {
 }
 
 // newLink makes a link of a connection. Whoever puts it into service runs watch.
-func newLink(e *entry, h *host, client *sshconn.Client, about []zap.Field) *link {
+func newLink(p *entry, h *host, client *sshconn.Client, about []zap.Field) *link {
 	return &link{
-		entry: e, host: h, client: client, about: about,
+		entry: p, host: h, client: client, about: about,
 		opens: newOpenLimiter(), draining: make(chan struct{}), used: time.Now(),
 		limit: maxChannels, conns: map[*Conn]*activity{},
 	}
@@ -87,107 +87,107 @@ func newLink(e *entry, h *host, client *sshconn.Client, about []zap.Field) *link
 
 // watch tells the entry of the link's death. It starts when the entry knows the
 // link, and returns when the connection has ended.
-func (l *link) watch() { l.entry.lost(l, printable.Error(l.client.Wait())) }
+func (m *link) watch() { m.entry.lost(m, printable.Error(m.client.Wait())) }
 
 // KeepAlive implements sshconn.Owner.
-func (l *link) KeepAlive() sshconn.KeepAlive {
-	set := l.entry.settings()
+func (m *link) KeepAlive() sshconn.KeepAlive {
+	set := m.entry.settings()
 	return sshconn.KeepAlive{Interval: set.ServerAliveInterval, CountMax: set.ServerAliveCountMax}
 }
 
 // Tick implements sshconn.Owner.
-func (l *link) Tick() {
-	if why, text := l.dueForReplacement(l.entry.settings()); why != "" {
-		l.entry.replace(l, why, text)
+func (m *link) Tick() {
+	if why, text := m.dueForReplacement(m.entry.settings()); why != "" {
+		m.entry.replace(m, why, text)
 	}
-	l.entry.tend(l)
+	m.entry.tend(m)
 }
 
 // Probing implements sshconn.Owner.
-func (l *link) Probing(silent time.Duration) {
-	l.entry.log().Debug("probing the bastion", zap.Duration("silent", silent))
+func (m *link) Probing(silent time.Duration) {
+	m.entry.log().Debug("probing the bastion", zap.Duration("silent", silent))
 }
 
 // Probed implements sshconn.Owner.
-func (l *link) Probed(took time.Duration) { l.entry.counters.roundTrips.Observe(took.Seconds()) }
+func (m *link) Probed(took time.Duration) { m.entry.counters.roundTrips.Observe(took.Seconds()) }
 
 // Incoming implements sshconn.Owner. It queues a channel for the listener that asked
 // for it.
-func (l *link) Incoming(open ssh.NewChannel) bool {
-	if l.takeForwarded(open) {
+func (m *link) Incoming(open ssh.NewChannel) bool {
+	if m.takeForwarded(open) {
 		return true
 	}
-	r := &l.entry.reports
+	r := &m.entry.reports
 	if level, _ := r.limiter.Level(zap.WarnLevel, "unasked", 1); level > zap.DebugLevel {
-		l.entry.log().Log(r.followUp(level, l.client.Age()), "refused a channel that the bastion opened unasked", zap.String("type", printable.Text(open.ChannelType())))
+		m.entry.log().Log(r.followUp(level, m.client.Age()), "refused a channel that the bastion opened unasked", zap.String("type", printable.Text(open.ChannelType())))
 	}
 	return false
 }
 
 // Answered implements sshconn.Owner.
-func (l *link) Answered(target string) {
-	e := l.entry
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	l.opens.release(target)
-	e.serveQueue()
+func (m *link) Answered(target string) {
+	p := m.entry
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m.opens.release(target)
+	p.serveQueue()
 }
 
 // AnsweredLate implements sshconn.Owner. The channel is none of the link's.
-func (l *link) AnsweredLate(target string) {
-	l.entry.mu.Lock()
-	defer l.entry.mu.Unlock()
-	l.opens.answeredLate(target)
+func (m *link) AnsweredLate(target string) {
+	m.entry.mu.Lock()
+	defer m.entry.mu.Unlock()
+	m.opens.answeredLate(target)
 }
 
 // LookedUp implements sshconn.Owner.
-func (l *link) LookedUp(name string) { l.entry.foundFast(name) }
+func (m *link) LookedUp(name string) { m.entry.foundFast(name) }
 
 // Opened implements sshconn.Owner.
-func (l *link) Opened(c *Conn) {
-	e := l.entry
-	e.mu.Lock()
-	l.conns[c] = &activity{since: time.Now()}
-	l.opened = time.Now()
-	e.mu.Unlock()
-	l.debugChannel("channel opened", c)
+func (m *link) Opened(c *Conn) {
+	p := m.entry
+	p.mu.Lock()
+	m.conns[c] = &activity{since: time.Now()}
+	m.opened = time.Now()
+	p.mu.Unlock()
+	m.debugChannel("channel opened", c)
 }
 
 // Closed implements sshconn.Owner.
-func (l *link) Closed(c *Conn) {
-	e := l.entry
-	e.mu.Lock()
-	if l.conns[c].stuck {
-		l.stuck--
+func (m *link) Closed(c *Conn) {
+	p := m.entry
+	p.mu.Lock()
+	if m.conns[c].stuck {
+		m.stuck--
 	}
-	delete(l.conns, c)
-	e.mu.Unlock()
-	e.channelEnded(l)
+	delete(m.conns, c)
+	p.mu.Unlock()
+	p.channelEnded(m)
 	read, written := c.Stats()
-	l.debugChannel("channel closed", c,
+	m.debugChannel("channel closed", c,
 		zap.Int64("read", read), zap.Int64("written", written), zap.Duration("duration", time.Since(c.Opened())))
 }
 
 // debugChannel logs a line about a channel, if anybody reads it.
-func (l *link) debugChannel(msg string, c *Conn, fields ...zap.Field) {
-	if l.entry.settings().Logger.Core().Enabled(zap.DebugLevel) {
-		l.entry.log().Debug(msg, append(fields, zap.Stringer("local", c.LocalAddr()), zap.Stringer("remote", c.RemoteAddr()))...)
+func (m *link) debugChannel(msg string, c *Conn, fields ...zap.Field) {
+	if m.entry.settings().Logger.Core().Enabled(zap.DebugLevel) {
+		m.entry.log().Debug(msg, append(fields, zap.Stringer("local", c.LocalAddr()), zap.Stringer("remote", c.RemoteAddr()))...)
 	}
 }
 
 // dueForReplacement returns why a new connection should take over from the
 // link, or "".
-func (l *link) dueForReplacement(set Settings) (why reason, text string) {
-	if l.client.Bytes() >= set.RekeyBytes {
+func (m *link) dueForReplacement(set Settings) (why reason, text string) {
+	if m.client.Bytes() >= set.RekeyBytes {
 		return reasonRekey, "rekey_limit reached: bytes"
 	}
-	if set.RekeyInterval > 0 && l.client.Age() >= set.RekeyInterval {
+	if set.RekeyInterval > 0 && m.client.Age() >= set.RekeyInterval {
 		return reasonRekey, "rekey_limit reached: time"
 	}
-	if n := l.tooStuck(); n > 0 {
+	if n := m.tooStuck(); n > 0 {
 		return reasonStuck, fmt.Sprintf("the bastion does not close %d channels, whose targets may have stopped reading", n)
 	}
-	if via := l.client.Via(); via != nil && via.Owner().(*link).isDraining() {
+	if via := m.client.Via(); via != nil && via.Owner().(*link).isDraining() {
 		return reasonJump, "the connection jumped through was replaced"
 	}
 	return "", ""

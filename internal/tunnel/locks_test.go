@@ -21,13 +21,13 @@ import (
 func TestSlowLog(t *testing.T) {
 	t.Parallel()
 	first, second := mortal(t, member(forRequests, 1, 0)), mortal(t, member(forStreams, 1, 0))
-	e := crew(1, 8, first, second)
-	e.set.Lazy = true // it need not connect
+	p := crew(1, 8, first, second)
+	p.set.Lazy = true // it need not connect
 	seen := make(eventLog, 10)
-	e.set.Observer = seen
+	p.set.Observer = seen
 	writing, written := make(chan struct{}), make(chan struct{})
 	core, logs := observer.New(zapcore.DebugLevel)
-	e.set.Logger = zap.New(core, zap.Hooks(func(entry zapcore.Entry) error {
+	p.set.Logger = zap.New(core, zap.Hooks(func(entry zapcore.Entry) error {
 		if entry.Message == "connection lost" {
 			close(writing)
 			<-written
@@ -39,19 +39,19 @@ func TestSlowLog(t *testing.T) {
 	go func() {
 		defer close(done)
 		first.client.Close(io.EOF)
-		e.lost(first, io.EOF)
+		p.lost(first, io.EOF)
 	}()
 	<-writing
 	within(t, 10*time.Second, "the loss of another connection", func() {
 		second.client.Close(io.EOF)
-		e.lost(second, io.EOF)
+		p.lost(second, io.EOF)
 	})
 	within(t, 10*time.Second, "a connection", func() {
 		fresh := mortal(t, member(undecided, 0, 0))
-		fresh.entry, fresh.host = e, e.inUse
-		e.connected(fresh, 0)
+		fresh.entry, fresh.host = p, p.inUse
+		p.connected(fresh, 0)
 	})
-	if n := len(e.activeLinks()); n != 1 {
+	if n := len(p.activeLinks()); n != 1 {
 		t.Errorf("%d connections take channels", n)
 	}
 	close(written)
@@ -82,15 +82,15 @@ func (o stalledOpen) Accept() (ssh.Channel, <-chan *ssh.Request, error) {
 // was accepted on it can be given deadlines, and closed.
 func TestAcceptStalled(t *testing.T) {
 	t.Parallel()
-	l := mortal(t, member(forStreams, 2, 0))
-	l.conns = map[*Conn]*activity{}
-	e := crew(1, 8, l)
+	m := mortal(t, member(forStreams, 2, 0))
+	m.conns = map[*Conn]*activity{}
+	p := crew(1, 8, m)
 	out := make(chan struct{})
 	defer close(out)
-	f := &forward{entry: e, address: remoteAddress{path: "/run/s"}}
+	f := &forward{entry: p, address: remoteAddress{path: "/run/s"}}
 	within(t, 10*time.Second, "accepting", func() {
 		for range 2 {
-			c := (&inbound{link: l, forward: f, open: stalledOpen{out: out}, local: f.address.addr(), remote: f.address.addr()}).accept()
+			c := (&inbound{link: m, forward: f, open: stalledOpen{out: out}, local: f.address.addr(), remote: f.address.addr()}).accept()
 			if _, err := c.Write([]byte("hello")); err != nil {
 				t.Errorf("writing: %v", err)
 			}

@@ -82,11 +82,11 @@ func (cfg *Config) wayTo(jump *Handle) string {
 const recallTimeout = 2 * time.Second
 
 // stamps reads what a login at a host depends on.
-func (e *entry) stamps(h *host) connlimit.Stamps {
-	keys := e.hostKeys(h)
+func (p *entry) stamps(h *host) connlimit.Stamps {
+	keys := p.hostKeys(h)
 	hostKeys := contentStamp(keys.Files())
 	if keys.Memory != nil {
-		ctx, cancel := context.WithTimeout(e.ctx, recallTimeout)
+		ctx, cancel := context.WithTimeout(p.ctx, recallTimeout)
 		defer cancel()
 		switch learned, err := keys.Memory.Recall(ctx, keys.Route()); {
 		case err != nil:

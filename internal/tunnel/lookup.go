@@ -28,16 +28,16 @@ const (
 func (r role) isApart() bool { return r == forLookups || r == forSlowNames }
 
 // classOf returns the class of connection that a request is for.
-func (e *entry) classOf(r *openRequest) Class {
+func (p *entry) classOf(r *openRequest) Class {
 	if r.Name == "" {
 		return r.target.Class
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	switch {
 	case r.target.ByClient:
 		return lookupClass
-	case e.slowNames.has(r.Name):
+	case p.slowNames.has(r.Name):
 		return slowClass
 	default:
 		return r.target.Class
@@ -46,35 +46,35 @@ func (e *entry) classOf(r *openRequest) Class {
 
 // mayLookUpApart tells whether there may be connections for lookups. With `connections
 // 1` there are none before a connection has stalled. The caller holds mu.
-func (e *entry) mayLookUpApart() bool { return e.set.MaxConnections > 1 || len(e.slowNames) > 0 }
+func (p *entry) mayLookUpApart() bool { return p.set.MaxConnections > 1 || len(p.slowNames) > 0 }
 
 // mayAddLookups tells whether there may be one more connection of a role for lookups:
 // half as many as option connections permits, besides those. The caller holds mu.
-func (e *entry) mayAddLookups(r role) bool {
-	return e.mayLookUpApart() && len(withRole(e.present(), r)) < max(1, e.set.MaxConnections/2)
+func (p *entry) mayAddLookups(r role) bool {
+	return p.mayLookUpApart() && len(withRole(p.present(), r)) < max(1, p.set.MaxConnections/2)
 }
 
 // placeLookup is place for lookups. It is false if a lookup has to share a connection
 // with other channels. The caller holds mu.
-func (e *entry) placeLookup(w *wish) (l *link, ok bool) {
+func (p *entry) placeLookup(w *wish) (m *link, ok bool) {
 	own := roleFor(w.line.class)
 	w.waits = waitConnection
-	if !e.mayLookUpApart() {
-		active := e.active()
-		return nil, len(active) > 0 && !slices.ContainsFunc(active, func(l *link) bool { return l.client.WaitingFor() < sshconn.DoubtAfter })
+	if !p.mayLookUpApart() {
+		active := p.active()
+		return nil, len(active) > 0 && !slices.ContainsFunc(active, func(m *link) bool { return m.client.WaitingFor() < sshconn.DoubtAfter })
 	}
-	room := slices.DeleteFunc(withRole(e.serving(), own), func(l *link) bool {
+	room := slices.DeleteFunc(withRole(p.serving(), own), func(m *link) bool {
 		// One that may be about to stall gets no more: each lookup would make it longer.
-		return slices.Contains(w.not, l) || l.channels >= l.limit || l.client.WaitingFor() >= sshconn.DoubtAfter
+		return slices.Contains(w.not, m) || m.channels >= m.limit || m.client.WaitingFor() >= sshconn.DoubtAfter
 	})
 	if len(room) > 0 {
 		slices.SortStableFunc(room, func(a, b *link) int { return a.channels - b.channels })
-		e.growth.lacks[own] = e.growth.lacks[own] || room[0].channels >= easyChannels
-		return e.inTurn(w, room), true
+		p.growth.lacks[own] = p.growth.lacks[own] || room[0].channels >= easyChannels
+		return p.inTurn(w, room), true
 	}
-	e.growth.lacks[own] = true
-	stalled := len(withRole(e.present(), own)) > 0
-	if !stalled && (e.growth.state == growthFailed || len(e.active()) == 0 || !e.mayConnect()) {
+	p.growth.lacks[own] = true
+	stalled := len(withRole(p.present(), own)) > 0
+	if !stalled && (p.growth.state == growthFailed || len(p.active()) == 0 || !p.mayConnect()) {
 		return nil, false // none can be had: better shared than not at all
 	}
 	return nil, true
@@ -82,11 +82,11 @@ func (e *entry) placeLookup(w *wish) (l *link, ok bool) {
 
 // closeSpareLookups lets connections for lookups go that have had no channel for a
 // while. The caller holds mu.
-func (e *entry) closeSpareLookups(now time.Time) {
-	for _, l := range e.serving() {
+func (p *entry) closeSpareLookups(now time.Time) {
+	for _, l := range p.serving() {
 		if l.role.isApart() && l.channels == 0 && now.Sub(l.used) >= spareAfter {
-			e.startDrain(l)
-			e.growth.lacks[l.role] = false
+			p.startDrain(l)
+			p.growth.lacks[l.role] = false
 		}
 	}
 }
@@ -116,23 +116,23 @@ func (s slowNames) has(name string) bool {
 }
 
 // foundFast records that the bastion has looked a name up without delay.
-func (e *entry) foundFast(name string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.slowNames, name)
-	if e.fastNames == nil || len(e.fastNames) >= maxSlowNames {
-		e.fastNames = map[string]bool{}
+func (p *entry) foundFast(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.slowNames, name)
+	if p.fastNames == nil || len(p.fastNames) >= maxSlowNames {
+		p.fastNames = map[string]bool{}
 	}
-	e.fastNames[name] = true
+	p.fastNames[name] = true
 }
 
 // blameName records that a link has stalled over a name. One that was fast before may
 // have been sent just beside the one that is slow: it is blamed the second time. The
 // caller holds mu.
-func (e *entry) blameName(name string, now time.Time) {
-	if e.fastNames[name] {
-		delete(e.fastNames, name)
+func (p *entry) blameName(name string, now time.Time) {
+	if p.fastNames[name] {
+		delete(p.fastNames, name)
 		return
 	}
-	e.slowNames.add(name, now)
+	p.slowNames.add(name, now)
 }

@@ -9,8 +9,8 @@ import (
 // TestLookupClass: what is looked up on a connection apart.
 func TestLookupClass(t *testing.T) {
 	t.Parallel()
-	e := crew(1, 8, member(undecided, 0, 0))
-	e.slowNames.add("slow.internal", time.Now())
+	p := crew(1, 8, member(undecided, 0, 0))
+	p.slowNames.add("slow.internal", time.Now())
 	for _, c := range []struct {
 		target Target
 		want   Class
@@ -29,12 +29,12 @@ func TestLookupClass(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := e.classOf(r); got != c.want {
+		if got := p.classOf(r); got != c.want {
 			t.Errorf("%+v: class %d, want %d", c.target, got, c.want)
 		}
 	}
-	e.foundFast("slow.internal")
-	if e.slowNames.has("slow.internal") {
+	p.foundFast("slow.internal")
+	if p.slowNames.has("slow.internal") {
 		t.Error("a name that was looked up fast is still slow")
 	}
 }
@@ -44,16 +44,16 @@ func TestLookupClass(t *testing.T) {
 func TestLookupWaits(t *testing.T) {
 	t.Parallel()
 	wish := func() *wish { return &wish{line: lineKey{class: lookupClass, target: "a.example:80"}} }
-	e := crew(1, 8, member(undecided, 0, 0))
-	if l, err := e.place(wish()); l != nil || err != nil || !e.growth.lacks[forLookups] {
-		t.Errorf("placed on %+v, %v; it lacks %v", l, err, e.growth.lacks)
+	p := crew(1, 8, member(undecided, 0, 0))
+	if m, err := p.place(wish()); m != nil || err != nil || !p.growth.lacks[forLookups] {
+		t.Errorf("placed on %+v, %v; it lacks %v", m, err, p.growth.lacks)
 	}
-	if r, _ := e.wantedRole(); r != forLookups {
+	if r, _ := p.wantedRole(); r != forLookups {
 		t.Errorf("grows for role %d", r)
 	}
-	e.growth.state = growthFailed
-	if l, err := e.place(wish()); l != e.links[0] || err != nil {
-		t.Errorf("where no connection can be added: %+v, %v", l, err)
+	p.growth.state = growthFailed
+	if m, err := p.place(wish()); m != p.links[0] || err != nil {
+		t.Errorf("where no connection can be added: %+v, %v", m, err)
 	}
 }
 
@@ -63,23 +63,23 @@ func TestSlowNameBesideLookups(t *testing.T) {
 	t.Parallel()
 	stalled := member(forLookups, 1, 0)
 	stalled.stall.since = time.Now()
-	e := crew(1, 2, member(undecided, 0, 0), stalled)
+	p := crew(1, 2, member(undecided, 0, 0), stalled)
 	slow := &wish{line: lineKey{class: slowClass, target: "web.internal:80"}}
-	if l, err := e.place(slow); l != nil || err != nil {
-		t.Errorf("placed on %+v, %v", l, err)
+	if m, err := p.place(slow); m != nil || err != nil {
+		t.Errorf("placed on %+v, %v", m, err)
 	}
-	if r, _ := e.wantedRole(); r != forSlowNames {
+	if r, _ := p.wantedRole(); r != forSlowNames {
 		t.Errorf("grows for role %d", r)
 	}
 	own := member(forSlowNames, 0, 0)
-	own.entry = e
-	e.links = append(e.links, own)
-	if l, err := e.place(slow); l != own || err != nil {
-		t.Errorf("placed on %+v, %v", l, err)
+	own.entry = p
+	p.links = append(p.links, own)
+	if m, err := p.place(slow); m != own || err != nil {
+		t.Errorf("placed on %+v, %v", m, err)
 	}
 	client := &wish{line: lineKey{class: lookupClass, target: "dead.internal:80"}}
-	if l, err := e.place(client); l != nil || err != nil {
-		t.Errorf("what a client chose is on %+v, %v", l, err)
+	if m, err := p.place(client); m != nil || err != nil {
+		t.Errorf("what a client chose is on %+v, %v", m, err)
 	}
 }
 

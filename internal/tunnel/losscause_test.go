@@ -33,22 +33,22 @@ func TestLossBeforeItsWatch(t *testing.T) {
 	t.Parallel()
 	connect := func(why error) (*link, net.Conn) {
 		ours, theirs := net.Pipe()
-		l := member(undecided, 0, 0)
-		l.client = sshconn.New(wire.New(ours, sshconn.StallAfter), closedConn{why: why}, sshconn.About{})
-		l.attempt = &Attempt{}
-		return l, theirs
+		m := member(undecided, 0, 0)
+		m.client = sshconn.New(wire.New(ours, sshconn.StallAfter), closedConn{why: why}, sshconn.About{})
+		m.attempt = &Attempt{}
+		return m, theirs
 	}
 	old, other := connect(errors.New("wrote too much"))
 	defer other.Close()
-	e := crew(1, 1, old)
-	defer e.end()
-	logs := observed(&e.set)
+	p := crew(1, 1, old)
+	defer p.end()
+	logs := observed(&p.set)
 	_ = old.client.Transport().Close()
 	next, another := connect(ErrClosed)
 	defer another.Close()
 	defer next.client.Close(ErrClosed)
-	next.entry, next.host = e, e.inUse
-	e.connected(next, 0)
+	next.entry, next.host = p, p.inUse
+	p.connected(next, 0)
 	if lost := logs.FilterMessage("lost").FilterField(zapcore.Field{Key: "error", Type: zapcore.ErrorType, Interface: printable.Error(errors.New("wrote too much"))}); lost.Len() != 1 {
 		t.Errorf("logged %v", logs.All())
 	}
@@ -80,8 +80,8 @@ func TestWriteFailsInLogin(t *testing.T) {
 	logs := observed(&set)
 	open(t, cfg, set)
 	sshtest.Eventually(t, 10*time.Second, "a failure", func() bool { return says(logs, "connecting failed") })
-	for _, e := range logs.FilterMessageSnippet("connecting failed").All() {
-		if text := textOf(e); !strings.Contains(text, "broken pipe") || strings.Contains(text, "use of closed") {
+	for _, p := range logs.FilterMessageSnippet("connecting failed").All() {
+		if text := textOf(p); !strings.Contains(text, "broken pipe") || strings.Contains(text, "use of closed") {
 			t.Errorf("logged %s", text)
 		}
 	}

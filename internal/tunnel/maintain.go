@@ -18,68 +18,68 @@ import (
 const memoryPoll = 2 * time.Second
 
 // wanted tells whether maintain should get a connection. The caller holds mu.
-func (e *entry) wanted() bool {
+func (p *entry) wanted() bool {
 	switch {
-	case e.ctx.Err() != nil:
+	case p.ctx.Err() != nil:
 		return false
-	case len(e.active()) > 0:
-		r, _ := e.wantedRole()
-		return r != undecided || e.toReplace() != nil
-	case !e.mayAdd():
+	case len(p.active()) > 0:
+		r, _ := p.wantedRole()
+		return r != undecided || p.toReplace() != nil
+	case !p.mayAdd():
 		return false
 	default:
-		return e.retry.demand.Dials || e.forwarding() || len(e.handles) > 0 && !e.set.Lazy && !e.unused.onDemand
+		return p.retry.demand.Dials || p.forwarding() || len(p.handles) > 0 && !p.set.Lazy && !p.unused.onDemand
 	}
 }
 
 // nudge has maintain look at what is wanted. The caller holds mu.
-func (e *entry) nudge() {
-	if !e.running && e.wanted() {
-		e.running = true
-		if !e.watching {
-			e.watching = true
-			go e.watchFiles()
+func (p *entry) nudge() {
+	if !p.running && p.wanted() {
+		p.running = true
+		if !p.watching {
+			p.watching = true
+			go p.watchFiles()
 		}
-		go e.maintain()
+		go p.maintain()
 		return
 	}
 	select {
-	case e.wake <- struct{}{}:
+	case p.wake <- struct{}{}:
 	default:
 	}
 }
 
 // maintain gets the entry a connection, for as long as one is wanted. It
 // returns when none is: there is one, nobody asks, or the entry has ended.
-func (e *entry) maintain() {
-	for e.awaitTurn() {
+func (p *entry) maintain() {
+	for p.awaitTurn() {
 		start := time.Now()
-		l, failed := e.connect(e.hostsToTry())
-		e.recordFailures(failed, l)
+		l, failed := p.connect(p.hostsToTry())
+		p.recordFailures(failed, l)
 		if l == nil {
-			e.connectFailed(slices.ContainsFunc(failed, func(f hostFailure) bool { return !f.shared }))
+			p.connectFailed(slices.ContainsFunc(failed, func(f hostFailure) bool { return !f.shared }))
 			continue
 		}
-		e.connected(l, time.Since(start))
+		p.connected(l, time.Since(start))
 	}
 }
 
 // awaitTurn waits until it is time for an attempt to connect, and tells
 // whether one is still wanted.
-func (e *entry) awaitTurn() bool {
+func (p *entry) awaitTurn() bool {
 	for {
-		e.mu.Lock()
-		if !e.wanted() {
-			e.running = false
-			e.mu.Unlock()
+		p.mu.Lock()
+		if !p.wanted() {
+			p.running = false
+			p.mu.Unlock()
 			return false
 		}
-		due, refused := e.due(e.retry.demand.Dials)
-		hosts, set := e.eligible(), e.set
-		e.retry.at = due
+		due, refused := p.due(p.retry.demand.Dials)
+		hosts, set := p.eligible(), p.set
+		p.retry.at = due
 		// Dials are not to wait for an attempt that is not due for a failure.
-		untold := e.retry.state == retryPending && len(e.active()) == 0
-		e.mu.Unlock()
+		untold := p.retry.state == retryPending && len(p.active()) == 0
+		p.mu.Unlock()
 
 		wait := time.Until(due)
 		if wait <= 0 {
@@ -88,21 +88,21 @@ func (e *entry) awaitTurn() bool {
 		if refused {
 			changed := false
 			for _, h := range hosts {
-				changed = h.limiter.FilesChanged(h.loginWith(set), e.stamps(h)) || changed
+				changed = h.limiter.FilesChanged(h.loginWith(set), p.stamps(h)) || changed
 			}
 			if changed {
 				continue
 			}
-			wait = min(wait, e.refusedPoll())
+			wait = min(wait, p.refusedPoll())
 		}
-		if untold && e.shareFailures(hosts) {
+		if untold && p.shareFailures(hosts) {
 			continue
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-		case <-e.wake:
-		case <-e.ctx.Done():
+		case <-p.wake:
+		case <-p.ctx.Done():
 		}
 		timer.Stop()
 	}
@@ -111,8 +111,8 @@ func (e *entry) awaitTurn() bool {
 // refusedPoll is how often a refused tunnel looks itself whether what it depends
 // on has changed. watchFiles wakes it when a file has; but nobody does when a
 // learned host key is forgotten, or a secret changes that is in no file of ours.
-func (e *entry) refusedPoll() time.Duration {
-	if e.memory() != nil {
+func (p *entry) refusedPoll() time.Duration {
+	if p.memory() != nil {
 		return memoryPoll
 	}
 	return fileRecheck
@@ -120,9 +120,9 @@ func (e *entry) refusedPoll() time.Duration {
 
 // shareFailures takes the failures of other tunnels' attempts for an outcome, if
 // this tunnel's would be the same and is not due. It tells whether there are any.
-func (e *entry) shareFailures(hosts []*host) bool {
+func (p *entry) shareFailures(hosts []*host) bool {
 	var failed []hostFailure
-	set := e.settings()
+	set := p.settings()
 	for _, h := range hosts {
 		if f := h.sharedFailure(set); f.err != nil {
 			failed = append(failed, f)
@@ -131,8 +131,8 @@ func (e *entry) shareFailures(hosts []*host) bool {
 	if len(failed) == 0 {
 		return false
 	}
-	e.recordFailures(failed, nil)
-	e.connectFailed(false)
+	p.recordFailures(failed, nil)
+	p.connectFailed(false)
 	return true
 }
 
@@ -146,73 +146,73 @@ func (h *host) sharedFailure(set Settings) hostFailure {
 }
 
 // connected puts a new connection into service.
-func (e *entry) connected(l *link, took time.Duration) {
-	l.host.logged.Over()
-	e.counters.shook(l.attempt.login())
-	e.noteAttempt(l.host, l.attempt)
-	msg, more := e.takeOver(l)
+func (p *entry) connected(m *link, took time.Duration) {
+	m.host.logged.Over()
+	p.counters.shook(m.attempt.login())
+	p.noteAttempt(m.host, m.attempt)
+	msg, more := p.takeOver(m)
 	if msg != "" {
-		for _, o := range e.outlived() {
-			e.reportLost(o, printable.Error(o.client.Cause()))
+		for _, o := range p.outlived() {
+			p.reportLost(o, printable.Error(o.client.Cause()))
 		}
-		e.reports.add(func() {
-			fields := slices.Concat([]zap.Field{zap.Duration("duration", took)}, l.about, more)
-			e.log().Log(e.reports.followUp(zap.InfoLevel, l.client.Age()), msg, fields...)
-			e.remark(l)
+		p.reports.add(func() {
+			fields := slices.Concat([]zap.Field{zap.Duration("duration", took)}, m.about, more)
+			p.log().Log(p.reports.followUp(zap.InfoLevel, m.client.Age()), msg, fields...)
+			p.remark(m)
 			if msg == "connected" || msg == "reconnected" {
-				e.emit(EventConnected, l.host.cfg.Address, append(fields, zap.Bool("reconnected", msg == "reconnected"))...)
+				p.emit(EventConnected, m.host.cfg.Address, append(fields, zap.Bool("reconnected", msg == "reconnected"))...)
 			}
 		})
 	}
-	l.watchCertificates()
-	go l.watch() // not before: the link may have died already, which is reported after it
-	e.reports.deliver()
+	m.watchCertificates()
+	go m.watch() // not before: the link may have died already, which is reported after it
+	p.reports.deliver()
 }
 
 // noteAttempt records an attempt to connect to a host, if it was made.
-func (e *entry) noteAttempt(h *host, a *Attempt) {
+func (p *entry) noteAttempt(h *host, a *Attempt) {
 	if a == nil {
 		return
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	h.attempt = a
 	if a.Failed != "" {
-		e.history.lastErr = &ErrorStatus{time.Now(), a.Host, a.Cause, a.Error}
+		p.history.lastErr = &ErrorStatus{time.Now(), a.Host, a.Cause, a.Error}
 	}
 }
 
 // noteShared records an error that another tunnel's attempt has ended with.
-func (e *entry) noteShared(f hostFailure) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.history.lastErr = &ErrorStatus{time.Now(), f.host.cfg.Address, failure.CauseOf(f.err), f.err.Error()}
+func (p *entry) noteShared(f hostFailure) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.history.lastErr = &ErrorStatus{time.Now(), f.host.cfg.Address, failure.CauseOf(f.err), f.err.Error()}
 }
 
 // recordFailures records why attempts failed. They came before l, unless that is
 // nil.
-func (e *entry) recordFailures(failed []hostFailure, l *link) {
-	if e.ctx.Err() != nil {
+func (p *entry) recordFailures(failed []hostFailure, m *link) {
+	if p.ctx.Err() != nil {
 		return
 	}
 	for _, f := range failed {
-		log := e.hostLog(f.host)
-		if l != nil {
-			log = log.With(zap.String("instead", l.host.cfg.Address))
+		log := p.hostLog(f.host)
+		if m != nil {
+			log = log.With(zap.String("instead", m.host.cfg.Address))
 		}
 		if f.shared {
 			log = log.With(zap.Bool("shared", true))
-			e.noteShared(f)
+			p.noteShared(f)
 		} else {
-			e.counters.connectFailed(f.err)
-			e.noteAttempt(f.host, f.attempt)
+			p.counters.connectFailed(f.err)
+			p.noteAttempt(f.host, f.attempt)
 		}
-		logged := e.logFailure(log, f) // before the requests that fail for it
+		logged := p.logFailure(log, f) // before the requests that fail for it
 		if logged {
-			e.reports.quiet.Store(false) // and so is its end
+			p.reports.quiet.Store(false) // and so is its end
 		}
 		if logged && failure.ClassOf(f.err) == failure.ClassRefused {
-			e.emit(EventRefused, f.host.cfg.Address, zap.Error(f.err), zap.String("cause", string(failure.CauseOf(f.err))),
+			p.emit(EventRefused, f.host.cfg.Address, zap.Error(f.err), zap.String("cause", string(failure.CauseOf(f.err))),
 				zap.Int("attempt", f.n), zap.Duration("retry_in", f.delay))
 		}
 	}
@@ -220,22 +220,22 @@ func (e *entry) recordFailures(failed []hostFailure, l *link) {
 
 // connectFailed has everybody who waits know that there is no new connection. An
 // attempt that was made is what a person has demanded.
-func (e *entry) connectFailed(made bool) {
-	if e.ctx.Err() != nil {
+func (p *entry) connectFailed(made bool) {
+	if p.ctx.Err() != nil {
 		return
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	err := e.lastError()
-	if len(e.active()) > 0 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err := p.lastError()
+	if len(p.active()) > 0 {
 		err = nil // one more, or a replacement; there are others that serve
 	}
-	e.retry.failed(err, made)
-	e.growth.attempted(err == nil)
-	e.unused.failed()
-	e.stay()
-	e.retry.at, _ = e.due(false)
-	e.broadcast()
+	p.retry.failed(err, made)
+	p.growth.attempted(err == nil)
+	p.unused.failed()
+	p.stay()
+	p.retry.at, _ = p.due(false)
+	p.broadcast()
 }
 
 // kindOf is an error's text without what differs from one time to the next:
@@ -251,7 +251,7 @@ func kindOf(err error) string {
 
 // logFailure logs that an attempt to connect to a host has failed, and tells whether
 // above debug. The first failure of each kind and a reminder now and then are.
-func (e *entry) logFailure(log *zap.Logger, f hostFailure) bool {
+func (p *entry) logFailure(log *zap.Logger, f hostFailure) bool {
 	level := zap.WarnLevel
 	if _, ok := errors.AsType[*failure.HostKeyError](f.err); ok {
 		level = zap.ErrorLevel

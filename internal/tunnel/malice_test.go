@@ -432,7 +432,7 @@ func checkText(t *testing.T, what, text string) {
 func TestInboundLimit(t *testing.T) {
 	key, hostKey := sshtest.NewKey(), sshtest.NewKey()
 	var refused atomic.Int64
-	m := sshtest.NewMalice(t, hostKey, "", loggedIn(func(c *sshtest.MaliceConn) {
+	malice := sshtest.NewMalice(t, hostKey, "", loggedIn(func(c *sshtest.MaliceConn) {
 		asked, err := c.Next(80)
 		if err != nil || !bytes.Contains(asked, []byte("tcpip-forward")) || c.SendPacket([]byte{81}) != nil {
 			return
@@ -459,7 +459,7 @@ func TestInboundLimit(t *testing.T) {
 	set := quick()
 	set.ServerAliveInterval = 0 // whose probe would be the first request
 	logs := observed(&set)
-	h := open(t, configFor(t, key, hostKey.Fingerprint(), m.Addr()), set)
+	h := open(t, configFor(t, key, hostKey.Fingerprint(), malice.Addr()), set)
 	ln, err := h.Listen("tcp", "localhost:8080")
 	if err != nil {
 		t.Fatal(err)
@@ -474,21 +474,21 @@ func TestInboundLimit(t *testing.T) {
 			t.Cleanup(func() { _ = c.Close() })
 		}
 	}()
-	sshtest.Eventually(t, 30*time.Second, "an answer to each", func() bool { return m.Done()+refused.Load() == 2*maxInbound })
-	if m.Done() > maxInbound || m.Done() < forwardBacklog {
-		t.Errorf("%d accepted, want %d at most", m.Done(), maxInbound)
+	sshtest.Eventually(t, 30*time.Second, "an answer to each", func() bool { return malice.Done()+refused.Load() == 2*maxInbound })
+	if malice.Done() > maxInbound || malice.Done() < forwardBacklog {
+		t.Errorf("%d accepted, want %d at most", malice.Done(), maxInbound)
 	}
 	told := logs.FilterLevelExact(zapcore.WarnLevel).FilterMessageSnippet("refused a connection to a remote forward").Len()
 	if told != 1 {
 		t.Errorf("%d warnings, want 1", told)
 	}
 	h.entry.mu.Lock()
-	l := h.entry.only()
+	m := h.entry.only()
 	h.entry.mu.Unlock()
-	m.Reform()
+	malice.Reform()
 	sshtest.Eventually(t, 10*time.Second, "the count to go back", func() bool {
 		h.entry.mu.Lock()
 		defer h.entry.mu.Unlock()
-		return l.inbound == 0
+		return m.inbound == 0
 	})
 }

@@ -69,13 +69,13 @@ func (p *openLimiter) pending() int { return int(p.total.Load()) }
 // blames tells whether it is the target's fault that the bastion owes answers to
 // opens on a connection: it has not answered anything for a while in which the
 // bastion was not silent itself. The caller holds entry.mu.
-func (l *link) blames(target string) bool {
-	t := l.opens.targets[target]
+func (m *link) blames(target string) bool {
+	t := m.opens.targets[target]
 	if time.Since(t.answered) < sshconn.StallAfter {
 		return false
 	}
-	if l.client.HeardSince(t.answered) < sshconn.StallAfter {
-		l.client.Probe() // it may be the bastion: those who come after the answer know better
+	if m.client.HeardSince(t.answered) < sshconn.StallAfter {
+		m.client.Probe() // it may be the bastion: those who come after the answer know better
 		return false
 	}
 	return true

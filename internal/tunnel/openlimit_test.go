@@ -28,7 +28,7 @@ func TestManyOpensThroughSilence(t *testing.T) {
 		}
 	})
 	roundTrip(t, mustDial(t, b.Handle, prompt))
-	l := b.entry.activeLinks()[0]
+	m := b.entry.activeLinks()[0]
 	b.link.Freeze(sshtest.Both)
 	var opens sync.WaitGroup
 	open := func(target string) {
@@ -45,7 +45,7 @@ func TestManyOpensThroughSilence(t *testing.T) {
 	for range maxPendingOpensPerTarget {
 		open(slow)
 	}
-	sshtest.Eventually(t, 10*time.Second, "they are sent", func() bool { return l.opens.pending() == maxPendingOpensPerTarget+1 })
+	sshtest.Eventually(t, 10*time.Second, "they are sent", func() bool { return m.opens.pending() == maxPendingOpensPerTarget+1 })
 	time.Sleep(sshconn.StallAfter + time.Second) // the silence
 	for range 10 {
 		open(slow)

@@ -62,13 +62,13 @@ func roleFor(class Class) role {
 // place chooses the connection that a new channel opens on. It returns nil if
 // there is none yet and one may come, or if it is not the dial's turn on any, and
 // an error if all are full. The caller holds mu.
-func (e *entry) place(w *wish) (*link, error) {
+func (p *entry) place(w *wish) (*link, error) {
 	if roleFor(w.line.class).isApart() {
-		if l, ok := e.placeLookup(w); ok {
+		if l, ok := p.placeLookup(w); ok {
 			return l, nil
 		}
 	}
-	active := e.active()
+	active := p.active()
 	w.waits = waitConnection
 	if len(active) == 0 {
 		return nil, nil //nolint:nilnil // as documented
@@ -80,45 +80,45 @@ func (e *entry) place(w *wish) (*link, error) {
 	case lookupClass, slowClass:
 		class = Stream
 	}
-	room := slices.DeleteFunc(slices.Clone(active), func(l *link) bool { return slices.Contains(w.not, l) || l.channels >= l.limit })
+	room := slices.DeleteFunc(slices.Clone(active), func(m *link) bool { return slices.Contains(w.not, m) || m.channels >= m.limit })
 	want := roleFor(class)
 	has := func(links []*link, r role) bool {
-		return slices.ContainsFunc(links, func(l *link) bool { return l.role == r })
+		return slices.ContainsFunc(links, func(m *link) bool { return m.role == r })
 	}
 
 	own := has(room, want) || has(room, undecided)
 	if !own && !w.growNothing {
-		e.growth.lacks[want] = true
+		p.growth.lacks[want] = true
 	}
 	// One stays free of streams, so that the last is not for them.
-	last := want == forStreams && len(withRole(active, forStreams)) >= e.set.MaxConnections-1
-	grows := len(active) < e.set.MaxConnections && !last && e.mayConnect() && !w.growNothing
+	last := want == forStreams && len(withRole(active, forStreams)) >= p.set.MaxConnections-1
+	grows := len(active) < p.set.MaxConnections && !last && p.mayConnect() && !w.growNothing
 	switch {
 	case len(room) == 0:
 	case own, want == forRequests:
 		// A request goes to a connection for streams rather than wait.
-		l := e.inTurn(w, best(room, class))
+		l := p.inTurn(w, best(room, class))
 		if l != nil && l.role == want && l.channels >= l.easy() {
-			if other := e.lend(want, fewChannels); other != nil && !slices.Contains(w.not, other) {
-				return e.inTurn(w, []*link{other}), nil
+			if other := p.lend(want, fewChannels); other != nil && !slices.Contains(w.not, other) {
+				return p.inTurn(w, []*link{other}), nil
 			}
 		}
 		return l, nil
-	case e.set.MaxConnections == 1:
-		return e.inTurn(w, best(room, class)), nil
+	case p.set.MaxConnections == 1:
+		return p.inTurn(w, best(room, class)), nil
 	case has(active, want) && w.not == nil:
 		// Those for streams are full, and one for requests stays free of them.
-		if l := e.lend(forStreams, maxChannels); l != nil {
-			return e.inTurn(w, []*link{l}), nil
+		if l := p.lend(forStreams, maxChannels); l != nil {
+			return p.inTurn(w, []*link{l}), nil
 		}
-	case !grows || e.growth.state == growthFailed || w.isTimeUp():
-		return e.inTurn(w, best(room, class)), nil
+	case !grows || p.growth.state == growthFailed || w.isTimeUp():
+		return p.inTurn(w, best(room, class)), nil
 	default:
-		e.wakeWhenTimeUp(w)
+		p.wakeWhenTimeUp(w)
 	}
 	if !grows {
 		w.waits = waitPlace
-		return nil, e.full(len(active))
+		return nil, p.full(len(active))
 	}
 	return nil, nil //nolint:nilnil // as documented
 }
@@ -136,14 +136,14 @@ func best(links []*link, class Class) []*link {
 
 // inTurn returns the first connection on which one more open to the target may be
 // unanswered, or nil. The caller holds mu.
-func (e *entry) inTurn(w *wish, links []*link) *link {
+func (p *entry) inTurn(w *wish, links []*link) *link {
 	unanswered := 0
-	for _, l := range e.active() {
-		unanswered += l.opens.to(w.line.target)
+	for _, m := range p.active() {
+		unanswered += m.opens.to(w.line.target)
 	}
-	for _, l := range links {
-		if unanswered < min(maxPendingOpensPerTarget, maxPendingOpens-l.opens.pending()) {
-			return l
+	for _, m := range links {
+		if unanswered < min(maxPendingOpensPerTarget, maxPendingOpens-m.opens.pending()) {
+			return m
 		}
 	}
 	w.waits = waitTurn
@@ -155,33 +155,33 @@ func (w *wish) isTimeUp() bool { return time.Since(w.arrived) >= streamPatience 
 
 // wakeWhenTimeUp has a stream placed again when it has waited for streamPatience.
 // The caller holds mu.
-func (e *entry) wakeWhenTimeUp(w *wish) {
+func (p *entry) wakeWhenTimeUp(w *wish) {
 	if w.timer != nil {
 		return
 	}
 	w.timer = time.AfterFunc(time.Until(w.arrived.Add(streamPatience)), func() {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.serveQueue()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.serveQueue()
 	})
 }
 
 // requestRank orders connections for a request: first those for requests, first
 // those with the fewest quiet channels.
-func requestRank(l *link) []int {
-	return []int{boolRank(l.role == forStreams), l.quiet, l.channels}
+func requestRank(m *link) []int {
+	return []int{boolRank(m.role == forStreams), m.quiet, m.channels}
 }
 
 // streamRank orders connections for a stream: first those for streams. They are
 // filled one after the other, so that the others may empty; and evenly, once
 // they have all that they take with ease.
-func streamRank(l *link) []int {
-	filling := l.channels < l.easy()
-	n := l.channels
+func streamRank(m *link) []int {
+	filling := m.channels < m.easy()
+	n := m.channels
 	if filling {
 		n = -n
 	}
-	return []int{boolRank(l.role == forRequests), boolRank(!filling), n}
+	return []int{boolRank(m.role == forRequests), boolRank(!filling), n}
 }
 
 func boolRank(last bool) int {
@@ -192,51 +192,51 @@ func boolRank(last bool) int {
 }
 
 // take counts one more channel, and its open. The caller holds entry.mu.
-func (l *link) take(k lineKey) {
-	l.channels++
+func (m *link) take(k lineKey) {
+	m.channels++
 	if k.class == anyClass {
 		return
 	}
-	l.opens.take(k.target)
-	if l.role == undecided && !roleFor(k.class).isApart() {
-		l.role = roleFor(k.class)
+	m.opens.take(k.target)
+	if m.role == undecided && !roleFor(k.class).isApart() {
+		m.role = roleFor(k.class)
 	}
 }
 
 // easy is how many channels the link takes before another one is wanted. The
 // caller holds entry.mu.
-func (l *link) easy() int { return min(easyChannels, l.limit) }
+func (m *link) easy() int { return min(easyChannels, m.limit) }
 
 // channelEnded takes a channel off the link's count.
-func (e *entry) channelEnded(l *link) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	l.channels--
-	l.used = time.Now()
-	e.serveQueue()
-	e.closeIfDrained(l)
-	e.lingerIfIdle()
+func (p *entry) channelEnded(m *link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m.channels--
+	m.used = time.Now()
+	p.serveQueue()
+	p.closeIfDrained(m)
+	p.lingerIfIdle()
 }
 
 // full is the error of a dial that no connection has room for. The caller holds
 // mu.
-func (e *entry) full(connections int) error {
-	err := &FullError{Tunnel: e.cfg.Name, Connections: connections, Max: e.set.MaxConnections}
-	if connections < e.set.MaxConnections {
-		err.Cause = e.inUse.pendingFailure(e.set)
+func (p *entry) full(connections int) error {
+	err := &FullError{Tunnel: p.cfg.Name, Connections: connections, Max: p.set.MaxConnections}
+	if connections < p.set.MaxConnections {
+		err.Cause = p.inUse.pendingFailure(p.set)
 	}
 	return err
 }
 
 // mayConnect tells whether an attempt to connect is under way or due. The
 // caller holds mu.
-func (e *entry) mayConnect() bool {
-	due, _ := e.due(false)
+func (p *entry) mayConnect() bool {
+	due, _ := p.due(false)
 	return !time.Now().Before(due)
 }
 
 // forgetLimit has a link take as many channels as any. The caller holds mu.
-func (e *entry) forgetLimit(l *link) {
-	l.limit = maxChannels
-	e.broadcast()
+func (p *entry) forgetLimit(m *link) {
+	m.limit = maxChannels
+	p.broadcast()
 }

@@ -35,9 +35,9 @@ func TestServerOutOfFiles(t *testing.T) {
 	}
 	links := connections(t, h, 3)
 	h.entry.mu.Lock()
-	for _, l := range links[:2] {
-		if l.limit >= 100 || l.channels < l.limit {
-			t.Errorf("a connection has %d channels of %d", l.channels, l.limit)
+	for _, m := range links[:2] {
+		if m.limit >= 100 || m.channels < m.limit {
+			t.Errorf("a connection has %d channels of %d", m.channels, m.limit)
 		}
 	}
 	h.entry.mu.Unlock()
@@ -93,11 +93,11 @@ func TestTargetThatFails(t *testing.T) {
 	if refused, ok := errors.AsType[*failure.OpenError](err); !ok || refused.Reason != failure.OpenFailed || !strings.Contains(err.Error(), "no such socket") {
 		t.Errorf("got %v", err)
 	}
-	l := connections(t, h, 1)[0]
+	m := connections(t, h, 1)[0]
 	h.entry.mu.Lock()
 	defer h.entry.mu.Unlock()
-	if l.limit != maxChannels {
-		t.Errorf("the connection takes %d channels", l.limit)
+	if m.limit != maxChannels {
+		t.Errorf("the connection takes %d channels", m.limit)
 	}
 	if n := s.Logins(); n > 2 {
 		t.Errorf("%d logins", n)

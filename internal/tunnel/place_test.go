@@ -140,22 +140,22 @@ func TestPlace(t *testing.T) {
 		{name: "none", max: 8, class: Request, want: wait},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e := crew(1, c.max, c.links...)
+			p := crew(1, c.max, c.links...)
 			if c.failed {
-				e.failure(e.unreached(e.hosts[0], time.Now()), errors.New("no route to host"))
+				p.failure(p.unreached(p.hosts[0], time.Now()), errors.New("no route to host"))
 			}
-			l, err := e.place(wishOf(c.class))
+			m, err := p.place(wishOf(c.class))
 			switch _, isFull := errors.AsType[*FullError](err); {
-			case c.want >= 0 && (l != c.links[c.want] || err != nil):
-				t.Errorf("placed on %+v, %v", l, err)
-			case c.want == wait && (l != nil || err != nil):
-				t.Errorf("did not wait, but got %+v, %v", l, err)
+			case c.want >= 0 && (m != c.links[c.want] || err != nil):
+				t.Errorf("placed on %+v, %v", m, err)
+			case c.want == wait && (m != nil || err != nil):
+				t.Errorf("did not wait, but got %+v, %v", m, err)
 			case c.want == full && !isFull:
-				t.Errorf("got %+v, %v, want a FullError", l, err)
+				t.Errorf("got %+v, %v, want a FullError", m, err)
 			}
 			if lacks := [roles]bool{}; c.lacks != undecided {
-				if lacks[c.lacks] = true; e.growth.lacks != lacks {
-					t.Errorf("it lacks %v, want %v", e.growth.lacks, lacks)
+				if lacks[c.lacks] = true; p.growth.lacks != lacks {
+					t.Errorf("it lacks %v, want %v", p.growth.lacks, lacks)
 				}
 			}
 		})
@@ -167,10 +167,10 @@ func TestPlace(t *testing.T) {
 func TestPlaceDecides(t *testing.T) {
 	t.Parallel()
 	for class, want := range map[Class]role{Request: forRequests, Stream: forStreams, anyClass: undecided} {
-		e := crew(1, 8, member(undecided, 0, 0))
-		l, err := e.pick(t.Context(), wishOf(class))
-		if err != nil || l.role != want || l.channels != 1 {
-			t.Errorf("class %d: %+v, %v", class, l, err)
+		p := crew(1, 8, member(undecided, 0, 0))
+		m, err := p.pick(t.Context(), wishOf(class))
+		if err != nil || m.role != want || m.channels != 1 {
+			t.Errorf("class %d: %+v, %v", class, m, err)
 		}
 	}
 }
@@ -203,11 +203,11 @@ func TestGrowth(t *testing.T) {
 		{"which comes when they do", 1, 2, []*link{member(forStreams, easy, 0)}, forRequests, forRequests},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e := crew(c.min, c.max, c.links...)
+			p := crew(c.min, c.max, c.links...)
 			if c.lacks != undecided {
-				e.growth.lacks[c.lacks] = true
+				p.growth.lacks[c.lacks] = true
 			}
-			if got, why := e.wantedRole(); got != c.want {
+			if got, why := p.wantedRole(); got != c.want {
 				t.Errorf("growth for %d (%s), want %d", got, why, c.want)
 			}
 		})
@@ -234,15 +234,15 @@ func TestRebalance(t *testing.T) {
 		{"with one alone", 1, []*link{member(forRequests, 80, 80)}, []role{forRequests}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e := crew(1, c.max, c.links...)
-			e.rebalance()
-			for i, l := range c.links {
-				if l.role != c.want[i] {
-					t.Errorf("connection %d is for %d, want %d", i, l.role, c.want[i])
+			p := crew(1, c.max, c.links...)
+			p.rebalance()
+			for i, m := range c.links {
+				if m.role != c.want[i] {
+					t.Errorf("connection %d is for %d, want %d", i, m.role, c.want[i])
 				}
 			}
-			if moved := e.generation > 0; moved != (c.want[0] == forStreams) {
-				t.Errorf("generation %d", e.generation)
+			if moved := p.generation > 0; moved != (c.want[0] == forStreams) {
+				t.Errorf("generation %d", p.generation)
 			}
 		})
 	}
@@ -251,9 +251,9 @@ func TestRebalance(t *testing.T) {
 func TestCloseSpare(t *testing.T) {
 	t.Parallel()
 	idle := func(r role, channels int) *link {
-		l := member(r, channels, 0)
-		l.used = time.Now().Add(-2 * spareAfter)
-		return l
+		m := member(r, channels, 0)
+		m.used = time.Now().Add(-2 * spareAfter)
+		return m
 	}
 	for _, c := range []struct {
 		name  string
@@ -271,18 +271,18 @@ func TestCloseSpare(t *testing.T) {
 		{"one with a channel", 1, []*link{member(forRequests, 0, 0), idle(forStreams, 1)}, -1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e := crew(c.min, 8, c.links...)
-			e.growth.lacks[forStreams] = true // once
-			e.closeSpare(time.Now())
-			if r, why := e.wantedRole(); c.want >= 0 && r != undecided {
+			p := crew(c.min, 8, c.links...)
+			p.growth.lacks[forStreams] = true // once
+			p.closeSpare(time.Now())
+			if r, why := p.wantedRole(); c.want >= 0 && r != undecided {
 				t.Errorf("it would be back at once: %s", why)
 			}
-			for i, l := range c.links {
-				if l.isDraining() != (i == c.want) {
-					t.Errorf("connection %d drains: %v", i, l.isDraining())
+			for i, m := range c.links {
+				if m.isDraining() != (i == c.want) {
+					t.Errorf("connection %d drains: %v", i, m.isDraining())
 				}
-				if l.drainTimer != nil {
-					l.drainTimer.Stop()
+				if m.drainTimer != nil {
+					m.drainTimer.Stop()
 				}
 			}
 		})
@@ -290,13 +290,13 @@ func TestCloseSpare(t *testing.T) {
 
 	// Of two that few requests are left for, one is freed of its pooled channels.
 	few := []*link{member(forRequests, 9, 1), member(forRequests, 3, 2)}
-	e := crew(1, 8, few...)
+	p := crew(1, 8, few...)
 	now := time.Now()
 	for _, after := range []time.Duration{0, spareAfter / 2, spareAfter} {
 		if few[1].role != forRequests {
 			t.Fatalf("set aside after %s", after)
 		}
-		e.closeSpare(now.Add(after))
+		p.closeSpare(now.Add(after))
 	}
 	if few[0].role != forRequests || few[1].role != forStreams {
 		t.Errorf("roles %d and %d", few[0].role, few[1].role)
@@ -307,28 +307,28 @@ func TestCloseSpare(t *testing.T) {
 // free meanwhile.
 func TestPlaceFreed(t *testing.T) {
 	t.Parallel()
-	l := member(forRequests, maxChannels, 0)
-	e := crew(1, 8, l)
-	e.running = true // an attempt to connect, which goes on and on
+	m := member(forRequests, maxChannels, 0)
+	p := crew(1, 8, m)
+	p.running = true // an attempt to connect, which goes on and on
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	type placed struct {
-		l   *link
+		m   *link
 		err error
 	}
 	done := make(chan placed, 1)
 	go func() {
-		got, err := e.pick(ctx, wishOf(Request))
+		got, err := p.pick(ctx, wishOf(Request))
 		done <- placed{got, err}
 	}()
 	select {
-	case p := <-done:
-		t.Fatalf("placed on %+v, %v", p.l, p.err)
+	case got := <-done:
+		t.Fatalf("placed on %+v, %v", got.m, got.err)
 	case <-time.After(50 * time.Millisecond):
 	}
-	e.channelEnded(l)
-	if p := <-done; p.l != l || p.err != nil || ctx.Err() != nil {
-		t.Errorf("got %+v, %v, at the end of the time: %v", p.l, p.err, ctx.Err() != nil)
+	p.channelEnded(m)
+	if got := <-done; got.m != m || got.err != nil || ctx.Err() != nil {
+		t.Errorf("got %+v, %v, at the end of the time: %v", got.m, got.err, ctx.Err() != nil)
 	}
 }
 
@@ -336,23 +336,23 @@ func TestPlaceFreed(t *testing.T) {
 // it was learned from may have been something else.
 func TestLimitEnds(t *testing.T) {
 	t.Parallel()
-	l := member(forRequests, fewChannels, 0)
-	e := crew(1, 8, l)
-	e.limit([]suspect{{l, fewChannels, time.Now()}})
-	e.tend(l)
-	if l.limit != fewChannels {
-		t.Fatalf("it takes %d channels", l.limit)
+	m := member(forRequests, fewChannels, 0)
+	p := crew(1, 8, m)
+	p.limit([]suspect{{m, fewChannels, time.Now()}})
+	p.tend(m)
+	if m.limit != fewChannels {
+		t.Fatalf("it takes %d channels", m.limit)
 	}
-	l.filled = l.filled.Add(-filledFor)
-	e.tend(l)
-	if l.limit != maxChannels {
-		t.Errorf("it takes %d channels", l.limit)
+	m.filled = m.filled.Add(-filledFor)
+	p.tend(m)
+	if m.limit != maxChannels {
+		t.Errorf("it takes %d channels", m.limit)
 	}
 
 	// One that has opened a channel since is not full.
-	l.opened = time.Now()
-	e.limit([]suspect{{l, fewChannels, l.opened.Add(-time.Second)}})
-	if l.limit != maxChannels {
-		t.Errorf("it takes %d channels, though it has opened one", l.limit)
+	m.opened = time.Now()
+	p.limit([]suspect{{m, fewChannels, m.opened.Add(-time.Second)}})
+	if m.limit != maxChannels {
+		t.Errorf("it takes %d channels, though it has opened one", m.limit)
 	}
 }

@@ -14,10 +14,10 @@ import (
 // connection lasts.
 
 // noteProhibited records on a connection that the bastion prohibited something.
-func (e *entry) noteProhibited(l *link, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	l.prohibited = &ErrorStatus{time.Now(), l.host.cfg.Address, failure.CauseProhibited, err.Error()}
+func (p *entry) noteProhibited(m *link, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m.prohibited = &ErrorStatus{time.Now(), m.host.cfg.Address, failure.CauseProhibited, err.Error()}
 }
 
 // isProhibited tells whether an open was refused for a setting of the bastion.

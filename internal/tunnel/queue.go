@@ -124,10 +124,10 @@ func (q *dialQueue) next() *line {
 }
 
 // settle ends a wish.
-func (q *dialQueue) settle(n *line, l *link, err error) {
+func (q *dialQueue) settle(n *line, m *link, err error) {
 	w := n.first()
 	q.remove(n, n.wishes.Front())
-	w.link, w.err = l, err
+	w.link, w.err = m, err
 	if w.timer != nil {
 		w.timer.Stop()
 	}
@@ -136,8 +136,8 @@ func (q *dialQueue) settle(n *line, l *link, err error) {
 
 // serveQueue gives what there is to those who wait for it. It is called whenever
 // there may be more than before. The caller holds mu.
-func (e *entry) serveQueue() {
-	q := &e.queue
+func (p *entry) serveQueue() {
+	q := &p.queue
 	q.again = true
 	if q.serving {
 		return // by place, which may change what connections are for
@@ -150,32 +150,32 @@ func (e *entry) serveQueue() {
 			n.blocked = false
 		}
 		for n := q.next(); n != nil; n = q.next() {
-			n.blocked = !e.serveLine(n)
+			n.blocked = !p.serveLine(n)
 		}
 	}
 	if len(q.lines) > 0 {
-		e.retry.demand.Dials = e.retry.demand.Dials || len(e.active()) == 0
-		e.nudge()
+		p.retry.demand.Dials = p.retry.demand.Dials || len(p.active()) == 0
+		p.nudge()
 	}
 }
 
 // serveLine settles the first wish of a line, or is false. The caller holds mu.
-func (e *entry) serveLine(n *line) bool {
-	q, w := &e.queue, n.first()
-	if e.ctx.Err() != nil {
+func (p *entry) serveLine(n *line) bool {
+	q, w := &p.queue, n.first()
+	if p.ctx.Err() != nil {
 		q.settle(n, nil, ErrClosed)
 		return true
 	}
-	l, err := e.place(w)
+	m, err := p.place(w)
 	switch {
-	case l != nil:
-		l.take(w.line)
+	case m != nil:
+		m.take(w.line)
 		w.inOrder = n.waits != waitConnection
 		n.moved = time.Now()
 		q.placed[w.line.class] = n.moved
-		q.settle(n, l, nil)
-		if l.channels >= l.easy() || l.role != roleFor(w.line.class) {
-			e.nudge() // there may be need for one more
+		q.settle(n, m, nil)
+		if m.channels >= m.easy() || m.role != roleFor(w.line.class) {
+			p.nudge() // there may be need for one more
 		}
 		return true
 	case err != nil && w.hasty:
@@ -183,54 +183,54 @@ func (e *entry) serveLine(n *line) bool {
 		return true
 	}
 	n.waits, n.full = w.waits, err
-	return len(e.active()) == 0 && e.failDown(n)
+	return len(p.active()) == 0 && p.failDown(n)
 }
 
 // failDown fails those of a line that do not wait for another attempt to connect
 // than the last. The caller holds mu.
-func (e *entry) failDown(n *line) (failed bool) {
-	if e.retry.state != retryFailed {
+func (p *entry) failDown(n *line) (failed bool) {
+	if p.retry.state != retryFailed {
 		return false
 	}
 	for at := n.wishes.Front(); at != nil; {
 		w, next := at.Value.(*wish), at.Next()
-		if !w.patient || e.retry.attempts != w.attempts {
+		if !w.patient || p.retry.attempts != w.attempts {
 			n.wishes.MoveToFront(at)
-			e.queue.settle(n, nil, e.down())
+			p.queue.settle(n, nil, p.down())
 			failed = true
 		}
 		at = next
 	}
 	if failed { // each asks for another attempt
-		e.retry.want()
-		e.nudge()
+		p.retry.want()
+		p.nudge()
 	}
 	return failed
 }
 
 // pick returns a connection with a place for one more channel and a turn for its
 // open, which are taken. It waits while that can help.
-func (e *entry) pick(ctx context.Context, w *wish) (*link, error) {
-	e.mu.Lock()
-	w.arrived, w.attempts, w.settled = time.Now(), e.retry.attempts, make(chan struct{})
-	n, at := e.queue.add(w)
-	e.serveQueue()
+func (p *entry) pick(ctx context.Context, w *wish) (*link, error) {
+	p.mu.Lock()
+	w.arrived, w.attempts, w.settled = time.Now(), p.retry.attempts, make(chan struct{})
+	n, at := p.queue.add(w)
+	p.serveQueue()
 	if w.link == nil && w.err == nil {
-		if err := e.hopeless(n); err != nil {
-			e.queue.remove(n, at)
-			e.mu.Unlock()
+		if err := p.hopeless(n); err != nil {
+			p.queue.remove(n, at)
+			p.mu.Unlock()
 			return nil, err
 		}
 	}
-	e.mu.Unlock()
+	p.mu.Unlock()
 
 	select {
 	case <-w.settled: // at once
 		return w.link, w.err
 	default:
 	}
-	p := dialTimeoutOf(ctx)
-	p.queued(func() time.Time { return e.queueMoved(n) })
+	timeout := dialTimeoutOf(ctx)
+	timeout.queued(func() time.Time { return p.queueMoved(n) })
 	var gaveUp error
 	select {
 	case <-w.settled:
@@ -239,20 +239,20 @@ func (e *entry) pick(ctx context.Context, w *wish) (*link, error) {
 	case <-ctx.Done():
 		gaveUp = context.Cause(ctx)
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	p.served(w.inOrder)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	timeout.served(w.inOrder)
 	select {
 	case <-w.settled: // if only in the same moment
 		return w.link, w.err
 	default:
 	}
-	e.queue.remove(n, at)
+	p.queue.remove(n, at)
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	e.serveQueue() // the next in line may want less
-	return nil, e.gaveUp(n, gaveUp)
+	p.serveQueue() // the next in line may want less
+	return nil, p.gaveUp(n, gaveUp)
 }
 
 // errUnwanted is what a dial gets that nobody waits for any more.
@@ -260,10 +260,10 @@ var errUnwanted = errors.New("nobody waits for the channel any more")
 
 // queueMoved is when somebody in a line, or in its way, last got what he waited
 // for.
-func (e *entry) queueMoved(n *line) time.Time {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if placed := e.queue.placed[n.key.class]; n.full != nil && placed.After(n.moved) {
+func (p *entry) queueMoved(n *line) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if placed := p.queue.placed[n.key.class]; n.full != nil && placed.After(n.moved) {
 		return placed // by who came earlier: a place that becomes free is the first's
 	}
 	return n.moved
@@ -271,14 +271,14 @@ func (e *entry) queueMoved(n *line) time.Time {
 
 // hopeless returns an error if a dial's turn is not to be expected: its target
 // does not answer. The caller holds mu.
-func (e *entry) hopeless(n *line) error {
+func (p *entry) hopeless(n *line) error {
 	if n.waits != waitTurn {
 		return nil
 	}
 	total := 0
-	for _, l := range e.active() {
-		unanswered := l.opens.to(n.key.target)
-		if unanswered > 0 && !l.blames(n.key.target) {
+	for _, m := range p.active() {
+		unanswered := m.opens.to(n.key.target)
+		if unanswered > 0 && !m.blames(n.key.target) {
 			return nil
 		}
 		total += unanswered
@@ -287,43 +287,43 @@ func (e *entry) hopeless(n *line) error {
 		return nil // it is others that do not answer
 	}
 	return &failure.OpenError{
-		Tunnel: e.cfg.Name, Target: n.key.target, Reason: failure.OpenPending,
+		Tunnel: p.cfg.Name, Target: n.key.target, Reason: failure.OpenPending,
 		Detail: fmt.Sprintf("the bastion has answered none of %d", total),
 	}
 }
 
 // gaveUp is the error of a dial that has waited for too long, in a line. The
 // caller holds mu.
-func (e *entry) gaveUp(n *line, cause error) error {
+func (p *entry) gaveUp(n *line, cause error) error {
 	doing := "waiting for the connection to the bastion"
 	switch {
 	case errors.Is(cause, errUnwanted):
 		return cause
-	case len(e.active()) == 0:
-		if e.retry.state == retryFailed {
-			return e.down()
+	case len(p.active()) == 0:
+		if p.retry.state == retryFailed {
+			return p.down()
 		}
 	case n.full != nil:
 		return n.full
 	case n.waits == waitTurn:
-		doing = fmt.Sprintf("opening channel to %q: waiting for one of %d unanswered opens", n.key.target, e.pendingOpens())
+		doing = fmt.Sprintf("opening channel to %q: waiting for one of %d unanswered opens", n.key.target, p.pendingOpens())
 	}
-	return &TimeoutError{Tunnel: e.cfg.Name, Doing: doing, Cause: cause}
+	return &TimeoutError{Tunnel: p.cfg.Name, Doing: doing, Cause: cause}
 }
 
 // down is the error of a dial when there is no connection. The caller holds mu.
-func (e *entry) down() error {
+func (p *entry) down() error {
 	return &DownError{
-		Tunnel: e.cfg.Name, Cause: e.retry.err,
-		RetryAfter: max(time.Second, time.Until(e.retry.at)),
+		Tunnel: p.cfg.Name, Cause: p.retry.err,
+		RetryAfter: max(time.Second, time.Until(p.retry.at)),
 	}
 }
 
 // pendingOpens is how many opens the bastion has not answered. The caller holds
 // mu.
-func (e *entry) pendingOpens() (n int) {
-	for _, l := range e.active() {
-		n += l.opens.pending()
+func (p *entry) pendingOpens() (n int) {
+	for _, m := range p.active() {
+		n += m.opens.pending()
 	}
 	return n
 }
@@ -331,15 +331,15 @@ func (e *entry) pendingOpens() (n int) {
 // shedForQueue makes the pools let go of their channels when dials have waited for a
 // place for a while: those that lie idle are places, and those in use are when
 // their requests end. The caller holds mu.
-func (e *entry) shedForQueue(now time.Time) {
-	q := &e.queue
+func (p *entry) shedForQueue(now time.Time) {
+	q := &p.queue
 	if now.Sub(q.shedAt) < shedTime {
 		return
 	}
 	for _, n := range q.lines {
 		if n.full != nil && now.Sub(n.first().arrived) >= shedAfter {
 			q.shedAt = now
-			e.newGeneration()
+			p.newGeneration()
 			return
 		}
 	}

@@ -18,7 +18,7 @@ var errPatience = errors.New("no answer within the test's time")
 
 // queuedDials are dials that wait in the order in which they were begun.
 type queuedDials struct {
-	e *entry
+	p *entry
 	// got receives each as it ends, and ended keeps how.
 	got   chan dialed
 	links map[int]*link
@@ -35,8 +35,8 @@ type dialed struct {
 // dial begins one, and returns when it waits or has ended.
 func (q *queuedDials) dial(ctx context.Context, n int, w *wish) {
 	go func() {
-		l, err := q.e.pick(ctx, w)
-		q.got <- dialed{n, l, err}
+		m, err := q.p.pick(ctx, w)
+		q.got <- dialed{n, m, err}
 	}()
 	synctest.Wait()
 	time.Sleep(time.Millisecond)
@@ -57,16 +57,16 @@ func (q *queuedDials) ended() (ended []int) {
 }
 
 // inQueue runs a test of dials on one connection.
-func inQueue(t *testing.T, test func(t *testing.T, q *queuedDials, l *link)) {
+func inQueue(t *testing.T, test func(t *testing.T, q *queuedDials, m *link)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := member(forRequests, 0, 0)
-		l.client.Transport().Since = time.Now()
-		l.conns = map[*Conn]*activity{}
-		e := crew(1, 1, l)
-		defer e.end()
-		e.running = true // in place of maintain
-		test(t, &queuedDials{e: e, got: make(chan dialed, 10000), links: map[int]*link{}, errs: map[int]error{}}, l)
+		m := member(forRequests, 0, 0)
+		m.client.Transport().Since = time.Now()
+		m.conns = map[*Conn]*activity{}
+		p := crew(1, 1, m)
+		defer p.end()
+		p.running = true // in place of maintain
+		test(t, &queuedDials{p: p, got: make(chan dialed, 10000), links: map[int]*link{}, errs: map[int]error{}}, m)
 	})
 }
 
@@ -82,22 +82,22 @@ func withTimeout(t *testing.T) context.Context {
 // TestQueueOrder: the dials to a target get their turn in the order in which they
 // came, one for each answer, and those that wait take up no place.
 func TestQueueOrder(t *testing.T) {
-	inQueue(t, func(t *testing.T, q *queuedDials, l *link) {
+	inQueue(t, func(t *testing.T, q *queuedDials, m *link) {
 		const dials = maxPendingOpensPerTarget + 200
 		for n := range dials {
 			q.dial(withTimeout(t), n, wishFor("web:80"))
 		}
-		if n := len(q.ended()); n != maxPendingOpensPerTarget || l.channels != n || l.opens.pending() != n {
-			t.Fatalf("%d opens at once; %d channels, %d pending", n, l.channels, l.opens.pending())
+		if n := len(q.ended()); n != maxPendingOpensPerTarget || m.channels != n || m.opens.pending() != n {
+			t.Fatalf("%d opens at once; %d channels, %d pending", n, m.channels, m.opens.pending())
 		}
 		for n := maxPendingOpensPerTarget; n < dials; n++ {
-			l.Answered("web:80")
+			m.Answered("web:80")
 			if got := q.ended(); !slices.Equal(got, []int{n}) {
 				t.Fatalf("an answer let %v go, want %d", got, n)
 			}
 		}
-		if l.channels != dials {
-			t.Errorf("%d channels", l.channels)
+		if m.channels != dials {
+			t.Errorf("%d channels", m.channels)
 		}
 	})
 }
@@ -105,7 +105,7 @@ func TestQueueOrder(t *testing.T) {
 // TestQueueOthers: a target that does not answer holds up no other, and is full
 // alone.
 func TestQueueOthers(t *testing.T) {
-	inQueue(t, func(t *testing.T, q *queuedDials, l *link) {
+	inQueue(t, func(t *testing.T, q *queuedDials, m *link) {
 		for n := range 2 * maxPendingOpensPerTarget {
 			q.dial(withTimeout(t), n, wishFor("hole:80"))
 		}
@@ -115,11 +115,11 @@ func TestQueueOthers(t *testing.T) {
 			if got := q.ended(); !slices.Equal(got, []int{1000 + n}) {
 				t.Fatalf("beside a target that does not answer got %v", got)
 			}
-			l.Answered("web:80")
+			m.Answered("web:80")
 		}
 		// It is the target that is silent, not the bastion.
 		time.Sleep(2 * time.Second)
-		l.client.Transport().SetHeard(l.client.Age() + 10*time.Second)
+		m.client.Transport().SetHeard(m.client.Age() + 10*time.Second)
 		time.Sleep(sshconn.DoubtAfter)
 		q.ended()
 		q.dial(withTimeout(t), 2000, wishFor("hole:80"))
@@ -135,10 +135,10 @@ func TestQueueOthers(t *testing.T) {
 // them in the order in which they came, whatever their targets. When none does any
 // more they fail, by then.
 func TestQueueFull(t *testing.T) {
-	inQueue(t, func(t *testing.T, q *queuedDials, l *link) {
-		q.e.mu.Lock()
-		l.channels = maxChannels
-		q.e.mu.Unlock()
+	inQueue(t, func(t *testing.T, q *queuedDials, m *link) {
+		q.p.mu.Lock()
+		m.channels = maxChannels
+		q.p.mu.Unlock()
 		for n := range 10 {
 			q.dial(withTimeout(t), n, wishFor(fmt.Sprintf("web%d:80", n%3)))
 		}
@@ -147,13 +147,13 @@ func TestQueueFull(t *testing.T) {
 			if got := q.ended(); got != nil {
 				t.Fatalf("%v have ended: %v", got, q.errs)
 			}
-			q.e.channelEnded(l)
-			if got := q.ended(); !slices.Equal(got, []int{n}) || q.links[n] != l {
+			q.p.channelEnded(m)
+			if got := q.ended(); !slices.Equal(got, []int{n}) || q.links[n] != m {
 				t.Fatalf("a place went to %v, want %d", got, n)
 			}
 		}
-		if l.channels != maxChannels {
-			t.Errorf("%d channels", l.channels)
+		if m.channels != maxChannels {
+			t.Errorf("%d channels", m.channels)
 		}
 		time.Sleep(3 * time.Second)
 		if got := len(q.ended()); got != 5 {
@@ -169,7 +169,7 @@ func TestQueueFull(t *testing.T) {
 
 // TestQueueBound: no dial waits for longer than a minute.
 func TestQueueBound(t *testing.T) {
-	inQueue(t, func(t *testing.T, q *queuedDials, l *link) {
+	inQueue(t, func(t *testing.T, q *queuedDials, m *link) {
 		for n := range 2 * maxPendingOpensPerTarget {
 			q.dial(withTimeout(t), n, wishFor("slow:80"))
 		}
@@ -178,7 +178,7 @@ func TestQueueBound(t *testing.T) {
 		var gaveUp []int
 		for len(gaveUp) == 0 && time.Since(start) < 2*longestWait {
 			time.Sleep(2 * time.Second)
-			l.Answered("slow:80")
+			m.Answered("slow:80")
 			gaveUp = slices.DeleteFunc(q.ended(), func(n int) bool { return q.errs[n] == nil })
 		}
 		if took := time.Since(start); took < longestWait-3*time.Second || took > longestWait+3*time.Second {
@@ -195,7 +195,7 @@ func TestQueueBound(t *testing.T) {
 // TestQueueUnwanted: a dial that nobody waits for any more leaves the queue, and
 // one that has left holds up nobody.
 func TestQueueUnwanted(t *testing.T) {
-	inQueue(t, func(t *testing.T, q *queuedDials, l *link) {
+	inQueue(t, func(t *testing.T, q *queuedDials, m *link) {
 		for n := range maxPendingOpensPerTarget {
 			q.dial(withTimeout(t), n, wishFor("web:80"))
 		}
@@ -212,11 +212,11 @@ func TestQueueUnwanted(t *testing.T) {
 		if got := q.ended(); len(got) != 2 || !errors.Is(q.errs[100], errUnwanted) || !errors.Is(q.errs[101], context.Canceled) {
 			t.Fatalf("%v have ended: %v", got, q.errs)
 		}
-		l.Answered("web:80")
+		m.Answered("web:80")
 		if got := q.ended(); !slices.Equal(got, []int{102}) {
 			t.Errorf("the turn went to %v", got)
 		}
-		if n := len(q.e.queue.lines); n != 0 {
+		if n := len(q.p.queue.lines); n != 0 {
 			t.Errorf("%d lines are left", n)
 		}
 	})
@@ -224,24 +224,24 @@ func TestQueueUnwanted(t *testing.T) {
 
 // TestQueueSheds: pools let go of their channels for dials that wait for a place.
 func TestQueueSheds(t *testing.T) {
-	inQueue(t, func(t *testing.T, q *queuedDials, l *link) {
-		l.channels = maxChannels
+	inQueue(t, func(t *testing.T, q *queuedDials, m *link) {
+		m.channels = maxChannels
 		q.dial(withTimeout(t), 0, wishFor("web:80"))
-		q.e.tend(l)
-		if g := q.e.generation; g != 0 {
+		q.p.tend(m)
+		if g := q.p.generation; g != 0 {
 			t.Fatal("at once")
 		}
 		time.Sleep(shedAfter)
-		q.e.tend(l)
-		generation := q.e.generation
+		q.p.tend(m)
+		generation := q.p.generation
 		if generation == 0 {
 			t.Fatal("they were not told")
 		}
-		q.e.tend(l)
-		if q.e.generation != generation {
+		q.p.tend(m)
+		if q.p.generation != generation {
 			t.Error("they are reported over and over")
 		}
-		q.e.channelEnded(l)
+		q.p.channelEnded(m)
 		if got := q.ended(); !slices.Equal(got, []int{0}) {
 			t.Errorf("the place went to %v", got)
 		}

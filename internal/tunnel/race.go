@@ -62,11 +62,11 @@ type loginOutcome struct {
 }
 
 // raceTo runs a race. It returns a connection, or nil, and what has failed.
-func (e *entry) raceTo(hosts []*host) (*link, []hostFailure) {
-	ctx, cancel := context.WithCancel(e.ctx)
+func (p *entry) raceTo(hosts []*host) (*link, []hostFailure) {
+	ctx, cancel := context.WithCancel(p.ctx)
 	n := len(hosts)
 	r := &race{
-		entry: e, ctx: ctx, hosts: hosts,
+		entry: p, ctx: ctx, hosts: hosts,
 		turns: make(chan *host, n), arrivals: make(chan *approach, n), outcomes: make(chan loginOutcome, n),
 	}
 	r.run()

@@ -22,11 +22,11 @@ func (h *Handle) connect(ctx context.Context, patient bool) error {
 		return err
 	}
 	defer release()
-	l, err := e.pick(ctx, &wish{line: lineKey{class: anyClass}, patient: patient})
+	m, err := e.pick(ctx, &wish{line: lineKey{class: anyClass}, patient: patient})
 	if err != nil {
 		return err
 	}
-	e.channelEnded(l) // the place for a channel that pick has counted
+	e.channelEnded(m) // the place for a channel that pick has counted
 	return nil
 }
 
@@ -35,11 +35,11 @@ func (h *Handle) connect(ctx context.Context, patient bool) error {
 // goes on asking.
 func (l *Listener) Established(ctx context.Context) error {
 	f := l.forward
-	e := f.entry
+	p := f.entry
 	for {
-		e.mu.Lock()
-		outcome, closed, changed := f.outcome, l.closed || e.ctx.Err() != nil, e.changed
-		e.mu.Unlock()
+		p.mu.Lock()
+		outcome, closed, changed := f.outcome, l.closed || p.ctx.Err() != nil, p.changed
+		p.mu.Unlock()
 		switch {
 		case closed:
 			return net.ErrClosed
@@ -49,7 +49,7 @@ func (l *Listener) Established(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return &TimeoutError{Tunnel: e.cfg.Name, Doing: fmt.Sprintf("waiting for the bastion to listen on %q", f.address), Cause: context.Cause(ctx)}
+			return &TimeoutError{Tunnel: p.cfg.Name, Doing: fmt.Sprintf("waiting for the bastion to listen on %q", f.address), Cause: context.Cause(ctx)}
 		}
 	}
 }

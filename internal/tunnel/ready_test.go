@@ -27,8 +27,8 @@ func TestConnect(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.entry.mu.Lock()
-	if l := h.entry.only(); l == nil || l.channels != 0 {
-		t.Errorf("the connection is %+v", l)
+	if m := h.entry.only(); m == nil || m.channels != 0 {
+		t.Errorf("the connection is %+v", m)
 	}
 	h.entry.mu.Unlock()
 	if n := len(b.Opens()); n != 0 {

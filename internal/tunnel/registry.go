@@ -40,12 +40,12 @@ func (r *registry) acquireLocked(h *Handle) *entry {
 }
 
 // release gives a hold back.
-func (r *registry) release(e *entry) {
+func (r *registry) release(p *entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e.refs--
-	if e.refs == 0 {
-		e.retire()
+	p.refs--
+	if p.refs == 0 {
+		p.retire()
 	}
 }
 
@@ -53,9 +53,9 @@ func (r *registry) release(e *entry) {
 func (r *registry) named(name string) (found []*entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, e := range r.entries {
-		if e.cfg.Name == name {
-			found = append(found, e)
+	for _, p := range r.entries {
+		if p.cfg.Name == name {
+			found = append(found, p)
 		}
 	}
 	return found
@@ -63,14 +63,14 @@ func (r *registry) named(name string) (found []*entry) {
 
 // remove forgets an entry that nobody holds and that may end, and tells whether
 // it did: then the entry must end, for nobody can come by it any more.
-func (r *registry) remove(e *entry, mayEnd func() bool) bool {
+func (r *registry) remove(p *entry, mayEnd func() bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e.refs > 0 || !mayEnd() {
+	if p.refs > 0 || !mayEnd() {
 		return false
 	}
-	if r.entries[e.key] == e {
-		delete(r.entries, e.key)
+	if r.entries[p.key] == p {
+		delete(r.entries, p.key)
 	}
 	return true
 }

@@ -4,17 +4,17 @@ import "go.uber.org/zap"
 
 // remark says what an operator should know of a bastion's algorithms, once for
 // as long as there is a tunnel of the name: not at each reconnect and reload.
-func (e *entry) remark(l *link) {
-	n := l.attempt.Algorithms
+func (p *entry) remark(m *link) {
+	n := m.attempt.Algorithms
 	if n == nil {
 		return
 	}
-	log, about := e.hostLog(l.host), zap.String("server", l.attempt.Server)
-	if e.cfg.Inferior(n) && e.counters.first("post-quantum "+l.host.cfg.Address) {
+	log, about := p.hostLog(m.host), zap.String("server", m.attempt.Server)
+	if p.cfg.Inferior(n) && p.counters.first("post-quantum "+m.host.cfg.Address) {
 		log.Info("the bastion has no post-quantum key exchange: what is recorded today may be read once there are quantum computers; OpenSSH has one in common with us from 9.9 on",
 			zap.String("kex", n.KeyExchange), about)
 	}
-	if n.Exposed() && e.counters.first("strict "+l.host.cfg.Address) {
+	if n.Exposed() && p.counters.first("strict "+m.host.cfg.Address) {
 		log.Warn("the bastion has no strict key exchange, and neither aes128-gcm@openssh.com nor aes256-gcm@openssh.com: somebody in the middle could take its first messages away (CVE-2023-48795); update it",
 			zap.String("cipher", n.Cipher), zap.String("mac", n.MAC), about)
 	}

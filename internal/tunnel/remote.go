@@ -79,22 +79,22 @@ type asking struct {
 }
 
 // listen adds a listener of h's for an address.
-func (e *entry) listen(h *Handle, a remoteAddress) *Listener {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	f := e.forwards[a]
+func (p *entry) listen(h *Handle, a remoteAddress) *Listener {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := p.forwards[a]
 	if f == nil {
-		f = &forward{entry: e, address: a, wake: make(chan struct{}, 1), turn: sync.NewCond(&e.mu)}
-		if e.forwards == nil {
-			e.forwards = map[remoteAddress]*forward{}
+		f = &forward{entry: p, address: a, wake: make(chan struct{}, 1), turn: sync.NewCond(&p.mu)}
+		if p.forwards == nil {
+			p.forwards = map[remoteAddress]*forward{}
 		}
-		e.forwards[a] = f
+		p.forwards[a] = f
 		go f.keep()
 	}
 	l := &Listener{forward: f, handle: h}
 	f.listeners = append(f.listeners, l)
 	f.stir()
-	e.nudge()
+	p.nudge()
 	return l
 }
 
@@ -110,8 +110,8 @@ func (f *forward) newest() *Listener {
 }
 
 // forwarding tells whether any forward wants a connection. The caller holds mu.
-func (e *entry) forwarding() bool {
-	for _, f := range e.forwards {
+func (p *entry) forwarding() bool {
+	for _, f := range p.forwards {
 		if f.newest() != nil {
 			return true
 		}
@@ -121,8 +121,8 @@ func (e *entry) forwarding() bool {
 
 // stirForwards has all forwards look at who their newest listener is. The
 // caller holds mu.
-func (e *entry) stirForwards() {
-	for _, f := range e.forwards {
+func (p *entry) stirForwards() {
+	for _, f := range p.forwards {
 		f.stir()
 	}
 }
@@ -141,9 +141,9 @@ func (f *forward) stir() {
 // when the last one is closed and the bastion told so, or when the entry has
 // ended.
 func (f *forward) keep() {
-	e := f.entry
-	for e.ctx.Err() == nil {
-		e.mu.Lock()
+	p := f.entry
+	for p.ctx.Err() == nil {
+		p.mu.Lock()
 		on, live := f.on, f.newest() != nil
 		var want *link
 		var refuse []*inbound
@@ -153,12 +153,12 @@ func (f *forward) keep() {
 			refuse, f.queue = f.queue, nil
 		}
 		if len(f.listeners) == 0 && on == nil && len(refuse) == 0 {
-			delete(e.forwards, f.address)
-			e.mu.Unlock()
+			delete(p.forwards, f.address)
+			p.mu.Unlock()
 			return
 		}
-		changed := e.changed
-		e.mu.Unlock()
+		changed := p.changed
+		p.mu.Unlock()
 
 		for _, in := range refuse {
 			in.refuse()
@@ -193,34 +193,34 @@ func (f *forward) await(changed <-chan struct{}, due <-chan time.Time, dead <-ch
 
 // due tells whether it is time to ask on a connection: on another one than
 // has refused last, at once.
-func (a *asking) due(l *link) bool {
-	if l != a.link {
-		a.link, a.since, a.retryAt = l, time.Time{}, time.Time{}
+func (a *asking) due(m *link) bool {
+	if m != a.link {
+		a.link, a.since, a.retryAt = m, time.Time{}, time.Time{}
 	}
 	return time.Until(a.retryAt) <= 0
 }
 
 // ask asks the bastion to listen on a connection, and waits until it has
 // answered or the connection has died or drains.
-func (f *forward) ask(l *link) {
-	e := f.entry
-	e.mu.Lock()
-	f.on = l
-	l.channels++
-	e.mu.Unlock()
+func (f *forward) ask(m *link) {
+	p := f.entry
+	p.mu.Lock()
+	f.on = m
+	m.channels++
+	p.mu.Unlock()
 	name, payload := f.address.request()
-	switch ok, err := l.client.Request(l.draining, name, payload); {
+	switch ok, err := m.client.Request(m.draining, name, payload); {
 	case err != nil:
 		// Whether it listens is not known: leave tells it not to.
 	case ok:
 		f.asking.logged.Over()
-		f.listensOn(l)
-		e.log().Log(e.reports.followUp(zap.InfoLevel, l.client.Age()), "remote forward established", zap.Stringer("listen", f.address))
+		f.listensOn(m)
+		p.log().Log(p.reports.followUp(zap.InfoLevel, m.client.Age()), "remote forward established", zap.Stringer("listen", f.address))
 	default:
-		e.mu.Lock()
+		p.mu.Lock()
 		f.on = nil
-		e.mu.Unlock()
-		e.channelEnded(l)
+		p.mu.Unlock()
+		p.channelEnded(m)
 		f.refused()
 	}
 }
@@ -252,41 +252,41 @@ func (f *forward) refused() {
 // away from or, unless live, that nobody listens on any more. If the bastion
 // will not, a live forward stays; otherwise a new connection takes over, so
 // that the old one, and the forward with it, ends when it can.
-func (f *forward) leave(l *link, live bool) {
-	e := f.entry
-	ctx, cancel := context.WithTimeout(e.ctx, forwardCancelTimeout)
+func (f *forward) leave(m *link, live bool) {
+	p := f.entry
+	ctx, cancel := context.WithTimeout(p.ctx, forwardCancelTimeout)
 	defer cancel()
 	name, payload := f.address.cancel()
-	ok, err := l.client.Request(ctx.Done(), name, payload)
+	ok, err := m.client.Request(ctx.Done(), name, payload)
 	switch {
-	case err != nil, !ok && !f.wasGranted(l):
+	case err != nil, !ok && !f.wasGranted(m):
 	case ok:
-		e.log().Debug("remote forward cancelled", zap.Stringer("listen", f.address))
+		p.log().Debug("remote forward cancelled", zap.Stringer("listen", f.address))
 	case live:
-		f.asking.kept = l
+		f.asking.kept = m
 		return
 	default:
-		e.replace(l, reasonForward, "the bastion would not cancel a remote forward")
+		p.replace(m, reasonForward, "the bastion would not cancel a remote forward")
 	}
-	e.mu.Lock()
+	p.mu.Lock()
 	f.on = nil
-	e.mu.Unlock()
-	time.AfterFunc(forwardGrace, func() { e.channelEnded(l) })
+	p.mu.Unlock()
+	time.AfterFunc(forwardGrace, func() { p.channelEnded(m) })
 }
 
 // listensOn records that the bastion listens.
-func (f *forward) listensOn(l *link) {
+func (f *forward) listensOn(m *link) {
 	f.entry.mu.Lock()
-	f.granted = l
+	f.granted = m
 	f.entry.mu.Unlock()
 	f.answered(nil)
 }
 
 // wasGranted tells whether the bastion has said that it listens on a connection.
-func (f *forward) wasGranted(l *link) bool {
+func (f *forward) wasGranted(m *link) bool {
 	f.entry.mu.Lock()
 	defer f.entry.mu.Unlock()
-	return f.granted == l
+	return f.granted == m
 }
 
 // wantedOn returns the connection that the forward belongs on: the one where it

@@ -53,11 +53,11 @@ type inbound struct {
 
 // takeForwarded takes a channel that a forward is to get, or that it is to
 // refuse. It is false if nobody has asked for the channel.
-func (l *link) takeForwarded(open ssh.NewChannel) bool {
+func (m *link) takeForwarded(open ssh.NewChannel) bool {
 	if len(open.ExtraData()) > maxOpenPayload {
 		return false
 	}
-	in := &inbound{link: l, open: open}
+	in := &inbound{link: m, open: open}
 	var a remoteAddress
 	switch open.ChannelType() {
 	case "forwarded-tcpip":
@@ -79,16 +79,16 @@ func (l *link) takeForwarded(open ssh.NewChannel) bool {
 	default:
 		return false
 	}
-	return l.entry.enqueue(a, in)
+	return m.entry.enqueue(a, in)
 }
 
 // enqueue queues a channel for the forward of an address, or refuses it if the
 // queue is full. It is false if there is no such forward.
-func (e *entry) enqueue(a remoteAddress, in *inbound) bool {
-	e.mu.Lock()
-	f := e.forwardAt(a)
+func (p *entry) enqueue(a remoteAddress, in *inbound) bool {
+	p.mu.Lock()
+	f := p.forwardAt(a)
 	if f == nil {
-		e.mu.Unlock()
+		p.mu.Unlock()
 		return false
 	}
 	in.forward = f
@@ -101,20 +101,20 @@ func (e *entry) enqueue(a remoteAddress, in *inbound) bool {
 	if f.newest() != nil && len(f.queue) < forwardBacklog && !crowded {
 		f.queue = append(f.queue, in)
 		f.turn.Broadcast()
-		e.mu.Unlock()
+		p.mu.Unlock()
 		return true
 	}
 	level := zap.DebugLevel
 	if f.newest() != nil {
 		level, _ = f.overflows.Level(zap.WarnLevel, "full", 1)
 	}
-	e.mu.Unlock()
+	p.mu.Unlock()
 	if level > zap.DebugLevel {
 		message := "refused a connection to a remote forward: too many wait to be accepted"
 		if crowded {
 			message = "refused a connection to a remote forward: the bastion has opened too many"
 		}
-		e.log().Log(level, message, zap.Stringer("listen", f.address), zap.Int("open", open), zap.Int("waiting", waiting))
+		p.log().Log(level, message, zap.Stringer("listen", f.address), zap.Int("open", open), zap.Int("waiting", waiting))
 	}
 	in.refuse()
 	return true
@@ -123,12 +123,12 @@ func (e *entry) enqueue(a remoteAddress, in *inbound) bool {
 // forwardAt returns the forward for an address as the bastion tells it. sshd
 // says it as it was asked for; a server that says it in other words is
 // believed if only one forward has the port. The caller holds mu.
-func (e *entry) forwardAt(a remoteAddress) *forward {
-	if f := e.forwards[a]; f != nil || a.path != "" {
+func (p *entry) forwardAt(a remoteAddress) *forward {
+	if f := p.forwards[a]; f != nil || a.path != "" {
 		return f
 	}
 	var found *forward
-	for b, f := range e.forwards {
+	for b, f := range p.forwards {
 		if b.path == "" && b.port == a.port {
 			if found != nil {
 				return nil
@@ -152,10 +152,10 @@ func (in *inbound) end() {
 }
 
 // inboundEnded counts a connection to a forward out.
-func (l *link) inboundEnded() {
-	l.entry.mu.Lock()
-	defer l.entry.mu.Unlock()
-	l.inbound--
+func (m *link) inboundEnded() {
+	m.entry.mu.Lock()
+	defer m.entry.mu.Unlock()
+	m.inbound--
 }
 
 // accept returns the connection of the channel, and opens that in the background.

@@ -41,8 +41,8 @@ const (
 	shortLived = time.Hour
 )
 
-func newCertKeeper(e *entry) *certKeeper {
-	return &certKeeper{entry: e, told: map[string]certNews{}}
+func newCertKeeper(p *entry) *certKeeper {
+	return &certKeeper{entry: p, told: map[string]certNews{}}
 }
 
 // look asks for new connections in the place of those whose certificate has a
@@ -55,18 +55,18 @@ func (k *certKeeper) look(now time.Time) (next time.Time) {
 		}
 	}
 	inUse := map[string]certNews{}
-	for _, l := range k.entry.activeLinks() {
-		for _, cert := range l.certificates {
+	for _, m := range k.entry.activeLinks() {
+		for _, cert := range m.certificates {
 			if cert.Path != "" {
 				successor, from := k.entry.cfg.auth().Successor(cert)
 				soonest(from)
 				if successor != nil {
-					k.entry.replace(l, reasonCert, fmt.Sprintf("a new certificate, which expires %s", algorithms.FormatTime(successor.ValidBefore)))
+					k.entry.replace(m, reasonCert, fmt.Sprintf("a new certificate, which expires %s", algorithms.FormatTime(successor.ValidBefore)))
 				}
 			}
 			id := string(cert.Marshal())
 			if _, again := inUse[id]; !again {
-				inUse[id] = k.tell(cert, k.told[id], l.client.Started(), now, soonest)
+				inUse[id] = k.tell(cert, k.told[id], m.client.Started(), now, soonest)
 			}
 		}
 	}

@@ -123,8 +123,8 @@ func TestRenewal(t *testing.T) {
 	}
 
 	a.put(a.certify("id", "second", "-V", "+1h"))
-	for _, l := range old {
-		sshtest.Eventually(t, 10*time.Second, "the old connection drains", l.isDraining)
+	for _, m := range old {
+		sshtest.Eventually(t, 10*time.Second, "the old connection drains", m.isDraining)
 	}
 	roundTrip(t, mustDial(t, h, addr))
 	roundTrip(t, stream)
@@ -132,8 +132,8 @@ func TestRenewal(t *testing.T) {
 		t.Errorf("%d logins with the new certificate", n)
 	}
 	_ = stream.Close()
-	for _, l := range old {
-		waitGone(t, h, l)
+	for _, m := range old {
+		waitGone(t, h, m)
 	}
 	// The same once more, with a new key, which is written last.
 	a.newKey("renewed")
@@ -194,8 +194,8 @@ func TestExpiry(t *testing.T) {
 			}
 		}
 	}
-	for _, l := range links {
-		if l.client.IsDone() {
+	for _, m := range links {
+		if m.client.IsDone() {
 			t.Error("a connection ended with its certificate")
 		}
 	}

@@ -66,11 +66,11 @@ func TestFlaps(t *testing.T) {
 func TestFailureBetweenFlaps(t *testing.T) {
 	var set Settings
 	logs := observed(&set)
-	e := crew(1, 1)
-	e.set.Logger = set.Logger
-	e.reports.quiet.Store(true)
-	e.recordFailures([]hostFailure{{host: e.hosts[0], err: errors.New("connection refused")}}, nil)
-	if e.reports.quiet.Load() || logs.FilterLevelExact(zapcore.WarnLevel).Len() != 1 {
+	p := crew(1, 1)
+	p.set.Logger = set.Logger
+	p.reports.quiet.Store(true)
+	p.recordFailures([]hostFailure{{host: p.hosts[0], err: errors.New("connection refused")}}, nil)
+	if p.reports.quiet.Load() || logs.FilterLevelExact(zapcore.WarnLevel).Len() != 1 {
 		t.Errorf("quiet after %v", logs.All())
 	}
 }

@@ -27,14 +27,14 @@ func (closer) OpenChannel(string, []byte) (ssh.Channel, <-chan *ssh.Request, err
 }
 
 // mortal gives a member a wire that can die.
-func mortal(t *testing.T, l *link) *link {
+func mortal(t *testing.T, m *link) *link {
 	ours, theirs := net.Pipe()
-	l.client, l.attempt = sshconn.New(wire.New(ours, sshconn.StallAfter), closer{}, sshconn.About{}), &Attempt{}
+	m.client, m.attempt = sshconn.New(wire.New(ours, sshconn.StallAfter), closer{}, sshconn.About{}), &Attempt{}
 	t.Cleanup(func() {
 		_ = theirs.Close()
-		l.client.Close(io.EOF)
+		m.client.Close(io.EOF)
 	})
-	return l
+	return m
 }
 
 // wantNames waits for as many events as are wanted and checks their names.
@@ -62,22 +62,22 @@ func TestLostOnce(t *testing.T) {
 		for range 3 {
 			links = append(links, mortal(t, member(forRequests, 1, 0)))
 		}
-		e := crew(1, 8, slices.Clone(links)...)
-		e.set.Lazy = true // it need not connect
+		p := crew(1, 8, slices.Clone(links)...)
+		p.set.Lazy = true // it need not connect
 		seen := make(eventLog, 10)
-		e.set.Observer = seen
-		logs := observed(&e.set)
-		for _, l := range links {
-			l.client.Close(io.EOF)
+		p.set.Observer = seen
+		logs := observed(&p.set)
+		for _, m := range links {
+			m.client.Close(io.EOF)
 		}
-		for _, l := range links[:heard] {
-			e.lost(l, io.EOF)
+		for _, m := range links[:heard] {
+			p.lost(m, io.EOF)
 		}
 		fresh := mortal(t, member(undecided, 0, 0))
-		fresh.entry, fresh.host = e, e.inUse
-		e.connected(fresh, 0)
-		for _, l := range links[heard:] {
-			e.lost(l, io.EOF)
+		fresh.entry, fresh.host = p, p.inUse
+		p.connected(fresh, 0)
+		for _, m := range links[heard:] {
+			p.lost(m, io.EOF)
 		}
 		seen.wantNames(t, EventLost, EventConnected)
 		if n := logs.FilterMessage("lost").Len(); n != 1 {
@@ -93,14 +93,14 @@ func TestLostOnce(t *testing.T) {
 func TestLostAtOnce(t *testing.T) {
 	t.Parallel()
 	fresh := mortal(t, member(undecided, 0, 0))
-	e := crew(1, 8)
-	e.set.Lazy = true
-	fresh.entry, fresh.host = e, e.inUse
+	p := crew(1, 8)
+	p.set.Lazy = true
+	fresh.entry, fresh.host = p, p.inUse
 	seen := make(eventLog, 10)
-	e.set.Observer = seen
+	p.set.Observer = seen
 	core, logs := observer.New(zapcore.InfoLevel)
 	lost := func() bool { return logs.FilterMessage("lost").Len() > 0 }
-	e.set.Logger = zap.New(core, zap.Hooks(func(entry zapcore.Entry) error {
+	p.set.Logger = zap.New(core, zap.Hooks(func(entry zapcore.Entry) error {
 		if entry.Message == "connected" {
 			fresh.client.Close(io.EOF)
 			for until := time.Now().Add(100 * time.Millisecond); !lost() && time.Now().Before(until); {
@@ -109,7 +109,7 @@ func TestLostAtOnce(t *testing.T) {
 		}
 		return nil
 	}))
-	e.connected(fresh, 0)
+	p.connected(fresh, 0)
 	sshtest.Eventually(t, 10*time.Second, "the loss", lost)
 	seen.wantNames(t, EventConnected, EventLost)
 }

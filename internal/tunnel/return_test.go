@@ -9,33 +9,33 @@ import (
 
 // returning is a tunnel with connections to the second of its two hosts, that is
 // about to return to the first. The test plays the part of maintain.
-func returning(links ...*link) (e *entry, first, second *host) {
-	e = crew(1, 8, links...)
-	first, second = e.hosts[0], &host{rank: 1, limiter: connlimit.New(), login: e.hosts[0].login}
-	e.hosts = append(e.hosts, second)
-	e.inUse = second
+func returning(links ...*link) (p *entry, first, second *host) {
+	p = crew(1, 8, links...)
+	first, second = p.hosts[0], &host{rank: 1, limiter: connlimit.New(), login: p.hosts[0].login}
+	p.hosts = append(p.hosts, second)
+	p.inUse = second
 	for _, l := range links {
 		l.host = second
 	}
-	e.running, e.failback.state = true, failbackWatching
-	e.returnTo(first)
-	return e, first, second
+	p.running, p.failback.state = true, failbackWatching
+	p.returnTo(first)
+	return p, first, second
 }
 
 // arrive has a new connection to a host put into service.
-func arrive(e *entry, h *host) *link {
-	l := member(undecided, 1, 0)
-	l.entry, l.host = e, h
-	e.takeOver(l)
-	return l
+func arrive(p *entry, h *host) *link {
+	m := member(undecided, 1, 0)
+	m.entry, m.host = p, h
+	p.takeOver(m)
+	return m
 }
 
 // staying are the connections that are to go on.
-func staying(e *entry) []*link {
+func staying(p *entry) []*link {
 	var links []*link
-	for _, l := range e.active() {
-		if !l.replacing {
-			links = append(links, l)
+	for _, m := range p.active() {
+		if !m.replacing {
+			links = append(links, m)
 		}
 	}
 	return links
@@ -83,8 +83,8 @@ func TestReturnOvertaken(t *testing.T) {
 	if len(e.active()) != 2 {
 		t.Errorf("%d connections, want 2", len(e.active()))
 	}
-	for _, l := range e.active() {
-		if l.host != first {
+	for _, m := range e.active() {
+		if m.host != first {
 			t.Error("a connection to the other host stays")
 		}
 	}

@@ -21,73 +21,73 @@ type stall struct {
 }
 
 // Stalled implements sshconn.Owner.
-func (l *link) Stalled(name string) {
-	e := l.entry
-	defer e.reports.deliver()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !l.isStalledNow() && !l.isDraining() && !l.client.IsDone() {
-		e.stalled(l, name)
+func (m *link) Stalled(name string) {
+	p := m.entry
+	defer p.reports.deliver()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !m.isStalledNow() && !m.isDraining() && !m.client.IsDone() {
+		p.stalled(m, name)
 	}
 }
 
 // Responds implements sshconn.Owner.
-func (l *link) Responds() {
-	e := l.entry
-	defer e.reports.deliver()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if l.isStalledNow() && !l.isDraining() && !l.client.IsDone() {
-		e.resumed(l)
+func (m *link) Responds() {
+	p := m.entry
+	defer p.reports.deliver()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m.isStalledNow() && !m.isDraining() && !m.client.IsDone() {
+		p.resumed(m)
 	}
 }
 
 // isStalledNow tells whether the link takes no channels because it is stalled. The
 // caller holds entry.mu.
-func (l *link) isStalledNow() bool { return !l.stall.since.IsZero() }
+func (m *link) isStalledNow() bool { return !m.stall.since.IsZero() }
 
 // stalled takes a link out of service until it responds again. The caller holds mu.
-func (e *entry) stalled(l *link, name string) {
+func (p *entry) stalled(m *link, name string) {
 	now := time.Now()
-	l.stall.since = now
-	level, _ := e.reports.limiter.Level(zap.WarnLevel, "stalled", 1)
-	l.stall.logged = level > zap.DebugLevel
+	m.stall.since = now
+	level, _ := p.reports.limiter.Level(zap.WarnLevel, "stalled", 1)
+	m.stall.logged = level > zap.DebugLevel
 	if name != "" {
-		e.blameName(name, now)
+		p.blameName(name, now)
 	}
-	if !l.role.isApart() {
-		e.newGeneration() // no request waits on a pooled channel of this link
+	if !m.role.isApart() {
+		p.newGeneration() // no request waits on a pooled channel of this link
 	}
-	e.broadcast()
-	e.nudge()
-	e.reportStall(l, zapcore.WarnLevel, "connection stalled: the bastion does not respond; new channels open on another one",
-		zap.Duration("silent", l.client.Silent()), zap.Int("channels", l.channels))
+	p.broadcast()
+	p.nudge()
+	p.reportStall(m, zapcore.WarnLevel, "connection stalled: the bastion does not respond; new channels open on another one",
+		zap.Duration("silent", m.client.Silent()), zap.Int("channels", m.channels))
 }
 
 // resumed puts a link back into service. The caller holds mu.
-func (e *entry) resumed(l *link) {
-	took := time.Since(l.stall.since)
-	e.reportStall(l, zapcore.InfoLevel, "connection responds again", zap.Duration("duration", took), zap.Int("channels", l.channels))
-	others := e.active()
-	l.stall.since = time.Time{}
+func (p *entry) resumed(m *link) {
+	took := time.Since(m.stall.since)
+	p.reportStall(m, zapcore.InfoLevel, "connection responds again", zap.Duration("duration", took), zap.Int("channels", m.channels))
+	others := p.active()
+	m.stall.since = time.Time{}
 	switch {
 	case len(others) == 0:
-		e.inUse = l.host
-		e.retry.connected()
-	case l.host != e.inUse: // connections are to one host, and the others went elsewhere
-		e.startDrain(l)
+		p.inUse = m.host
+		p.retry.connected()
+	case m.host != p.inUse: // connections are to one host, and the others went elsewhere
+		p.startDrain(m)
 	}
-	e.arrived()
-	e.broadcast()
-	e.nudge()
+	p.arrived()
+	p.broadcast()
+	p.nudge()
 }
 
 // reportStall logs a line about a link, at debug if the stall is one of many. The caller
 // holds mu, and delivers the reports.
-func (e *entry) reportStall(l *link, level zapcore.Level, msg string, fields ...zap.Field) {
-	if !l.stall.logged {
+func (p *entry) reportStall(m *link, level zapcore.Level, msg string, fields ...zap.Field) {
+	if !m.stall.logged {
 		level = zapcore.DebugLevel
 	}
-	address := l.host.cfg.Address
-	e.reports.add(func() { e.logAbout(address).Log(level, msg, fields...) })
+	address := m.host.cfg.Address
+	p.reports.add(func() { p.logAbout(address).Log(level, msg, fields...) })
 }

@@ -132,20 +132,20 @@ func (h *Handle) Status() Status {
 	return s
 }
 
-func (e *entry) status() Status {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+func (p *entry) status() Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	s := Status{
-		Tunnel: e.cfg.Name, State: e.state(), Hosts: e.cfg.Addresses(), User: e.cfg.User,
+		Tunnel: p.cfg.Name, State: p.state(), Hosts: p.cfg.Addresses(), User: p.cfg.User,
 		Connections:   []ConnectionStatus{},
-		ChannelsTotal: e.counters.opened.Load() + e.counters.accepted.Load(),
-		Received:      e.counters.received.Load(), Sent: e.counters.sent.Load(),
-		Since: e.history.since, LastError: e.history.lastErr,
+		ChannelsTotal: p.counters.opened.Load() + p.counters.accepted.Load(),
+		Received:      p.counters.received.Load(), Sent: p.counters.sent.Load(),
+		Since: p.history.since, LastError: p.history.lastErr,
 	}
 	if s.State == StateUp {
-		s.Host = e.inUse.cfg.Address
+		s.Host = p.inUse.cfg.Address
 	}
-	for _, l := range e.links {
+	for _, l := range p.links {
 		c := l.status()
 		s.Connections = append(s.Connections, c)
 		s.Channels += c.Channels
@@ -159,16 +159,16 @@ func (e *entry) status() Status {
 		if c.RTT > 0 {
 			s.RTT = c.RTT
 		}
-		if p := l.prohibited; p != nil && (s.Prohibited == nil || p.Time.After(s.Prohibited.Time)) {
-			s.Prohibited = p
+		if last := l.prohibited; last != nil && (s.Prohibited == nil || last.Time.After(s.Prohibited.Time)) {
+			s.Prohibited = last
 		}
 	}
 	if s.State == StateDown || s.State == StateReconnecting {
-		if due, _ := e.due(e.retry.demand.Dials); due.After(time.Now()) && e.wanted() {
+		if due, _ := p.due(p.retry.demand.Dials); due.After(time.Now()) && p.wanted() {
 			s.NextRetry = &due
 		}
 	}
-	for _, h := range e.hosts {
+	for _, h := range p.hosts {
 		if h.attempt != nil {
 			s.Attempts = append(s.Attempts, h.attempt)
 		}
@@ -177,15 +177,15 @@ func (e *entry) status() Status {
 }
 
 // state is the tunnel's. The caller holds mu.
-func (e *entry) state() State {
+func (p *entry) state() State {
 	switch {
-	case len(e.active()) > 0:
+	case len(p.active()) > 0:
 		return StateUp
-	case e.retry.state == retryFailed:
+	case p.retry.state == retryFailed:
 		return StateDown
-	case !e.wanted():
+	case !p.wanted():
 		return StateIdle
-	case !e.history.lostAt.IsZero() || len(e.present()) > 0:
+	case !p.history.lostAt.IsZero() || len(p.present()) > 0:
 		return StateReconnecting
 	default:
 		return StateConnecting
@@ -196,15 +196,15 @@ func (e *entry) state() State {
 const ClassDraining = "draining"
 
 // class is what a link is for, in a word. The caller holds entry.mu.
-func (l *link) class() string {
+func (m *link) class() string {
 	switch {
-	case l.isDraining():
+	case m.isDraining():
 		return ClassDraining
-	case l.role == forRequests:
+	case m.role == forRequests:
 		return "requests"
-	case l.role == forStreams:
+	case m.role == forStreams:
 		return "streams"
-	case l.role.isApart():
+	case m.role.isApart():
 		return "lookups"
 	default:
 		return "any"
@@ -215,29 +215,29 @@ func (l *link) class() string {
 var classes = []string{"requests", "streams", "lookups", "any", ClassDraining}
 
 // status is the link's. The caller holds entry.mu.
-func (l *link) status() ConnectionStatus {
-	received, sent := l.client.Traffic()
+func (m *link) status() ConnectionStatus {
+	received, sent := m.client.Traffic()
 	c := ConnectionStatus{
-		Host: l.host.cfg.Address, Remote: l.client.RemoteAddr().String(),
-		Class: l.class(), Stalled: l.isStalledNow(), Since: l.client.Started(),
-		Channels: len(l.conns), QuietChannels: l.quiet, PendingOpens: l.opens.pending(),
+		Host: m.host.cfg.Address, Remote: m.client.RemoteAddr().String(),
+		Class: m.class(), Stalled: m.isStalledNow(), Since: m.client.Started(),
+		Channels: len(m.conns), QuietChannels: m.quiet, PendingOpens: m.opens.pending(),
 		Received: received, Sent: sent,
-		RTT: secondsOf(l.client.RoundTrip()),
+		RTT: secondsOf(m.client.RoundTrip()),
 	}
-	if a := l.attempt; a != nil {
+	if a := m.attempt; a != nil {
 		c.Server, c.Algorithms = a.Server, a.Algorithms
 		c.HostKey, c.HostKeySource = a.HostKey, a.HostKeySource
 		c.User, c.Authentication = a.User, a.Authentication
 	}
-	if t := l.certificateExpiry(); !t.IsZero() {
+	if t := m.certificateExpiry(); !t.IsZero() {
 		c.CertificateExpires = &t
 	}
 	return c
 }
 
 // certificateExpiry is when the first certificate does, or zero.
-func (l *link) certificateExpiry() (first time.Time) {
-	for _, cert := range l.certificates {
+func (m *link) certificateExpiry() (first time.Time) {
+	for _, cert := range m.certificates {
 		if t := algorithms.ValidUntil(cert.Certificate); !t.IsZero() && (first.IsZero() || t.Before(first)) {
 			first = t
 		}
@@ -263,22 +263,22 @@ func gaugesOf(entries []*entry) gauges {
 	for _, class := range classes {
 		g.connections[class], g.channels[class] = 0, 0
 	}
-	for _, e := range entries {
-		e.addTo(&g)
+	for _, p := range entries {
+		p.addTo(&g)
 	}
 	return g
 }
 
-func (e *entry) addTo(g *gauges) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.handles) > 0 {
-		if s := e.state(); !g.configured || s == StateUp {
+func (p *entry) addTo(g *gauges) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.handles) > 0 {
+		if s := p.state(); !g.configured || s == StateUp {
 			g.state = s
 		}
 		g.configured = true
 	}
-	for _, l := range e.links {
+	for _, l := range p.links {
 		g.connections[l.class()]++
 		g.channels[l.class()] += len(l.conns)
 		g.pending += l.opens.pending()
@@ -286,7 +286,7 @@ func (e *entry) addTo(g *gauges) {
 			g.expiry = t
 		}
 	}
-	for _, f := range e.forwards {
+	for _, f := range p.forwards {
 		g.forwards[f.address.String()] = g.forwards[f.address.String()] || f.isListening()
 	}
 }

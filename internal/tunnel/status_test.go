@@ -200,14 +200,14 @@ func TestEvents(t *testing.T) {
 // for a turn, or of other hosts.
 func TestLoginDuration(t *testing.T) {
 	t.Parallel()
-	l := mortal(t, member(undecided, 0, 0))
-	l.attempt = &Attempt{Steps: []Step{{StepReach, 30}, {StepBanner, .25}, {StepKeyExchange, .5}, {StepHostKey, 0}, {StepAuthentication, 1}}}
-	e := crew(1, 8)
-	e.set.Lazy = true
-	l.entry, l.host = e, e.inUse
+	m := mortal(t, member(undecided, 0, 0))
+	m.attempt = &Attempt{Steps: []Step{{StepReach, 30}, {StepBanner, .25}, {StepKeyExchange, .5}, {StepHostKey, 0}, {StepAuthentication, 1}}}
+	p := crew(1, 8)
+	p.set.Lazy = true
+	m.entry, m.host = p, p.inUse
 	var logins observations
-	e.counters.handshakes = &logins
-	e.connected(l, time.Minute)
+	p.counters.handshakes = &logins
+	p.connected(m, time.Minute)
 	if !slices.Equal(logins, observations{1.75}) {
 		t.Errorf("observed %v", logins)
 	}

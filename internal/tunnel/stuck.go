@@ -11,14 +11,14 @@ const stuckLimit = easyChannels / 2
 
 // live counts the channels that are not stuck: what a draining connection is kept
 // for. The caller holds entry.mu.
-func (l *link) live() int { return l.channels - l.stuck }
+func (m *link) live() int { return m.channels - m.stuck }
 
 // tooStuck returns how many channels are stuck if they are too many, or 0.
-func (l *link) tooStuck() int {
-	l.entry.mu.Lock()
-	defer l.entry.mu.Unlock()
-	if l.stuck < stuckLimit {
+func (m *link) tooStuck() int {
+	m.entry.mu.Lock()
+	defer m.entry.mu.Unlock()
+	if m.stuck < stuckLimit {
 		return 0
 	}
-	return l.stuck
+	return m.stuck
 }

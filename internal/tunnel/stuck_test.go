@@ -14,26 +14,26 @@ import (
 
 // closedOn returns a channel of a link that we have closed just now, and the bastion
 // has not.
-func closedOn(l *link) *Conn {
-	c := sshconn.ClosedConn(l.client)
-	l.channels++
-	l.Opened(c)
+func closedOn(m *link) *Conn {
+	c := sshconn.ClosedConn(m.client)
+	m.channels++
+	m.Opened(c)
 	return c
 }
 
 // stuckCrew is a tunnel with one connection, on which n channels get stuck.
-func stuckCrew(n int) (e *entry, l *link, closed []*Conn) {
+func stuckCrew(n int) (p *entry, m *link, closed []*Conn) {
 	ours, theirs := net.Pipe()
 	_ = theirs.Close()
-	l = member(forRequests, 0, 0)
-	l.client = clientOn(ours)
-	l.opens = newOpenLimiter()
-	e = crew(1, 8, l)
-	l.conns = map[*Conn]*activity{}
+	m = member(forRequests, 0, 0)
+	m.client = clientOn(ours)
+	m.opens = newOpenLimiter()
+	p = crew(1, 8, m)
+	m.conns = map[*Conn]*activity{}
 	for range n {
-		closed = append(closed, closedOn(l))
+		closed = append(closed, closedOn(m))
 	}
-	return e, l, closed
+	return p, m, closed
 }
 
 // TestStuck: channels that the bastion does not close have the connection
@@ -94,17 +94,17 @@ func TestStuckOnServers(t *testing.T) {
 			}
 			_ = c.Close()
 			c.SendClose(time.Minute) // a minute early
-			e, l := h.entry, linkOf(c)
+			p, m := h.entry, linkOf(c)
 			sshtest.Eventually(t, 10*time.Second, "a stuck channel", func() bool {
-				e.mu.Lock()
-				defer e.mu.Unlock()
-				return l.stuck == 1 && l.live() == 0
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				return m.stuck == 1 && m.live() == 0
 			})
-			e.replace(l, reasonRequested, "the test wants it")
+			p.replace(m, reasonRequested, "the test wants it")
 			sshtest.Eventually(t, 10*time.Second, "the end of the connection", func() bool {
-				e.mu.Lock()
-				defer e.mu.Unlock()
-				return !slices.Contains(e.links, l)
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				return !slices.Contains(p.links, m)
 			})
 			roundTrip(t, mustDial(t, h, listen(t, echo)))
 		})

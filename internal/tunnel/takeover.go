@@ -21,31 +21,31 @@ var generations atomic.Uint64
 // takeOver puts a new connection into service: in the place of one that is to
 // be replaced, which drains from then on, or beside the others. It returns
 // what there is to log of it.
-func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.ctx.Err() != nil {
-		l.retired = true
-		go l.client.Close(ErrClosed) // not under mu: it closes a socket
+func (p *entry) takeOver(m *link) (msg string, fields []zap.Field) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ctx.Err() != nil {
+		m.retired = true
+		go m.client.Close(ErrClosed) // not under mu: it closes a socket
 		return "", nil
 	}
-	active, present := e.active(), e.present()
-	if len(active) > 0 && e.failback.state == failbackReturning && l.host != e.failback.to {
-		l.replacing, l.reason = true, reasonPreferred // it came too late to return
+	active, present := p.active(), p.present()
+	if len(active) > 0 && p.failback.state == failbackReturning && m.host != p.failback.to {
+		m.replacing, m.reason = true, reasonPreferred // it came too late to return
 	}
-	old := e.toReplace()
+	old := p.toReplace()
 	switch {
 	case old != nil:
 		msg = "connection replaced"
-		e.counters.reconnected(old.reason)
-		l.role = old.role
+		p.counters.reconnected(old.reason)
+		m.role = old.role
 	case len(present) > 0:
 		msg = "connection added"
-		fields = append(fields, zap.String("reason", e.assign(l)), zap.Int("connections", len(present)+1))
+		fields = append(fields, zap.String("reason", p.assign(m)), zap.Int("connections", len(present)+1))
 	default:
 		msg = "connected"
 		var downtime time.Duration
-		for _, o := range e.links {
+		for _, o := range p.links {
 			if o.isDraining() {
 				continue
 			}
@@ -53,90 +53,90 @@ func (e *entry) takeOver(l *link) (msg string, fields []zap.Field) {
 			o.outlived = true
 			msg, downtime = "reconnected", o.client.Silent()
 		}
-		if at := e.history.lostAt; !at.IsZero() {
+		if at := p.history.lostAt; !at.IsZero() {
 			msg, downtime = "reconnected", time.Since(at)
 		}
 		if msg == "reconnected" {
 			fields = append(fields, zap.Duration("downtime", downtime))
-			e.counters.reconnected(reasonLost)
+			p.counters.reconnected(reasonLost)
 		}
 	}
 	if len(present) == 0 {
-		e.history.since = time.Now()
+		p.history.since = time.Now()
 	}
-	e.history.lostAt = time.Time{}
-	e.links = append(e.links, l)
-	e.inUse = l.host
-	for _, o := range e.serving() {
-		if o.role.isApart() && o.host != e.inUse {
-			e.startDrain(o)
+	p.history.lostAt = time.Time{}
+	p.links = append(p.links, m)
+	p.inUse = m.host
+	for _, o := range p.serving() {
+		if o.role.isApart() && o.host != p.inUse {
+			p.startDrain(o)
 		}
 	}
-	e.retry.connected()
-	e.growth.grown()
+	p.retry.connected()
+	p.growth.grown()
 	if old != nil {
-		e.startDrain(old)
-		e.newGeneration()
+		p.startDrain(old)
+		p.newGeneration()
 	}
-	e.arrived()
-	e.rebalance()
-	e.broadcast()
-	e.nudge()
+	p.arrived()
+	p.rebalance()
+	p.broadcast()
+	p.nudge()
 	return msg, fields
 }
 
 // outlived returns the connections whose death the entry has yet to hear of,
 // while there is another one already.
-func (e *entry) outlived() []*link {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(e.links), func(l *link) bool { return !l.outlived })
+func (p *entry) outlived() []*link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(p.links), func(m *link) bool { return !m.outlived })
 }
 
 // toReplace returns a connection that a new one is to take over from, or nil.
 // The caller holds mu.
-func (e *entry) toReplace() *link {
-	serving := e.serving()
-	if i := slices.IndexFunc(serving, func(l *link) bool { return l.replacing }); i >= 0 {
+func (p *entry) toReplace() *link {
+	serving := p.serving()
+	if i := slices.IndexFunc(serving, func(m *link) bool { return m.replacing }); i >= 0 {
 		return serving[i]
 	}
 	return nil
 }
 
 // replace asks for a new connection to take over from l.
-func (e *entry) replace(l *link, why reason, text string) {
-	e.mu.Lock()
-	asked := !l.isDraining() && !l.client.IsDone() && !l.replacing && e.held
+func (p *entry) replace(m *link, why reason, text string) {
+	p.mu.Lock()
+	asked := !m.isDraining() && !m.client.IsDone() && !m.replacing && p.held
 	if asked {
-		l.replacing, l.reason = true, why
-		e.nudge()
+		m.replacing, m.reason = true, why
+		p.nudge()
 	}
-	e.mu.Unlock()
+	p.mu.Unlock()
 	if asked {
-		e.log().Info("replacing the connection", zap.String("reason", text))
+		p.log().Info("replacing the connection", zap.String("reason", text))
 	}
 }
 
 // startDrain lets a connection end with its channels. The caller holds mu.
-func (e *entry) startDrain(l *link) {
-	close(l.draining)
-	l.drainTimer = time.AfterFunc(e.set.DrainTimeout, func() {
-		e.mu.Lock()
-		l.retired = true
-		channels := l.channels
-		e.mu.Unlock()
+func (p *entry) startDrain(m *link) {
+	close(m.draining)
+	m.drainTimer = time.AfterFunc(p.set.DrainTimeout, func() {
+		p.mu.Lock()
+		m.retired = true
+		channels := m.channels
+		p.mu.Unlock()
 		if channels > 0 {
-			e.log().Warn("drain_timeout reached: closing a replaced connection", zap.Int("channels", channels))
+			p.log().Warn("drain_timeout reached: closing a replaced connection", zap.Int("channels", channels))
 		}
-		l.client.Close(ErrClosed)
+		m.client.Close(ErrClosed)
 	})
-	e.closeIfDrained(l)
+	p.closeIfDrained(m)
 }
 
 // isDraining tells whether the link takes no more channels.
-func (l *link) isDraining() bool {
+func (m *link) isDraining() bool {
 	select {
-	case <-l.draining:
+	case <-m.draining:
 		return true
 	default:
 		return false
@@ -149,38 +149,38 @@ const drainLinger = time.Second
 
 // closeIfDrained closes a draining connection without live channels. The caller
 // holds mu.
-func (e *entry) closeIfDrained(l *link) {
-	if l.drainTimer != nil && l.live() == 0 && !l.retired {
-		l.retired = true
-		l.drainTimer.Stop()
-		l.drainTimer = time.AfterFunc(drainLinger, func() { l.client.Close(ErrClosed) })
+func (p *entry) closeIfDrained(m *link) {
+	if m.drainTimer != nil && m.live() == 0 && !m.retired {
+		m.retired = true
+		m.drainTimer.Stop()
+		m.drainTimer = time.AfterFunc(drainLinger, func() { m.client.Close(ErrClosed) })
 	}
 }
 
 // lost takes a dead link out. The link calls it, once.
-func (e *entry) lost(l *link, cause error) {
-	e.reportLost(l, cause)
-	e.reports.deliver() // before what follows from it
-	if e.takeOut(l, cause) {
-		e.log().Info("the bastion closes connections without channels (UnusedConnectionTimeout); will reconnect on demand")
+func (p *entry) lost(m *link, cause error) {
+	p.reportLost(m, cause)
+	p.reports.deliver() // before what follows from it
+	if p.takeOut(m, cause) {
+		p.log().Info("the bastion closes connections without channels (UnusedConnectionTimeout); will reconnect on demand")
 	}
 }
 
 // reportLost reports a link's death, once: for the log and, if it is
 // the last connection, for the observer.
-func (e *entry) reportLost(l *link, cause error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if l.told {
+func (p *entry) reportLost(m *link, cause error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m.told {
 		return
 	}
-	l.told = true
-	others, last := len(e.present()), e.isLast(l)
-	lasted, address := l.client.Age(), e.inUse.cfg.Address
-	about := []zap.Field{zap.Duration("duration", lasted), zap.Int("channels", l.channels)}
-	retired, draining, unused := l.retired, l.isDraining(), l.unused(cause)
-	e.reports.add(func() {
-		log := e.logAbout(address).With(about...)
+	m.told = true
+	others, last := len(p.present()), p.isLast(m)
+	lasted, address := m.client.Age(), p.inUse.cfg.Address
+	about := []zap.Field{zap.Duration("duration", lasted), zap.Int("channels", m.channels)}
+	retired, draining, unused := m.retired, m.isDraining(), m.unused(cause)
+	p.reports.add(func() {
+		log := p.logAbout(address).With(about...)
 		switch {
 		case retired:
 			log.Debug("connection closed")
@@ -191,95 +191,95 @@ func (e *entry) reportLost(l *link, cause error) {
 		case !last:
 			log.Warn("connection lost", zap.Error(cause), zap.Int("connections", others))
 		default:
-			level, unlogged := e.reports.lossLevel(lasted)
+			level, unlogged := p.reports.lossLevel(lasted)
 			if unlogged > 0 {
 				log = log.With(zap.Int("unlogged", unlogged))
 			}
 			log.Log(level, "lost", zap.Error(cause))
-			e.emit(EventLost, l.host.cfg.Address, append(about, zap.Error(cause))...)
+			p.emit(EventLost, m.host.cfg.Address, append(about, zap.Error(cause))...)
 		}
 	})
 }
 
 // isLast tells whether with a dead link the tunnel has lost its last connection:
 // of those that die together, that is the last to be told of. The caller holds mu.
-func (e *entry) isLast(l *link) bool {
-	return !slices.ContainsFunc(e.links, func(o *link) bool {
-		return o != l && !o.told && !o.isDraining() && (o.outlived || !l.outlived)
+func (p *entry) isLast(m *link) bool {
+	return !slices.ContainsFunc(p.links, func(o *link) bool {
+		return o != m && !o.told && !o.isDraining() && (o.outlived || !m.outlived)
 	})
 }
 
 // takeOut is the part of lost that is done under mu. It tells whether, from now
 // on, the entry makes up for a connection only when there are dials for it.
-func (e *entry) takeOut(l *link, cause error) (onDemand bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.links = slices.DeleteFunc(e.links, func(o *link) bool { return o == l })
-	if l.drainTimer != nil {
-		l.drainTimer.Stop()
+func (p *entry) takeOut(m *link, cause error) (onDemand bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.links = slices.DeleteFunc(p.links, func(o *link) bool { return o == m })
+	if m.drainTimer != nil {
+		m.drainTimer.Stop()
 	}
-	if !l.isDraining() {
-		unused, last := l.unused(cause), len(e.present()) == 0
+	if !m.isDraining() {
+		unused, last := m.unused(cause), len(p.present()) == 0
 		switch {
 		case unused:
-			onDemand = e.unused.ended(time.Now(), l.client.Age(), time.Since(l.used))
+			onDemand = p.unused.ended(time.Now(), m.client.Age(), time.Since(m.used))
 		case last:
-			e.unused.failed()
+			p.unused.failed()
 		}
 		if last {
 			now := time.Now()
-			e.history.lost(now, &ErrorStatus{now, l.host.cfg.Address, failure.CauseLost, cause.Error()})
+			p.history.lost(now, &ErrorStatus{now, m.host.cfg.Address, failure.CauseLost, cause.Error()})
 		}
-		login := l.host.loginWith(e.set)
+		login := m.host.loginWith(p.set)
 		switch {
-		case l.retired, unused && !last: // one that was not needed is no loss
+		case m.retired, unused && !last: // one that was not needed is no loss
 		case unused:
-			l.host.limiter.Ended(login)
+			m.host.limiter.Ended(login)
 		default:
-			l.host.limiter.Lost(login, l.client.Age(), e.set.delay(), !last)
+			m.host.limiter.Lost(login, m.client.Age(), p.set.delay(), !last)
 		}
 		if last {
-			due, _ := l.host.limiter.Due(login, connlimit.Demand{})
-			e.retry.notBefore = earlier(due, time.Now().Add(e.set.ReconnectMin))
+			due, _ := m.host.limiter.Due(login, connlimit.Demand{})
+			p.retry.notBefore = earlier(due, time.Now().Add(p.set.ReconnectMin))
 		}
-		e.broadcast()
-		e.nudge()
+		p.broadcast()
+		p.nudge()
 	}
-	e.lingerIfIdle()
+	p.lingerIfIdle()
 	return onDemand
 }
 
 // unused tells whether the bastion may have ended the link for want of channels.
 // The caller holds entry.mu.
-func (l *link) unused(cause error) bool {
+func (m *link) unused(cause error) bool {
 	// x/crypto's type for SSH_MSG_DISCONNECT is not exported.
 	byPeer := errors.Is(cause, io.EOF) || strings.Contains(cause.Error(), "ssh: disconnect")
-	return byPeer && l.channels == 0 && time.Since(l.used) >= connlimit.Settled
+	return byPeer && m.channels == 0 && time.Since(m.used) >= connlimit.Settled
 }
 
 // currentGeneration is that of the last takeover.
-func (e *entry) currentGeneration() uint64 {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.generation
+func (p *entry) currentGeneration() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.generation
 }
 
 // newGeneration has pools of channels let go of those that they have. The caller
 // holds mu.
-func (e *entry) newGeneration() {
-	e.generation = generations.Add(1)
-	close(e.moved)
-	e.moved = make(chan struct{})
+func (p *entry) newGeneration() {
+	p.generation = generations.Add(1)
+	close(p.moved)
+	p.moved = make(chan struct{})
 }
 
 // movedFrom returns a channel that is closed once the generation is a later one.
-func (e *entry) movedFrom(generation uint64) <-chan struct{} {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.generation > generation {
+func (p *entry) movedFrom(generation uint64) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.generation > generation {
 		moved := make(chan struct{})
 		close(moved)
 		return moved
 	}
-	return e.moved
+	return p.moved
 }

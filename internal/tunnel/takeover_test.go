@@ -19,18 +19,18 @@ func TestOutlived(t *testing.T) {
 	dead := member(forRequests, 1, 0)
 	dead.client = clientOn(ours)
 	dead.client.Close(io.EOF)
-	e := crew(1, 8, dead)
-	logs := observed(&e.set)
-	e.set.Lazy = true // it need not connect
+	p := crew(1, 8, dead)
+	logs := observed(&p.set)
+	p.set.Lazy = true // it need not connect
 
 	fresh := member(undecided, 0, 0)
-	fresh.entry, fresh.host = e, e.inUse
-	msg, fields := e.takeOver(fresh)
+	fresh.entry, fresh.host = p, p.inUse
+	msg, fields := p.takeOver(fresh)
 	if msg != "reconnected" || len(fields) != 1 || fields[0].Key != "downtime" || fields[0].Type != zapcore.DurationType || time.Duration(fields[0].Integer) <= 0 {
 		t.Errorf("%q, %v", msg, fields)
 	}
-	e.reportLost(dead, io.EOF)
-	e.reports.deliver()
+	p.reportLost(dead, io.EOF)
+	p.reports.deliver()
 	if n := logs.FilterMessage("lost").Len(); n != 1 {
 		t.Errorf("it says %v", logs.All())
 	}
@@ -41,21 +41,21 @@ func TestOutlived(t *testing.T) {
 func TestLostTogether(t *testing.T) {
 	t.Parallel()
 	links := []*link{member(forRequests, 0, 0), member(forStreams, 0, 0), member(forStreams, 0, 0)}
-	e := crew(3, 8, slices.Clone(links)...)
-	e.set.Lazy = true
-	for _, l := range links {
+	p := crew(3, 8, slices.Clone(links)...)
+	p.set.Lazy = true
+	for _, m := range links {
 		ours, theirs := net.Pipe()
 		defer theirs.Close()
-		l.client = clientOn(ours)
-		l.client.Close(io.EOF)
-		l.used = time.Now().Add(-time.Minute)
+		m.client = clientOn(ours)
+		m.client.Close(io.EOF)
+		m.used = time.Now().Add(-time.Minute)
 	}
-	for _, l := range links {
-		if e.takeOut(l, io.EOF) {
+	for _, m := range links {
+		if p.takeOut(m, io.EOF) {
 			t.Error("the entry waits for a dial")
 		}
 	}
-	if e.unused.idle == 0 || e.unused.onDemand {
-		t.Errorf("it knows %+v", e.unused)
+	if p.unused.idle == 0 || p.unused.onDemand {
+		t.Errorf("it knows %+v", p.unused)
 	}
 }

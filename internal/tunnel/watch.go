@@ -22,23 +22,23 @@ const (
 // connections with a certificate make place for those with its successor, and of
 // private keys that others can read there is a warning. It returns when the entry
 // ends.
-func (e *entry) watchFiles() {
+func (p *entry) watchFiles() {
 	watch := filewatch.New()
 	defer watch.Close()
-	keeper := newCertKeeper(e)
-	modes := newKeyModes(e)
+	keeper := newCertKeeper(p)
+	modes := newKeyModes(p)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	stamp := ""
 	for {
-		paths := e.cfg.files()
+		paths := p.cfg.files()
 		complete := watch.Set(paths)
 		// After that, so that no change is missed in between.
 		if now := filewatch.Stamp(paths); now != stamp {
 			stamp = now
-			e.mu.Lock()
-			e.nudge()
-			e.mu.Unlock()
+			p.mu.Lock()
+			p.nudge()
+			p.mu.Unlock()
 		}
 		modes.look()
 		wait := fileRecheck
@@ -54,28 +54,28 @@ func (e *entry) watchFiles() {
 			timer.Reset(fileSettle)
 			select {
 			case <-timer.C:
-			case <-e.ctx.Done():
+			case <-p.ctx.Done():
 				return
 			}
 			select {
 			case <-watch.C: // of what is looked at now
 			default:
 			}
-		case <-e.certified:
+		case <-p.certified:
 		case <-timer.C:
-		case <-e.ctx.Done():
+		case <-p.ctx.Done():
 			return
 		}
 	}
 }
 
 // watchCertificates has watchFiles look at a new connection's certificates.
-func (l *link) watchCertificates() {
-	if len(l.certificates) == 0 {
+func (m *link) watchCertificates() {
+	if len(m.certificates) == 0 {
 		return
 	}
 	select {
-	case l.entry.certified <- struct{}{}:
+	case m.entry.certified <- struct{}{}:
 	default:
 	}
 }
