@@ -30,14 +30,14 @@ func TestEndOnDrainingLink(t *testing.T) {
 				_, _ = c.Write(make([]byte, size))
 			})
 			c := mustDial(t, h, addr)
-			h.entry.mu.Lock()
-			m := h.entry.only()
-			h.entry.mu.Unlock()
-			h.entry.replace(m, reasonRequested, "test")
+			h.pool.mu.Lock()
+			m := h.pool.only()
+			h.pool.mu.Unlock()
+			h.pool.replace(m, reasonRequested, "test")
 			sshtest.Eventually(t, 5*time.Second, "a replacement", func() bool {
-				h.entry.mu.Lock()
-				defer h.entry.mu.Unlock()
-				return h.entry.only() != m
+				h.pool.mu.Lock()
+				defer h.pool.mu.Unlock()
+				return h.pool.only() != m
 			})
 			if err := c.CloseWrite(); err != nil {
 				t.Fatal(err)
@@ -71,12 +71,12 @@ func TestDialAcrossClose(t *testing.T) {
 		dialed <- err
 	}()
 	sshtest.Eventually(t, 5*time.Second, "the dial to wait", func() bool {
-		h.entry.mu.Lock()
-		defer h.entry.mu.Unlock()
-		return h.entry.retry.demand.Dials
+		h.pool.mu.Lock()
+		defer h.pool.mu.Unlock()
+		return h.pool.retry.demand.Dials
 	})
 	h.Close()
-	time.Sleep(50 * time.Millisecond) // room for the entry to end
+	time.Sleep(50 * time.Millisecond) // room for the pool to end
 	bastion.Misbehave(sshtest.Faults{})
 	if err := <-dialed; err != nil {
 		t.Errorf("dial across Close: %v", err)
@@ -89,7 +89,7 @@ func TestStillborn(t *testing.T) {
 	set := quick()
 	set.Lazy = true // so that we are the ones who connect
 	b := newBench(t, set, nil)
-	p := b.entry
+	p := b.pool
 	l, failed := p.connect(p.hosts)
 	if l == nil {
 		t.Fatal(failed)
@@ -115,10 +115,10 @@ func TestPausedProcess(t *testing.T) {
 			b := newBench(t, set, nil)
 			c := mustDial(t, b.Handle, listen(t, echo))
 			roundTrip(t, c)
-			b.entry.mu.Lock()
-			m := b.entry.only()
-			b.entry.mu.Unlock()
-			// As far as the link can tell, a minute has passed.
+			b.pool.mu.Lock()
+			m := b.pool.only()
+			b.pool.mu.Unlock()
+			// As far as the connection can tell, a minute has passed.
 			if tt.writing {
 				m.client.SetWaiting(m.client.Age() - 50*time.Second)
 			}
@@ -223,9 +223,9 @@ func TestEndIsNoFailure(t *testing.T) {
 	addr := listen(t, echo)
 	roundTrip(t, mustDial(t, b.Handle, addr))
 	closeAndWait(t, b.Handle)
-	h := b.entry.hosts[0]
-	at, _ := h.limiter.Due(h.loginWith(b.entry.set), connlimit.Demand{})
-	if n, err := h.limiter.Last(h.loginWith(b.entry.set)); err != nil || time.Until(at) > 0 {
+	h := b.pool.hosts[0]
+	at, _ := h.limiter.Due(h.loginWith(b.pool.set), connlimit.Demand{})
+	if n, err := h.limiter.Last(h.loginWith(b.pool.set)); err != nil || time.Until(at) > 0 {
 		t.Errorf("%d failures, next attempt in %s: %v", n, time.Until(at), err)
 	}
 }

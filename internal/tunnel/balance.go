@@ -24,12 +24,12 @@ type activity struct {
 	// bytes had gone through when it was last looked at, and had at since.
 	bytes int64
 	since time.Time
-	// stuck tells that the channel counts among the link's stuck ones.
+	// stuck tells that the channel counts among the connection's stuck ones.
 	stuck bool
 }
 
-// tend counts a link's quiet channels, and sees what follows from it.
-func (p *entry) tend(m *link) {
+// tend counts a connection's quiet channels, and sees what follows from it.
+func (p *pool) updateLoad(m *member) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -52,21 +52,21 @@ func (p *entry) tend(m *link) {
 	}
 	p.closeIfDrained(m)
 	p.lingerIfIdle()
-	if m.limit < maxChannels && now.Sub(m.filled) >= filledFor {
-		p.forgetLimit(m)
+	if m.limit < maxChannels && now.Sub(m.cappedAt) >= cappedFor {
+		p.uncap(m)
 	}
 	p.shedIdle(m, now)
 	p.shedForQueue(now)
 	p.rebalance()
 	p.drainSurplus()
 	p.closeSpare(now)
-	p.nudge()
+	p.wake()
 }
 
 // shedIdle has the pools let go of what lies idle on a connection with many
 // quiet channels, before anything else is done about them: after a burst of
 // requests that may be all of them. The caller holds mu.
-func (p *entry) shedIdle(m *link, now time.Time) {
+func (p *pool) shedIdle(m *member, now time.Time) {
 	switch {
 	case m.role != forRequests || m.quiet <= quietLimit:
 		m.shedAt = time.Time{}
@@ -77,32 +77,32 @@ func (p *entry) shedIdle(m *link, now time.Time) {
 	m.shed = !m.shedAt.IsZero() && now.Sub(m.shedAt) >= shedTime
 }
 
-// isQuiet tells whether the link has more quiet channels than requests get on
-// with, which are not those of pools. The caller holds entry.mu.
-func (m *link) isQuiet() bool { return m.quiet > quietLimit && m.shed }
+// isQuiet tells whether the connection has more quiet channels than requests get on
+// with, which are not those of pools. The caller holds pool.mu.
+func (m *member) isQuiet() bool { return m.quiet > quietLimit && m.shed }
 
 // rebalance lets another connection take the requests of one that has too many
 // quiet channels: server-sent events, long polls and the like show only after
 // they were opened as requests. The caller holds mu.
-func (p *entry) rebalance() {
+func (p *pool) rebalance() {
 	active := p.active()
 	requests, streams := withRole(active, forRequests), withRole(active, forStreams)
 	for _, l := range requests {
 		if !l.isQuiet() || p.set.MaxConnections == 1 {
 			continue
 		}
-		calmer := func(o *link) bool { return o != l && o.quiet <= l.quiet/2 }
+		calmer := func(o *member) bool { return o != l && o.quiet <= l.quiet/2 }
 		if slices.ContainsFunc(requests, calmer) {
 			p.setAside(l)
 			return // one at a time
 		}
 		// There can be no more, or one is hardly used, as after a burst of
 		// requests whose channels now lie idle in pools: the two change places.
-		others := slices.DeleteFunc(streams, func(o *link) bool {
+		others := slices.DeleteFunc(streams, func(o *member) bool {
 			return !calmer(o) || len(active) < p.set.MaxConnections && o.channels >= fewChannels
 		})
 		if len(others) > 0 {
-			slices.MinFunc(others, func(a, b *link) int { return a.quiet - b.quiet }).role = forRequests
+			slices.MinFunc(others, func(a, b *member) int { return a.quiet - b.quiet }).role = forRequests
 			p.setAside(l)
 			return
 		}
@@ -111,7 +111,7 @@ func (p *entry) rebalance() {
 
 // setAside makes a connection for requests one for streams. The caller holds
 // mu.
-func (p *entry) setAside(m *link) {
+func (p *pool) setAside(m *member) {
 	m.role = forStreams
 	p.newGeneration()
 	p.broadcast()
@@ -120,13 +120,13 @@ func (p *entry) setAside(m *link) {
 // lend gives the connections of a role one of those of the other that has fewer
 // channels than most, if there are as many as there may be and one stays. It
 // returns nil if there is none. The caller holds mu.
-func (p *entry) lend(to role, most int) *link {
+func (p *pool) lend(to role, most int) *member {
 	active := p.active()
 	from := withRole(active, forRequests+forStreams-to)
 	if len(active) < p.set.MaxConnections || len(from) < 2 {
 		return nil
 	}
-	l := slices.MinFunc(from, func(a, b *link) int { return a.channels - b.channels })
+	l := slices.MinFunc(from, func(a, b *member) int { return a.channels - b.channels })
 	switch {
 	case l.channels >= min(most, l.limit):
 		return nil
@@ -140,7 +140,7 @@ func (p *entry) lend(to role, most int) *link {
 
 // drainSurplus lets connections end with their channels that are more than the
 // settings allow for, which may have changed. The caller holds mu.
-func (p *entry) drainSurplus() {
+func (p *pool) drainSurplus() {
 	for {
 		active := p.active()
 		requests, streams := withRole(active, forRequests), withRole(active, forStreams)
@@ -152,7 +152,7 @@ func (p *entry) drainSurplus() {
 		case len(requests) > 1:
 			active = requests
 		}
-		p.startDrain(slices.MinFunc(active, func(a, b *link) int { return a.channels - b.channels }))
+		p.startDrain(slices.MinFunc(active, func(a, b *member) int { return a.channels - b.channels }))
 		p.newGeneration()
 		p.broadcast() // for what the bastion listens on
 	}
@@ -161,14 +161,14 @@ func (p *entry) drainSurplus() {
 // closeSpare lets a connection go that is not needed, of those above the least
 // number: one without channels. It frees one of several for requests of its
 // pooled channels if they are few. The caller holds mu.
-func (p *entry) closeSpare(now time.Time) {
+func (p *pool) closeSpare(now time.Time) {
 	p.closeSpareLookups(now)
 	active := p.active()
 	if len(active) <= max(1, p.set.MinConnections) {
 		p.growth.spareSince = time.Time{}
 		return
 	}
-	var spare *link
+	var spare *member
 	for _, l := range active {
 		if l.channels == 0 && now.Sub(l.used) >= spareAfter && !isNeeded(l, active) && (spare == nil || l.role == forStreams) {
 			spare = l
@@ -188,7 +188,7 @@ func (p *entry) closeSpare(now time.Time) {
 		case now.Sub(p.growth.spareSince) >= spareAfter:
 			// The pools let go of its channels, so that it ends up without any.
 			p.growth.spareSince = time.Time{}
-			p.setAside(slices.MinFunc(requests, func(a, b *link) int { return a.channels - b.channels }))
+			p.setAside(slices.MinFunc(requests, func(a, b *member) int { return a.channels - b.channels }))
 		}
 	}
 	if spare != nil {
@@ -200,12 +200,12 @@ func (p *entry) closeSpare(now time.Time) {
 
 // isNeeded tells whether growth would want an idle connection back: the others
 // of its role have all that they take with ease.
-func isNeeded(m *link, active []*link) bool {
-	others := slices.DeleteFunc(withRole(active, m.role), func(o *link) bool { return o == m })
+func isNeeded(m *member, active []*member) bool {
+	others := slices.DeleteFunc(withRole(active, m.role), func(o *member) bool { return o == m })
 	if len(others) == 0 {
 		return false
 	}
-	isEasy := func(o *link) bool { return o.channels < o.easy() }
-	isCalm := func(o *link) bool { return o.quiet <= quietLimit }
+	isEasy := func(o *member) bool { return o.channels < o.easy() }
+	isCalm := func(o *member) bool { return o.quiet <= quietLimit }
 	return !slices.ContainsFunc(others, isEasy) || m.role == forRequests && !slices.ContainsFunc(others, isCalm)
 }

@@ -61,7 +61,7 @@ func pipedTunnel(t *testing.T, set Settings, f func(t *testing.T, h *Handle, log
 		set.ServerAliveInterval, set.ServerAliveCountMax = 15*time.Second, 3
 		h := Open(cfg, set, nil)
 		h.Start()
-		sshtest.Eventually(t, time.Minute, "the tunnel is up", func() bool { return len(h.entry.activeLinks()) > 0 })
+		sshtest.Eventually(t, time.Minute, "the tunnel is up", func() bool { return len(h.pool.activeMembers()) > 0 })
 		f(t, h, &logins, &frozen)
 		h.Close()
 		time.Sleep(time.Minute)
@@ -71,10 +71,10 @@ func pipedTunnel(t *testing.T, set Settings, f func(t *testing.T, h *Handle, log
 
 // jump has the clock of a connection jump, as that of a machine does which was
 // suspended: all of a sudden everything was long ago.
-func (m *link) jump(by time.Duration) {
+func (m *member) jump(by time.Duration) {
 	synctest.Wait() // nobody reads it now; whoever does has held mu before
-	m.entry.mu.Lock()
-	defer m.entry.mu.Unlock()
+	m.pool.mu.Lock()
+	defer m.pool.mu.Unlock()
 	transport := m.client.Transport()
 	transport.Since = transport.Since.Add(-by)
 }
@@ -121,13 +121,13 @@ func TestClockJump(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			pipedTunnel(t, c.set, func(t *testing.T, h *Handle, logins *atomic.Int32, frozen *atomic.Bool) {
 				time.Sleep(20 * time.Second)
-				before := h.entry.activeLinks()[0]
+				before := h.pool.activeMembers()[0]
 				frozen.Store(c.frozen)
 				before.jump(c.by)
 				if c.logins > 1 {
 					jumped := time.Now()
 					sshtest.Eventually(t, time.Minute, "another connection is in its place", func() bool {
-						now := h.entry.activeLinks()
+						now := h.pool.activeMembers()
 						return len(now) == 1 && now[0] != before
 					})
 					if took := time.Since(jumped); took > c.within {
@@ -139,7 +139,7 @@ func TestClockJump(t *testing.T) {
 				if n := logins.Load(); n != c.logins {
 					t.Errorf("%d logins, want %d", n, c.logins)
 				}
-				if n := len(h.entry.activeLinks()); n != 1 {
+				if n := len(h.pool.activeMembers()); n != 1 {
 					t.Errorf("%d connections", n)
 				}
 			})
@@ -154,7 +154,7 @@ func TestWallClockJump(t *testing.T) {
 	logs := observed(&set)
 	start := time.Now()
 	at := func(d time.Duration) uint64 { return uint64(start.Add(d).Unix()) }
-	m := member(undecided, 0, 0)
+	m := newTestMember(undecided, 0, 0)
 	m.client.Transport().Since = start
 	m.certificates = []sshauth.Certificate{{Certificate: &ssh.Certificate{
 		Key: sshtest.NewKey().PublicKey(), SignatureKey: sshtest.NewKey().PublicKey(), Signature: &ssh.Signature{Format: ssh.KeyAlgoED25519},

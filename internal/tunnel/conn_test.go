@@ -198,7 +198,7 @@ func TestConnCloseOnFrozenLink(t *testing.T) {
 	})
 }
 
-// TestConnDeadlinesOnFrozenLink: deadlines are real whatever the link does.
+// TestConnDeadlinesOnFrozenLink: deadlines are real whatever the connection does.
 func TestConnDeadlinesOnFrozenLink(t *testing.T) {
 	b := newBench(t, quick(), nil)
 	c := mustDial(t, b.Handle, listen(t, echo))

@@ -28,7 +28,7 @@ const clientVersion = "SSH-2.0-caddy_ssh_tunnel"
 
 // connect gets one connection, to the first of the hosts that can be had. It
 // returns nil if none can, and what has failed.
-func (p *entry) connect(hosts []*host) (*link, []hostFailure) {
+func (p *pool) connect(hosts []*host) (*member, []hostFailure) {
 	p.cfg.auth().Unlock(p.ctx, p.log()) // before any clock is set, and without a turn
 	if len(hosts) > 1 {
 		if p.jump == nil {
@@ -43,7 +43,7 @@ func (p *entry) connect(hosts []*host) (*link, []hostFailure) {
 	}
 	a := p.approach(p.ctx, hosts[0], p.loadKeys, p.reach)
 	defer a.end()
-	var l *link
+	var l *member
 	err := a.err
 	if err == nil {
 		l, err = p.logIn(a)
@@ -81,7 +81,7 @@ type approach struct {
 
 // approach takes steps towards a host, in turn with all others that do, up to
 // the first that fails.
-func (p *entry) approach(ctx context.Context, h *host, steps ...func(*approach) error) *approach {
+func (p *pool) approach(ctx context.Context, h *host, steps ...func(*approach) error) *approach {
 	a := &approach{host: h, started: time.Now(), parent: ctx, ctx: ctx, cancel: func() {}}
 	defer func() { a.steps = cmp.Or(a.steps, newAttemptLog(h)) }()
 	p.mu.Lock()
@@ -110,9 +110,9 @@ func (a *approach) end() {
 }
 
 // failure records that an approach has failed, or the login after it, while it
-// still has its turn: who comes next is to know. It returns none if the entry has
+// still has its turn: who comes next is to know. It returns none if the pool has
 // ended.
-func (p *entry) failure(a *approach, err error) []hostFailure {
+func (p *pool) failure(a *approach, err error) []hostFailure {
 	if errors.Is(err, connlimit.ErrPostponed) {
 		if f := a.host.sharedFailure(a.set); f.err != nil {
 			return []hostFailure{f}
@@ -124,19 +124,19 @@ func (p *entry) failure(a *approach, err error) []hostFailure {
 	}
 	f := hostFailure{host: a.host, err: err, attempt: a.steps.end(err)}
 	f.n, f.delay = a.host.limiter.Failed(a.login, connlimit.Failure{
-		Err: err, Started: a.started, Stamps: a.stamps, Forced: a.demand.Forced, Served: len(p.activeLinks()) > 0,
+		Err: err, Started: a.started, Stamps: a.stamps, Forced: a.demand.Forced, Served: len(p.activeMembers()) > 0,
 	}, a.set.delay())
 	return []hostFailure{f}
 }
 
 // unreached is an approach that has not begun.
-func (p *entry) unreached(h *host, started time.Time) *approach {
+func (p *pool) unreached(h *host, started time.Time) *approach {
 	set := p.settings()
 	return &approach{host: h, started: started, set: set, login: h.loginWith(set), steps: newAttemptLog(h), cancel: func() {}}
 }
 
 // loadKeys reads what the host's key is verified against.
-func (p *entry) loadKeys(a *approach) (err error) {
+func (p *pool) loadKeys(a *approach) (err error) {
 	ctx, cancel := context.WithTimeout(p.ctx, p.settings().ConnectTimeout)
 	defer cancel()
 	a.keys, err = hostkey.Load(ctx, p.hostKeys(a.host), p.hostLog(a.host))
@@ -144,7 +144,7 @@ func (p *entry) loadKeys(a *approach) (err error) {
 }
 
 // reach makes an approach's connection, up to where SSH begins.
-func (p *entry) reach(a *approach) error {
+func (p *pool) reach(a *approach) error {
 	timeout := p.settings().ConnectTimeout
 	h := a.host
 	a.cancel()
@@ -176,7 +176,7 @@ func (a *approach) reached(conn net.Conn) {
 }
 
 // awaitBanner waits for the first byte that the host sends.
-func (p *entry) awaitBanner(a *approach) error {
+func (p *pool) awaitBanner(a *approach) error {
 	stop := context.AfterFunc(a.ctx, func() { a.wire.Die(context.Cause(a.ctx)) })
 	err := a.wire.AwaitByte()
 	if err == nil && !stop() {
@@ -189,7 +189,7 @@ func (p *entry) awaitBanner(a *approach) error {
 }
 
 // logIn makes a connection of an approach, whose wire it takes.
-func (p *entry) logIn(a *approach) (*link, error) {
+func (p *pool) logIn(a *approach) (*member, error) {
 	for {
 		l, err := p.handshake(a)
 		a.wire = nil
@@ -208,27 +208,27 @@ func (p *entry) logIn(a *approach) (*link, error) {
 
 // dialJump connects to a host through the tunnel jumped through, for which it
 // waits as long as that may take to connect.
-func (p *entry) dialJump(ctx context.Context, h *host, timeout time.Duration) (net.Conn, error) {
+func (p *pool) dialJump(ctx context.Context, h *host, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout+p.jump.connectBudget(), failure.ErrConnectTimeout)
 	defer cancel()
 	return p.jump.dial(ctx, Target{Network: "tcp", Address: h.cfg.Address, Class: Stream}, true)
 }
 
 // awaitJump waits until the tunnel jumped through is connected.
-func (p *entry) awaitJump() error {
+func (p *pool) awaitJump() error {
 	ctx, cancel := context.WithTimeoutCause(p.ctx, p.jump.connectBudget(), failure.ErrConnectTimeout)
 	defer cancel()
 	return p.jump.connect(ctx, true)
 }
 
 // jumpError is the error of a host that the tunnel jumped through does not reach.
-func (p *entry) jumpError(h *host, err error) error {
+func (p *pool) jumpError(h *host, err error) error {
 	return failure.New(failure.ClassNetwork, failure.CauseJump, fmt.Errorf("connecting to %q through tunnel %q: %w", h.cfg.Address, p.jump.cfg.Name, err))
 }
 
 // connectBudget is how long the tunnel may take to connect, its jumps included.
 func (h *Handle) connectBudget() time.Duration {
-	budget := h.entry.settings().ConnectTimeout
+	budget := h.pool.settings().ConnectTimeout
 	if h.jump != nil {
 		budget += h.jump.connectBudget()
 	}
@@ -239,7 +239,7 @@ func (h *Handle) connectBudget() time.Duration {
 // closes if that fails. A watchdog closes it, and the agent's, when the time is
 // over: neither a server that says nothing, or one byte a second, nor a hung
 // agent keeps it.
-func (p *entry) handshake(a *approach) (*link, error) {
+func (p *pool) handshake(a *approach) (*member, error) {
 	ctx, h, w, keys := a.ctx, a.host, a.wire, a.keys
 	log := p.hostLog(h)
 	auth := sshauth.New(h.cfg.auth(), &h.memory, log)
@@ -319,7 +319,7 @@ func (p *entry) handshake(a *approach) (*link, error) {
 	client := sshconn.New(w, sc, sshconn.About{
 		Tunnel: p.cfg.Name, Address: h.cfg.Address, Received: &p.counters.received, Sent: &p.counters.sent,
 	})
-	m := newLink(p, h, client, about)
+	m := newMember(p, h, client, about)
 	m.certificates = certificates
 	m.attempt = a.steps.end(nil)
 	client.Start(m, channels, requests)
@@ -363,7 +363,7 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 
 // explainHandshake turns a handshake's error into one that says at which point
 // it failed, with its class.
-func (p *entry) explainHandshake(ctx context.Context, h *host, w *wire.Conn, keys *hostkey.Verifier, auth *sshauth.Authenticator, err error) error {
+func (p *pool) explainHandshake(ctx context.Context, h *host, w *wire.Conn, keys *hostkey.Verifier, auth *sshauth.Authenticator, err error) error {
 	if hostKey, ok := errors.AsType[*failure.HostKeyError](err); ok {
 		return failure.New(failure.ClassRefused, "", hostKey)
 	}
@@ -412,7 +412,7 @@ func (p *entry) explainHandshake(ctx context.Context, h *host, w *wire.Conn, key
 }
 
 // explainTimeout says which option has set the limit that was reached.
-func (p *entry) explainTimeout(ctx context.Context, err error, what string) error {
+func (p *pool) explainTimeout(ctx context.Context, err error, what string) error {
 	if errors.Is(context.Cause(ctx), failure.ErrConnectTimeout) {
 		return fmt.Errorf("%s within connect_timeout (%s)", what, p.settings().ConnectTimeout)
 	}

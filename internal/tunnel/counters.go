@@ -16,15 +16,15 @@ import (
 var counts = &countRegistry{tunnels: map[string]*counters{}}
 
 // countRegistry holds counters by the name of their tunnel, for as long as there is an
-// entry of that name.
+// pool of that name.
 type countRegistry struct {
 	// mu guards tunnels, and the refs of each.
 	mu      sync.Mutex
 	tunnels map[string]*counters
 }
 
-// counters count what happens to a tunnel. All entries of its name share them: a reload
-// that changes where a tunnel connects begins an entry, and no count anew.
+// counters count what happens to a tunnel. All pools of its name share them: a reload
+// that changes where a tunnel connects begins a pool, and no count anew.
 type counters struct {
 	name string
 	refs int

@@ -109,11 +109,11 @@ func TestDeadSocketHarmsNobody(t *testing.T) {
 		_ = c.Close()
 	}
 	askers.Wait()
-	h.entry.mu.Lock()
+	h.pool.mu.Lock()
 	if m.limit != maxChannels {
 		t.Errorf("the connection takes %d channels", m.limit)
 	}
-	h.entry.mu.Unlock()
+	h.pool.mu.Unlock()
 	if n := logs.FilterMessage("connection added").Len(); n != 0 {
 		t.Errorf("%d connections were added", n)
 	}
@@ -163,11 +163,11 @@ func TestSocketThatGoes(t *testing.T) {
 			t.Fatal("the socket is there")
 		}
 	}
-	h.entry.mu.Lock()
+	h.pool.mu.Lock()
 	if m.limit != maxChannels {
 		t.Errorf("the connection takes %d channels", m.limit)
 	}
-	h.entry.mu.Unlock()
+	h.pool.mu.Unlock()
 	if n := logs.FilterMessage("connection added").Len(); n > 1 {
 		t.Errorf("%d connections were added", n)
 	}

@@ -21,7 +21,7 @@ const maxExcused = 1024
 
 // suspect is a connection that did not open a channel.
 type suspect struct {
-	link     *link
+	link     *member
 	channels int
 	since    time.Time
 }
@@ -29,7 +29,7 @@ type suspect struct {
 // dialElsewhere opens a channel on another connection than one that has just
 // refused it. Another connection is added for it only if the target is known to
 // work: no target that fails, and be it asked for ever so often, adds any.
-func (p *entry) dialElsewhere(ctx context.Context, r *openRequest, m *link, refused error) (*Conn, error) {
+func (p *pool) dialElsewhere(ctx context.Context, r *openRequest, m *member, refused error) (*Conn, error) {
 	var suspects []suspect
 	for p.suspects(m, r) {
 		suspects = append(suspects, p.suspect(m))
@@ -56,14 +56,14 @@ func (p *entry) dialElsewhere(ctx context.Context, r *openRequest, m *link, refu
 
 // suspects tells whether it may be the connection's fault that it did not open a
 // channel: it has many, and this target has not failed elsewhere as well.
-func (p *entry) suspects(m *link, r *openRequest) bool {
+func (p *pool) suspects(m *member, r *openRequest) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at, excused := m.excused[r.target.Address]
-	return m.channels >= fewChannels && (!excused || time.Since(at) >= filledFor)
+	return m.channels >= fewChannels && (!excused || time.Since(at) >= cappedFor)
 }
 
-func (p *entry) suspect(m *link) suspect {
+func (p *pool) suspect(m *member) suspect {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return suspect{m, len(m.conns), time.Now()}
@@ -71,8 +71,8 @@ func (p *entry) suspect(m *link) suspect {
 
 // pickOther returns a connection that is none of the suspects, or nil if there is
 // none, nor one to be had soon.
-func (p *entry) pickOther(ctx context.Context, r *openRequest, suspects []suspect) *link {
-	w := p.wish(r, false)
+func (p *pool) pickOther(ctx context.Context, r *openRequest, suspects []suspect) *member {
+	w := p.placement(r, false)
 	w.hasty, w.line.hasty, w.growNothing = true, true, !p.works(r)
 	for _, s := range suspects {
 		w.not = append(w.not, s.link)
@@ -87,10 +87,10 @@ func (p *entry) pickOther(ctx context.Context, r *openRequest, suspects []suspec
 }
 
 // works tells whether there is an open channel to the target.
-func (p *entry) works(r *openRequest) bool {
+func (p *pool) works(r *openRequest) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, m := range p.links {
+	for _, m := range p.members {
 		for c := range m.conns {
 			if addr := c.RemoteAddr(); addr.Network() == r.RemoteAddr().Network() && addr.String() == r.RemoteAddr().String() {
 				return true
@@ -102,26 +102,26 @@ func (p *entry) works(r *openRequest) bool {
 
 // limit has connections take no more channels than they had when they did not open
 // one that another has opened since.
-func (p *entry) limit(suspects []suspect) {
+func (p *pool) limit(suspects []suspect) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range suspects {
 		if !s.link.opened.After(s.since) {
-			s.link.limit, s.link.filled = max(s.channels, fewChannels), time.Now()
+			s.link.limit, s.link.cappedAt = max(s.channels, fewChannels), time.Now()
 		}
 	}
 }
 
 // excuse remembers that connections did not open a channel to a target which others
 // did not either.
-func (p *entry) excuse(suspects []suspect, r *openRequest) {
+func (p *pool) excuse(suspects []suspect, r *openRequest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range suspects {
 		if s.link.excused == nil || len(s.link.excused) >= maxExcused {
 			s.link.excused = map[string]time.Time{}
 		}
-		maps.DeleteFunc(s.link.excused, func(_ string, at time.Time) bool { return time.Since(at) >= filledFor })
+		maps.DeleteFunc(s.link.excused, func(_ string, at time.Time) bool { return time.Since(at) >= cappedFor })
 		s.link.excused[r.target.Address] = time.Now()
 	}
 }

@@ -31,9 +31,9 @@ func TestDeafBastion(t *testing.T) {
 		t.Fatal(err)
 	}
 	sshtest.Eventually(t, 5*time.Second, "a probe is answered", func() bool {
-		b.entry.mu.Lock()
-		defer b.entry.mu.Unlock()
-		return b.entry.links[0].client.RoundTrip() > 0
+		b.pool.mu.Lock()
+		defer b.pool.mu.Unlock()
+		return b.pool.members[0].client.RoundTrip() > 0
 	})
 
 	b.link.Freeze(sshtest.Up)

@@ -12,7 +12,7 @@ import (
 // directory is home. Without a home ("") only the system's known_hosts files
 // and the agent are left.
 //
-// What to authenticate with is filled in as sshauth.Config.ApplyDefaults says.
+// What to authenticate with is cappedAt in as sshauth.Config.ApplyDefaults says.
 //
 // As soon as a known_hosts file, a host key or an authority is written, the
 // default known_hosts files are not read.

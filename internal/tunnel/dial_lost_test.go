@@ -25,13 +25,13 @@ func TestLostBesideOthers(t *testing.T) {
 	}()
 	for range 3 {
 		sshtest.Eventually(t, 10*time.Second, "an open", func() bool {
-			b.entry.mu.Lock()
-			defer b.entry.mu.Unlock()
-			i := slices.IndexFunc(b.entry.active(), func(m *link) bool { return m.opens.pending() > 0 })
+			b.pool.mu.Lock()
+			defer b.pool.mu.Unlock()
+			i := slices.IndexFunc(b.pool.active(), func(m *member) bool { return m.opens.pending() > 0 })
 			if i < 0 {
 				return false
 			}
-			l := b.entry.active()[i]
+			l := b.pool.active()[i]
 			go l.client.Close(io.ErrUnexpectedEOF) // not under mu: it closes a socket
 			<-l.client.Done()
 			return true

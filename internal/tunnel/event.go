@@ -40,7 +40,7 @@ const (
 )
 
 // emit tells the observer, if there is one, of an event.
-func (p *entry) emit(name, address string, fields ...zap.Field) {
+func (p *pool) emit(name, address string, fields ...zap.Field) {
 	observer := p.settings().Observer
 	if observer == nil {
 		return

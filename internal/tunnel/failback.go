@@ -31,7 +31,7 @@ const (
 	failbackReturning
 )
 
-// failback is the return to a preferred host. entry.mu guards it.
+// failback is the return to a preferred host. pool.mu guards it.
 type failback struct {
 	state failbackState
 	// to is the host that connections are replaced for, in failbackReturning.
@@ -43,7 +43,7 @@ func (f *failback) enter(state failbackState, to *host) { f.state, f.to = state,
 
 // arrived sees to it, after a takeover, that the tunnel returns to a host that
 // it prefers to the one in use. The caller holds mu.
-func (p *entry) arrived() {
+func (p *pool) arrived() {
 	if p.failback.state == failbackReturning && p.toReplace() == nil {
 		p.failback.enter(failbackWatching, nil)
 	}
@@ -55,9 +55,9 @@ func (p *entry) arrived() {
 
 // stay gives up a return, unless a part of the connections has returned: the
 // rest is to follow it, however often that fails. The caller holds mu.
-func (p *entry) stay() {
+func (p *pool) stay() {
 	active := p.active()
-	hasReturned := func(m *link) bool { return m.host == p.failback.to }
+	hasReturned := func(m *member) bool { return m.host == p.failback.to }
 	if p.failback.state != failbackReturning || slices.ContainsFunc(active, hasReturned) {
 		return
 	}
@@ -74,8 +74,8 @@ func (p *entry) stay() {
 
 // watchPreferred probes the hosts that come before the one in use, and has the
 // tunnel return to one that has answered twice in a row. It returns when the
-// first host is in use, when there is no connection, or when the entry has ended.
-func (p *entry) watchPreferred() {
+// first host is in use, when there is no connection, or when the pool has ended.
+func (p *pool) watchPreferred() {
 	answers := make([]int, len(p.hosts))
 	for {
 		every := p.settings().ReturnAfter
@@ -105,7 +105,7 @@ func (p *entry) watchPreferred() {
 
 // preferredBefore returns the rank of the host in use, or 0 if watchPreferred is
 // no longer needed; then it does not run any more.
-func (p *entry) preferredBefore() int {
+func (p *pool) preferredBefore() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ctx.Err() != nil || len(p.active()) == 0 || p.inUse.rank == 0 {
@@ -116,7 +116,7 @@ func (p *entry) preferredBefore() int {
 }
 
 // mayReturn tells whether an attempt to connect to a host is due.
-func (p *entry) mayReturn(h *host) bool {
+func (p *pool) mayReturn(h *host) bool {
 	l := h.loginWith(p.settings())
 	due, refused := h.limiter.Due(l, connlimit.Demand{})
 	if refused && h.limiter.FilesChanged(l, p.stamps(h)) {
@@ -127,7 +127,7 @@ func (p *entry) mayReturn(h *host) bool {
 
 // answers tells whether a host can be connected to and sends an SSH banner. It
 // logs in nowhere.
-func (p *entry) answers(h *host) bool {
+func (p *pool) answers(h *host) bool {
 	ctx, cancel := context.WithTimeout(p.ctx, silence)
 	defer cancel()
 	a := p.approach(ctx, h, p.reach, p.awaitBanner)
@@ -139,7 +139,7 @@ func (p *entry) answers(h *host) bool {
 }
 
 // returnTo has all connections replaced by connections to h.
-func (p *entry) returnTo(h *host) {
+func (p *pool) returnTo(h *host) {
 	if p.mayTakeBack(h) { // before what follows from it
 		p.log().Info("a preferred host answers again; returning to it", zap.String("host", h.cfg.Address))
 	}
@@ -156,11 +156,11 @@ func (p *entry) returnTo(h *host) {
 			l.replacing = false
 		}
 	}
-	p.nudge()
+	p.wake()
 }
 
 // mayTakeBack is isBetter for callers that do not hold mu.
-func (p *entry) mayTakeBack(h *host) bool {
+func (p *pool) mayTakeBack(h *host) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.isBetter(h)
@@ -168,6 +168,6 @@ func (p *entry) mayTakeBack(h *host) bool {
 
 // isBetter tells whether there are connections that should be to h. The caller
 // holds mu.
-func (p *entry) isBetter(h *host) bool {
+func (p *pool) isBetter(h *host) bool {
 	return p.held && len(p.active()) > 0 && p.inUse.rank > h.rank
 }

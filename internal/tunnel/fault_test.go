@@ -228,7 +228,7 @@ func load(t *testing.T, h *Handle, channels, rounds int) {
 	within(t, 2*time.Minute, "the load", wg.Wait)
 }
 
-// TestFrozenLinkIsNoticed: in-flight work on a frozen link ends with an error
+// TestFrozenLinkIsNoticed: in-flight work on a frozen connection ends with an error
 // once the keepalive has given up, and a new connection serves.
 func TestFrozenLinkIsNoticed(t *testing.T) {
 	for _, d := range []struct {

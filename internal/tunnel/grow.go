@@ -16,7 +16,7 @@ const (
 	growthFailed
 )
 
-// growth is what connections the tunnel lacks, and what it could do without. entry.mu
+// growth is what connections the tunnel lacks, and what it could do without. pool.mu
 // guards it.
 type growth struct {
 	state growthState
@@ -44,9 +44,9 @@ func (g *growth) grown() {
 
 // present returns the connections that take new channels, or will once they are no
 // longer stalled, oldest first. The caller holds mu.
-func (p *entry) present() []*link {
-	links := make([]*link, 0, len(p.links))
-	for _, l := range p.links {
+func (p *pool) present() []*member {
+	links := make([]*member, 0, len(p.members))
+	for _, l := range p.members {
 		if !l.isDraining() && !l.client.IsDone() {
 			links = append(links, l)
 		}
@@ -56,39 +56,39 @@ func (p *entry) present() []*link {
 
 // serving returns the connections that take new channels, oldest first. The caller
 // holds mu.
-func (p *entry) serving() []*link {
-	return slices.DeleteFunc(p.present(), (*link).isStalledNow)
+func (p *pool) serving() []*member {
+	return slices.DeleteFunc(p.present(), (*member).isStalledNow)
 }
 
 // active returns those of the connections that take new channels which option
 // connections counts: all but those for lookups. The caller holds mu.
-func (p *entry) active() []*link {
-	return slices.DeleteFunc(p.serving(), func(m *link) bool { return m.role.isApart() })
+func (p *pool) active() []*member {
+	return slices.DeleteFunc(p.serving(), func(m *member) bool { return m.role.isApart() })
 }
 
 // mayAdd tells whether there may be one more connection. Stalled ones are not among
 // those that option connections counts, but with them there are no more than twice as
 // many. The caller holds mu.
-func (p *entry) mayAdd() bool {
-	counted := slices.DeleteFunc(p.present(), func(m *link) bool { return m.role.isApart() })
+func (p *pool) mayAdd() bool {
+	counted := slices.DeleteFunc(p.present(), func(m *member) bool { return m.role.isApart() })
 	return len(counted) < 2*p.set.MaxConnections
 }
 
 // activeLinks is active for callers that do not hold mu.
-func (p *entry) activeLinks() []*link {
+func (p *pool) activeMembers() []*member {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.active()
 }
 
-// withRole returns those of the links that have a role.
-func withRole(links []*link, r role) []*link {
-	return slices.DeleteFunc(slices.Clone(links), func(m *link) bool { return m.role != r })
+// withRole returns those of the connections that have a role.
+func withRole(links []*member, r role) []*member {
+	return slices.DeleteFunc(slices.Clone(links), func(m *member) bool { return m.role != r })
 }
 
 // wantedRole tells whether another connection is wanted, what for and why. The
 // caller holds mu.
-func (p *entry) wantedRole() (r role, why string) {
+func (p *pool) wantedRole() (r role, why string) {
 	active := p.active()
 	requests, streams := withRole(active, forRequests), withRole(active, forStreams)
 	n := len(active)
@@ -108,9 +108,9 @@ func (p *entry) wantedRole() (r role, why string) {
 		return undecided, ""
 	case p.growth.lacks[forRequests]:
 		return forRequests, "requests beside streams"
-	case len(requests) > 0 && !slices.ContainsFunc(requests, func(m *link) bool { return !m.isQuiet() }):
+	case len(requests) > 0 && !slices.ContainsFunc(requests, func(m *member) bool { return !m.isQuiet() }):
 		return forRequests, "many quiet channels"
-	case n < p.set.MaxConnections-1 && len(requests) > 0 && !slices.ContainsFunc(requests, func(m *link) bool { return m.channels < m.easy() }):
+	case n < p.set.MaxConnections-1 && len(requests) > 0 && !slices.ContainsFunc(requests, func(m *member) bool { return m.channels < m.easy() }):
 		// Not the last: they may turn out to be streams, and then there must be
 		// one that is free of them; or there may be need for one for streams.
 		return forRequests, "many requests"
@@ -118,7 +118,7 @@ func (p *entry) wantedRole() (r role, why string) {
 		return undecided, "" // one stays free of streams
 	case p.growth.lacks[forStreams]:
 		return forStreams, "streams beside requests"
-	case len(streams) > 0 && !slices.ContainsFunc(streams, func(m *link) bool { return m.channels < m.easy() }):
+	case len(streams) > 0 && !slices.ContainsFunc(streams, func(m *member) bool { return m.channels < m.easy() }):
 		return forStreams, "many streams"
 	default:
 		return undecided, ""
@@ -126,8 +126,8 @@ func (p *entry) wantedRole() (r role, why string) {
 }
 
 // assign gives a new connection the role that one is wanted for. The caller
-// holds mu, and has not added it to the links.
-func (p *entry) assign(m *link) (why string) {
+// holds mu, and has not added it to the connections.
+func (p *pool) assign(m *member) (why string) {
 	active := p.active()
 	if len(active) == 0 {
 		for _, o := range p.present() {

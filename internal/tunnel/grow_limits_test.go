@@ -22,18 +22,18 @@ func TestLeastNumberUnused(t *testing.T) {
 	roundTrip(t, c)
 	for n := range 2 {
 		links := connections(t, b.Handle, 2)
-		m := links[slices.IndexFunc(links, func(m *link) bool { return m != linkOf(c) })]
-		b.entry.mu.Lock()
+		m := links[slices.IndexFunc(links, func(m *member) bool { return m != linkOf(c) })]
+		b.pool.mu.Lock()
 		m.used = time.Now().Add(-2 * connlimit.Settled)
-		b.entry.mu.Unlock()
+		b.pool.mu.Unlock()
 		if logins := b.bastion.Stats().Logins; logins != n+2 {
 			t.Fatalf("%d logins, want %d", logins, n+2)
 		}
 		m.client.Close(io.EOF)
 		sshtest.Eventually(t, 5*time.Second, "the loss", func() bool {
-			b.entry.mu.Lock()
-			defer b.entry.mu.Unlock()
-			return !slices.Contains(b.entry.links, m)
+			b.pool.mu.Lock()
+			defer b.pool.mu.Unlock()
+			return !slices.Contains(b.pool.members, m)
 		})
 	}
 	time.Sleep(200 * time.Millisecond) // it would be back by now
@@ -60,11 +60,11 @@ func TestFewerConnections(t *testing.T) {
 		set.MinConnections, set.MaxConnections = 1, most
 		open(t, b.cfg, set)
 		links := connections(t, b.Handle, most)
-		b.entry.mu.Lock()
+		b.pool.mu.Lock()
 		if streams := len(withRole(links, forStreams)); most > 1 && streams != 1 {
 			t.Errorf("%d of %d connections are for streams", streams, most)
 		}
-		b.entry.mu.Unlock()
+		b.pool.mu.Unlock()
 		if g := b.Generation(); g == generation {
 			t.Error("the pools were not told")
 		}
@@ -97,7 +97,7 @@ func TestLeastNumberShared(t *testing.T) {
 			conns = append(conns, openOf(t, b.Handle, class, addr))
 		}
 		links := connections(t, b.Handle, 4)
-		b.entry.mu.Lock()
+		b.pool.mu.Lock()
 		for _, m := range links {
 			if m.channels > easyChannels {
 				t.Errorf("class %d: %d channels on one connection", class, m.channels)
@@ -106,14 +106,14 @@ func TestLeastNumberShared(t *testing.T) {
 		if n := len(withRole(links, 3-roleFor(class))); n == 0 {
 			t.Errorf("class %d has them all", class)
 		}
-		b.entry.mu.Unlock()
+		b.pool.mu.Unlock()
 		for _, c := range conns {
 			_ = c.Close()
 		}
 		sshtest.Eventually(t, 10*time.Second, "their end", func() bool {
-			b.entry.mu.Lock()
-			defer b.entry.mu.Unlock()
-			return !slices.ContainsFunc(links, func(m *link) bool { return m.channels > 0 })
+			b.pool.mu.Lock()
+			defer b.pool.mu.Unlock()
+			return !slices.ContainsFunc(links, func(m *member) bool { return m.channels > 0 })
 		})
 	}
 }
@@ -137,11 +137,11 @@ func TestIdleBursts(t *testing.T) {
 		}
 		m := linkOf(conns[0])
 		sshtest.Eventually(t, 5*time.Second, "the channels' end", func() bool {
-			b.entry.mu.Lock()
-			defer b.entry.mu.Unlock()
+			b.pool.mu.Lock()
+			defer b.pool.mu.Unlock()
 			return m.channels == 0
 		})
-		b.entry.tend(m)
+		b.pool.updateLoad(m)
 	}
 	if n := b.bastion.Stats().Logins; n != 1 {
 		t.Errorf("%d logins", n)
@@ -153,7 +153,7 @@ func TestIdleBursts(t *testing.T) {
 // the outcome each time.
 func TestGrowthKeepsFailing(t *testing.T) {
 	t.Parallel()
-	p := crew(1, 8, member(forRequests, 1, 0))
+	p := crew(1, 8, newTestMember(forRequests, 1, 0))
 	for range 20 {
 		p.recordFailures(p.failure(p.unreached(p.inUse, time.Now()), errors.New("no route to host")), nil)
 		p.connectFailed(true)
@@ -163,7 +163,7 @@ func TestGrowthKeepsFailing(t *testing.T) {
 	}
 	limiter, login := p.hosts[0].limiter, p.hosts[0].loginWith(p.set)
 	limiter.Succeeded(login) // in place of waiting: the next one is due
-	m, err := p.place(wishOf(Stream))
+	m, err := p.place(placementOf(Stream))
 	if m == nil || err != nil || !p.growth.lacks[forStreams] {
 		t.Errorf("a stream got %v, %v; it lacks %v", m, err, p.growth.lacks)
 	}
@@ -185,14 +185,14 @@ func TestGrowthKeepsFailing(t *testing.T) {
 // still gets one when a spare one goes meanwhile.
 func TestSpareGoesBesideWaiter(t *testing.T) {
 	t.Parallel()
-	spare := member(forRequests, 0, 0)
+	spare := newTestMember(forRequests, 0, 0)
 	spare.used = time.Now().Add(-2 * spareAfter)
-	p := crew(1, 8, member(forRequests, 1, 0), spare)
+	p := crew(1, 8, newTestMember(forRequests, 1, 0), spare)
 	p.running = true // in place of maintain
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_, _ = p.pick(t.Context(), wishOf(Stream))
+		_, _ = p.pick(t.Context(), placementOf(Stream))
 	}()
 	lacking := func() bool {
 		p.mu.Lock()

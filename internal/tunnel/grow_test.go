@@ -26,38 +26,38 @@ func openOf(t *testing.T, h *Handle, class Class, addr string) *Conn {
 }
 
 // connections waits until the tunnel has n connections, and returns them.
-func connections(t *testing.T, h *Handle, n int) []*link {
+func connections(t *testing.T, h *Handle, n int) []*member {
 	t.Helper()
-	var links []*link
+	var links []*member
 	sshtest.Eventually(t, 10*time.Second, "another number of connections", func() bool {
-		h.entry.mu.Lock()
-		defer h.entry.mu.Unlock()
-		links = h.entry.active()
+		h.pool.mu.Lock()
+		defer h.pool.mu.Unlock()
+		links = h.pool.active()
 		return len(links) == n
 	})
 	return links
 }
 
 // becomeQuiet makes a connection's channels look as if they had had no traffic
-// for a while, and has the entry draw its conclusions.
-func becomeQuiet(h *Handle, m *link) {
-	h.entry.tend(m) // it has seen what there was
-	h.entry.mu.Lock()
+// for a while, and has the pool draw its conclusions.
+func becomeQuiet(h *Handle, m *member) {
+	h.pool.updateLoad(m) // it has seen what there was
+	h.pool.mu.Lock()
 	for _, a := range m.conns {
 		a.since = time.Now().Add(-2 * quietAfter)
 	}
-	h.entry.mu.Unlock()
-	h.entry.tend(m)
+	h.pool.mu.Unlock()
+	h.pool.updateLoad(m)
 }
 
 // stayQuiet has that go on although the pools have been told.
-func stayQuiet(h *Handle, m *link) {
-	h.entry.mu.Lock()
+func stayQuiet(h *Handle, m *member) {
+	h.pool.mu.Lock()
 	if !m.shedAt.IsZero() {
 		m.shedAt = time.Now().Add(-2 * shedTime)
 	}
-	h.entry.mu.Unlock()
-	h.entry.tend(m)
+	h.pool.mu.Unlock()
+	h.pool.updateLoad(m)
 }
 
 // TestApart: streams and requests have a connection each, whichever come
@@ -82,7 +82,7 @@ func TestApart(t *testing.T) {
 		for _, c := range []Class{first, other} {
 			roundTrip(t, openOf(t, b.Handle, c, addr))
 		}
-		b.entry.mu.Lock()
+		b.pool.mu.Lock()
 		if links[0].role != roleFor(first) || links[1].role != roleFor(other) {
 			t.Errorf("the connections are for %d and %d", links[0].role, links[1].role)
 		}
@@ -90,7 +90,7 @@ func TestApart(t *testing.T) {
 		if n, m := links[0].channels, links[1].channels; n < 51 || n > 52 || m < 51 {
 			t.Errorf("%d and %d channels", n, m)
 		}
-		b.entry.mu.Unlock()
+		b.pool.mu.Unlock()
 		if n := b.bastion.Stats().Logins; n != 2 {
 			t.Errorf("%d logins", n)
 		}
@@ -114,7 +114,7 @@ func TestManyStreams(t *testing.T) {
 	for range easyChannels {
 		conns = append(conns, openOf(t, b.Handle, Stream, addr))
 	}
-	b.entry.mu.Lock()
+	b.pool.mu.Lock()
 	if n := links[0].channels; n != 1 {
 		t.Errorf("the requests' connection has %d channels", n)
 	}
@@ -123,7 +123,7 @@ func TestManyStreams(t *testing.T) {
 			t.Errorf("a connection for %d has %d channels", m.role, m.channels)
 		}
 	}
-	b.entry.mu.Unlock()
+	b.pool.mu.Unlock()
 	for _, c := range conns {
 		roundTrip(t, c)
 	}
@@ -133,11 +133,11 @@ func TestManyStreams(t *testing.T) {
 
 	// The error says in plain words that it is full, when waiting was in vain, and ends when there is
 	// room.
-	b.entry.mu.Lock()
+	b.pool.mu.Lock()
 	for _, m := range links {
-		m.limit, m.filled = m.channels, time.Now()
+		m.limit, m.cappedAt = m.channels, time.Now()
 	}
-	b.entry.mu.Unlock()
+	b.pool.mu.Unlock()
 	dialStream := func() (*Conn, error) {
 		ctx, cancel := WithDialTimeout(t.Context(), 100*time.Millisecond, errors.New("no answer"))
 		defer cancel()
@@ -188,11 +188,11 @@ func TestQuietChannels(t *testing.T) {
 	links := connections(t, b.Handle, 2)
 	sshtest.Eventually(t, 5*time.Second, "the pools to be told", func() bool { return b.Generation() > told })
 	roundTrip(t, openOf(t, b.Handle, Request, addr))
-	b.entry.mu.Lock()
+	b.pool.mu.Lock()
 	if m.role != forStreams || links[1].role != forRequests || links[1].channels != 1 {
 		t.Errorf("%+v and %+v", m, links[1])
 	}
-	b.entry.mu.Unlock()
+	b.pool.mu.Unlock()
 
 	// What is there goes on, and a stream joins it.
 	for _, c := range conns {
@@ -284,14 +284,14 @@ func TestSpareGoes(t *testing.T) {
 		roundTrip(t, stream)
 		links := connections(t, b.Handle, 2)
 		_ = stream.Close()
-		m := links[slices.IndexFunc(links, func(m *link) bool { return m == linkOf(stream) })]
+		m := links[slices.IndexFunc(links, func(m *member) bool { return m == linkOf(stream) })]
 		sshtest.Eventually(t, 5*time.Second, "the stream's end", func() bool {
-			b.entry.mu.Lock()
-			defer b.entry.mu.Unlock()
+			b.pool.mu.Lock()
+			defer b.pool.mu.Unlock()
 			m.used = time.Now().Add(-2 * spareAfter)
 			return m.channels == 0
 		})
-		b.entry.tend(m)
+		b.pool.updateLoad(m)
 		connections(t, b.Handle, 1)
 		sshtest.Eventually(t, 5*time.Second, "the bastion to see it go", func() bool { return len(b.bastion.Conns()) == 1 })
 	}
@@ -305,9 +305,9 @@ func TestLeastNumber(t *testing.T) {
 	set.MinConnections = 3
 	b := newBench(t, set, nil)
 	links := connections(t, b.Handle, 3)
-	b.entry.mu.Lock()
+	b.pool.mu.Lock()
 	roles := []role{links[0].role, links[1].role, links[2].role}
-	b.entry.mu.Unlock()
+	b.pool.mu.Unlock()
 	if slices.Sort(roles); !slices.Equal(roles, []role{forRequests, forRequests, forStreams}) {
 		t.Errorf("roles %v", roles)
 	}

@@ -50,8 +50,8 @@ type Handle struct {
 	key  string
 	set  Settings
 	jump *Handle
-	// entry is the tunnel. A closed handle uses it for its generations only.
-	entry *entry
+	// pool is the tunnel. A closed handle uses it for its generations only.
+	pool *pool
 	// opened is closed by Start and by Close.
 	opened     chan struct{}
 	openedOnce sync.Once
@@ -67,7 +67,7 @@ type Handle struct {
 // jump if that is not nil. It opens no connection and reads no file.
 func Open(cfg Config, set Settings, jump *Handle) *Handle {
 	h := newHandle(cfg, set, jump)
-	h.entry = entries.acquire(h)
+	h.pool = pools.acquire(h)
 	return h
 }
 
@@ -88,9 +88,9 @@ func (h *Handle) Another() *Handle { return Open(h.cfg, h.set, h.jump) }
 // DrainTimeout is how long the tunnel goes on after its last handle is closed.
 func (h *Handle) DrainTimeout() time.Duration { return h.set.DrainTimeout }
 
-// forJump returns a handle of the kind that an entry has on the tunnel it
+// forJump returns a handle of the kind that a pool has on the tunnel it
 // jumps through: a hold on it, without a say in its settings. The caller gives
-// it its entry.
+// it its pool.
 func (h *Handle) forJump() *Handle {
 	j := newHandle(h.cfg, h.set, h.jump)
 	j.started = true
@@ -111,7 +111,7 @@ func (h *Handle) Start() {
 		return
 	}
 	h.started = true
-	h.entry.attach(h)
+	h.pool.attach(h)
 	h.openedOnce.Do(func() { close(h.opened) })
 }
 
@@ -125,8 +125,8 @@ func (h *Handle) Close() {
 		return
 	}
 	h.closed, h.closedAt = true, time.Now()
-	h.entry.detach(h)
-	entries.release(h.entry)
+	h.pool.detach(h)
+	pools.release(h.pool)
 	h.openedOnce.Do(func() { close(h.opened) })
 }
 
@@ -171,24 +171,24 @@ func (h *Handle) dial(ctx context.Context, t Target, patient bool) (*Conn, error
 
 // hold returns the tunnel, held for the time of a dial: the handle may be
 // closed meanwhile, or have been, and this be one of its last requests.
-func (h *Handle) hold() (p *entry, release func(), err error) {
+func (h *Handle) hold() (p *pool, release func(), err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed && (!h.started || time.Since(h.closedAt) >= h.set.DrainTimeout) {
 		return nil, nil, ErrClosed
 	}
-	p = entries.acquire(h)
-	return p, func() { entries.release(p) }, nil
+	p = pools.acquire(h)
+	return p, func() { pools.release(p) }, nil
 }
 
 // Generation is a number that rises each time the channels of requests should
 // go to other connections than before: one was replaced, or is left to streams
 // from now on. Pools of channels opened in an older generation should let go of
 // them as they become idle.
-func (h *Handle) Generation() uint64 { return h.entry.currentGeneration() }
+func (h *Handle) Generation() uint64 { return h.pool.currentGeneration() }
 
 // Moved returns a channel that is closed once the generation is later than gen.
-func (h *Handle) Moved(gen uint64) <-chan struct{} { return h.entry.movedFrom(gen) }
+func (h *Handle) Moved(gen uint64) <-chan struct{} { return h.pool.movedFrom(gen) }
 
 // withDefaults fills in the defaults that Settings documents.
 func (s Settings) withDefaults() Settings {

@@ -70,15 +70,15 @@ func open(t testing.TB, cfg Config, set Settings) *Handle {
 func closeAndWait(t testing.TB, h *Handle) {
 	t.Helper()
 	h.Close()
-	h.entry.finish()
+	h.pool.finish()
 	sshtest.Eventually(t, 10*time.Second, "the tunnel's end", func() bool {
-		h.entry.mu.Lock()
-		defer h.entry.mu.Unlock()
-		return h.entry.held || len(h.entry.links) == 0 && !h.entry.running
+		h.pool.mu.Lock()
+		defer h.pool.mu.Unlock()
+		return h.pool.held || len(h.pool.members) == 0 && !h.pool.running
 	})
 }
 
-// bench is a tunnel to an embedded bastion, with a link between them.
+// bench is a tunnel to an embedded bastion, with a connection between them.
 type bench struct {
 	key     *sshtest.Key
 	bastion *sshtest.Bastion
@@ -97,9 +97,9 @@ func newBench(t testing.TB, set Settings, mutate func(*sshtest.BastionOptions)) 
 	return b
 }
 
-// only returns the connection of an entry that has one, or nil. The caller holds
+// only returns the connection of a pool that has one, or nil. The caller holds
 // mu.
-func (p *entry) only() *link {
+func (p *pool) only() *member {
 	if active := p.active(); len(active) > 0 {
 		return active[0]
 	}
@@ -107,15 +107,15 @@ func (p *entry) only() *link {
 }
 
 // linkOf is the connection that a channel is on.
-func linkOf(c *Conn) *link { return c.Owner().(*link) }
+func linkOf(c *Conn) *member { return c.Owner().(*member) }
 
 // waitGone waits until a connection has drained.
-func waitGone(t testing.TB, h *Handle, m *link) {
+func waitGone(t testing.TB, h *Handle, m *member) {
 	t.Helper()
 	sshtest.Eventually(t, 10*time.Second, "the end of a connection", func() bool {
-		h.entry.mu.Lock()
-		defer h.entry.mu.Unlock()
-		return !slices.Contains(h.entry.links, m)
+		h.pool.mu.Lock()
+		defer h.pool.mu.Unlock()
+		return !slices.Contains(h.pool.members, m)
 	})
 }
 

@@ -2,10 +2,10 @@ package tunnel
 
 import "time"
 
-// history is what has happened to a tunnel, for its status. entry.mu guards it.
+// history is what has happened to a tunnel, for its status. pool.mu guards it.
 type history struct {
 	// since is when there last was a first connection, or none any more, or else when
-	// the entry was made.
+	// the pool was made.
 	since time.Time
 	// lostAt is when the last connection was lost, until there is another.
 	lostAt time.Time

@@ -7,7 +7,7 @@ import (
 )
 
 // hostKeys returns which keys a host may have, and where the first is remembered.
-func (p *entry) hostKeys(h *host) *hostkey.Config {
+func (p *pool) hostKeys(h *host) *hostkey.Config {
 	keys := h.cfg.hostKeys()
 	keys.Memory = p.memory()
 	for j := p.jump; j != nil; j = j.jump {
@@ -18,7 +18,7 @@ func (p *entry) hostKeys(h *host) *hostkey.Config {
 }
 
 // memory returns where the tunnel's host keys are remembered, or nil.
-func (p *entry) memory() hostkey.Memory {
+func (p *pool) memory() hostkey.Memory {
 	if !p.cfg.AcceptNewHostKey {
 		return nil
 	}

@@ -21,7 +21,7 @@ import (
 
 // postpone has the next attempt to connect be far away, as after many failures.
 func postpone(h *Handle) {
-	host := h.entry.hosts[0]
+	host := h.pool.hosts[0]
 	host.limiter.Postpone(host.login.HostKeys, time.Now().Add(time.Hour))
 }
 

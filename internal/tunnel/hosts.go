@@ -14,15 +14,15 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 )
 
-// host is a bastion that an entry may connect to.
+// host is a bastion that a pool may connect to.
 type host struct {
-	// cfg is the entry's, with the host's own address.
+	// cfg is the pool's, with the host's own address.
 	cfg Config
 	// rank is its place in the order of preference, from 0.
 	rank int
 	// limiter limits the connects to it.
 	limiter *connlimit.Limiter
-	// login is how it is logged in at, apart from the settings; see entry.login.
+	// login is how it is logged in at, apart from the settings; see pool.login.
 	login connlimit.Login
 	// memory is which keys it accepts.
 	memory sshauth.Memory
@@ -34,7 +34,7 @@ type host struct {
 	passedOver bool
 
 	// attempt is the last one to connect to it, or nil. It is guarded by
-	// entry.mu.
+	// pool.mu.
 	attempt *Attempt
 }
 
@@ -66,7 +66,7 @@ func (cfg *Config) Addresses() []string {
 // eligible returns the hosts that the next connection may be to. All connections
 // are to one host: what a channel leads to, or the bastion listens on, is that
 // host's. The caller holds mu.
-func (p *entry) eligible() []*host {
+func (p *pool) eligible() []*host {
 	switch {
 	case len(p.active()) == 0:
 		return p.hosts
@@ -80,7 +80,7 @@ func (p *entry) eligible() []*host {
 // due returns when the next attempt may start, as connlimit.Limiter.Due does: when one of the
 // eligible hosts is due. It tells whether one of them has refused us. The caller
 // holds mu.
-func (p *entry) due(asked bool) (at time.Time, refused bool) {
+func (p *pool) due(asked bool) (at time.Time, refused bool) {
 	for i, h := range p.eligible() {
 		hostAt, hostRefused := h.limiter.Due(h.loginWith(p.set), connlimit.Demand{Dials: asked, Forced: p.retry.demand.Forced})
 		if i == 0 || hostAt.Before(at) {
@@ -96,7 +96,7 @@ func (p *entry) due(asked bool) (at time.Time, refused bool) {
 
 // hostsToTry returns which of the eligible hosts an attempt is for: not those
 // that would refuse us again.
-func (p *entry) hostsToTry() []*host {
+func (p *pool) hostsToTry() []*host {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	hosts := p.eligible()
@@ -111,7 +111,7 @@ func (p *entry) hostsToTry() []*host {
 
 // lastError is how the last attempts at the hosts have failed, or nil. The caller
 // holds mu.
-func (p *entry) lastError() error {
+func (p *pool) lastError() error {
 	var failed hostErrors
 	for _, h := range p.hosts {
 		if _, err := h.limiter.Last(h.loginWith(p.set)); err != nil {
@@ -153,10 +153,10 @@ func (e hostErrors) Error() string {
 func (e hostErrors) Unwrap() []error { return e }
 
 // hostLog is log with another host's address.
-func (p *entry) hostLog(h *host) *zap.Logger { return p.logAbout(h.cfg.Address) }
+func (p *pool) hostLog(h *host) *zap.Logger { return p.logAbout(h.cfg.Address) }
 
 // logAbout is log with another address.
-func (p *entry) logAbout(address string) *zap.Logger {
+func (p *pool) logAbout(address string) *zap.Logger {
 	return p.settings().Logger.With(zap.String("tunnel", p.cfg.Name), zap.String("address", address))
 }
 

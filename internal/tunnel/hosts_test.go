@@ -16,7 +16,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
-// pair is a tunnel to two real servers, each with its own key, with a link
+// pair is a tunnel to two real servers, each with its own key, with a connection
 // before each.
 type pair struct {
 	servers [2]*sshtest.SSHD
@@ -44,9 +44,9 @@ func newPair(t *testing.T) *pair {
 
 // inUse returns the address of the host that a handle's tunnel uses.
 func inUse(h *Handle) string {
-	h.entry.mu.Lock()
-	defer h.entry.mu.Unlock()
-	return h.entry.inUse.cfg.Address
+	h.pool.mu.Lock()
+	defer h.pool.mu.Unlock()
+	return h.pool.inUse.cfg.Address
 }
 
 // TestHosts: whatever is wrong with the first host, the second serves in time.
@@ -229,9 +229,9 @@ func TestHostsReturn(t *testing.T) {
 	}
 	_ = c.Close()
 	sshtest.Eventually(t, 10*time.Second, "the end of the second host's connection", func() bool {
-		h.entry.mu.Lock()
-		defer h.entry.mu.Unlock()
-		return len(h.entry.links) == 1 && h.entry.failback.state == failbackOff
+		h.pool.mu.Lock()
+		defer h.pool.mu.Unlock()
+		return len(h.pool.members) == 1 && h.pool.failback.state == failbackOff
 	})
 }
 
@@ -251,9 +251,9 @@ func TestHostsStay(t *testing.T) {
 	if got := inUse(h); got != p.cfg.Fallbacks[0] {
 		t.Errorf("in use is %s", got)
 	}
-	h.entry.mu.Lock()
-	defer h.entry.mu.Unlock()
-	if n := len(h.entry.links); n != 1 || h.entry.links[0].isDraining() {
+	h.pool.mu.Lock()
+	defer h.pool.mu.Unlock()
+	if n := len(h.pool.members); n != 1 || h.pool.members[0].isDraining() {
 		t.Errorf("%d connections", n)
 	}
 }

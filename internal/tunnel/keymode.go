@@ -19,11 +19,11 @@ import (
 // readableByOthers are the permissions that let group or others read a file.
 const readableByOthers fs.FileMode = 0o044
 
-// keyModes warns once of each private key of an entry that others can read, and
+// keyModes warns once of each private key of a pool that others can read, and
 // again when its mode or its content changes. It only warns: the secrets of a
 // Kubernetes volume look like that. It is watchFiles's alone.
 type keyModes struct {
-	entry  *entry
+	pool   *pool
 	looked map[string]keyLook // by path
 	warned map[string]keyMode // by path
 }
@@ -41,8 +41,8 @@ type keyMode struct {
 	digest [sha256.Size]byte
 }
 
-func newKeyModes(p *entry) *keyModes {
-	return &keyModes{entry: p, looked: map[string]keyLook{}, warned: map[string]keyMode{}}
+func newKeyModes(p *pool) *keyModes {
+	return &keyModes{pool: p, looked: map[string]keyLook{}, warned: map[string]keyMode{}}
 }
 
 // look looks at the identity files.
@@ -50,7 +50,7 @@ func (k *keyModes) look() {
 	if runtime.GOOS == "windows" {
 		return // where access control lists say who can read a file
 	}
-	for _, file := range k.entry.cfg.IdentityFiles {
+	for _, file := range k.pool.cfg.IdentityFiles {
 		k.lookAt(file.Path)
 	}
 }
@@ -82,7 +82,7 @@ func (k *keyModes) lookAt(path string) {
 	}
 	if now := (keyMode{look.mode, sha256.Sum256(data)}); now != k.warned[path] {
 		k.warned[path] = now
-		k.entry.log().Warn("private key can be read by others than its owner; run chmod 600 on it",
+		k.pool.log().Warn("private key can be read by others than its owner; run chmod 600 on it",
 			zap.String("path", path), zap.String("mode", fmt.Sprintf("%#o", look.mode)))
 	}
 }

@@ -42,7 +42,7 @@ func TestKeyModes(t *testing.T) {
 	}
 	h := Open(cfg, set, nil) // which does not watch the files: it is not started
 	t.Cleanup(h.Close)
-	k := newKeyModes(h.entry)
+	k := newKeyModes(h.pool)
 	var want []string
 	for i, step := range []struct {
 		name    string
@@ -106,12 +106,12 @@ func TestKeyMode(t *testing.T) {
 	warnings := func() int { return logs.FilterMessage(keyModeWarning).Len() }
 	sshtest.Eventually(t, 10*time.Second, "a warning", func() bool { return warnings() > 0 })
 	for range 3 {
-		before := h.entry.activeLinks()
+		before := h.pool.activeMembers()
 		if err := h.Reconnect(); err != nil {
 			t.Fatal(err)
 		}
 		sshtest.Eventually(t, 20*time.Second, "another connection", func() bool {
-			now := h.entry.activeLinks()
+			now := h.pool.activeMembers()
 			return len(now) == 1 && !slices.Equal(now, before)
 		})
 	}

@@ -60,7 +60,7 @@ func TestRoute(t *testing.T) {
 	inner := Open(Config{Name: "inner", Address: "[FD00::2]:2222"}, quick(), middle)
 	defer closeAndWait(t, inner)
 	for want, h := range map[string]*Handle{"a.example": outer, "middle via a.example": middle, "[fd00::2]:2222 via a.example, middle": inner} {
-		if got := h.entry.hostKeys(h.entry.hosts[0]).Route().String(); got != want {
+		if got := h.pool.hostKeys(h.pool.hosts[0]).Route().String(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}

@@ -50,7 +50,7 @@ func TestLateOpen(t *testing.T) {
 	}
 	p := crew(1, 8)
 	client := sshconn.New(w, sc, sshconn.About{})
-	m := newLink(p, p.inUse, client, nil)
+	m := newMember(p, p.inUse, client, nil)
 	client.Start(m, channels, requests)
 	<-slow.begun
 
@@ -58,7 +58,7 @@ func TestLateOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.take(p.wish(r, false).line)
+	m.take(p.placement(r, false).line)
 	if _, err := p.openOn(t.Context(), m, r, true); !errors.Is(err, sshconn.ErrLost) {
 		t.Errorf("got %v", err)
 	}

@@ -147,9 +147,9 @@ func TestLazy(t *testing.T) {
 	_, err := c.Read(make([]byte, 1))
 	wantLost(t, err)
 	sshtest.Eventually(t, time.Second, "rest", func() bool {
-		b.entry.mu.Lock()
-		defer b.entry.mu.Unlock()
-		return b.entry.only() == nil && !b.entry.running
+		b.pool.mu.Lock()
+		defer b.pool.mu.Unlock()
+		return b.pool.only() == nil && !b.pool.running
 	})
 	if n := b.link.Accepted(); n != 1 {
 		t.Errorf("%d connections, want 1", n)
@@ -307,7 +307,7 @@ func TestRefusedWaitsForFiles(t *testing.T) {
 		t.Fatalf("got %v, want an AuthError", err)
 	}
 	// Past the first, quick attempts.
-	host := h.entry.hosts[0]
+	host := h.pool.hosts[0]
 	host.limiter.Postpone(host.login.Credentials, time.Now().Add(10*time.Minute))
 
 	if err := os.WriteFile(cfg.IdentityFiles[0].Path, key.PEM(""), 0o600); err != nil {
@@ -355,20 +355,20 @@ func TestUnusedConnections(t *testing.T) {
 	for i := range 2 {
 		sshtest.Eventually(t, 10*time.Second, "a connection", func() bool { return b.bastion.Stats().Logins == i+1 })
 		sshtest.Eventually(t, 10*time.Second, "it in use", func() bool {
-			b.entry.mu.Lock()
-			defer b.entry.mu.Unlock()
-			if b.entry.only() == nil {
+			b.pool.mu.Lock()
+			defer b.pool.mu.Unlock()
+			if b.pool.only() == nil {
 				return false
 			}
-			b.entry.only().used = time.Now().Add(-time.Minute) // it has been idle
+			b.pool.only().used = time.Now().Add(-time.Minute) // it has been idle
 			return true
 		})
 		b.link.Cut()
 	}
 	sshtest.Eventually(t, 5*time.Second, "rest", func() bool {
-		b.entry.mu.Lock()
-		defer b.entry.mu.Unlock()
-		return !b.entry.running && b.entry.only() == nil
+		b.pool.mu.Lock()
+		defer b.pool.mu.Unlock()
+		return !b.pool.running && b.pool.only() == nil
 	})
 	roundTrip(t, mustDial(t, b.Handle, addr))
 	if n := b.bastion.Stats().Logins; n != 3 {

@@ -20,7 +20,7 @@ import (
 // what happens meanwhile is reported in order.
 func TestSlowLog(t *testing.T) {
 	t.Parallel()
-	first, second := mortal(t, member(forRequests, 1, 0)), mortal(t, member(forStreams, 1, 0))
+	first, second := mortal(t, newTestMember(forRequests, 1, 0)), mortal(t, newTestMember(forStreams, 1, 0))
 	p := crew(1, 8, first, second)
 	p.set.Lazy = true // it need not connect
 	seen := make(eventLog, 10)
@@ -47,11 +47,11 @@ func TestSlowLog(t *testing.T) {
 		p.lost(second, io.EOF)
 	})
 	within(t, 10*time.Second, "a connection", func() {
-		fresh := mortal(t, member(undecided, 0, 0))
-		fresh.entry, fresh.host = p, p.inUse
+		fresh := mortal(t, newTestMember(undecided, 0, 0))
+		fresh.pool, fresh.host = p, p.inUse
 		p.connected(fresh, 0)
 	})
-	if n := len(p.activeLinks()); n != 1 {
+	if n := len(p.activeMembers()); n != 1 {
 		t.Errorf("%d connections take channels", n)
 	}
 	close(written)
@@ -82,12 +82,12 @@ func (o stalledOpen) Accept() (ssh.Channel, <-chan *ssh.Request, error) {
 // was accepted on it can be given deadlines, and closed.
 func TestAcceptStalled(t *testing.T) {
 	t.Parallel()
-	m := mortal(t, member(forStreams, 2, 0))
+	m := mortal(t, newTestMember(forStreams, 2, 0))
 	m.conns = map[*Conn]*activity{}
 	p := crew(1, 8, m)
 	out := make(chan struct{})
 	defer close(out)
-	f := &forward{entry: p, address: remoteAddress{path: "/run/s"}}
+	f := &forward{pool: p, address: remoteAddress{path: "/run/s"}}
 	within(t, 10*time.Second, "accepting", func() {
 		for range 2 {
 			c := (&inbound{link: m, forward: f, open: stalledOpen{out: out}, local: f.address.addr(), remote: f.address.addr()}).accept()

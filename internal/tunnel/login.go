@@ -82,7 +82,7 @@ func (cfg *Config) wayTo(jump *Handle) string {
 const recallTimeout = 2 * time.Second
 
 // stamps reads what a login at a host depends on.
-func (p *entry) stamps(h *host) connlimit.Stamps {
+func (p *pool) stamps(h *host) connlimit.Stamps {
 	keys := p.hostKeys(h)
 	hostKeys := contentStamp(keys.Files())
 	if keys.Memory != nil {

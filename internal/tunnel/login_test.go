@@ -138,7 +138,7 @@ func TestSameBytes(t *testing.T) {
 	if _, ok := errors.AsType[*failure.AuthError](err); !ok {
 		t.Fatalf("got %v, want an AuthError", err)
 	}
-	limiter, login := h.entry.hosts[0].limiter, h.entry.hosts[0].login
+	limiter, login := h.pool.hosts[0].limiter, h.pool.hosts[0].login
 	limiter.Postpone(login.Credentials, time.Now().Add(10*time.Minute))
 	attempts := limiter.Failures(login)
 	path := cfg.IdentityFiles[0].Path
@@ -148,16 +148,16 @@ func TestSameBytes(t *testing.T) {
 	}
 	for range 3 {
 		replaceFile(t, path, same)
-		h.entry.mu.Lock()
-		h.entry.nudge()
-		h.entry.mu.Unlock()
+		h.pool.mu.Lock()
+		h.pool.wake()
+		h.pool.mu.Unlock()
 		time.Sleep(3 * fileSettle)
 	}
 	if n := limiter.Failures(login) - attempts; n != 0 {
 		t.Errorf("%d attempts for the same bytes", n)
 	}
 	replaceFile(t, path, key.PEM(""))
-	sshtest.Eventually(t, 4*filePoll, "a login with the new key", func() bool { return len(h.entry.activeLinks()) > 0 })
+	sshtest.Eventually(t, 4*filePoll, "a login with the new key", func() bool { return len(h.pool.activeMembers()) > 0 })
 }
 
 // replaceFile puts a new file in the place of another.

@@ -28,7 +28,7 @@ const (
 func (r role) isApart() bool { return r == forLookups || r == forSlowNames }
 
 // classOf returns the class of connection that a request is for.
-func (p *entry) classOf(r *openRequest) Class {
+func (p *pool) classOf(r *openRequest) Class {
 	if r.Name == "" {
 		return r.target.Class
 	}
@@ -46,29 +46,29 @@ func (p *entry) classOf(r *openRequest) Class {
 
 // mayLookUpApart tells whether there may be connections for lookups. With `connections
 // 1` there are none before a connection has stalled. The caller holds mu.
-func (p *entry) mayLookUpApart() bool { return p.set.MaxConnections > 1 || len(p.slowNames) > 0 }
+func (p *pool) mayLookUpApart() bool { return p.set.MaxConnections > 1 || len(p.slowNames) > 0 }
 
 // mayAddLookups tells whether there may be one more connection of a role for lookups:
 // half as many as option connections permits, besides those. The caller holds mu.
-func (p *entry) mayAddLookups(r role) bool {
+func (p *pool) mayAddLookups(r role) bool {
 	return p.mayLookUpApart() && len(withRole(p.present(), r)) < max(1, p.set.MaxConnections/2)
 }
 
 // placeLookup is place for lookups. It is false if a lookup has to share a connection
 // with other channels. The caller holds mu.
-func (p *entry) placeLookup(w *wish) (m *link, ok bool) {
+func (p *pool) placeLookup(w *placement) (m *member, ok bool) {
 	own := roleFor(w.line.class)
 	w.waits = waitConnection
 	if !p.mayLookUpApart() {
 		active := p.active()
-		return nil, len(active) > 0 && !slices.ContainsFunc(active, func(m *link) bool { return m.client.WaitingFor() < sshconn.DoubtAfter })
+		return nil, len(active) > 0 && !slices.ContainsFunc(active, func(m *member) bool { return m.client.WaitingFor() < sshconn.DoubtAfter })
 	}
-	room := slices.DeleteFunc(withRole(p.serving(), own), func(m *link) bool {
+	room := slices.DeleteFunc(withRole(p.serving(), own), func(m *member) bool {
 		// One that may be about to stall gets no more: each lookup would make it longer.
 		return slices.Contains(w.not, m) || m.channels >= m.limit || m.client.WaitingFor() >= sshconn.DoubtAfter
 	})
 	if len(room) > 0 {
-		slices.SortStableFunc(room, func(a, b *link) int { return a.channels - b.channels })
+		slices.SortStableFunc(room, func(a, b *member) int { return a.channels - b.channels })
 		p.growth.lacks[own] = p.growth.lacks[own] || room[0].channels >= easyChannels
 		return p.inTurn(w, room), true
 	}
@@ -82,7 +82,7 @@ func (p *entry) placeLookup(w *wish) (m *link, ok bool) {
 
 // closeSpareLookups lets connections for lookups go that have had no channel for a
 // while. The caller holds mu.
-func (p *entry) closeSpareLookups(now time.Time) {
+func (p *pool) closeSpareLookups(now time.Time) {
 	for _, l := range p.serving() {
 		if l.role.isApart() && l.channels == 0 && now.Sub(l.used) >= spareAfter {
 			p.startDrain(l)
@@ -116,7 +116,7 @@ func (s slowNames) has(name string) bool {
 }
 
 // foundFast records that the bastion has looked a name up without delay.
-func (p *entry) foundFast(name string) {
+func (p *pool) foundFast(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.slowNames, name)
@@ -126,10 +126,10 @@ func (p *entry) foundFast(name string) {
 	p.fastNames[name] = true
 }
 
-// blameName records that a link has stalled over a name. One that was fast before may
+// blameName records that a connection has stalled over a name. One that was fast before may
 // have been sent just beside the one that is slow: it is blamed the second time. The
 // caller holds mu.
-func (p *entry) blameName(name string, now time.Time) {
+func (p *pool) blameName(name string, now time.Time) {
 	if p.fastNames[name] {
 		delete(p.fastNames, name)
 		return

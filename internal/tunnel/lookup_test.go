@@ -9,7 +9,7 @@ import (
 // TestLookupClass: what is looked up on a connection apart.
 func TestLookupClass(t *testing.T) {
 	t.Parallel()
-	p := crew(1, 8, member(undecided, 0, 0))
+	p := crew(1, 8, newTestMember(undecided, 0, 0))
 	p.slowNames.add("slow.internal", time.Now())
 	for _, c := range []struct {
 		target Target
@@ -43,16 +43,16 @@ func TestLookupClass(t *testing.T) {
 // none can be had.
 func TestLookupWaits(t *testing.T) {
 	t.Parallel()
-	wish := func() *wish { return &wish{line: lineKey{class: lookupClass, target: "a.example:80"}} }
-	p := crew(1, 8, member(undecided, 0, 0))
-	if m, err := p.place(wish()); m != nil || err != nil || !p.growth.lacks[forLookups] {
+	placement := func() *placement { return &placement{line: lineKey{class: lookupClass, target: "a.example:80"}} }
+	p := crew(1, 8, newTestMember(undecided, 0, 0))
+	if m, err := p.place(placement()); m != nil || err != nil || !p.growth.lacks[forLookups] {
 		t.Errorf("placed on %+v, %v; it lacks %v", m, err, p.growth.lacks)
 	}
 	if r, _ := p.wantedRole(); r != forLookups {
 		t.Errorf("grows for role %d", r)
 	}
 	p.growth.state = growthFailed
-	if m, err := p.place(wish()); m != p.links[0] || err != nil {
+	if m, err := p.place(placement()); m != p.members[0] || err != nil {
 		t.Errorf("where no connection can be added: %+v, %v", m, err)
 	}
 }
@@ -61,23 +61,23 @@ func TestLookupWaits(t *testing.T) {
 // wait for the connections that names of clients have stalled.
 func TestSlowNameBesideLookups(t *testing.T) {
 	t.Parallel()
-	stalled := member(forLookups, 1, 0)
+	stalled := newTestMember(forLookups, 1, 0)
 	stalled.stall.since = time.Now()
-	p := crew(1, 2, member(undecided, 0, 0), stalled)
-	slow := &wish{line: lineKey{class: slowClass, target: "web.internal:80"}}
+	p := crew(1, 2, newTestMember(undecided, 0, 0), stalled)
+	slow := &placement{line: lineKey{class: slowClass, target: "web.internal:80"}}
 	if m, err := p.place(slow); m != nil || err != nil {
 		t.Errorf("placed on %+v, %v", m, err)
 	}
 	if r, _ := p.wantedRole(); r != forSlowNames {
 		t.Errorf("grows for role %d", r)
 	}
-	own := member(forSlowNames, 0, 0)
-	own.entry = p
-	p.links = append(p.links, own)
+	own := newTestMember(forSlowNames, 0, 0)
+	own.pool = p
+	p.members = append(p.members, own)
 	if m, err := p.place(slow); m != own || err != nil {
 		t.Errorf("placed on %+v, %v", m, err)
 	}
-	client := &wish{line: lineKey{class: lookupClass, target: "dead.internal:80"}}
+	client := &placement{line: lineKey{class: lookupClass, target: "dead.internal:80"}}
 	if m, err := p.place(client); m != nil || err != nil {
 		t.Errorf("what a client chose is on %+v, %v", m, err)
 	}

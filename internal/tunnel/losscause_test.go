@@ -31,9 +31,9 @@ func (closedConn) Close() error  { return nil }
 // one is there before its watch has had time to.
 func TestLossBeforeItsWatch(t *testing.T) {
 	t.Parallel()
-	connect := func(why error) (*link, net.Conn) {
+	connect := func(why error) (*member, net.Conn) {
 		ours, theirs := net.Pipe()
-		m := member(undecided, 0, 0)
+		m := newTestMember(undecided, 0, 0)
 		m.client = sshconn.New(wire.New(ours, sshconn.StallAfter), closedConn{why: why}, sshconn.About{})
 		m.attempt = &Attempt{}
 		return m, theirs
@@ -47,7 +47,7 @@ func TestLossBeforeItsWatch(t *testing.T) {
 	next, another := connect(ErrClosed)
 	defer another.Close()
 	defer next.client.Close(ErrClosed)
-	next.entry, next.host = p, p.inUse
+	next.pool, next.host = p, p.inUse
 	p.connected(next, 0)
 	if lost := logs.FilterMessage("lost").FilterField(zapcore.Field{Key: "error", Type: zapcore.ErrorType, Interface: printable.Error(errors.New("wrote too much"))}); lost.Len() != 1 {
 		t.Errorf("logged %v", logs.All())

@@ -18,7 +18,7 @@ import (
 const memoryPoll = 2 * time.Second
 
 // wanted tells whether maintain should get a connection. The caller holds mu.
-func (p *entry) wanted() bool {
+func (p *pool) wanted() bool {
 	switch {
 	case p.ctx.Err() != nil:
 		return false
@@ -32,8 +32,8 @@ func (p *entry) wanted() bool {
 	}
 }
 
-// nudge has maintain look at what is wanted. The caller holds mu.
-func (p *entry) nudge() {
+// wake has maintain look at what is wanted. The caller holds mu.
+func (p *pool) wake() {
 	if !p.running && p.wanted() {
 		p.running = true
 		if !p.watching {
@@ -44,14 +44,14 @@ func (p *entry) nudge() {
 		return
 	}
 	select {
-	case p.wake <- struct{}{}:
+	case p.woken <- struct{}{}:
 	default:
 	}
 }
 
-// maintain gets the entry a connection, for as long as one is wanted. It
-// returns when none is: there is one, nobody asks, or the entry has ended.
-func (p *entry) maintain() {
+// maintain gets the pool a connection, for as long as one is wanted. It
+// returns when none is: there is one, nobody asks, or the pool has ended.
+func (p *pool) maintain() {
 	for p.awaitTurn() {
 		start := time.Now()
 		l, failed := p.connect(p.hostsToTry())
@@ -66,7 +66,7 @@ func (p *entry) maintain() {
 
 // awaitTurn waits until it is time for an attempt to connect, and tells
 // whether one is still wanted.
-func (p *entry) awaitTurn() bool {
+func (p *pool) awaitTurn() bool {
 	for {
 		p.mu.Lock()
 		if !p.wanted() {
@@ -101,7 +101,7 @@ func (p *entry) awaitTurn() bool {
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-		case <-p.wake:
+		case <-p.woken:
 		case <-p.ctx.Done():
 		}
 		timer.Stop()
@@ -111,7 +111,7 @@ func (p *entry) awaitTurn() bool {
 // refusedPoll is how often a refused tunnel looks itself whether what it depends
 // on has changed. watchFiles wakes it when a file has; but nobody does when a
 // learned host key is forgotten, or a secret changes that is in no file of ours.
-func (p *entry) refusedPoll() time.Duration {
+func (p *pool) refusedPoll() time.Duration {
 	if p.memory() != nil {
 		return memoryPoll
 	}
@@ -120,7 +120,7 @@ func (p *entry) refusedPoll() time.Duration {
 
 // shareFailures takes the failures of other tunnels' attempts for an outcome, if
 // this tunnel's would be the same and is not due. It tells whether there are any.
-func (p *entry) shareFailures(hosts []*host) bool {
+func (p *pool) shareFailures(hosts []*host) bool {
 	var failed []hostFailure
 	set := p.settings()
 	for _, h := range hosts {
@@ -146,13 +146,13 @@ func (h *host) sharedFailure(set Settings) hostFailure {
 }
 
 // connected puts a new connection into service.
-func (p *entry) connected(m *link, took time.Duration) {
+func (p *pool) connected(m *member, took time.Duration) {
 	m.host.logged.Over()
 	p.counters.shook(m.attempt.login())
 	p.noteAttempt(m.host, m.attempt)
 	msg, more := p.takeOver(m)
 	if msg != "" {
-		for _, o := range p.outlived() {
+		for _, o := range p.superseded() {
 			p.reportLost(o, printable.Error(o.client.Cause()))
 		}
 		p.reports.add(func() {
@@ -165,12 +165,12 @@ func (p *entry) connected(m *link, took time.Duration) {
 		})
 	}
 	m.watchCertificates()
-	go m.watch() // not before: the link may have died already, which is reported after it
+	go m.watch() // not before: the connection may have died already, which is reported after it
 	p.reports.deliver()
 }
 
 // noteAttempt records an attempt to connect to a host, if it was made.
-func (p *entry) noteAttempt(h *host, a *Attempt) {
+func (p *pool) noteAttempt(h *host, a *Attempt) {
 	if a == nil {
 		return
 	}
@@ -183,7 +183,7 @@ func (p *entry) noteAttempt(h *host, a *Attempt) {
 }
 
 // noteShared records an error that another tunnel's attempt has ended with.
-func (p *entry) noteShared(f hostFailure) {
+func (p *pool) noteShared(f hostFailure) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.history.lastErr = &ErrorStatus{time.Now(), f.host.cfg.Address, failure.CauseOf(f.err), f.err.Error()}
@@ -191,7 +191,7 @@ func (p *entry) noteShared(f hostFailure) {
 
 // recordFailures records why attempts failed. They came before l, unless that is
 // nil.
-func (p *entry) recordFailures(failed []hostFailure, m *link) {
+func (p *pool) recordFailures(failed []hostFailure, m *member) {
 	if p.ctx.Err() != nil {
 		return
 	}
@@ -220,7 +220,7 @@ func (p *entry) recordFailures(failed []hostFailure, m *link) {
 
 // connectFailed has everybody who waits know that there is no new connection. An
 // attempt that was made is what a person has demanded.
-func (p *entry) connectFailed(made bool) {
+func (p *pool) connectFailed(made bool) {
 	if p.ctx.Err() != nil {
 		return
 	}
@@ -251,7 +251,7 @@ func kindOf(err error) string {
 
 // logFailure logs that an attempt to connect to a host has failed, and tells whether
 // above debug. The first failure of each kind and a reminder now and then are.
-func (p *entry) logFailure(log *zap.Logger, f hostFailure) bool {
+func (p *pool) logFailure(log *zap.Logger, f hostFailure) bool {
 	level := zap.WarnLevel
 	if _, ok := errors.AsType[*failure.HostKeyError](f.err); ok {
 		level = zap.ErrorLevel

@@ -23,7 +23,7 @@ import (
 const (
 	// maliceMemory is how much more live heap there may be than before.
 	maliceMemory = 48 << 20
-	// maliceLine is how long a log entry may be, and an error.
+	// maliceLine is how long a log pool may be, and an error.
 	maliceLine = 3000
 )
 
@@ -382,7 +382,7 @@ func liveHeap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// textOf is all that an entry says.
+// textOf is all that a pool says.
 func textOf(e observer.LoggedEntry) string { return fmt.Sprint(e.Message, " ", e.ContextMap()) }
 
 func says(logs *observer.ObservedLogs, text string) bool {
@@ -394,7 +394,7 @@ func says(logs *observer.ObservedLogs, text string) bool {
 	return false
 }
 
-// checkLogs checks how much is logged: a few entries for each connection and for
+// checkLogs checks how much is logged: a few pools for each connection and for
 // what was done on it, and hardly more above debug.
 func checkLogs(t *testing.T, logs *observer.ObservedLogs, connections int) {
 	t.Helper()
@@ -482,13 +482,13 @@ func TestInboundLimit(t *testing.T) {
 	if told != 1 {
 		t.Errorf("%d warnings, want 1", told)
 	}
-	h.entry.mu.Lock()
-	m := h.entry.only()
-	h.entry.mu.Unlock()
+	h.pool.mu.Lock()
+	m := h.pool.only()
+	h.pool.mu.Unlock()
 	malice.Reform()
 	sshtest.Eventually(t, 10*time.Second, "the count to go back", func() bool {
-		h.entry.mu.Lock()
-		defer h.entry.mu.Unlock()
+		h.pool.mu.Lock()
+		defer h.pool.mu.Unlock()
 		return m.inbound == 0
 	})
 }

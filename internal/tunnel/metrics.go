@@ -83,7 +83,7 @@ func (metricsCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for name, c := range counts.all() {
 		c.collect(ch)
-		now := gaugesOf(entries.named(name))
+		now := gaugesOf(pools.named(name))
 		if now.configured {
 			gauge(upDesc, boolValue(now.state == StateUp), name)
 			for _, s := range States {

@@ -8,13 +8,13 @@ import (
 )
 
 // openLimiter counts the opens that a bastion has not answered yet on one
-// connection. entry.mu guards it.
+// connection. pool.mu guards it.
 //
 // They are bounded: on one connection, and for each target on all that take new
 // channels, to a share of the room that is left. So however many targets do not
 // answer, there is room for one that does.
 type openLimiter struct {
-	total   atomic.Int32 // written under entry.mu, read by anybody
+	total   atomic.Int32 // written under pool.mu, read by anybody
 	targets map[string]*pendingTarget
 }
 
@@ -68,8 +68,8 @@ func (p *openLimiter) pending() int { return int(p.total.Load()) }
 
 // blames tells whether it is the target's fault that the bastion owes answers to
 // opens on a connection: it has not answered anything for a while in which the
-// bastion was not silent itself. The caller holds entry.mu.
-func (m *link) blames(target string) bool {
+// bastion was not silent itself. The caller holds pool.mu.
+func (m *member) blames(target string) bool {
 	t := m.opens.targets[target]
 	if time.Since(t.answered) < sshconn.StallAfter {
 		return false

@@ -28,7 +28,7 @@ func TestManyOpensThroughSilence(t *testing.T) {
 		}
 	})
 	roundTrip(t, mustDial(t, b.Handle, prompt))
-	m := b.entry.activeLinks()[0]
+	m := b.pool.activeMembers()[0]
 	b.link.Freeze(sshtest.Both)
 	var opens sync.WaitGroup
 	open := func(target string) {

@@ -36,7 +36,7 @@ func FuzzForwarded(f *testing.F) {
 	f.Add("forwarded-tcpip", ssh.Marshal(forwardedTCPIP{"\x1b[2J", 1 << 31, "\x00", 1 << 31}))
 	f.Add("forwarded-streamlocal@openssh.com", ssh.Marshal(forwardedStreamLocal{"/run/s", ""}))
 	f.Add("forwarded-tcpip", []byte{0, 0, 0, 9})
-	l := &link{entry: &entry{}}
+	l := &member{pool: &pool{}}
 	f.Fuzz(func(t *testing.T, kind string, data []byte) {
 		if l.takeForwarded(saidChannel{kind, data}) {
 			t.Errorf("took %q %q", kind, data)

@@ -14,10 +14,10 @@ const (
 	maxChannels = 900
 	// fewChannels is how many it takes at least.
 	fewChannels = 16
-	// filledFor is how long it takes no more than it had when the bastion
+	// cappedFor is how long it takes no more than it had when the bastion
 	// refused one: that may have had another reason, which is over. To find out
 	// that it had not costs one open that is made again elsewhere.
-	filledFor = 5 * time.Minute
+	cappedFor = 5 * time.Minute
 	// streamPatience is how long a stream waits for the first connection for
 	// streams before it shares that of the requests.
 	streamPatience = time.Second
@@ -62,7 +62,7 @@ func roleFor(class Class) role {
 // place chooses the connection that a new channel opens on. It returns nil if
 // there is none yet and one may come, or if it is not the dial's turn on any, and
 // an error if all are full. The caller holds mu.
-func (p *entry) place(w *wish) (*link, error) {
+func (p *pool) place(w *placement) (*member, error) {
 	if roleFor(w.line.class).isApart() {
 		if l, ok := p.placeLookup(w); ok {
 			return l, nil
@@ -80,10 +80,10 @@ func (p *entry) place(w *wish) (*link, error) {
 	case lookupClass, slowClass:
 		class = Stream
 	}
-	room := slices.DeleteFunc(slices.Clone(active), func(m *link) bool { return slices.Contains(w.not, m) || m.channels >= m.limit })
+	room := slices.DeleteFunc(slices.Clone(active), func(m *member) bool { return slices.Contains(w.not, m) || m.channels >= m.limit })
 	want := roleFor(class)
-	has := func(links []*link, r role) bool {
-		return slices.ContainsFunc(links, func(m *link) bool { return m.role == r })
+	has := func(links []*member, r role) bool {
+		return slices.ContainsFunc(links, func(m *member) bool { return m.role == r })
 	}
 
 	own := has(room, want) || has(room, undecided)
@@ -100,7 +100,7 @@ func (p *entry) place(w *wish) (*link, error) {
 		l := p.inTurn(w, best(room, class))
 		if l != nil && l.role == want && l.channels >= l.easy() {
 			if other := p.lend(want, fewChannels); other != nil && !slices.Contains(w.not, other) {
-				return p.inTurn(w, []*link{other}), nil
+				return p.inTurn(w, []*member{other}), nil
 			}
 		}
 		return l, nil
@@ -109,7 +109,7 @@ func (p *entry) place(w *wish) (*link, error) {
 	case has(active, want) && w.not == nil:
 		// Those for streams are full, and one for requests stays free of them.
 		if l := p.lend(forStreams, maxChannels); l != nil {
-			return p.inTurn(w, []*link{l}), nil
+			return p.inTurn(w, []*member{l}), nil
 		}
 	case !grows || p.growth.state == growthFailed || w.isTimeUp():
 		return p.inTurn(w, best(room, class)), nil
@@ -125,18 +125,18 @@ func (p *entry) place(w *wish) (*link, error) {
 
 // best returns the connections for a channel of a class, the best first: those of
 // the same role as that. There is one.
-func best(links []*link, class Class) []*link {
+func best(links []*member, class Class) []*member {
 	rank := requestRank
 	if class == Stream {
 		rank = streamRank
 	}
-	slices.SortStableFunc(links, func(a, b *link) int { return slices.Compare(rank(a), rank(b)) })
+	slices.SortStableFunc(links, func(a, b *member) int { return slices.Compare(rank(a), rank(b)) })
 	return withRole(links, links[0].role)
 }
 
 // inTurn returns the first connection on which one more open to the target may be
 // unanswered, or nil. The caller holds mu.
-func (p *entry) inTurn(w *wish, links []*link) *link {
+func (p *pool) inTurn(w *placement, links []*member) *member {
 	unanswered := 0
 	for _, m := range p.active() {
 		unanswered += m.opens.to(w.line.target)
@@ -151,11 +151,11 @@ func (p *entry) inTurn(w *wish, links []*link) *link {
 }
 
 // isTimeUp tells whether a stream has waited for streamPatience.
-func (w *wish) isTimeUp() bool { return time.Since(w.arrived) >= streamPatience }
+func (w *placement) isTimeUp() bool { return time.Since(w.arrived) >= streamPatience }
 
 // wakeWhenTimeUp has a stream placed again when it has waited for streamPatience.
 // The caller holds mu.
-func (p *entry) wakeWhenTimeUp(w *wish) {
+func (p *pool) wakeWhenTimeUp(w *placement) {
 	if w.timer != nil {
 		return
 	}
@@ -168,14 +168,14 @@ func (p *entry) wakeWhenTimeUp(w *wish) {
 
 // requestRank orders connections for a request: first those for requests, first
 // those with the fewest quiet channels.
-func requestRank(m *link) []int {
+func requestRank(m *member) []int {
 	return []int{boolRank(m.role == forStreams), m.quiet, m.channels}
 }
 
 // streamRank orders connections for a stream: first those for streams. They are
-// filled one after the other, so that the others may empty; and evenly, once
+// cappedAt one after the other, so that the others may empty; and evenly, once
 // they have all that they take with ease.
-func streamRank(m *link) []int {
+func streamRank(m *member) []int {
 	filling := m.channels < m.easy()
 	n := m.channels
 	if filling {
@@ -191,8 +191,8 @@ func boolRank(last bool) int {
 	return 0
 }
 
-// take counts one more channel, and its open. The caller holds entry.mu.
-func (m *link) take(k lineKey) {
+// take counts one more channel, and its open. The caller holds pool.mu.
+func (m *member) take(k lineKey) {
 	m.channels++
 	if k.class == anyClass {
 		return
@@ -203,12 +203,12 @@ func (m *link) take(k lineKey) {
 	}
 }
 
-// easy is how many channels the link takes before another one is wanted. The
-// caller holds entry.mu.
-func (m *link) easy() int { return min(easyChannels, m.limit) }
+// easy is how many channels the connection takes before another one is wanted. The
+// caller holds pool.mu.
+func (m *member) easy() int { return min(easyChannels, m.limit) }
 
-// channelEnded takes a channel off the link's count.
-func (p *entry) channelEnded(m *link) {
+// channelEnded takes a channel off the connection's count.
+func (p *pool) channelEnded(m *member) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m.channels--
@@ -220,7 +220,7 @@ func (p *entry) channelEnded(m *link) {
 
 // full is the error of a dial that no connection has room for. The caller holds
 // mu.
-func (p *entry) full(connections int) error {
+func (p *pool) full(connections int) error {
 	err := &FullError{Tunnel: p.cfg.Name, Connections: connections, Max: p.set.MaxConnections}
 	if connections < p.set.MaxConnections {
 		err.Cause = p.inUse.pendingFailure(p.set)
@@ -230,13 +230,13 @@ func (p *entry) full(connections int) error {
 
 // mayConnect tells whether an attempt to connect is under way or due. The
 // caller holds mu.
-func (p *entry) mayConnect() bool {
+func (p *pool) mayConnect() bool {
 	due, _ := p.due(false)
 	return !time.Now().Before(due)
 }
 
-// forgetLimit has a link take as many channels as any. The caller holds mu.
-func (p *entry) forgetLimit(m *link) {
+// uncap has a connection take as many channels as any. The caller holds mu.
+func (p *pool) uncap(m *member) {
 	m.limit = maxChannels
 	p.broadcast()
 }

@@ -34,13 +34,13 @@ func TestServerOutOfFiles(t *testing.T) {
 		roundTrip(t, c)
 	}
 	links := connections(t, h, 3)
-	h.entry.mu.Lock()
+	h.pool.mu.Lock()
 	for _, m := range links[:2] {
 		if m.limit >= 100 || m.channels < m.limit {
 			t.Errorf("a connection has %d channels of %d", m.channels, m.limit)
 		}
 	}
-	h.entry.mu.Unlock()
+	h.pool.mu.Unlock()
 
 	// When the last is at its end as well, the error says what sshd does.
 	var err error
@@ -94,8 +94,8 @@ func TestTargetThatFails(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	m := connections(t, h, 1)[0]
-	h.entry.mu.Lock()
-	defer h.entry.mu.Unlock()
+	h.pool.mu.Lock()
+	defer h.pool.mu.Unlock()
 	if m.limit != maxChannels {
 		t.Errorf("the connection takes %d channels", m.limit)
 	}

@@ -12,24 +12,24 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
-// crew is an entry with connections that are none, to see where channels would
+// crew is a pool with connections that are none, to see where channels would
 // be placed.
-func crew(lo, hi int, links ...*link) *entry {
-	e := &entry{
+func crew(lo, hi int, links ...*member) *pool {
+	p := &pool{
 		key: "crew", cfg: Config{Name: "test"}, held: true, counters: newCounters("test"),
 		watching: true, // nothing ends it
 		set:      Settings{MinConnections: lo, MaxConnections: hi}.withDefaults(),
 		hosts:    []*host{{limiter: connlimit.New(), login: (&Config{Name: "test"}).login("")}},
-		changed:  make(chan struct{}), moved: make(chan struct{}), wake: make(chan struct{}, 1),
+		changed:  make(chan struct{}), moved: make(chan struct{}), woken: make(chan struct{}, 1),
 	}
-	e.ctx, e.end = context.WithCancel(context.Background())
-	e.inUse = e.hosts[0]
-	for _, l := range links {
-		l.entry, l.host = e, e.inUse
-		l.client.SetOwner(l)
+	p.ctx, p.end = context.WithCancel(context.Background())
+	p.inUse = p.hosts[0]
+	for _, m := range links {
+		m.pool, m.host = p, p.inUse
+		m.client.SetOwner(m)
 	}
-	e.links = links
-	return e
+	p.members = links
+	return p
 }
 
 // noConn is a connection on which nothing happens.
@@ -42,17 +42,17 @@ func clientOn(conn net.Conn) *sshconn.Client {
 	return sshconn.New(wire.New(conn, sshconn.StallAfter), closer{}, sshconn.About{})
 }
 
-func member(r role, channels, quiet int) *link {
-	return &link{
+func newTestMember(r role, channels, quiet int) *member {
+	return &member{
 		client: clientOn(noConn{}), draining: make(chan struct{}),
 		role: r, channels: channels, quiet: quiet, shed: quiet > quietLimit, limit: maxChannels, used: time.Now(),
 		opens: newOpenLimiter(),
 	}
 }
 
-// wishOf is what a dial of a class wants, now.
-func wishOf(class Class) *wish {
-	return &wish{line: lineKey{class: class, target: "web:80"}, arrived: time.Now()}
+// placementOf is what a dial of a class wants, now.
+func placementOf(class Class) *placement {
+	return &placement{line: lineKey{class: class, target: "web:80"}, arrived: time.Now()}
 }
 
 func TestPlace(t *testing.T) {
@@ -61,82 +61,82 @@ func TestPlace(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		max    int
-		links  []*link
+		links  []*member
 		class  Class
 		want   int
 		failed bool // an attempt to connect has, just now
 		lacks  role
 	}{
-		{name: "the only one takes a request", max: 8, links: []*link{member(undecided, 0, 0)}, class: Request, want: 0},
-		{name: "the only one takes a stream", max: 8, links: []*link{member(undecided, 0, 0)}, class: Stream, want: 0},
+		{name: "the only one takes a request", max: 8, links: []*member{newTestMember(undecided, 0, 0)}, class: Request, want: 0},
+		{name: "the only one takes a stream", max: 8, links: []*member{newTestMember(undecided, 0, 0)}, class: Stream, want: 0},
 		{
 			name: "a request where the fewest are quiet", max: 8,
-			links: []*link{member(forRequests, 10, 9), member(forRequests, 60, 3), member(forStreams, 0, 0)},
+			links: []*member{newTestMember(forRequests, 10, 9), newTestMember(forRequests, 60, 3), newTestMember(forStreams, 0, 0)},
 			class: Request, want: 1,
 		},
 		{
 			name: "else where the fewest are", max: 8,
-			links: []*link{member(forRequests, 10, 3), member(forRequests, 9, 3)}, class: Request, want: 1,
+			links: []*member{newTestMember(forRequests, 10, 3), newTestMember(forRequests, 9, 3)}, class: Request, want: 1,
 		},
 		{
 			name: "a request does not wait for one of its own", max: 8,
-			links: []*link{member(forStreams, 10, 3)}, class: Request, want: 0, lacks: forRequests,
+			links: []*member{newTestMember(forStreams, 10, 3)}, class: Request, want: 0, lacks: forRequests,
 		},
 		{
 			name: "nor where there are no more", max: 2,
-			links: []*link{member(forStreams, 20, 3), member(forStreams, 10, 3)}, class: Request, want: 1, lacks: forRequests,
+			links: []*member{newTestMember(forStreams, 20, 3), newTestMember(forStreams, 10, 3)}, class: Request, want: 1, lacks: forRequests,
 		},
 		{
 			name: "a request beside full ones", max: 2,
-			links: []*link{member(forRequests, maxChannels, 0), member(forStreams, 10, 3)}, class: Request, want: 1, lacks: forRequests,
+			links: []*member{newTestMember(forRequests, maxChannels, 0), newTestMember(forStreams, 10, 3)}, class: Request, want: 1, lacks: forRequests,
 		},
 		{
 			name: "streams fill one after the other", max: 8,
-			links: []*link{member(forRequests, 0, 0), member(forStreams, 3, 0), member(forStreams, easyChannels-1, 0)},
+			links: []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, 3, 0), newTestMember(forStreams, easyChannels-1, 0)},
 			class: Stream, want: 2,
 		},
 		{
 			name: "then the next", max: 8,
-			links: []*link{member(forRequests, 0, 0), member(forStreams, 3, 0), member(forStreams, easyChannels, 0)},
+			links: []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, 3, 0), newTestMember(forStreams, easyChannels, 0)},
 			class: Stream, want: 1,
 		},
 		{
 			name: "then evenly", max: 8,
-			links: []*link{member(forRequests, 0, 0), member(forStreams, easyChannels+1, 0), member(forStreams, easyChannels, 0)},
+			links: []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, easyChannels+1, 0), newTestMember(forStreams, easyChannels, 0)},
 			class: Stream, want: 2,
 		},
 		{
 			name: "the first stream waits", max: 8,
-			links: []*link{member(forRequests, 0, 0)}, class: Stream, want: wait, lacks: forStreams,
+			links: []*member{newTestMember(forRequests, 0, 0)}, class: Stream, want: wait, lacks: forStreams,
 		},
 		{
 			name: "unless it would be in vain", max: 8, failed: true,
-			links: []*link{member(forRequests, 0, 0)}, class: Stream, want: 0, lacks: forStreams,
+			links: []*member{newTestMember(forRequests, 0, 0)}, class: Stream, want: 0, lacks: forStreams,
 		},
-		{name: "or there is to be but one", max: 1, links: []*link{member(forRequests, 0, 0)}, class: Stream, want: 0, lacks: forStreams},
+		{name: "or there is to be but one", max: 1, links: []*member{newTestMember(forRequests, 0, 0)}, class: Stream, want: 0, lacks: forStreams},
 		{
 			name: "streams wait for one more", max: 8,
-			links: []*link{member(forRequests, 0, 0), member(forStreams, maxChannels, 0)}, class: Stream, want: wait, lacks: forStreams,
+			links: []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, maxChannels, 0)}, class: Stream, want: wait, lacks: forStreams,
 		},
 		{
 			name: "unless there can be no more", max: 2,
-			links: []*link{member(forRequests, 0, 0), member(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
+			links: []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
 		},
 		{
 			name: "or the one to come is for requests", max: 2,
-			links: []*link{member(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
+			links: []*member{newTestMember(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
 		},
 		{
 			name: "or none can be had", max: 8, failed: true,
-			links: []*link{member(forRequests, 0, 0), member(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
+			links: []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
 		},
 		{
 			name: "one of two for requests is given up", max: 3,
-			links: []*link{member(forRequests, 9, 1), member(forRequests, 3, 2), member(forStreams, maxChannels, 0)},
+			links: []*member{newTestMember(forRequests, 9, 1), newTestMember(forRequests, 3, 2), newTestMember(forStreams, maxChannels, 0)},
 			class: Stream, want: 1, lacks: forStreams,
 		},
-		{name: "one that is full", max: 1, links: []*link{member(forRequests, maxChannels, 0)}, class: Request, want: full, lacks: forRequests},
-		{name: "full, but not for long", max: 2, links: []*link{member(forRequests, maxChannels, 0)}, class: Request, want: wait, lacks: forRequests},
+		{name: "one that is full", max: 1, links: []*member{newTestMember(forRequests, maxChannels, 0)}, class: Request, want: full, lacks: forRequests},
+		{name: "full, but not for long", max: 2, links: []*member{newTestMember(forRequests, maxChannels, 0)}, class: Request, want: wait, lacks: forRequests},
 		{name: "none", max: 8, class: Request, want: wait},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestPlace(t *testing.T) {
 			if c.failed {
 				p.failure(p.unreached(p.hosts[0], time.Now()), errors.New("no route to host"))
 			}
-			m, err := p.place(wishOf(c.class))
+			m, err := p.place(placementOf(c.class))
 			switch _, isFull := errors.AsType[*FullError](err); {
 			case c.want >= 0 && (m != c.links[c.want] || err != nil):
 				t.Errorf("placed on %+v, %v", m, err)
@@ -167,8 +167,8 @@ func TestPlace(t *testing.T) {
 func TestPlaceDecides(t *testing.T) {
 	t.Parallel()
 	for class, want := range map[Class]role{Request: forRequests, Stream: forStreams, anyClass: undecided} {
-		p := crew(1, 8, member(undecided, 0, 0))
-		m, err := p.pick(t.Context(), wishOf(class))
+		p := crew(1, 8, newTestMember(undecided, 0, 0))
+		m, err := p.pick(t.Context(), placementOf(class))
 		if err != nil || m.role != want || m.channels != 1 {
 			t.Errorf("class %d: %+v, %v", class, m, err)
 		}
@@ -181,26 +181,26 @@ func TestGrowth(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		min, max int
-		links    []*link
+		links    []*member
 		lacks    role
 		want     role
 	}{
 		{"no connection is not growth", 2, 8, nil, undecided, undecided},
-		{"one will do", 1, 8, []*link{member(forRequests, 50, 50)}, undecided, undecided},
-		{"the least number is for both", 2, 8, []*link{member(undecided, 0, 0)}, undecided, forStreams},
-		{"and then for requests", 3, 8, []*link{member(forRequests, 0, 0), member(forStreams, 0, 0)}, undecided, forRequests},
-		{"a first stream", 1, 8, []*link{member(forRequests, 0, 0)}, forStreams, forStreams},
-		{"a first request", 1, 8, []*link{member(forStreams, 0, 0)}, forRequests, forRequests},
-		{"but only one", 1, 1, []*link{member(forRequests, 0, 0)}, forStreams, undecided},
-		{"many quiet ones", 1, 8, []*link{member(forRequests, 80, quietLimit+1)}, undecided, forRequests},
-		{"another has fewer", 1, 8, []*link{member(forRequests, 80, quietLimit+1), member(forRequests, 80, quietLimit)}, undecided, undecided},
-		{"many requests", 1, 8, []*link{member(forRequests, easy, 0)}, undecided, forRequests},
-		{"the last is not for busy ones", 1, 2, []*link{member(forRequests, easy, 0)}, undecided, undecided},
-		{"but for a first stream", 1, 2, []*link{member(forRequests, easy, 0)}, forStreams, forStreams},
-		{"or away from quiet ones", 1, 2, []*link{member(forRequests, easy, quietLimit+1)}, undecided, forRequests},
-		{"many streams", 1, 8, []*link{member(forStreams, easy, 0)}, undecided, forStreams},
-		{"streams leave one to requests", 1, 2, []*link{member(forStreams, easy, 0)}, undecided, undecided},
-		{"which comes when they do", 1, 2, []*link{member(forStreams, easy, 0)}, forRequests, forRequests},
+		{"one will do", 1, 8, []*member{newTestMember(forRequests, 50, 50)}, undecided, undecided},
+		{"the least number is for both", 2, 8, []*member{newTestMember(undecided, 0, 0)}, undecided, forStreams},
+		{"and then for requests", 3, 8, []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, 0, 0)}, undecided, forRequests},
+		{"a first stream", 1, 8, []*member{newTestMember(forRequests, 0, 0)}, forStreams, forStreams},
+		{"a first request", 1, 8, []*member{newTestMember(forStreams, 0, 0)}, forRequests, forRequests},
+		{"but only one", 1, 1, []*member{newTestMember(forRequests, 0, 0)}, forStreams, undecided},
+		{"many quiet ones", 1, 8, []*member{newTestMember(forRequests, 80, quietLimit+1)}, undecided, forRequests},
+		{"another has fewer", 1, 8, []*member{newTestMember(forRequests, 80, quietLimit+1), newTestMember(forRequests, 80, quietLimit)}, undecided, undecided},
+		{"many requests", 1, 8, []*member{newTestMember(forRequests, easy, 0)}, undecided, forRequests},
+		{"the last is not for busy ones", 1, 2, []*member{newTestMember(forRequests, easy, 0)}, undecided, undecided},
+		{"but for a first stream", 1, 2, []*member{newTestMember(forRequests, easy, 0)}, forStreams, forStreams},
+		{"or away from quiet ones", 1, 2, []*member{newTestMember(forRequests, easy, quietLimit+1)}, undecided, forRequests},
+		{"many streams", 1, 8, []*member{newTestMember(forStreams, easy, 0)}, undecided, forStreams},
+		{"streams leave one to requests", 1, 2, []*member{newTestMember(forStreams, easy, 0)}, undecided, undecided},
+		{"which comes when they do", 1, 2, []*member{newTestMember(forStreams, easy, 0)}, forRequests, forRequests},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := crew(c.min, c.max, c.links...)
@@ -221,17 +221,17 @@ func TestRebalance(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		max   int
-		links []*link
+		links []*member
 		want  []role
 	}{
-		{"alone", 8, []*link{member(forRequests, 80, 80)}, []role{forRequests}},
-		{"beside a calm one", 8, []*link{member(forRequests, 80, 80), member(forRequests, 0, 0)}, []role{forStreams, forRequests}},
-		{"beside one like it", 8, []*link{member(forRequests, 80, 80), member(forRequests, 80, 70)}, []role{forRequests, forRequests}},
-		{"with room to grow", 3, []*link{member(forRequests, 80, 80), member(forStreams, fewChannels, 0)}, []role{forRequests, forStreams}},
-		{"beside one for hardly a stream", 3, []*link{member(forRequests, 80, 80), member(forStreams, 1, 0)}, []role{forStreams, forRequests}},
-		{"with none", 2, []*link{member(forRequests, 80, 80), member(forStreams, fewChannels, 0)}, []role{forStreams, forRequests}},
-		{"with none and no better", 2, []*link{member(forRequests, 80, 80), member(forStreams, 60, 41)}, []role{forRequests, forStreams}},
-		{"with one alone", 1, []*link{member(forRequests, 80, 80)}, []role{forRequests}},
+		{"alone", 8, []*member{newTestMember(forRequests, 80, 80)}, []role{forRequests}},
+		{"beside a calm one", 8, []*member{newTestMember(forRequests, 80, 80), newTestMember(forRequests, 0, 0)}, []role{forStreams, forRequests}},
+		{"beside one like it", 8, []*member{newTestMember(forRequests, 80, 80), newTestMember(forRequests, 80, 70)}, []role{forRequests, forRequests}},
+		{"with room to grow", 3, []*member{newTestMember(forRequests, 80, 80), newTestMember(forStreams, fewChannels, 0)}, []role{forRequests, forStreams}},
+		{"beside one for hardly a stream", 3, []*member{newTestMember(forRequests, 80, 80), newTestMember(forStreams, 1, 0)}, []role{forStreams, forRequests}},
+		{"with none", 2, []*member{newTestMember(forRequests, 80, 80), newTestMember(forStreams, fewChannels, 0)}, []role{forStreams, forRequests}},
+		{"with none and no better", 2, []*member{newTestMember(forRequests, 80, 80), newTestMember(forStreams, 60, 41)}, []role{forRequests, forStreams}},
+		{"with one alone", 1, []*member{newTestMember(forRequests, 80, 80)}, []role{forRequests}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := crew(1, c.max, c.links...)
@@ -250,25 +250,25 @@ func TestRebalance(t *testing.T) {
 
 func TestCloseSpare(t *testing.T) {
 	t.Parallel()
-	idle := func(r role, channels int) *link {
-		m := member(r, channels, 0)
+	idle := func(r role, channels int) *member {
+		m := newTestMember(r, channels, 0)
 		m.used = time.Now().Add(-2 * spareAfter)
 		return m
 	}
 	for _, c := range []struct {
 		name  string
 		min   int
-		links []*link
+		links []*member
 		want  int // which is closed, or -1
 	}{
-		{"the last", 1, []*link{idle(forRequests, 0)}, -1},
-		{"the least number", 2, []*link{idle(forRequests, 0), idle(forStreams, 0)}, -1},
-		{"of two without channels", 1, []*link{idle(forRequests, 0), idle(forStreams, 0)}, 1},
-		{"one that was used just now", 1, []*link{member(forRequests, 0, 0), member(forStreams, 0, 0)}, -1},
-		{"one that would be missed", 1, []*link{member(forRequests, 1, 0), member(forStreams, easyChannels, 0), idle(forStreams, 0)}, -1},
-		{"one that would be missed by requests", 1, []*link{member(forRequests, 80, quietLimit+1), idle(forRequests, 0)}, -1},
-		{"one beside one with room", 1, []*link{member(forStreams, easyChannels, 0), member(forStreams, 1, 0), idle(forStreams, 0)}, 2},
-		{"one with a channel", 1, []*link{member(forRequests, 0, 0), idle(forStreams, 1)}, -1},
+		{"the last", 1, []*member{idle(forRequests, 0)}, -1},
+		{"the least number", 2, []*member{idle(forRequests, 0), idle(forStreams, 0)}, -1},
+		{"of two without channels", 1, []*member{idle(forRequests, 0), idle(forStreams, 0)}, 1},
+		{"one that was used just now", 1, []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, 0, 0)}, -1},
+		{"one that would be missed", 1, []*member{newTestMember(forRequests, 1, 0), newTestMember(forStreams, easyChannels, 0), idle(forStreams, 0)}, -1},
+		{"one that would be missed by requests", 1, []*member{newTestMember(forRequests, 80, quietLimit+1), idle(forRequests, 0)}, -1},
+		{"one beside one with room", 1, []*member{newTestMember(forStreams, easyChannels, 0), newTestMember(forStreams, 1, 0), idle(forStreams, 0)}, 2},
+		{"one with a channel", 1, []*member{newTestMember(forRequests, 0, 0), idle(forStreams, 1)}, -1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := crew(c.min, 8, c.links...)
@@ -289,7 +289,7 @@ func TestCloseSpare(t *testing.T) {
 	}
 
 	// Of two that few requests are left for, one is freed of its pooled channels.
-	few := []*link{member(forRequests, 9, 1), member(forRequests, 3, 2)}
+	few := []*member{newTestMember(forRequests, 9, 1), newTestMember(forRequests, 3, 2)}
 	p := crew(1, 8, few...)
 	now := time.Now()
 	for _, after := range []time.Duration{0, spareAfter / 2, spareAfter} {
@@ -307,18 +307,18 @@ func TestCloseSpare(t *testing.T) {
 // free meanwhile.
 func TestPlaceFreed(t *testing.T) {
 	t.Parallel()
-	m := member(forRequests, maxChannels, 0)
+	m := newTestMember(forRequests, maxChannels, 0)
 	p := crew(1, 8, m)
 	p.running = true // an attempt to connect, which goes on and on
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	type placed struct {
-		m   *link
+		m   *member
 		err error
 	}
 	done := make(chan placed, 1)
 	go func() {
-		got, err := p.pick(ctx, wishOf(Request))
+		got, err := p.pick(ctx, placementOf(Request))
 		done <- placed{got, err}
 	}()
 	select {
@@ -336,15 +336,15 @@ func TestPlaceFreed(t *testing.T) {
 // it was learned from may have been something else.
 func TestLimitEnds(t *testing.T) {
 	t.Parallel()
-	m := member(forRequests, fewChannels, 0)
+	m := newTestMember(forRequests, fewChannels, 0)
 	p := crew(1, 8, m)
 	p.limit([]suspect{{m, fewChannels, time.Now()}})
-	p.tend(m)
+	p.updateLoad(m)
 	if m.limit != fewChannels {
 		t.Fatalf("it takes %d channels", m.limit)
 	}
-	m.filled = m.filled.Add(-filledFor)
-	p.tend(m)
+	m.cappedAt = m.cappedAt.Add(-cappedFor)
+	p.updateLoad(m)
 	if m.limit != maxChannels {
 		t.Errorf("it takes %d channels", m.limit)
 	}

@@ -14,7 +14,7 @@ import (
 // connection lasts.
 
 // noteProhibited records on a connection that the bastion prohibited something.
-func (p *entry) noteProhibited(m *link, err error) {
+func (p *pool) noteProhibited(m *member, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m.prohibited = &ErrorStatus{time.Now(), m.host.cfg.Address, failure.CauseProhibited, err.Error()}

@@ -16,8 +16,8 @@ import (
 // want the same stand in one line, of which only the first is looked at: nobody is
 // woken in vain.
 
-// wish is what a dial wants, and what it gets.
-type wish struct {
+// placement is what a dial wants, and what it gets.
+type placement struct {
 	line lineKey
 	// patient tells that it waits for one more attempt to connect instead of
 	// failing with the outcome of the last; attempts counts those before it.
@@ -28,10 +28,10 @@ type wish struct {
 	// not are connections that it must not be on; see dialElsewhere. A hasty one
 	// does not wait for others to end, and one that grows nothing has no
 	// connection added for it.
-	not                []*link
+	not                []*member
 	hasty, growNothing bool
 
-	// The rest is guarded by entry.mu.
+	// The rest is guarded by pool.mu.
 
 	arrived time.Time
 	// waits is what place has found that it waits for, if it did not get it.
@@ -41,9 +41,9 @@ type wish struct {
 	// timer places it anew when a stream has waited for streamPatience.
 	timer *time.Timer
 
-	// settled is closed once link or err is set.
+	// settled is closed once connection or err is set.
 	settled chan struct{}
-	link    *link
+	link    *member
 	err     error
 }
 
@@ -66,8 +66,8 @@ type lineKey struct {
 
 // line are the dials that want the same, first come first served.
 type line struct {
-	key    lineKey
-	wishes list.List // of *wish
+	key        lineKey
+	placements list.List // of *placement
 	// moved is when the last one got what it wanted.
 	moved time.Time
 	// waits and full are what place has said of the first.
@@ -77,9 +77,9 @@ type line struct {
 	blocked bool
 }
 
-func (n *line) first() *wish { return n.wishes.Front().Value.(*wish) }
+func (n *line) first() *placement { return n.placements.Front().Value.(*placement) }
 
-// dialQueue are the lines of an entry. entry.mu guards it.
+// dialQueue are the lines of a pool. pool.mu guards it.
 type dialQueue struct {
 	lines map[lineKey]*line
 	// placed is when a dial of a class last got a place.
@@ -90,8 +90,8 @@ type dialQueue struct {
 	serving, again bool
 }
 
-// add puts a wish at the end of its line.
-func (q *dialQueue) add(w *wish) (*line, *list.Element) {
+// add puts a placement at the end of its line.
+func (q *dialQueue) add(w *placement) (*line, *list.Element) {
 	n := q.lines[w.line]
 	if n == nil {
 		n = &line{key: w.line}
@@ -100,18 +100,18 @@ func (q *dialQueue) add(w *wish) (*line, *list.Element) {
 		}
 		q.lines[w.line] = n
 	}
-	return n, n.wishes.PushBack(w)
+	return n, n.placements.PushBack(w)
 }
 
-// remove takes a wish out of its line.
+// remove takes a placement out of its line.
 func (q *dialQueue) remove(n *line, at *list.Element) {
-	n.wishes.Remove(at)
-	if n.wishes.Len() == 0 && q.lines[n.key] == n {
+	n.placements.Remove(at)
+	if n.placements.Len() == 0 && q.lines[n.key] == n {
 		delete(q.lines, n.key)
 	}
 }
 
-// next returns the line that is not blocked whose first wish has come first, or
+// next returns the line that is not blocked whose first placement has come first, or
 // nil.
 func (q *dialQueue) next() *line {
 	var next *line
@@ -123,10 +123,10 @@ func (q *dialQueue) next() *line {
 	return next
 }
 
-// settle ends a wish.
-func (q *dialQueue) settle(n *line, m *link, err error) {
+// settle ends a placement.
+func (q *dialQueue) settle(n *line, m *member, err error) {
 	w := n.first()
-	q.remove(n, n.wishes.Front())
+	q.remove(n, n.placements.Front())
 	w.link, w.err = m, err
 	if w.timer != nil {
 		w.timer.Stop()
@@ -136,7 +136,7 @@ func (q *dialQueue) settle(n *line, m *link, err error) {
 
 // serveQueue gives what there is to those who wait for it. It is called whenever
 // there may be more than before. The caller holds mu.
-func (p *entry) serveQueue() {
+func (p *pool) serveQueue() {
 	q := &p.queue
 	q.again = true
 	if q.serving {
@@ -155,12 +155,12 @@ func (p *entry) serveQueue() {
 	}
 	if len(q.lines) > 0 {
 		p.retry.demand.Dials = p.retry.demand.Dials || len(p.active()) == 0
-		p.nudge()
+		p.wake()
 	}
 }
 
-// serveLine settles the first wish of a line, or is false. The caller holds mu.
-func (p *entry) serveLine(n *line) bool {
+// serveLine settles the first placement of a line, or is false. The caller holds mu.
+func (p *pool) serveLine(n *line) bool {
 	q, w := &p.queue, n.first()
 	if p.ctx.Err() != nil {
 		q.settle(n, nil, ErrClosed)
@@ -175,7 +175,7 @@ func (p *entry) serveLine(n *line) bool {
 		q.placed[w.line.class] = n.moved
 		q.settle(n, m, nil)
 		if m.channels >= m.easy() || m.role != roleFor(w.line.class) {
-			p.nudge() // there may be need for one more
+			p.wake() // there may be need for one more
 		}
 		return true
 	case err != nil && w.hasty:
@@ -188,14 +188,14 @@ func (p *entry) serveLine(n *line) bool {
 
 // failDown fails those of a line that do not wait for another attempt to connect
 // than the last. The caller holds mu.
-func (p *entry) failDown(n *line) (failed bool) {
+func (p *pool) failDown(n *line) (failed bool) {
 	if p.retry.state != retryFailed {
 		return false
 	}
-	for at := n.wishes.Front(); at != nil; {
-		w, next := at.Value.(*wish), at.Next()
+	for at := n.placements.Front(); at != nil; {
+		w, next := at.Value.(*placement), at.Next()
 		if !w.patient || p.retry.attempts != w.attempts {
-			n.wishes.MoveToFront(at)
+			n.placements.MoveToFront(at)
 			p.queue.settle(n, nil, p.down())
 			failed = true
 		}
@@ -203,14 +203,14 @@ func (p *entry) failDown(n *line) (failed bool) {
 	}
 	if failed { // each asks for another attempt
 		p.retry.want()
-		p.nudge()
+		p.wake()
 	}
 	return failed
 }
 
 // pick returns a connection with a place for one more channel and a turn for its
 // open, which are taken. It waits while that can help.
-func (p *entry) pick(ctx context.Context, w *wish) (*link, error) {
+func (p *pool) pick(ctx context.Context, w *placement) (*member, error) {
 	p.mu.Lock()
 	w.arrived, w.attempts, w.settled = time.Now(), p.retry.attempts, make(chan struct{})
 	n, at := p.queue.add(w)
@@ -260,7 +260,7 @@ var errUnwanted = errors.New("nobody waits for the channel any more")
 
 // queueMoved is when somebody in a line, or in its way, last got what he waited
 // for.
-func (p *entry) queueMoved(n *line) time.Time {
+func (p *pool) queueMoved(n *line) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if placed := p.queue.placed[n.key.class]; n.full != nil && placed.After(n.moved) {
@@ -271,7 +271,7 @@ func (p *entry) queueMoved(n *line) time.Time {
 
 // hopeless returns an error if a dial's turn is not to be expected: its target
 // does not answer. The caller holds mu.
-func (p *entry) hopeless(n *line) error {
+func (p *pool) hopeless(n *line) error {
 	if n.waits != waitTurn {
 		return nil
 	}
@@ -294,7 +294,7 @@ func (p *entry) hopeless(n *line) error {
 
 // gaveUp is the error of a dial that has waited for too long, in a line. The
 // caller holds mu.
-func (p *entry) gaveUp(n *line, cause error) error {
+func (p *pool) gaveUp(n *line, cause error) error {
 	doing := "waiting for the connection to the bastion"
 	switch {
 	case errors.Is(cause, errUnwanted):
@@ -312,7 +312,7 @@ func (p *entry) gaveUp(n *line, cause error) error {
 }
 
 // down is the error of a dial when there is no connection. The caller holds mu.
-func (p *entry) down() error {
+func (p *pool) down() error {
 	return &DownError{
 		Tunnel: p.cfg.Name, Cause: p.retry.err,
 		RetryAfter: max(time.Second, time.Until(p.retry.at)),
@@ -321,7 +321,7 @@ func (p *entry) down() error {
 
 // pendingOpens is how many opens the bastion has not answered. The caller holds
 // mu.
-func (p *entry) pendingOpens() (n int) {
+func (p *pool) pendingOpens() (n int) {
 	for _, m := range p.active() {
 		n += m.opens.pending()
 	}
@@ -331,7 +331,7 @@ func (p *entry) pendingOpens() (n int) {
 // shedForQueue makes the pools let go of their channels when dials have waited for a
 // place for a while: those that lie idle are places, and those in use are when
 // their requests end. The caller holds mu.
-func (p *entry) shedForQueue(now time.Time) {
+func (p *pool) shedForQueue(now time.Time) {
 	q := &p.queue
 	if now.Sub(q.shedAt) < shedTime {
 		return

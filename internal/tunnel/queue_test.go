@@ -18,22 +18,22 @@ var errPatience = errors.New("no answer within the test's time")
 
 // queuedDials are dials that wait in the order in which they were begun.
 type queuedDials struct {
-	p *entry
+	p *pool
 	// got receives each as it ends, and ended keeps how.
 	got   chan dialed
-	links map[int]*link
+	links map[int]*member
 	errs  map[int]error
 }
 
 // dialed is a dial that has ended.
 type dialed struct {
 	n   int
-	l   *link
+	l   *member
 	err error
 }
 
 // dial begins one, and returns when it waits or has ended.
-func (q *queuedDials) dial(ctx context.Context, n int, w *wish) {
+func (q *queuedDials) dial(ctx context.Context, n int, w *placement) {
 	go func() {
 		m, err := q.p.pick(ctx, w)
 		q.got <- dialed{n, m, err}
@@ -57,20 +57,22 @@ func (q *queuedDials) ended() (ended []int) {
 }
 
 // inQueue runs a test of dials on one connection.
-func inQueue(t *testing.T, test func(t *testing.T, q *queuedDials, m *link)) {
+func inQueue(t *testing.T, test func(t *testing.T, q *queuedDials, m *member)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := member(forRequests, 0, 0)
+		m := newTestMember(forRequests, 0, 0)
 		m.client.Transport().Since = time.Now()
 		m.conns = map[*Conn]*activity{}
 		p := crew(1, 1, m)
 		defer p.end()
 		p.running = true // in place of maintain
-		test(t, &queuedDials{p: p, got: make(chan dialed, 10000), links: map[int]*link{}, errs: map[int]error{}}, m)
+		test(t, &queuedDials{p: p, got: make(chan dialed, 10000), links: map[int]*member{}, errs: map[int]error{}}, m)
 	})
 }
 
-func wishFor(target string) *wish { return &wish{line: lineKey{class: Request, target: target}} }
+func placementFor(target string) *placement {
+	return &placement{line: lineKey{class: Request, target: target}}
+}
 
 // withTimeout is a dial's context.
 func withTimeout(t *testing.T) context.Context {
@@ -82,10 +84,10 @@ func withTimeout(t *testing.T) context.Context {
 // TestQueueOrder: the dials to a target get their turn in the order in which they
 // came, one for each answer, and those that wait take up no place.
 func TestQueueOrder(t *testing.T) {
-	inQueue(t, func(t *testing.T, q *queuedDials, m *link) {
+	inQueue(t, func(t *testing.T, q *queuedDials, m *member) {
 		const dials = maxPendingOpensPerTarget + 200
 		for n := range dials {
-			q.dial(withTimeout(t), n, wishFor("web:80"))
+			q.dial(withTimeout(t), n, placementFor("web:80"))
 		}
 		if n := len(q.ended()); n != maxPendingOpensPerTarget || m.channels != n || m.opens.pending() != n {
 			t.Fatalf("%d opens at once; %d channels, %d pending", n, m.channels, m.opens.pending())
@@ -105,13 +107,13 @@ func TestQueueOrder(t *testing.T) {
 // TestQueueOthers: a target that does not answer holds up no other, and is full
 // alone.
 func TestQueueOthers(t *testing.T) {
-	inQueue(t, func(t *testing.T, q *queuedDials, m *link) {
+	inQueue(t, func(t *testing.T, q *queuedDials, m *member) {
 		for n := range 2 * maxPendingOpensPerTarget {
-			q.dial(withTimeout(t), n, wishFor("hole:80"))
+			q.dial(withTimeout(t), n, placementFor("hole:80"))
 		}
 		q.ended()
 		for n := range 100 {
-			q.dial(withTimeout(t), 1000+n, wishFor("web:80"))
+			q.dial(withTimeout(t), 1000+n, placementFor("web:80"))
 			if got := q.ended(); !slices.Equal(got, []int{1000 + n}) {
 				t.Fatalf("beside a target that does not answer got %v", got)
 			}
@@ -122,7 +124,7 @@ func TestQueueOthers(t *testing.T) {
 		m.client.Transport().SetHeard(m.client.Age() + 10*time.Second)
 		time.Sleep(sshconn.DoubtAfter)
 		q.ended()
-		q.dial(withTimeout(t), 2000, wishFor("hole:80"))
+		q.dial(withTimeout(t), 2000, placementFor("hole:80"))
 		got := q.ended()
 		refused, ok := errors.AsType[*failure.OpenError](q.errs[2000])
 		if !slices.Equal(got, []int{2000}) || !ok || refused.Reason != failure.OpenPending {
@@ -135,12 +137,12 @@ func TestQueueOthers(t *testing.T) {
 // them in the order in which they came, whatever their targets. When none does any
 // more they fail, by then.
 func TestQueueFull(t *testing.T) {
-	inQueue(t, func(t *testing.T, q *queuedDials, m *link) {
+	inQueue(t, func(t *testing.T, q *queuedDials, m *member) {
 		q.p.mu.Lock()
 		m.channels = maxChannels
 		q.p.mu.Unlock()
 		for n := range 10 {
-			q.dial(withTimeout(t), n, wishFor(fmt.Sprintf("web%d:80", n%3)))
+			q.dial(withTimeout(t), n, placementFor(fmt.Sprintf("web%d:80", n%3)))
 		}
 		for n := range 5 {
 			time.Sleep(2 * time.Second)
@@ -169,9 +171,9 @@ func TestQueueFull(t *testing.T) {
 
 // TestQueueBound: no dial waits for longer than a minute.
 func TestQueueBound(t *testing.T) {
-	inQueue(t, func(t *testing.T, q *queuedDials, m *link) {
+	inQueue(t, func(t *testing.T, q *queuedDials, m *member) {
 		for n := range 2 * maxPendingOpensPerTarget {
-			q.dial(withTimeout(t), n, wishFor("slow:80"))
+			q.dial(withTimeout(t), n, placementFor("slow:80"))
 		}
 		q.ended()
 		start := time.Now()
@@ -195,18 +197,18 @@ func TestQueueBound(t *testing.T) {
 // TestQueueUnwanted: a dial that nobody waits for any more leaves the queue, and
 // one that has left holds up nobody.
 func TestQueueUnwanted(t *testing.T) {
-	inQueue(t, func(t *testing.T, q *queuedDials, m *link) {
+	inQueue(t, func(t *testing.T, q *queuedDials, m *member) {
 		for n := range maxPendingOpensPerTarget {
-			q.dial(withTimeout(t), n, wishFor("web:80"))
+			q.dial(withTimeout(t), n, placementFor("web:80"))
 		}
 		q.ended()
 		unwanted := make(chan struct{})
-		w := wishFor("web:80")
+		w := placementFor("web:80")
 		w.unwanted = unwanted
 		q.dial(withTimeout(t), 100, w)
 		ctx, cancel := context.WithCancel(t.Context())
-		q.dial(ctx, 101, wishFor("web:80"))
-		q.dial(withTimeout(t), 102, wishFor("web:80"))
+		q.dial(ctx, 101, placementFor("web:80"))
+		q.dial(withTimeout(t), 102, placementFor("web:80"))
 		close(unwanted)
 		cancel()
 		if got := q.ended(); len(got) != 2 || !errors.Is(q.errs[100], errUnwanted) || !errors.Is(q.errs[101], context.Canceled) {
@@ -224,20 +226,20 @@ func TestQueueUnwanted(t *testing.T) {
 
 // TestQueueSheds: pools let go of their channels for dials that wait for a place.
 func TestQueueSheds(t *testing.T) {
-	inQueue(t, func(t *testing.T, q *queuedDials, m *link) {
+	inQueue(t, func(t *testing.T, q *queuedDials, m *member) {
 		m.channels = maxChannels
-		q.dial(withTimeout(t), 0, wishFor("web:80"))
-		q.p.tend(m)
+		q.dial(withTimeout(t), 0, placementFor("web:80"))
+		q.p.updateLoad(m)
 		if g := q.p.generation; g != 0 {
 			t.Fatal("at once")
 		}
 		time.Sleep(shedAfter)
-		q.p.tend(m)
+		q.p.updateLoad(m)
 		generation := q.p.generation
 		if generation == 0 {
 			t.Fatal("they were not told")
 		}
-		q.p.tend(m)
+		q.p.updateLoad(m)
 		if q.p.generation != generation {
 			t.Error("they are reported over and over")
 		}

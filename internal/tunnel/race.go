@@ -27,7 +27,7 @@ const (
 // connections. We log in at one after the other, and at the next before the last
 // has ended only if that hangs.
 type race struct {
-	entry *entry
+	pool  *pool
 	ctx   context.Context
 	hosts []*host
 	// next is the index of the host to start next. startedAt is when the last was,
@@ -51,22 +51,22 @@ type race struct {
 	answered, loggingIn []*approach
 	failed              []hostFailure
 	// won is the first connection.
-	won *link
+	won *member
 }
 
 // loginOutcome is a login that has ended.
 type loginOutcome struct {
 	*approach
-	link *link
+	link *member
 	err  error
 }
 
 // raceTo runs a race. It returns a connection, or nil, and what has failed.
-func (p *entry) raceTo(hosts []*host) (*link, []hostFailure) {
+func (p *pool) raceTo(hosts []*host) (*member, []hostFailure) {
 	ctx, cancel := context.WithCancel(p.ctx)
 	n := len(hosts)
 	r := &race{
-		entry: p, ctx: ctx, hosts: hosts,
+		pool: p, ctx: ctx, hosts: hosts,
 		turns: make(chan *host, n), arrivals: make(chan *approach, n), outcomes: make(chan loginOutcome, n),
 	}
 	r.run()
@@ -138,10 +138,10 @@ func (r *race) proceed() (wait time.Duration, over bool) {
 	case r.next < len(r.hosts):
 		return patience - waited, false
 	case len(r.racing) == 0:
-		return r.entry.settings().ConnectTimeout, len(r.loggingIn) == 0
+		return r.pool.settings().ConnectTimeout, len(r.loggingIn) == 0
 	case len(r.failed) == 0 || slices.ContainsFunc(r.racing, func(h *host) bool { return h.passedOver }):
 		// They end by themselves, within connect_timeout.
-		return r.entry.settings().ConnectTimeout, false
+		return r.pool.settings().ConnectTimeout, false
 	case waited < silence:
 		return silence - waited, false
 	}
@@ -173,7 +173,7 @@ func (r *race) start() {
 		return nil
 	}
 	r.racers.Go(func() { // returns when h has answered, has failed, or the race is over
-		r.arrivals <- r.entry.approach(r.ctx, h, hasTurn, r.entry.loadKeys, r.entry.reach, r.entry.awaitBanner)
+		r.arrivals <- r.pool.approach(r.ctx, h, hasTurn, r.pool.loadKeys, r.pool.reach, r.pool.awaitBanner)
 	})
 }
 
@@ -210,7 +210,7 @@ func (r *race) arrive(a *approach) {
 }
 
 func (r *race) fail(a *approach, err error) {
-	r.failed = append(r.failed, r.entry.failure(a, err)...)
+	r.failed = append(r.failed, r.pool.failure(a, err)...)
 	a.end()
 	r.hurry = true
 }
@@ -222,7 +222,7 @@ func (r *race) logIn() {
 	a.loginAt = time.Now()
 	r.loggingIn = append(r.loggingIn, a)
 	r.racers.Go(func() { // returns when the login has ended, which the end of the race brings about
-		l, err := r.entry.logIn(a)
+		l, err := r.pool.logIn(a)
 		r.outcomes <- loginOutcome{a, l, err}
 	})
 }
@@ -239,13 +239,13 @@ func (r *race) loggedIn(o loginOutcome) {
 	better := func(h *host) bool { return h.rank < o.host.rank }
 	r.passOver(slices.DeleteFunc(slices.Clone(r.racing), func(h *host) bool { return !better(h) }))
 	for _, a := range r.loggingIn {
-		r.failed = append(r.failed, r.entry.failure(a, slowLoginError(a.host))...)
+		r.failed = append(r.failed, r.pool.failure(a, slowLoginError(a.host))...)
 	}
 }
 
 // passOver has hosts that have not answered count as failed.
 func (r *race) passOver(hosts []*host) {
 	for _, h := range hosts {
-		r.failed = append(r.failed, r.entry.failure(r.entry.unreached(h, time.Now()), noAnswerError(h))...)
+		r.failed = append(r.failed, r.pool.failure(r.pool.unreached(h, time.Now()), noAnswerError(h))...)
 	}
 }

@@ -22,7 +22,7 @@ func (h *Handle) connect(ctx context.Context, patient bool) error {
 		return err
 	}
 	defer release()
-	m, err := e.pick(ctx, &wish{line: lineKey{class: anyClass}, patient: patient})
+	m, err := e.pick(ctx, &placement{line: lineKey{class: anyClass}, patient: patient})
 	if err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func (h *Handle) connect(ctx context.Context, patient bool) error {
 // goes on asking.
 func (l *Listener) Established(ctx context.Context) error {
 	f := l.forward
-	p := f.entry
+	p := f.pool
 	for {
 		p.mu.Lock()
 		outcome, closed, changed := f.outcome, l.closed || p.ctx.Err() != nil, p.changed
@@ -60,8 +60,8 @@ type outcome struct{ err error }
 
 // answered records an outcome.
 func (f *forward) answered(err error) {
-	f.entry.mu.Lock()
-	defer f.entry.mu.Unlock()
+	f.pool.mu.Lock()
+	defer f.pool.mu.Unlock()
 	f.outcome = &outcome{err}
-	f.entry.broadcast()
+	f.pool.broadcast()
 }

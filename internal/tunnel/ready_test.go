@@ -26,11 +26,11 @@ func TestConnect(t *testing.T) {
 	if err := h.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	h.entry.mu.Lock()
-	if m := h.entry.only(); m == nil || m.channels != 0 {
+	h.pool.mu.Lock()
+	if m := h.pool.only(); m == nil || m.channels != 0 {
 		t.Errorf("the connection is %+v", m)
 	}
-	h.entry.mu.Unlock()
+	h.pool.mu.Unlock()
 	if n := len(b.Opens()); n != 0 {
 		t.Errorf("it has opened %d channels", n)
 	}

@@ -23,7 +23,7 @@ func (h *Handle) Reconnect() error {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.retry.force()
-		e.nudge()
+		e.wake()
 	}
 	return nil
 }

@@ -2,45 +2,45 @@ package tunnel
 
 import "sync"
 
-// entries are the tunnels of this process: reloads find them here.
-var entries = &registry{entries: map[string]*entry{}}
+// pools are the tunnels of this process: reloads find them here.
+var pools = &registry{pools: map[string]*pool{}}
 
-// registry holds entries by key for as long as they live: while a handle holds
+// registry holds pools by key for as long as they live: while a handle holds
 // them, and after that while they have channels, and a little longer.
 type registry struct {
-	// mu guards entries and the refs of each. It is taken before an entry's mu.
+	// mu guards pools and the refs of each. It is taken before a pool's mu.
 	mu      sync.Mutex
-	entries map[string]*entry
+	pools map[string]*pool
 }
 
-// acquire takes a hold on the handle's entry, which is made if there is none.
-func (r *registry) acquire(h *Handle) *entry {
+// acquire takes a hold on the handle's pool, which is made if there is none.
+func (r *registry) acquire(h *Handle) *pool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.acquireLocked(h)
 }
 
 // acquireLocked is acquire for callers that hold mu.
-func (r *registry) acquireLocked(h *Handle) *entry {
-	e := r.entries[h.key]
-	if e == nil {
+func (r *registry) acquireLocked(h *Handle) *pool {
+	p := r.pools[h.key]
+	if p == nil {
 		var jump *Handle
 		if h.jump != nil {
 			jump = h.jump.forJump()
-			jump.entry = r.acquireLocked(jump)
+			jump.pool = r.acquireLocked(jump)
 		}
-		e = newEntry(h, jump)
-		r.entries[h.key] = e
+		p = newPool(h, jump)
+		r.pools[h.key] = p
 	}
-	e.refs++
-	if e.refs == 1 {
-		e.revive()
+	p.refs++
+	if p.refs == 1 {
+		p.revive()
 	}
-	return e
+	return p
 }
 
 // release gives a hold back.
-func (r *registry) release(p *entry) {
+func (r *registry) release(p *pool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p.refs--
@@ -49,11 +49,11 @@ func (r *registry) release(p *entry) {
 	}
 }
 
-// named returns the entries of a tunnel's name.
-func (r *registry) named(name string) (found []*entry) {
+// named returns the pools of a tunnel's name.
+func (r *registry) named(name string) (found []*pool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, p := range r.entries {
+	for _, p := range r.pools {
 		if p.cfg.Name == name {
 			found = append(found, p)
 		}
@@ -61,16 +61,16 @@ func (r *registry) named(name string) (found []*entry) {
 	return found
 }
 
-// remove forgets an entry that nobody holds and that may end, and tells whether
-// it did: then the entry must end, for nobody can come by it any more.
-func (r *registry) remove(p *entry, mayEnd func() bool) bool {
+// remove forgets a pool that nobody holds and that may end, and tells whether
+// it did: then the pool must end, for nobody can come by it any more.
+func (r *registry) remove(p *pool, mayEnd func() bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if p.refs > 0 || !mayEnd() {
 		return false
 	}
-	if r.entries[p.key] == p {
-		delete(r.entries, p.key)
+	if r.pools[p.key] == p {
+		delete(r.pools, p.key)
 	}
 	return true
 }

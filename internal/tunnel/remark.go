@@ -4,7 +4,7 @@ import "go.uber.org/zap"
 
 // remark says what an operator should know of a bastion's algorithms, once for
 // as long as there is a tunnel of the name: not at each reconnect and reload.
-func (p *entry) remark(m *link) {
+func (p *pool) remark(m *member) {
 	n := m.attempt.Algorithms
 	if n == nil {
 		return

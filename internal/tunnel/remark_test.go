@@ -66,11 +66,11 @@ func TestExposedIsTold(t *testing.T) {
 	set := quick()
 	logs := observed(&set)
 	h := open(t, Config{Name: t.Name(), Address: "127.0.0.1:1"}, set)
-	l := &link{host: h.entry.hosts[0], attempt: &Attempt{Server: "SSH-2.0-old", Algorithms: &algorithms.Negotiated{
+	l := &member{host: h.pool.hosts[0], attempt: &Attempt{Server: "SSH-2.0-old", Algorithms: &algorithms.Negotiated{
 		KeyExchange: ssh.KeyExchangeMLKEM768X25519, PostQuantum: true, Cipher: ssh.CipherChaCha20Poly1305,
 	}}}
-	h.entry.remark(l)
-	h.entry.remark(l)
+	h.pool.remark(l)
+	h.pool.remark(l)
 	if told := logs.FilterLevelExact(zapcore.WarnLevel).FilterMessageSnippet("the bastion has no strict key exchange"); told.Len() != 1 {
 		t.Errorf("told %d times", told.Len())
 	}

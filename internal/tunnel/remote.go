@@ -32,20 +32,20 @@ const (
 
 // forward is an address that the bastion listens on for us, with all the
 // listeners for it. Its keeper sees to it that it is asked for on the
-// entry's current connection.
+// pool's current connection.
 type forward struct {
-	entry   *entry
+	pool    *pool
 	address remoteAddress
-	// wake tells the keeper that there may be something to do.
-	wake chan struct{}
+	// woken tells the keeper that there may be something to do.
+	woken chan struct{}
 	// turn is signalled when a listener may have something to accept. Its lock
-	// is entry.mu.
+	// is pool.mu.
 	turn *sync.Cond
 
 	// keeper's own.
 	asking asking
 
-	// The rest is guarded by entry.mu.
+	// The rest is guarded by pool.mu.
 
 	// listeners are those that are open, oldest first.
 	listeners []*Listener
@@ -54,9 +54,9 @@ type forward struct {
 	// on is the connection on which the bastion listens, as far as we know.
 	// The forward counts as one of its channels, so that a connection which
 	// drains stays until the forward has left it.
-	on *link
+	on *member
 	// granted is the connection on which it was granted last.
-	granted *link
+	granted *member
 	// overflows bounds the refused connections in the log.
 	overflows loglimit.Limiter
 	// connections counts those that were accepted and have not ended.
@@ -69,22 +69,22 @@ type forward struct {
 type asking struct {
 	// kept is a connection on which the bastion would not cancel the forward:
 	// dropbear does not. The forward stays there until it ends.
-	kept *link
-	// link is the connection that refused it, since when, and the time to ask
+	kept *member
+	// connection is the connection that refused it, since when, and the time to ask
 	// again.
-	link           *link
+	link           *member
 	since, retryAt time.Time
 	// logged bounds the refusals in the log.
 	logged loglimit.Limiter
 }
 
 // listen adds a listener of h's for an address.
-func (p *entry) listen(h *Handle, a remoteAddress) *Listener {
+func (p *pool) listen(h *Handle, a remoteAddress) *Listener {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := p.forwards[a]
 	if f == nil {
-		f = &forward{entry: p, address: a, wake: make(chan struct{}, 1), turn: sync.NewCond(&p.mu)}
+		f = &forward{pool: p, address: a, woken: make(chan struct{}, 1), turn: sync.NewCond(&p.mu)}
 		if p.forwards == nil {
 			p.forwards = map[remoteAddress]*forward{}
 		}
@@ -93,8 +93,8 @@ func (p *entry) listen(h *Handle, a remoteAddress) *Listener {
 	}
 	l := &Listener{forward: f, handle: h}
 	f.listeners = append(f.listeners, l)
-	f.stir()
-	p.nudge()
+	f.wake()
+	p.wake()
 	return l
 }
 
@@ -102,7 +102,7 @@ func (p *entry) listen(h *Handle, a remoteAddress) *Listener {
 // handle is started and not closed, or nil. The caller holds mu.
 func (f *forward) newest() *Listener {
 	for _, l := range slices.Backward(f.listeners) {
-		if slices.Contains(f.entry.handles, l.handle) {
+		if slices.Contains(f.pool.handles, l.handle) {
 			return l
 		}
 	}
@@ -110,7 +110,7 @@ func (f *forward) newest() *Listener {
 }
 
 // forwarding tells whether any forward wants a connection. The caller holds mu.
-func (p *entry) forwarding() bool {
+func (p *pool) forwarding() bool {
 	for _, f := range p.forwards {
 		if f.newest() != nil {
 			return true
@@ -119,33 +119,33 @@ func (p *entry) forwarding() bool {
 	return false
 }
 
-// stirForwards has all forwards look at who their newest listener is. The
+// wakeForwards has all forwards look at who their newest listener is. The
 // caller holds mu.
-func (p *entry) stirForwards() {
+func (p *pool) wakeForwards() {
 	for _, f := range p.forwards {
-		f.stir()
+		f.wake()
 	}
 }
 
-// stir has the listeners and the keeper look at what has changed. The caller
+// wake has the listeners and the keeper look at what has changed. The caller
 // holds mu.
-func (f *forward) stir() {
+func (f *forward) wake() {
 	f.turn.Broadcast()
 	select {
-	case f.wake <- struct{}{}:
+	case f.woken <- struct{}{}:
 	default:
 	}
 }
 
 // keep keeps the bastion listening while there is a listener for it. It returns
-// when the last one is closed and the bastion told so, or when the entry has
+// when the last one is closed and the bastion told so, or when the pool has
 // ended.
 func (f *forward) keep() {
-	p := f.entry
+	p := f.pool
 	for p.ctx.Err() == nil {
 		p.mu.Lock()
 		on, live := f.on, f.newest() != nil
-		var want *link
+		var want *member
 		var refuse []*inbound
 		if live {
 			want = f.wantedOn()
@@ -184,16 +184,16 @@ func (f *forward) keep() {
 func (f *forward) await(changed <-chan struct{}, due <-chan time.Time, dead <-chan struct{}) {
 	select {
 	case <-changed:
-	case <-f.wake:
+	case <-f.woken:
 	case <-due:
 	case <-dead:
-	case <-f.entry.ctx.Done():
+	case <-f.pool.ctx.Done():
 	}
 }
 
 // due tells whether it is time to ask on a connection: on another one than
 // has refused last, at once.
-func (a *asking) due(m *link) bool {
+func (a *asking) due(m *member) bool {
 	if m != a.link {
 		a.link, a.since, a.retryAt = m, time.Time{}, time.Time{}
 	}
@@ -202,8 +202,8 @@ func (a *asking) due(m *link) bool {
 
 // ask asks the bastion to listen on a connection, and waits until it has
 // answered or the connection has died or drains.
-func (f *forward) ask(m *link) {
-	p := f.entry
+func (f *forward) ask(m *member) {
+	p := f.pool
 	p.mu.Lock()
 	f.on = m
 	m.channels++
@@ -233,7 +233,7 @@ func (f *forward) refused() {
 		a.since = now
 	}
 	elapsed := now.Sub(a.since)
-	delay := min(max(forwardRetryMin, elapsed/4), f.entry.settings().ReconnectMax)
+	delay := min(max(forwardRetryMin, elapsed/4), f.pool.settings().ReconnectMax)
 	a.retryAt = now.Add(delay)
 
 	level := zap.DebugLevel
@@ -241,10 +241,10 @@ func (f *forward) refused() {
 		level, _ = a.logged.Level(zap.WarnLevel, "refused", 1)
 	}
 	if elapsed >= forwardRefusedFor {
-		err := fmt.Errorf("the bastion refuses to listen on %q: %s; %s", f.address, f.address.refusedHint(), sshconn.NewConnectionHint(f.entry.cfg.Name))
+		err := fmt.Errorf("the bastion refuses to listen on %q: %s; %s", f.address, f.address.refusedHint(), sshconn.NewConnectionHint(f.pool.cfg.Name))
 		f.answered(err)
 	}
-	f.entry.log().Log(level, "the bastion refuses a remote forward; will retry",
+	f.pool.log().Log(level, "the bastion refuses a remote forward; will retry",
 		zap.Stringer("listen", f.address), zap.String("hint", f.address.refusedHint()), zap.Duration("retry_in", delay.Round(time.Millisecond)))
 }
 
@@ -252,8 +252,8 @@ func (f *forward) refused() {
 // away from or, unless live, that nobody listens on any more. If the bastion
 // will not, a live forward stays; otherwise a new connection takes over, so
 // that the old one, and the forward with it, ends when it can.
-func (f *forward) leave(m *link, live bool) {
-	p := f.entry
+func (f *forward) leave(m *member, live bool) {
+	p := f.pool
 	ctx, cancel := context.WithTimeout(p.ctx, forwardCancelTimeout)
 	defer cancel()
 	name, payload := f.address.cancel()
@@ -275,27 +275,27 @@ func (f *forward) leave(m *link, live bool) {
 }
 
 // listensOn records that the bastion listens.
-func (f *forward) listensOn(m *link) {
-	f.entry.mu.Lock()
+func (f *forward) listensOn(m *member) {
+	f.pool.mu.Lock()
 	f.granted = m
-	f.entry.mu.Unlock()
+	f.pool.mu.Unlock()
 	f.answered(nil)
 }
 
 // wasGranted tells whether the bastion has said that it listens on a connection.
-func (f *forward) wasGranted(m *link) bool {
-	f.entry.mu.Lock()
-	defer f.entry.mu.Unlock()
+func (f *forward) wasGranted(m *member) bool {
+	f.pool.mu.Lock()
+	defer f.pool.mu.Unlock()
 	return f.granted == m
 }
 
 // wantedOn returns the connection that the forward belongs on: the one where it
 // is, as long as that takes channels, or else one for streams if there is one.
-// The caller holds entry.mu.
-func (f *forward) wantedOn() *link {
-	active := f.entry.active()
+// The caller holds pool.mu.
+func (f *forward) wantedOn() *member {
+	active := f.pool.active()
 	switch {
-	case slices.Contains(f.entry.present(), f.on):
+	case slices.Contains(f.pool.present(), f.on):
 		return f.on
 	case len(active) == 0:
 		return nil

@@ -42,10 +42,10 @@ type forwardedStreamLocal struct {
 }
 
 // inbound is a channel that the bastion has opened for a forward and that
-// nobody has accepted yet. It is one of the link's channels. The bastion
+// nobody has accepted yet. It is one of the connection's channels. The bastion
 // sends nothing on it before it is accepted, so one that waits costs little.
 type inbound struct {
-	link          *link
+	link          *member
 	forward       *forward
 	open          ssh.NewChannel
 	local, remote net.Addr
@@ -53,7 +53,7 @@ type inbound struct {
 
 // takeForwarded takes a channel that a forward is to get, or that it is to
 // refuse. It is false if nobody has asked for the channel.
-func (m *link) takeForwarded(open ssh.NewChannel) bool {
+func (m *member) takeForwarded(open ssh.NewChannel) bool {
 	if len(open.ExtraData()) > maxOpenPayload {
 		return false
 	}
@@ -79,12 +79,12 @@ func (m *link) takeForwarded(open ssh.NewChannel) bool {
 	default:
 		return false
 	}
-	return m.entry.enqueue(a, in)
+	return m.pool.enqueue(a, in)
 }
 
 // enqueue queues a channel for the forward of an address, or refuses it if the
 // queue is full. It is false if there is no such forward.
-func (p *entry) enqueue(a remoteAddress, in *inbound) bool {
+func (p *pool) enqueue(a remoteAddress, in *inbound) bool {
 	p.mu.Lock()
 	f := p.forwardAt(a)
 	if f == nil {
@@ -94,7 +94,7 @@ func (p *entry) enqueue(a remoteAddress, in *inbound) bool {
 	in.forward = f
 	in.link.channels++
 	in.link.inbound++
-	// Those of a link that has died meanwhile must not take the place.
+	// Those of a connection that has died meanwhile must not take the place.
 	f.queue = slices.DeleteFunc(f.queue, func(o *inbound) bool { return o.link.client.IsDone() })
 	open, waiting := in.link.inbound, len(f.queue)
 	crowded := open > maxInbound
@@ -123,7 +123,7 @@ func (p *entry) enqueue(a remoteAddress, in *inbound) bool {
 // forwardAt returns the forward for an address as the bastion tells it. sshd
 // says it as it was asked for; a server that says it in other words is
 // believed if only one forward has the port. The caller holds mu.
-func (p *entry) forwardAt(a remoteAddress) *forward {
+func (p *pool) forwardAt(a remoteAddress) *forward {
 	if f := p.forwards[a]; f != nil || a.path != "" {
 		return f
 	}
@@ -148,25 +148,25 @@ func (in *inbound) refuse() {
 // end has the channel count no more.
 func (in *inbound) end() {
 	in.link.inboundEnded()
-	in.link.entry.channelEnded(in.link)
+	in.link.pool.channelEnded(in.link)
 }
 
 // inboundEnded counts a connection to a forward out.
-func (m *link) inboundEnded() {
-	m.entry.mu.Lock()
-	defer m.entry.mu.Unlock()
+func (m *member) inboundEnded() {
+	m.pool.mu.Lock()
+	defer m.pool.mu.Unlock()
 	m.inbound--
 }
 
 // accept returns the connection of the channel, and opens that in the background.
-// It returns nil if the link has died.
+// It returns nil if the connection has died.
 func (in *inbound) accept() *Conn {
 	l := in.link
 	if l.client.IsDone() {
 		in.end()
 		return nil
 	}
-	l.entry.counters.accepted.Add(1)
+	l.pool.counters.accepted.Add(1)
 	in.forward.count(1)
 	return l.client.Accept(in.open, in.local, in.remote, func() {
 		in.forward.count(-1)
@@ -176,7 +176,7 @@ func (in *inbound) accept() *Conn {
 
 // count counts the connections that were accepted.
 func (f *forward) count(n int) {
-	f.entry.mu.Lock()
-	defer f.entry.mu.Unlock()
+	f.pool.mu.Lock()
+	defer f.pool.mu.Unlock()
 	f.connections += n
 }

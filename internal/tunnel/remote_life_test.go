@@ -72,11 +72,11 @@ func TestListenUnanswered(t *testing.T) {
 // replaceNow has a new connection take over.
 func replaceNow(t *testing.T, h *Handle) {
 	t.Helper()
-	h.entry.mu.Lock()
-	old := h.entry.only()
-	h.entry.mu.Unlock()
+	h.pool.mu.Lock()
+	old := h.pool.only()
+	h.pool.mu.Unlock()
 	before := h.Generation()
-	h.entry.replace(old, reasonRequested, "test")
+	h.pool.replace(old, reasonRequested, "test")
 	sshtest.Eventually(t, 5*time.Second, "the new connection", func() bool { return h.Generation() > before })
 }
 
@@ -212,8 +212,8 @@ func TestListenTakesOverBack(t *testing.T) {
 	result := make(chan error, 1)
 	go func() { result <- visit("tcp", addr) }()
 	sshtest.Eventually(t, 5*time.Second, "the connection to wait", func() bool {
-		b.entry.mu.Lock()
-		defer b.entry.mu.Unlock()
+		b.pool.mu.Lock()
+		defer b.pool.mu.Unlock()
 		return len(newer.forward.queue) == 1
 	})
 	_ = newer.Close()
@@ -265,8 +265,8 @@ func TestListenReplacement(t *testing.T) {
 	serving(t, "tcp", addr)
 	// Those that were replaced end, but for the one with the long connection.
 	sshtest.Eventually(t, 10*time.Second, "the old connections' end", func() bool {
-		b.entry.mu.Lock()
-		defer b.entry.mu.Unlock()
-		return len(b.entry.links) <= 5
+		b.pool.mu.Lock()
+		defer b.pool.mu.Unlock()
+		return len(b.pool.members) <= 5
 	})
 }

@@ -10,7 +10,7 @@ import (
 type Listener struct {
 	forward *forward
 	handle  *Handle
-	// closed is guarded by entry.mu.
+	// closed is guarded by pool.mu.
 	closed bool
 }
 
@@ -40,7 +40,7 @@ func (h *Handle) Listen(network, address string) (*Listener, error) {
 	if h.closed {
 		return nil, ErrClosed
 	}
-	return h.entry.listen(h, a), nil
+	return h.pool.listen(h, a), nil
 }
 
 // Accept implements net.Listener. The connections are *Conn; their RemoteAddr
@@ -62,8 +62,8 @@ func (l *Listener) Accept() (net.Conn, error) {
 // next waits for a connection. It returns nil once the listener is closed.
 func (l *Listener) next() *inbound {
 	f := l.forward
-	f.entry.mu.Lock()
-	defer f.entry.mu.Unlock()
+	f.pool.mu.Lock()
+	defer f.pool.mu.Unlock()
 	for !l.closed {
 		if len(f.queue) > 0 && f.newest() == l {
 			in := f.queue[0]
@@ -80,15 +80,15 @@ func (l *Listener) next() *inbound {
 // is refused; what was accepted goes on.
 func (l *Listener) Close() error {
 	f := l.forward
-	f.entry.mu.Lock()
-	defer f.entry.mu.Unlock()
+	f.pool.mu.Lock()
+	defer f.pool.mu.Unlock()
 	if l.closed {
 		return &net.OpError{Op: "close", Net: l.Addr().Network(), Addr: l.Addr(), Err: net.ErrClosed}
 	}
 	l.closed = true
 	f.listeners = slices.DeleteFunc(f.listeners, func(o *Listener) bool { return o == l })
-	f.stir()
-	f.entry.broadcast() // Established may wait
+	f.wake()
+	f.pool.broadcast() // Established may wait
 	return nil
 }
 

@@ -25,18 +25,18 @@ type ForwardStatus struct {
 // Status returns what there is to know about the forward that the listener is
 // of. Listeners for the same address have it in common.
 func (l *Listener) Status() ForwardStatus {
-	l.forward.entry.mu.Lock()
-	defer l.forward.entry.mu.Unlock()
+	l.forward.pool.mu.Lock()
+	defer l.forward.pool.mu.Unlock()
 	return l.forward.status()
 }
 
-// status is the forward's. The caller holds entry.mu.
+// status is the forward's. The caller holds pool.mu.
 func (f *forward) status() ForwardStatus {
 	s := ForwardStatus{State: ForwardWaiting, Connections: f.connections}
 	switch {
 	case f.isListening():
 		s.State = ForwardListening
-	case len(f.entry.present()) == 0:
+	case len(f.pool.present()) == 0:
 		// What an earlier connection was told is not what the next will be.
 	case f.outcome != nil && f.outcome.err != nil:
 		s.State, s.Err = ForwardRefused, f.outcome.err
@@ -45,7 +45,7 @@ func (f *forward) status() ForwardStatus {
 }
 
 // isListening tells whether the bastion listens, as far as we know. The caller
-// holds entry.mu.
+// holds pool.mu.
 func (f *forward) isListening() bool {
 	return f.on != nil && f.on == f.granted && !f.on.client.IsDone()
 }

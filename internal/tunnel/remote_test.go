@@ -350,9 +350,9 @@ func TestListenBacklog(t *testing.T) {
 	// else once the listener is closed.
 	_ = ln.Close()
 	sshtest.Eventually(t, 10*time.Second, "no channel but the dialed ones", func() bool {
-		b.entry.mu.Lock()
-		defer b.entry.mu.Unlock()
-		return b.entry.only() != nil && b.entry.only().channels == 5 && len(b.entry.forwards) == 0
+		b.pool.mu.Lock()
+		defer b.pool.mu.Unlock()
+		return b.pool.only() != nil && b.pool.only().channels == 5 && len(b.pool.forwards) == 0
 	})
 }
 
@@ -369,8 +369,8 @@ func TestListenCloseRefuses(t *testing.T) {
 	}
 	defer c.Close()
 	sshtest.Eventually(t, 10*time.Second, "the connection to wait", func() bool {
-		b.entry.mu.Lock()
-		defer b.entry.mu.Unlock()
+		b.pool.mu.Lock()
+		defer b.pool.mu.Unlock()
 		return len(ln.forward.queue) == 1
 	})
 	_ = ln.Close()

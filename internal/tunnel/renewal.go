@@ -12,10 +12,10 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 )
 
-// certKeeper follows the certificates that an entry's connections were let in
+// certKeeper follows the certificates that a pool's connections were let in
 // with. It is watchFiles's alone.
 type certKeeper struct {
-	entry *entry
+	pool *pool
 	// told is what was said of each certificate that is in use, by its bytes.
 	told map[string]certNews
 }
@@ -41,8 +41,8 @@ const (
 	shortLived = time.Hour
 )
 
-func newCertKeeper(p *entry) *certKeeper {
-	return &certKeeper{entry: p, told: map[string]certNews{}}
+func newCertKeeper(p *pool) *certKeeper {
+	return &certKeeper{pool: p, told: map[string]certNews{}}
 }
 
 // look asks for new connections in the place of those whose certificate has a
@@ -55,13 +55,13 @@ func (k *certKeeper) look(now time.Time) (next time.Time) {
 		}
 	}
 	inUse := map[string]certNews{}
-	for _, m := range k.entry.activeLinks() {
+	for _, m := range k.pool.activeMembers() {
 		for _, cert := range m.certificates {
 			if cert.Path != "" {
-				successor, from := k.entry.cfg.auth().Successor(cert)
+				successor, from := k.pool.cfg.auth().Successor(cert)
 				soonest(from)
 				if successor != nil {
-					k.entry.replace(m, reasonCert, fmt.Sprintf("a new certificate, which expires %s", algorithms.FormatTime(successor.ValidBefore)))
+					k.pool.replace(m, reasonCert, fmt.Sprintf("a new certificate, which expires %s", algorithms.FormatTime(successor.ValidBefore)))
 				}
 			}
 			id := string(cert.Marshal())
@@ -77,10 +77,10 @@ func (k *certKeeper) look(now time.Time) (next time.Time) {
 // tell logs what there is to say of a certificate and was not said before.
 func (k *certKeeper) tell(cert sshauth.Certificate, told certNews, opened, now time.Time, soonest func(time.Time)) certNews {
 	about := []zap.Field{zap.String("certificate", printable.Text(cert.KeyId)), zap.String("path", cert.Path), zap.String("expires", algorithms.FormatTime(cert.ValidBefore))}
-	log := k.entry.log().With(about...)
+	log := k.pool.log().With(about...)
 	remaining := algorithms.ValidUntil(cert.Certificate).Sub(now).Round(time.Second)
 	emit := func() {
-		k.entry.emit(EventCertificateExpiring, k.entry.addressInUse(), append(about, zap.Duration("remaining", max(0, remaining)))...)
+		k.pool.emit(EventCertificateExpiring, k.pool.addressInUse(), append(about, zap.Duration("remaining", max(0, remaining)))...)
 	}
 	if told == 0 {
 		told = certSeen

@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/loglimit"
 )
 
-// reports are the lines for the log, and the events for the observer, about an entry's
+// reports are the lines for the log, and the events for the observer, about a pool's
 // connections. They are made in the order in which things happen, one after the other,
 // and with no lock held: one that is slow holds up no connection but its own.
 type reports struct {

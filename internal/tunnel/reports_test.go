@@ -27,7 +27,7 @@ func (closer) OpenChannel(string, []byte) (ssh.Channel, <-chan *ssh.Request, err
 }
 
 // mortal gives a member a wire that can die.
-func mortal(t *testing.T, m *link) *link {
+func mortal(t *testing.T, m *member) *member {
 	ours, theirs := net.Pipe()
 	m.client, m.attempt = sshconn.New(wire.New(ours, sshconn.StallAfter), closer{}, sshconn.About{}), &Attempt{}
 	t.Cleanup(func() {
@@ -57,10 +57,10 @@ func (o eventLog) wantNames(t *testing.T, want ...string) {
 // news of it.
 func TestLostOnce(t *testing.T) {
 	t.Parallel()
-	for _, heard := range []int{0, 1, 2, 3} { // how many deaths the entry hears of before
-		var links []*link
+	for _, heard := range []int{0, 1, 2, 3} { // how many deaths the pool hears of before
+		var links []*member
 		for range 3 {
-			links = append(links, mortal(t, member(forRequests, 1, 0)))
+			links = append(links, mortal(t, newTestMember(forRequests, 1, 0)))
 		}
 		p := crew(1, 8, slices.Clone(links)...)
 		p.set.Lazy = true // it need not connect
@@ -73,8 +73,8 @@ func TestLostOnce(t *testing.T) {
 		for _, m := range links[:heard] {
 			p.lost(m, io.EOF)
 		}
-		fresh := mortal(t, member(undecided, 0, 0))
-		fresh.entry, fresh.host = p, p.inUse
+		fresh := mortal(t, newTestMember(undecided, 0, 0))
+		fresh.pool, fresh.host = p, p.inUse
 		p.connected(fresh, 0)
 		for _, m := range links[heard:] {
 			p.lost(m, io.EOF)
@@ -92,10 +92,10 @@ func TestLostOnce(t *testing.T) {
 // TestLostAtOnce: a connection that dies while it is told of is lost after that.
 func TestLostAtOnce(t *testing.T) {
 	t.Parallel()
-	fresh := mortal(t, member(undecided, 0, 0))
+	fresh := mortal(t, newTestMember(undecided, 0, 0))
 	p := crew(1, 8)
 	p.set.Lazy = true
-	fresh.entry, fresh.host = p, p.inUse
+	fresh.pool, fresh.host = p, p.inUse
 	seen := make(eventLog, 10)
 	p.set.Observer = seen
 	core, logs := observer.New(zapcore.InfoLevel)

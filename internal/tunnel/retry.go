@@ -22,7 +22,7 @@ const (
 	retryFailed
 )
 
-// retry is when the tunnel connects, and how the last attempt went. entry.mu guards it.
+// retry is when the tunnel connects, and how the last attempt went. pool.mu guards it.
 type retry struct {
 	state retryState
 	// err is why the last attempt has failed, in retryFailed.

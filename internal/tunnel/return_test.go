@@ -9,7 +9,7 @@ import (
 
 // returning is a tunnel with connections to the second of its two hosts, that is
 // about to return to the first. The test plays the part of maintain.
-func returning(links ...*link) (p *entry, first, second *host) {
+func returning(links ...*member) (p *pool, first, second *host) {
 	p = crew(1, 8, links...)
 	first, second = p.hosts[0], &host{rank: 1, limiter: connlimit.New(), login: p.hosts[0].login}
 	p.hosts = append(p.hosts, second)
@@ -23,16 +23,16 @@ func returning(links ...*link) (p *entry, first, second *host) {
 }
 
 // arrive has a new connection to a host put into service.
-func arrive(p *entry, h *host) *link {
-	m := member(undecided, 1, 0)
-	m.entry, m.host = p, h
+func arrive(p *pool, h *host) *member {
+	m := newTestMember(undecided, 1, 0)
+	m.pool, m.host = p, h
 	p.takeOver(m)
 	return m
 }
 
 // staying are the connections that are to go on.
-func staying(p *entry) []*link {
-	var links []*link
+func staying(p *pool) []*member {
+	var links []*member
 	for _, m := range p.active() {
 		if !m.replacing {
 			links = append(links, m)
@@ -46,7 +46,7 @@ func staying(p *entry) []*link {
 // that stay.
 func TestReturnHalfway(t *testing.T) {
 	t.Parallel()
-	e, first, second := returning(member(forRequests, 1, 0), member(forStreams, 1, 0))
+	e, first, second := returning(newTestMember(forRequests, 1, 0), newTestMember(forStreams, 1, 0))
 	back := arrive(e, first)
 	e.connectFailed(true)
 	if got := staying(e); len(got) != 1 || got[0] != back {
@@ -72,7 +72,7 @@ func TestReturnHalfway(t *testing.T) {
 // return was decided on returns as well.
 func TestReturnOvertaken(t *testing.T) {
 	t.Parallel()
-	e, first, second := returning(member(forRequests, 1, 0), member(forStreams, 1, 0))
+	e, first, second := returning(newTestMember(forRequests, 1, 0), newTestMember(forStreams, 1, 0))
 	arrive(e, second)
 	for range 2 {
 		if e.toReplace() == nil {

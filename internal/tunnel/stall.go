@@ -12,17 +12,17 @@ import (
 // with a resolver that is down that takes ten seconds. What is open on such a
 // connection stays and goes on when it responds again; new channels open on others.
 
-// stall is whether a link has stalled. It is guarded by entry.mu.
+// stall is whether a connection has stalled. It is guarded by pool.mu.
 type stall struct {
-	// since is when the link was found stalled; zero if it is not.
+	// since is when the connection was found stalled; zero if it is not.
 	since time.Time
 	// logged tells that the stall is in the log above debug.
 	logged bool
 }
 
 // Stalled implements sshconn.Owner.
-func (m *link) Stalled(name string) {
-	p := m.entry
+func (m *member) Stalled(name string) {
+	p := m.pool
 	defer p.reports.deliver()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -32,8 +32,8 @@ func (m *link) Stalled(name string) {
 }
 
 // Responds implements sshconn.Owner.
-func (m *link) Responds() {
-	p := m.entry
+func (m *member) Responds() {
+	p := m.pool
 	defer p.reports.deliver()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -42,12 +42,12 @@ func (m *link) Responds() {
 	}
 }
 
-// isStalledNow tells whether the link takes no channels because it is stalled. The
-// caller holds entry.mu.
-func (m *link) isStalledNow() bool { return !m.stall.since.IsZero() }
+// isStalledNow tells whether the connection takes no channels because it is stalled. The
+// caller holds pool.mu.
+func (m *member) isStalledNow() bool { return !m.stall.since.IsZero() }
 
-// stalled takes a link out of service until it responds again. The caller holds mu.
-func (p *entry) stalled(m *link, name string) {
+// stalled takes a connection out of service until it responds again. The caller holds mu.
+func (p *pool) stalled(m *member, name string) {
 	now := time.Now()
 	m.stall.since = now
 	level, _ := p.reports.limiter.Level(zap.WarnLevel, "stalled", 1)
@@ -56,16 +56,16 @@ func (p *entry) stalled(m *link, name string) {
 		p.blameName(name, now)
 	}
 	if !m.role.isApart() {
-		p.newGeneration() // no request waits on a pooled channel of this link
+		p.newGeneration() // no request waits on a pooled channel of this connection
 	}
 	p.broadcast()
-	p.nudge()
+	p.wake()
 	p.reportStall(m, zapcore.WarnLevel, "connection stalled: the bastion does not respond; new channels open on another one",
 		zap.Duration("silent", m.client.Silent()), zap.Int("channels", m.channels))
 }
 
-// resumed puts a link back into service. The caller holds mu.
-func (p *entry) resumed(m *link) {
+// resumed puts a connection back into service. The caller holds mu.
+func (p *pool) resumed(m *member) {
 	took := time.Since(m.stall.since)
 	p.reportStall(m, zapcore.InfoLevel, "connection responds again", zap.Duration("duration", took), zap.Int("channels", m.channels))
 	others := p.active()
@@ -79,12 +79,12 @@ func (p *entry) resumed(m *link) {
 	}
 	p.arrived()
 	p.broadcast()
-	p.nudge()
+	p.wake()
 }
 
-// reportStall logs a line about a link, at debug if the stall is one of many. The caller
+// reportStall logs a line about a connection, at debug if the stall is one of many. The caller
 // holds mu, and delivers the reports.
-func (p *entry) reportStall(m *link, level zapcore.Level, msg string, fields ...zap.Field) {
+func (p *pool) reportStall(m *member, level zapcore.Level, msg string, fields ...zap.Field) {
 	if !m.stall.logged {
 		level = zapcore.DebugLevel
 	}

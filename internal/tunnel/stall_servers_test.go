@@ -25,10 +25,10 @@ func chatty(c net.Conn) {
 
 // stallOf reads how many of a tunnel's connections are stalled, and how many are not.
 func stallOf(h *Handle) (stalled, active int) {
-	h.entry.mu.Lock()
-	defer h.entry.mu.Unlock()
-	active = len(h.entry.active())
-	return len(h.entry.present()) - active, active
+	h.pool.mu.Lock()
+	defer h.pool.mu.Unlock()
+	active = len(h.pool.active())
+	return len(h.pool.present()) - active, active
 }
 
 // TestStall: a connection that the bastion does not serve for longer than any probe

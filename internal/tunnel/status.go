@@ -124,7 +124,7 @@ type ErrorStatus struct {
 
 // Status returns what there is to know about the tunnel.
 func (h *Handle) Status() Status {
-	s := h.entry.status()
+	s := h.pool.status()
 	s.Lazy = h.set.Lazy
 	if h.jump != nil {
 		s.ProxyJump = h.jump.cfg.Name
@@ -132,7 +132,7 @@ func (h *Handle) Status() Status {
 	return s
 }
 
-func (p *entry) status() Status {
+func (p *pool) status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := Status{
@@ -145,7 +145,7 @@ func (p *entry) status() Status {
 	if s.State == StateUp {
 		s.Host = p.inUse.cfg.Address
 	}
-	for _, l := range p.links {
+	for _, l := range p.members {
 		c := l.status()
 		s.Connections = append(s.Connections, c)
 		s.Channels += c.Channels
@@ -177,7 +177,7 @@ func (p *entry) status() Status {
 }
 
 // state is the tunnel's. The caller holds mu.
-func (p *entry) state() State {
+func (p *pool) state() State {
 	switch {
 	case len(p.active()) > 0:
 		return StateUp
@@ -195,8 +195,8 @@ func (p *entry) state() State {
 // ClassDraining is the class of a connection that takes no more channels.
 const ClassDraining = "draining"
 
-// class is what a link is for, in a word. The caller holds entry.mu.
-func (m *link) class() string {
+// class is what a connection is for, in a word. The caller holds pool.mu.
+func (m *member) class() string {
 	switch {
 	case m.isDraining():
 		return ClassDraining
@@ -214,8 +214,8 @@ func (m *link) class() string {
 // classes are all that class returns.
 var classes = []string{"requests", "streams", "lookups", "any", ClassDraining}
 
-// status is the link's. The caller holds entry.mu.
-func (m *link) status() ConnectionStatus {
+// status is the connection's. The caller holds pool.mu.
+func (m *member) status() ConnectionStatus {
 	received, sent := m.client.Traffic()
 	c := ConnectionStatus{
 		Host: m.host.cfg.Address, Remote: m.client.RemoteAddr().String(),
@@ -236,7 +236,7 @@ func (m *link) status() ConnectionStatus {
 }
 
 // certificateExpiry is when the first certificate does, or zero.
-func (m *link) certificateExpiry() (first time.Time) {
+func (m *member) certificateExpiry() (first time.Time) {
 	for _, cert := range m.certificates {
 		if t := algorithms.ValidUntil(cert.Certificate); !t.IsZero() && (first.IsZero() || t.Before(first)) {
 			first = t
@@ -245,10 +245,10 @@ func (m *link) certificateExpiry() (first time.Time) {
 	return first
 }
 
-// gauges are the numbers of the entries of a name, for metrics.
+// gauges are the numbers of the pools of a name, for metrics.
 type gauges struct {
 	// configured tells that a configuration has the tunnel. During a reload two
-	// may, each with its own entry: state is then up if one of them is.
+	// may, each with its own pool: state is then up if one of them is.
 	configured bool
 	state      State
 
@@ -258,7 +258,7 @@ type gauges struct {
 	forwards              map[string]bool
 }
 
-func gaugesOf(entries []*entry) gauges {
+func gaugesOf(entries []*pool) gauges {
 	g := gauges{connections: map[string]int{}, channels: map[string]int{}, forwards: map[string]bool{}}
 	for _, class := range classes {
 		g.connections[class], g.channels[class] = 0, 0
@@ -269,7 +269,7 @@ func gaugesOf(entries []*entry) gauges {
 	return g
 }
 
-func (p *entry) addTo(g *gauges) {
+func (p *pool) addTo(g *gauges) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.handles) > 0 {
@@ -278,7 +278,7 @@ func (p *entry) addTo(g *gauges) {
 		}
 		g.configured = true
 	}
-	for _, l := range p.links {
+	for _, l := range p.members {
 		g.connections[l.class()]++
 		g.channels[l.class()] += len(l.conns)
 		g.pending += l.opens.pending()

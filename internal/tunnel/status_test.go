@@ -148,7 +148,7 @@ func TestCauses(t *testing.T) {
 			if a := s.Attempts[0]; a.Failed != test.step || a.Cause != test.cause {
 				t.Errorf("attempt failed at %q for %q, want %q: %+v", a.Failed, a.Cause, test.step, a)
 			}
-			if n := testutil.ToFloat64(connectFailures.WithLabelValues(h.entry.cfg.Name, string(test.cause))); n < 1 {
+			if n := testutil.ToFloat64(connectFailures.WithLabelValues(h.pool.cfg.Name, string(test.cause))); n < 1 {
 				t.Errorf("it is counted %g times", n)
 			}
 		})
@@ -200,11 +200,11 @@ func TestEvents(t *testing.T) {
 // for a turn, or of other hosts.
 func TestLoginDuration(t *testing.T) {
 	t.Parallel()
-	m := mortal(t, member(undecided, 0, 0))
+	m := mortal(t, newTestMember(undecided, 0, 0))
 	m.attempt = &Attempt{Steps: []Step{{StepReach, 30}, {StepBanner, .25}, {StepKeyExchange, .5}, {StepHostKey, 0}, {StepAuthentication, 1}}}
 	p := crew(1, 8)
 	p.set.Lazy = true
-	m.entry, m.host = p, p.inUse
+	m.pool, m.host = p, p.inUse
 	var logins observations
 	p.counters.handshakes = &logins
 	p.connected(m, time.Minute)
@@ -239,7 +239,7 @@ func TestReconnectRequested(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, quick(), nil)
 	c := mustDial(t, b.Handle, listen(t, echo))
-	before := testutil.ToFloat64(reconnects.WithLabelValues(b.entry.cfg.Name, string(reasonRequested)))
+	before := testutil.ToFloat64(reconnects.WithLabelValues(b.pool.cfg.Name, string(reasonRequested)))
 	if err := b.Reconnect(); err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func TestReconnectRequested(t *testing.T) {
 		s := b.Status()
 		return len(s.Connections) == 2 && s.Connections[0].Class == "draining" && s.Connections[1].Class != "draining"
 	})
-	if n := testutil.ToFloat64(reconnects.WithLabelValues(b.entry.cfg.Name, string(reasonRequested))) - before; n < 1 {
+	if n := testutil.ToFloat64(reconnects.WithLabelValues(b.pool.cfg.Name, string(reasonRequested))) - before; n < 1 {
 		t.Errorf("it is counted %g times", n)
 	}
 }

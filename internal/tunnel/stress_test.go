@@ -17,7 +17,7 @@ import (
 )
 
 // TestStress lets workers send and check data through a tunnel and through one
-// that jumps through it, while the links under both break and the handles are
+// that jumps through it, while the connections under both break and the handles are
 // replaced, all at random. STRESS_SEED repeats a run's choices.
 func TestStress(t *testing.T) {
 	const duration = 10 * time.Second
@@ -52,7 +52,7 @@ func TestStress(t *testing.T) {
 	s.end()
 }
 
-// stress is two bastions, the second reached through the first, with a link
+// stress is two bastions, the second reached through the first, with a connection
 // before each, and the handles on both tunnels that are in use.
 type stress struct {
 	t     *testing.T
@@ -120,8 +120,8 @@ func (s *stress) reload(ctx context.Context, r *rand.Rand) {
 	}
 }
 
-// breakLink does bad things to a link, and good ones. It returns when ctx ends,
-// with the link in order.
+// breakLink does bad things to a connection, and good ones. It returns when ctx ends,
+// with the connection in order.
 func (s *stress) breakLink(ctx context.Context, l *sshtest.Link, r *rand.Rand) {
 	for wait(ctx, r, 400*time.Millisecond) {
 		switch r.IntN(6) {
@@ -225,12 +225,12 @@ func (s *stress) stream(c *Conn, r *rand.Rand) {
 func (s *stress) end() {
 	s.handles[1].Close()
 	s.handles[0].Close()
-	ours := func() (es []*entry) {
-		entries.mu.Lock()
-		defer entries.mu.Unlock()
-		for key, e := range entries.entries {
+	ours := func() (es []*pool) {
+		pools.mu.Lock()
+		defer pools.mu.Unlock()
+		for key, p := range pools.pools {
 			if s.keys[key] {
-				es = append(es, e)
+				es = append(es, p)
 			}
 		}
 		return es

@@ -10,13 +10,13 @@ package tunnel
 const stuckLimit = easyChannels / 2
 
 // live counts the channels that are not stuck: what a draining connection is kept
-// for. The caller holds entry.mu.
-func (m *link) live() int { return m.channels - m.stuck }
+// for. The caller holds pool.mu.
+func (m *member) live() int { return m.channels - m.stuck }
 
 // tooStuck returns how many channels are stuck if they are too many, or 0.
-func (m *link) tooStuck() int {
-	m.entry.mu.Lock()
-	defer m.entry.mu.Unlock()
+func (m *member) tooStuck() int {
+	m.pool.mu.Lock()
+	defer m.pool.mu.Unlock()
 	if m.stuck < stuckLimit {
 		return 0
 	}

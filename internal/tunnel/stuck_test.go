@@ -12,9 +12,9 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
-// closedOn returns a channel of a link that we have closed just now, and the bastion
+// closedOn returns a channel of a connection that we have closed just now, and the bastion
 // has not.
-func closedOn(m *link) *Conn {
+func closedOn(m *member) *Conn {
 	c := sshconn.ClosedConn(m.client)
 	m.channels++
 	m.Opened(c)
@@ -22,10 +22,10 @@ func closedOn(m *link) *Conn {
 }
 
 // stuckCrew is a tunnel with one connection, on which n channels get stuck.
-func stuckCrew(n int) (p *entry, m *link, closed []*Conn) {
+func stuckCrew(n int) (p *pool, m *member, closed []*Conn) {
 	ours, theirs := net.Pipe()
 	_ = theirs.Close()
-	m = member(forRequests, 0, 0)
+	m = newTestMember(forRequests, 0, 0)
 	m.client = clientOn(ours)
 	m.opens = newOpenLimiter()
 	p = crew(1, 8, m)
@@ -43,12 +43,12 @@ func TestStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, l, closed := stuckCrew(stuckLimit)
 		defer e.end()
-		e.tend(l)
+		e.updateLoad(l)
 		if why, _ := l.dueForReplacement(e.set); why != "" {
 			t.Fatal("replaced for channels that have only just been closed")
 		}
 		time.Sleep(time.Minute)
-		e.tend(l)
+		e.updateLoad(l)
 		if why, _ := l.dueForReplacement(e.set); why != reasonStuck {
 			t.Fatal("not replaced")
 		}
@@ -60,7 +60,7 @@ func TestStuck(t *testing.T) {
 		e.startDrain(l)
 		e.mu.Unlock()
 		l.Closed(closed[0]) // the bastion has closed it after all
-		e.tend(l)
+		e.updateLoad(l)
 		time.Sleep(2 * drainLinger)
 		synctest.Wait()
 		if l.client.IsDone() {
@@ -94,7 +94,7 @@ func TestStuckOnServers(t *testing.T) {
 			}
 			_ = c.Close()
 			c.SendClose(time.Minute) // a minute early
-			p, m := h.entry, linkOf(c)
+			p, m := h.pool, linkOf(c)
 			sshtest.Eventually(t, 10*time.Second, "a stuck channel", func() bool {
 				p.mu.Lock()
 				defer p.mu.Unlock()
@@ -104,7 +104,7 @@ func TestStuckOnServers(t *testing.T) {
 			sshtest.Eventually(t, 10*time.Second, "the end of the connection", func() bool {
 				p.mu.Lock()
 				defer p.mu.Unlock()
-				return !slices.Contains(p.links, m)
+				return !slices.Contains(p.members, m)
 			})
 			roundTrip(t, mustDial(t, h, listen(t, echo)))
 		})

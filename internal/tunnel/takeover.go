@@ -15,13 +15,13 @@ import (
 )
 
 // generations counts the takeovers of this process, so that a later one has a
-// higher number whichever entry it happens in.
+// higher number whichever pool it happens in.
 var generations atomic.Uint64
 
 // takeOver puts a new connection into service: in the place of one that is to
 // be replaced, which drains from then on, or beside the others. It returns
 // what there is to log of it.
-func (p *entry) takeOver(m *link) (msg string, fields []zap.Field) {
+func (p *pool) takeOver(m *member) (msg string, fields []zap.Field) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ctx.Err() != nil {
@@ -45,12 +45,12 @@ func (p *entry) takeOver(m *link) (msg string, fields []zap.Field) {
 	default:
 		msg = "connected"
 		var downtime time.Duration
-		for _, o := range p.links {
+		for _, o := range p.members {
 			if o.isDraining() {
 				continue
 			}
 			// Lost as well, which its watch has yet to say.
-			o.outlived = true
+			o.superseded = true
 			msg, downtime = "reconnected", o.client.Silent()
 		}
 		if at := p.history.lostAt; !at.IsZero() {
@@ -65,7 +65,7 @@ func (p *entry) takeOver(m *link) (msg string, fields []zap.Field) {
 		p.history.since = time.Now()
 	}
 	p.history.lostAt = time.Time{}
-	p.links = append(p.links, m)
+	p.members = append(p.members, m)
 	p.inUse = m.host
 	for _, o := range p.serving() {
 		if o.role.isApart() && o.host != p.inUse {
@@ -81,35 +81,35 @@ func (p *entry) takeOver(m *link) (msg string, fields []zap.Field) {
 	p.arrived()
 	p.rebalance()
 	p.broadcast()
-	p.nudge()
+	p.wake()
 	return msg, fields
 }
 
-// outlived returns the connections whose death the entry has yet to hear of,
+// superseded returns the connections whose death the pool has yet to hear of,
 // while there is another one already.
-func (p *entry) outlived() []*link {
+func (p *pool) superseded() []*member {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(p.links), func(m *link) bool { return !m.outlived })
+	return slices.DeleteFunc(slices.Clone(p.members), func(m *member) bool { return !m.superseded })
 }
 
 // toReplace returns a connection that a new one is to take over from, or nil.
 // The caller holds mu.
-func (p *entry) toReplace() *link {
+func (p *pool) toReplace() *member {
 	serving := p.serving()
-	if i := slices.IndexFunc(serving, func(m *link) bool { return m.replacing }); i >= 0 {
+	if i := slices.IndexFunc(serving, func(m *member) bool { return m.replacing }); i >= 0 {
 		return serving[i]
 	}
 	return nil
 }
 
 // replace asks for a new connection to take over from l.
-func (p *entry) replace(m *link, why reason, text string) {
+func (p *pool) replace(m *member, why reason, text string) {
 	p.mu.Lock()
 	asked := !m.isDraining() && !m.client.IsDone() && !m.replacing && p.held
 	if asked {
 		m.replacing, m.reason = true, why
-		p.nudge()
+		p.wake()
 	}
 	p.mu.Unlock()
 	if asked {
@@ -118,7 +118,7 @@ func (p *entry) replace(m *link, why reason, text string) {
 }
 
 // startDrain lets a connection end with its channels. The caller holds mu.
-func (p *entry) startDrain(m *link) {
+func (p *pool) startDrain(m *member) {
 	close(m.draining)
 	m.drainTimer = time.AfterFunc(p.set.DrainTimeout, func() {
 		p.mu.Lock()
@@ -133,8 +133,8 @@ func (p *entry) startDrain(m *link) {
 	p.closeIfDrained(m)
 }
 
-// isDraining tells whether the link takes no more channels.
-func (m *link) isDraining() bool {
+// isDraining tells whether the connection takes no more channels.
+func (m *member) isDraining() bool {
 	select {
 	case <-m.draining:
 		return true
@@ -149,7 +149,7 @@ const drainLinger = time.Second
 
 // closeIfDrained closes a draining connection without live channels. The caller
 // holds mu.
-func (p *entry) closeIfDrained(m *link) {
+func (p *pool) closeIfDrained(m *member) {
 	if m.drainTimer != nil && m.live() == 0 && !m.retired {
 		m.retired = true
 		m.drainTimer.Stop()
@@ -157,8 +157,8 @@ func (p *entry) closeIfDrained(m *link) {
 	}
 }
 
-// lost takes a dead link out. The link calls it, once.
-func (p *entry) lost(m *link, cause error) {
+// lost takes a dead connection out. The connection calls it, once.
+func (p *pool) lost(m *member, cause error) {
 	p.reportLost(m, cause)
 	p.reports.deliver() // before what follows from it
 	if p.takeOut(m, cause) {
@@ -166,15 +166,15 @@ func (p *entry) lost(m *link, cause error) {
 	}
 }
 
-// reportLost reports a link's death, once: for the log and, if it is
+// reportLost reports a connection's death, once: for the log and, if it is
 // the last connection, for the observer.
-func (p *entry) reportLost(m *link, cause error) {
+func (p *pool) reportLost(m *member, cause error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if m.told {
+	if m.reported {
 		return
 	}
-	m.told = true
+	m.reported = true
 	others, last := len(p.present()), p.isLast(m)
 	lasted, address := m.client.Age(), p.inUse.cfg.Address
 	about := []zap.Field{zap.Duration("duration", lasted), zap.Int("channels", m.channels)}
@@ -201,20 +201,20 @@ func (p *entry) reportLost(m *link, cause error) {
 	})
 }
 
-// isLast tells whether with a dead link the tunnel has lost its last connection:
+// isLast tells whether with a dead connection the tunnel has lost its last connection:
 // of those that die together, that is the last to be told of. The caller holds mu.
-func (p *entry) isLast(m *link) bool {
-	return !slices.ContainsFunc(p.links, func(o *link) bool {
-		return o != m && !o.told && !o.isDraining() && (o.outlived || !m.outlived)
+func (p *pool) isLast(m *member) bool {
+	return !slices.ContainsFunc(p.members, func(o *member) bool {
+		return o != m && !o.reported && !o.isDraining() && (o.superseded || !m.superseded)
 	})
 }
 
 // takeOut is the part of lost that is done under mu. It tells whether, from now
-// on, the entry makes up for a connection only when there are dials for it.
-func (p *entry) takeOut(m *link, cause error) (onDemand bool) {
+// on, the pool makes up for a connection only when there are dials for it.
+func (p *pool) takeOut(m *member, cause error) (onDemand bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.links = slices.DeleteFunc(p.links, func(o *link) bool { return o == m })
+	p.members = slices.DeleteFunc(p.members, func(o *member) bool { return o == m })
 	if m.drainTimer != nil {
 		m.drainTimer.Stop()
 	}
@@ -243,22 +243,22 @@ func (p *entry) takeOut(m *link, cause error) (onDemand bool) {
 			p.retry.notBefore = earlier(due, time.Now().Add(p.set.ReconnectMin))
 		}
 		p.broadcast()
-		p.nudge()
+		p.wake()
 	}
 	p.lingerIfIdle()
 	return onDemand
 }
 
-// unused tells whether the bastion may have ended the link for want of channels.
-// The caller holds entry.mu.
-func (m *link) unused(cause error) bool {
+// unused tells whether the bastion may have ended the connection for want of channels.
+// The caller holds pool.mu.
+func (m *member) unused(cause error) bool {
 	// x/crypto's type for SSH_MSG_DISCONNECT is not exported.
 	byPeer := errors.Is(cause, io.EOF) || strings.Contains(cause.Error(), "ssh: disconnect")
 	return byPeer && m.channels == 0 && time.Since(m.used) >= connlimit.Settled
 }
 
 // currentGeneration is that of the last takeover.
-func (p *entry) currentGeneration() uint64 {
+func (p *pool) currentGeneration() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.generation
@@ -266,14 +266,14 @@ func (p *entry) currentGeneration() uint64 {
 
 // newGeneration has pools of channels let go of those that they have. The caller
 // holds mu.
-func (p *entry) newGeneration() {
+func (p *pool) newGeneration() {
 	p.generation = generations.Add(1)
 	close(p.moved)
 	p.moved = make(chan struct{})
 }
 
 // movedFrom returns a channel that is closed once the generation is a later one.
-func (p *entry) movedFrom(generation uint64) <-chan struct{} {
+func (p *pool) movedFrom(generation uint64) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.generation > generation {

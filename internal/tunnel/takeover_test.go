@@ -16,15 +16,15 @@ func TestOutlived(t *testing.T) {
 	t.Parallel()
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
-	dead := member(forRequests, 1, 0)
+	dead := newTestMember(forRequests, 1, 0)
 	dead.client = clientOn(ours)
 	dead.client.Close(io.EOF)
 	p := crew(1, 8, dead)
 	logs := observed(&p.set)
 	p.set.Lazy = true // it need not connect
 
-	fresh := member(undecided, 0, 0)
-	fresh.entry, fresh.host = p, p.inUse
+	fresh := newTestMember(undecided, 0, 0)
+	fresh.pool, fresh.host = p, p.inUse
 	msg, fields := p.takeOver(fresh)
 	if msg != "reconnected" || len(fields) != 1 || fields[0].Key != "downtime" || fields[0].Type != zapcore.DurationType || time.Duration(fields[0].Integer) <= 0 {
 		t.Errorf("%q, %v", msg, fields)
@@ -40,7 +40,7 @@ func TestOutlived(t *testing.T) {
 // no sign of a bastion that closes such connections.
 func TestLostTogether(t *testing.T) {
 	t.Parallel()
-	links := []*link{member(forRequests, 0, 0), member(forStreams, 0, 0), member(forStreams, 0, 0)}
+	links := []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, 0, 0), newTestMember(forStreams, 0, 0)}
 	p := crew(3, 8, slices.Clone(links)...)
 	p.set.Lazy = true
 	for _, m := range links {

@@ -25,10 +25,10 @@ func TestIdleRestarts(t *testing.T) {
 	logs := observed(&set)
 	h := open(t, cfg, set)
 	for n := range 4 {
-		sshtest.Eventually(t, 20*time.Second, "a connection", func() bool { return d.Logins() == n+1 && len(h.entry.activeLinks()) == 1 })
-		h.entry.mu.Lock()
-		h.entry.only().used = time.Now().Add(-time.Minute)
-		h.entry.mu.Unlock()
+		sshtest.Eventually(t, 20*time.Second, "a connection", func() bool { return d.Logins() == n+1 && len(h.pool.activeMembers()) == 1 })
+		h.pool.mu.Lock()
+		h.pool.only().used = time.Now().Add(-time.Minute)
+		h.pool.mu.Unlock()
 		if n < 3 {
 			d.Restart()
 		}

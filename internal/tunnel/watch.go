@@ -20,9 +20,9 @@ const (
 // watchFiles sees to what follows from a change of the files that the tunnel
 // depends on: an attempt to connect that was refused is made again at once,
 // connections with a certificate make place for those with its successor, and of
-// private keys that others can read there is a warning. It returns when the entry
+// private keys that others can read there is a warning. It returns when the pool
 // ends.
-func (p *entry) watchFiles() {
+func (p *pool) watchFiles() {
 	watch := filewatch.New()
 	defer watch.Close()
 	keeper := newCertKeeper(p)
@@ -37,7 +37,7 @@ func (p *entry) watchFiles() {
 		if now := filewatch.Stamp(paths); now != stamp {
 			stamp = now
 			p.mu.Lock()
-			p.nudge()
+			p.wake()
 			p.mu.Unlock()
 		}
 		modes.look()
@@ -70,12 +70,12 @@ func (p *entry) watchFiles() {
 }
 
 // watchCertificates has watchFiles look at a new connection's certificates.
-func (m *link) watchCertificates() {
+func (m *member) watchCertificates() {
 	if len(m.certificates) == 0 {
 		return
 	}
 	select {
-	case m.entry.certified <- struct{}{}:
+	case m.pool.certified <- struct{}{}:
 	default:
 	}
 }

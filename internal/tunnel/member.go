@@ -12,9 +12,9 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 )
 
-// link is one SSH connection as a member of its pool. It is the connection's owner.
-type link struct {
-	entry  *entry
+// connection is one SSH connection as a member of its pool. It is the connection's owner.
+type member struct {
+	pool   *pool
 	client *sshconn.Client
 	// host is what it is connected to.
 	host *host
@@ -24,21 +24,21 @@ type link struct {
 	certificates []sshauth.Certificate
 	// attempt is the record of its connect.
 	attempt *Attempt
-	// draining is closed once the link takes no more channels.
+	// draining is closed once the connection takes no more channels.
 	draining chan struct{}
 
-	// The rest is guarded by entry.mu.
+	// The rest is guarded by pool.mu.
 
 	// opens counts the opens that are unanswered.
 	opens *openLimiter
-	// role is what the link is for.
+	// role is what the connection is for.
 	role role
-	// outlived tells that with the link the last connections were lost, and that
-	// there is another one before the entry knows of its death.
-	outlived bool
+	// superseded tells that with the connection the last connections were lost, and that
+	// there is another one before the pool knows of its death.
+	superseded bool
 	// told tells that the log and the observer have been told of its death.
-	told bool
-	// replacing tells that a new connection is to take over from the link, and
+	reported bool
+	// replacing tells that a new connection is to take over from the connection, and
 	// reason why.
 	replacing bool
 	reason    reason
@@ -46,9 +46,9 @@ type link struct {
 	channels int
 	// inbound are those of them that the bastion has opened for forwards.
 	inbound int
-	// limit is how many channels it takes; if less than any, since filled.
-	limit  int
-	filled time.Time
+	// limit is how many channels it takes; if less than any, since cappedAt.
+	limit    int
+	cappedAt time.Time
 	// opened is when a channel last opened. excused are targets that it did not
 	// open a channel to, nor another connection, and when: see dialElsewhere.
 	opened  time.Time
@@ -70,82 +70,82 @@ type link struct {
 	prohibited *ErrorStatus
 	// used is when a channel last ended or was opened.
 	used time.Time
-	// retired tells that the link was closed by us.
+	// retired tells that the connection was closed by us.
 	retired bool
 	// drainTimer ends the draining.
 	drainTimer *time.Timer
 }
 
-// newLink makes a link of a connection. Whoever puts it into service runs watch.
-func newLink(p *entry, h *host, client *sshconn.Client, about []zap.Field) *link {
-	return &link{
-		entry: p, host: h, client: client, about: about,
+// newLink makes a connection of a connection. Whoever puts it into service runs watch.
+func newMember(p *pool, h *host, client *sshconn.Client, about []zap.Field) *member {
+	return &member{
+		pool: p, host: h, client: client, about: about,
 		opens: newOpenLimiter(), draining: make(chan struct{}), used: time.Now(),
 		limit: maxChannels, conns: map[*Conn]*activity{},
 	}
 }
 
-// watch tells the entry of the link's death. It starts when the entry knows the
-// link, and returns when the connection has ended.
-func (m *link) watch() { m.entry.lost(m, printable.Error(m.client.Wait())) }
+// watch tells the pool of the connection's death. It starts when the pool knows the
+// connection, and returns when the connection has ended.
+func (m *member) watch() { m.pool.lost(m, printable.Error(m.client.Wait())) }
 
 // KeepAlive implements sshconn.Owner.
-func (m *link) KeepAlive() sshconn.KeepAlive {
-	set := m.entry.settings()
+func (m *member) KeepAlive() sshconn.KeepAlive {
+	set := m.pool.settings()
 	return sshconn.KeepAlive{Interval: set.ServerAliveInterval, CountMax: set.ServerAliveCountMax}
 }
 
 // Tick implements sshconn.Owner.
-func (m *link) Tick() {
-	if why, text := m.dueForReplacement(m.entry.settings()); why != "" {
-		m.entry.replace(m, why, text)
+func (m *member) Tick() {
+	if why, text := m.dueForReplacement(m.pool.settings()); why != "" {
+		m.pool.replace(m, why, text)
 	}
-	m.entry.tend(m)
+	m.pool.updateLoad(m)
 }
 
 // Probing implements sshconn.Owner.
-func (m *link) Probing(silent time.Duration) {
-	m.entry.log().Debug("probing the bastion", zap.Duration("silent", silent))
+func (m *member) Probing(silent time.Duration) {
+	m.pool.log().Debug("probing the bastion", zap.Duration("silent", silent))
 }
 
 // Probed implements sshconn.Owner.
-func (m *link) Probed(took time.Duration) { m.entry.counters.roundTrips.Observe(took.Seconds()) }
+func (m *member) Probed(took time.Duration) { m.pool.counters.roundTrips.Observe(took.Seconds()) }
 
 // Incoming implements sshconn.Owner. It queues a channel for the listener that asked
 // for it.
-func (m *link) Incoming(open ssh.NewChannel) bool {
+func (m *member) Incoming(open ssh.NewChannel) bool {
 	if m.takeForwarded(open) {
 		return true
 	}
-	r := &m.entry.reports
+	r := &m.pool.reports
 	if level, _ := r.limiter.Level(zap.WarnLevel, "unasked", 1); level > zap.DebugLevel {
-		m.entry.log().Log(r.followUp(level, m.client.Age()), "refused a channel that the bastion opened unasked", zap.String("type", printable.Text(open.ChannelType())))
+		m.pool.log().Log(r.followUp(level, m.client.Age()), "refused a channel that the bastion opened unasked", zap.String("type", printable.Text(open.ChannelType())))
 	}
 	return false
 }
 
 // Answered implements sshconn.Owner.
-func (m *link) Answered(target string) {
-	p := m.entry
+func (m *member) Answered(target string) {
+	p := m.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m.opens.release(target)
 	p.serveQueue()
 }
 
-// AnsweredLate implements sshconn.Owner. The channel is none of the link's.
-func (m *link) AnsweredLate(target string) {
-	m.entry.mu.Lock()
-	defer m.entry.mu.Unlock()
+// AnsweredLate implements sshconn.Owner. The channel is none of the connection's.
+func (m *member) AnsweredLate(target string) {
+	m.pool.mu.Lock()
+	defer m.pool.mu.Unlock()
 	m.opens.answeredLate(target)
 }
 
 // LookedUp implements sshconn.Owner.
-func (m *link) LookedUp(name string) { m.entry.foundFast(name) }
+func (m *member) LookedUp(name string) { m.pool.foundFast(name) }
 
 // Opened implements sshconn.Owner.
-func (m *link) Opened(c *Conn) {
-	p := m.entry
+func (m *member) Opened(c *Conn) {
+	p := m.pool
 	p.mu.Lock()
 	m.conns[c] = &activity{since: time.Now()}
 	m.opened = time.Now()
@@ -154,8 +154,8 @@ func (m *link) Opened(c *Conn) {
 }
 
 // Closed implements sshconn.Owner.
-func (m *link) Closed(c *Conn) {
-	p := m.entry
+func (m *member) Closed(c *Conn) {
+	p := m.pool
 	p.mu.Lock()
 	if m.conns[c].stuck {
 		m.stuck--
@@ -169,15 +169,15 @@ func (m *link) Closed(c *Conn) {
 }
 
 // debugChannel logs a line about a channel, if anybody reads it.
-func (m *link) debugChannel(msg string, c *Conn, fields ...zap.Field) {
-	if m.entry.settings().Logger.Core().Enabled(zap.DebugLevel) {
-		m.entry.log().Debug(msg, append(fields, zap.Stringer("local", c.LocalAddr()), zap.Stringer("remote", c.RemoteAddr()))...)
+func (m *member) debugChannel(msg string, c *Conn, fields ...zap.Field) {
+	if m.pool.settings().Logger.Core().Enabled(zap.DebugLevel) {
+		m.pool.log().Debug(msg, append(fields, zap.Stringer("local", c.LocalAddr()), zap.Stringer("remote", c.RemoteAddr()))...)
 	}
 }
 
 // dueForReplacement returns why a new connection should take over from the
-// link, or "".
-func (m *link) dueForReplacement(set Settings) (why reason, text string) {
+// connection, or "".
+func (m *member) dueForReplacement(set Settings) (why reason, text string) {
 	if m.client.Bytes() >= set.RekeyBytes {
 		return reasonRekey, "rekey_limit reached: bytes"
 	}
@@ -187,10 +187,10 @@ func (m *link) dueForReplacement(set Settings) (why reason, text string) {
 	if n := m.tooStuck(); n > 0 {
 		return reasonStuck, fmt.Sprintf("the bastion does not close %d channels, whose targets may have stopped reading", n)
 	}
-	if via := m.client.Via(); via != nil && via.Owner().(*link).isDraining() {
+	if via := m.client.Via(); via != nil && via.Owner().(*member).isDraining() {
 		return reasonJump, "the connection jumped through was replaced"
 	}
 	return "", ""
 }
 
-var _ sshconn.Owner = (*link)(nil)
+var _ sshconn.Owner = (*member)(nil)

@@ -16,13 +16,13 @@ import (
 
 var nopLogger = zap.NewNop()
 
-// entry is a tunnel: its connections, and what it takes to get them. All
+// pool is a tunnel: its connections, and what it takes to get them. All
 // handles with its key share it.
 //
 // It lives from the first handle on it until nobody holds it, its channels have
 // ended and Linger has passed, or until DrainTimeout after the last hold. While
 // it lives, maintain keeps it connected.
-type entry struct {
+type pool struct {
 	key string
 	cfg Config
 	// hosts are the bastions that it may connect to, in order of preference.
@@ -31,11 +31,11 @@ type entry struct {
 	counters *counters
 	// jump is our own handle on the tunnel jumped through, or nil.
 	jump *Handle
-	// ctx ends when the entry does.
+	// ctx ends when the pool does.
 	ctx context.Context
 	end context.CancelFunc
-	// wake tells maintain that there may be something to do.
-	wake chan struct{}
+	// woken tells maintain that there may be something to do.
+	woken chan struct{}
 	// certified tells watchFiles of a new connection with a certificate.
 	certified chan struct{}
 
@@ -53,7 +53,7 @@ type entry struct {
 	set Settings
 	// running tells that maintain runs, watching that watchFiles does.
 	running, watching bool
-	// held tells that somebody holds the entry. From the last hold on, idle and
+	// held tells that somebody holds the pool. From the last hold on, idle and
 	// drain end it, the latter at drainAt, which the last handle's Close sets.
 	held        bool
 	idle, drain *time.Timer
@@ -65,8 +65,8 @@ type entry struct {
 	// failback is the return to a host before the one in use.
 	failback failback
 
-	// links are all connections, oldest first.
-	links []*link
+	// members are all connections, oldest first.
+	members []*member
 	// growth is what connections are lacking.
 	growth growth
 	// slowNames are those whose lookup a connection has stalled over.
@@ -95,12 +95,12 @@ type entry struct {
 	history history
 }
 
-// newEntry makes the entry of a handle, which jumps through the tunnel that
+// newEntry makes the pool of a handle, which jumps through the tunnel that
 // jump is a handle on. It connects to nothing.
-func newEntry(h, jump *Handle) *entry {
-	e := &entry{
+func newPool(h, jump *Handle) *pool {
+	e := &pool{
 		key: h.key, cfg: h.cfg, set: h.set, jump: jump,
-		wake:      make(chan struct{}, 1),
+		woken:     make(chan struct{}, 1),
 		certified: make(chan struct{}, 1),
 		counters:  counts.get(h.cfg.Name),
 		changed:   make(chan struct{}),
@@ -108,35 +108,35 @@ func newEntry(h, jump *Handle) *entry {
 		history:   history{since: time.Now()},
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
-	e.hosts = newHosts(h.cfg, jump, e.wake)
+	e.hosts = newHosts(h.cfg, jump, e.woken)
 	e.inUse = e.hosts[0]
 	return e
 }
 
 // attach puts a started handle's settings in force.
-func (p *entry) attach(h *Handle) {
+func (p *pool) attach(h *Handle) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.drainAt = time.Time{}
 	p.handles = append(p.handles, h)
 	p.set = h.set
-	p.stirForwards()
-	p.nudge()
+	p.wakeForwards()
+	p.wake()
 }
 
 // detach takes a handle's settings out of force.
-func (p *entry) detach(h *Handle) {
+func (p *pool) detach(h *Handle) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.handles = slices.DeleteFunc(p.handles, func(o *Handle) bool { return o == h })
 	if n := len(p.handles); n > 0 {
 		p.set = p.handles[n-1].set
 	}
-	p.stirForwards()
+	p.wakeForwards()
 }
 
-// revive takes an entry up again that somebody holds.
-func (p *entry) revive() {
+// revive takes a pool up again that somebody holds.
+func (p *pool) revive() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.held = true
@@ -148,8 +148,8 @@ func (p *entry) revive() {
 	p.idle, p.drain = nil, nil
 }
 
-// retire lets an entry go that nobody holds.
-func (p *entry) retire() {
+// retire lets a pool go that nobody holds.
+func (p *pool) retire() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.held = false
@@ -160,53 +160,53 @@ func (p *entry) retire() {
 	p.lingerIfIdle()
 }
 
-// lingerIfIdle ends an entry that nobody holds and that has no live channel, in a
+// lingerIfIdle ends a pool that nobody holds and that has no live channel, in a
 // while. The caller holds mu.
-func (p *entry) lingerIfIdle() {
+func (p *pool) lingerIfIdle() {
 	if p.held || p.idle != nil {
 		return
 	}
 	wait := p.set.Linger
-	if len(p.links) == 0 {
+	if len(p.members) == 0 {
 		wait = 0
 	}
-	for _, l := range p.links {
+	for _, l := range p.members {
 		if l.live() > 0 {
 			return
 		}
 	}
 	p.idle = time.AfterFunc(wait, func() {
-		if entries.remove(p, p.stillIdle) {
+		if pools.remove(p, p.stillIdle) {
 			p.shutDown()
 		}
 	})
 }
 
-// stillIdle tells whether the entry has no live channel, when idle has fired.
-func (p *entry) stillIdle() bool {
+// stillIdle tells whether the pool has no live channel, when idle has fired.
+func (p *pool) stillIdle() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.idle = nil
-	return !slices.ContainsFunc(p.links, func(m *link) bool { return m.live() > 0 })
+	return !slices.ContainsFunc(p.members, func(m *member) bool { return m.live() > 0 })
 }
 
-// finish ends an entry for good, channels or not, unless somebody has taken a
+// finish ends a pool for good, channels or not, unless somebody has taken a
 // hold on it.
-func (p *entry) finish() {
-	if entries.remove(p, func() bool { return true }) {
+func (p *pool) finish() {
+	if pools.remove(p, func() bool { return true }) {
 		p.shutDown()
 	}
 }
 
-// shutDown ends an entry that was removed from the registry.
-func (p *entry) shutDown() {
+// shutDown ends a pool that was removed from the registry.
+func (p *pool) shutDown() {
 	p.mu.Lock()
 	if p.ctx.Err() != nil {
 		p.mu.Unlock()
 		return
 	}
 	p.end()
-	links := slices.Clone(p.links)
+	links := slices.Clone(p.members)
 	for _, l := range links {
 		l.retired = true
 	}
@@ -227,20 +227,20 @@ func (p *entry) shutDown() {
 		p.jump.Close()
 	}
 	for _, h := range p.hosts {
-		h.limiter.Put(p.wake)
+		h.limiter.Put(p.woken)
 	}
 	counts.put(p.counters)
 }
 
 // settings returns those in force.
-func (p *entry) settings() Settings {
+func (p *pool) settings() Settings {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.set
 }
 
 // log returns the logger in force. The caller does not hold mu.
-func (p *entry) log() *zap.Logger {
+func (p *pool) log() *zap.Logger {
 	p.mu.Lock()
 	logger, address := p.set.Logger, p.inUse.cfg.Address
 	p.mu.Unlock()
@@ -248,7 +248,7 @@ func (p *entry) log() *zap.Logger {
 }
 
 // addressInUse is the address of the host in use.
-func (p *entry) addressInUse() string {
+func (p *pool) addressInUse() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.inUse.cfg.Address
@@ -256,20 +256,20 @@ func (p *entry) addressInUse() string {
 
 // broadcast wakes everybody who waits for a change, and serves the dials that do.
 // The caller holds mu.
-func (p *entry) broadcast() {
+func (p *pool) broadcast() {
 	close(p.changed)
 	p.changed = make(chan struct{})
 	p.serveQueue()
 }
 
 // dial opens a channel.
-func (p *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, error) {
-	// An open that was lost with its link never reached the target, but may
-	// have been what ended the link: two more chances, no more. One that waits on a
-	// stalled link is moved once.
+func (p *pool) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, error) {
+	// An open that was lost with its connection never reached the target, but may
+	// have been what ended the connection: two more chances, no more. One that waits on a
+	// stalled connection is moved once.
 	moved := false
 	for chances := 2; ; {
-		m, err := p.pick(ctx, p.wish(r, patient))
+		m, err := p.pick(ctx, p.placement(r, patient))
 		if err != nil {
 			return nil, err
 		}
@@ -287,7 +287,7 @@ func (p *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, 
 			return c, err
 		case chances == 0 || ctx.Err() != nil:
 			lost := &sshconn.LostError{Cause: m.client.Err()}
-			if len(p.activeLinks()) > 0 { // the tunnel is not down
+			if len(p.activeMembers()) > 0 { // the tunnel is not down
 				return nil, &TimeoutError{Tunnel: p.cfg.Name, Doing: fmt.Sprintf("opening channel to %q", r.target.Address), Cause: lost}
 			}
 			return nil, &DownError{Tunnel: p.cfg.Name, Cause: lost, RetryAfter: time.Second}
@@ -296,9 +296,9 @@ func (p *entry) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, 
 	}
 }
 
-// openOn opens a channel on a link. It counts as one of the link's channels already,
+// openOn opens a channel on a connection. It counts as one of the connection's channels already,
 // and as an unanswered open.
-func (p *entry) openOn(ctx context.Context, m *link, r *openRequest, mayMove bool) (*Conn, error) {
+func (p *pool) openOn(ctx context.Context, m *member, r *openRequest, mayMove bool) (*Conn, error) {
 	c, err := m.client.Open(ctx, r.Request, mayMove)
 	if err != nil {
 		p.channelEnded(m) // one that nobody waits for holds up no drain
@@ -309,7 +309,7 @@ func (p *entry) openOn(ctx context.Context, m *link, r *openRequest, mayMove boo
 	return c, err
 }
 
-// wish returns what a dial for the request wants.
-func (p *entry) wish(r *openRequest, patient bool) *wish {
-	return &wish{line: lineKey{class: p.classOf(r), target: r.target.Address}, patient: patient, unwanted: r.target.Unwanted}
+// placement returns what a dial for the request wants.
+func (p *pool) placement(r *openRequest, patient bool) *placement {
+	return &placement{line: lineKey{class: p.classOf(r), target: r.target.Address}, patient: patient, unwanted: r.target.Unwanted}
 }
