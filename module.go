@@ -31,13 +31,12 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/bind"
-	// The modules and commands in these packages register themselves.
-	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/command"
+	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/command" // registers itself
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/contract"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
-	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
+	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport" // registers itself
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 

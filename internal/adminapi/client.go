@@ -109,6 +109,7 @@ func (a Client) Tunnels(ctx context.Context, names []string) (answered []json.Ra
 	return answeredOfThese, these, nil
 }
 
+// Names returns the names of tunnels.
 func Names(tunnels []Status) []string {
 	names := make([]string, len(tunnels))
 	for i := range tunnels {

@@ -17,7 +17,8 @@ type idleListener struct {
 	close   context.CancelFunc
 }
 
-func NewIdle(address hostport.ListenAddress) *idleListener {
+// NewIdle returns a listener that has an address and accepts nothing.
+func NewIdle(address hostport.ListenAddress) net.Listener {
 	l := &idleListener{address: address}
 	l.ctx, l.close = context.WithCancel(context.Background())
 	return l

@@ -19,6 +19,7 @@ type CountingListener struct {
 	Conns chan net.Conn
 }
 
+// ListenAndCount listens on the loopback.
 func ListenAndCount(t *testing.T) *CountingListener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -65,6 +66,7 @@ func DialTCP(t *testing.T, address string) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
+// Loopback listens on the loopback until the test ends.
 func Loopback(t *testing.T) net.Listener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -95,23 +97,25 @@ func Expect(t *testing.T, conns <-chan net.Conn, said []byte) net.Conn {
 	}
 }
 
-// pipeListener accepts what is sent to it.
-type pipeListener struct {
+// PipeListener accepts what is sent to it.
+type PipeListener struct {
 	address net.Addr
 	Conns   chan any // a net.Conn or an error
 	once    sync.Once
 	done    chan struct{}
 }
 
-func NewPipeListener() *pipeListener {
+// NewPipeListener returns a listener without an address of its own.
+func NewPipeListener() *PipeListener {
 	return NewPipeListenerAt(&net.UnixAddr{Name: "pipe", Net: "unix"})
 }
 
-func NewPipeListenerAt(address net.Addr) *pipeListener {
-	return &pipeListener{address: address, Conns: make(chan any), done: make(chan struct{})}
+// NewPipeListenerAt returns a listener at an address that it only says.
+func NewPipeListenerAt(address net.Addr) *PipeListener {
+	return &PipeListener{address: address, Conns: make(chan any), done: make(chan struct{})}
 }
 
-func (l *pipeListener) Accept() (net.Conn, error) {
+func (l *PipeListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.Conns:
 		if err, ok := c.(error); ok {
@@ -123,14 +127,14 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *pipeListener) Close() error {
+func (l *PipeListener) Close() error {
 	l.once.Do(func() { close(l.done) })
 	return nil
 }
 
-func (l *pipeListener) Addr() net.Addr { return l.address }
+func (l *PipeListener) Addr() net.Addr { return l.address }
 
-func (l *pipeListener) Dial() net.Conn {
+func (l *PipeListener) Dial() net.Conn {
 	client, server := net.Pipe()
 	l.Conns <- server
 	return client

@@ -9,17 +9,18 @@ import (
 	"testing"
 )
 
-// recorder is an HTTP proxy that keeps what it is asked for, as it is written, and
+// Recorder is an HTTP proxy that keeps what it is asked for, as it is written, and
 // answers by itself.
-type recorder struct {
+type Recorder struct {
 	*CountingListener
 	mu    sync.Mutex
 	asked []string // request line and Host
 }
 
-func NewRecorder(t *testing.T) *recorder {
+// NewRecorder starts a proxy that records.
+func NewRecorder(t *testing.T) *Recorder {
 	t.Helper()
-	r := &recorder{CountingListener: ListenAndCount(t)}
+	r := &Recorder{CountingListener: ListenAndCount(t)}
 	// Returns when the test ends. Who serves a connection returns when Caddy closes
 	// it.
 	go func() {
@@ -35,7 +36,7 @@ func NewRecorder(t *testing.T) *recorder {
 	return r
 }
 
-func (r *recorder) serve(conn net.Conn) {
+func (r *Recorder) serve(conn net.Conn) {
 	defer conn.Close()
 	from := bufio.NewReader(conn)
 	for {
@@ -63,7 +64,7 @@ func (r *recorder) serve(conn net.Conn) {
 }
 
 // Took returns what it was asked for, and forgets it.
-func (r *recorder) Took() []string {
+func (r *Recorder) Took() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	asked := r.asked

@@ -7,6 +7,7 @@
 //	limit.go       how many there may be at a time
 //	idle.go        ending those that nothing goes through
 //	proxyproto.go  telling the target who the client is
+//	registry.go    the connections that are open, to end them all
 //	layers.go      what a connection can do beneath the layers around it
 //	socks5*.go     a SOCKS server, whose clients choose the target
 //

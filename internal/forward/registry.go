@@ -20,6 +20,8 @@ type Registry struct {
 // comparable, and may be tracked more than once.
 type trackedConn struct{ io.Closer }
 
+// Track registers a connection until done is called. It closes one at once if none may
+// go on.
 func (r *Registry) Track(conn io.Closer) (done func()) {
 	c := &trackedConn{conn}
 	if !r.add(c) {

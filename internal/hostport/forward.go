@@ -52,7 +52,7 @@ type Endpoint struct {
 // as an empty one.
 const NoHost = "localhost"
 
-// Network and address are in net.Dial's words.
+// Network is one of net.Dial's.
 func (e Endpoint) Network() string {
 	if e.Path != "" {
 		return "unix"
@@ -60,6 +60,7 @@ func (e Endpoint) Network() string {
 	return "tcp"
 }
 
+// Address is one of net.Dial's.
 func (e Endpoint) Address() string {
 	if e.Path != "" {
 		return e.Path

@@ -134,6 +134,7 @@ func (s Storage) Forget(ctx context.Context, route hostkey.Route) error {
 	return s.Delete(ctx, StorageKey(route))
 }
 
+// Read returns what is stored at a name of the storage.
 func (s Storage) Read(ctx context.Context, name string) (stored Key, err error) {
 	value, err := s.Load(ctx, name)
 	if err == nil {
@@ -147,6 +148,7 @@ func AuthorizedKey(key ssh.PublicKey) string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 }
 
+// Route is where the key belongs.
 func (k Key) Route() hostkey.Route { return hostkey.Route{Name: k.Host, Via: k.Via} }
 
 // Describe names the key by type and fingerprint, as ssh does.
