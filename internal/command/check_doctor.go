@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remedy"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -159,7 +160,7 @@ func (d *doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle
 	set := checkSettings(t)
 	var memory *readOnlyMemory
 	if set.KeyMemory != nil {
-		memory = &readOnlyMemory{KeyMemory: set.KeyMemory}
+		memory = &readOnlyMemory{Memory: set.KeyMemory}
 		set.KeyMemory = memory
 	}
 	h := tunnel.Open(cfg, set, via)
@@ -259,7 +260,7 @@ func (l *hostLogin) diagnose(step *checkStep, err error, memory *readOnlyMemory)
 	step.Cause, step.Error = failure.CauseOf(err), err.Error()
 	p := l.patient()
 	if h, ok := errors.AsType[*failure.HostKeyError](err); ok && h.Key != nil {
-		p.Fingerprint, p.Keygen = h.Offered, tunnel.KeygenCommand(h.Key)
+		p.Fingerprint, p.Keygen = h.Offered, hostkey.KeygenCommand(h.Key)
 	}
 	step.Fix = p.Fix(step.Cause)
 	if none, ok := errors.AsType[*algorithms.NegotiationError](err); ok {
@@ -297,28 +298,28 @@ func (l *hostLogin) patient() remedy.Facts {
 
 // readOnlyMemory is a KeyMemory that learns nothing.
 type readOnlyMemory struct {
-	tunnel.KeyMemory
+	hostkey.Memory
 	// mu guards the fields below.
 	mu       sync.Mutex
-	recalled *tunnel.LearnedKey
+	recalled *hostkey.LearnedKey
 	learned  bool
 }
 
-// Recall implements tunnel.KeyMemory.
-func (m *readOnlyMemory) Recall(ctx context.Context, route tunnel.Route) (*tunnel.LearnedKey, error) {
-	key, err := m.KeyMemory.Recall(ctx, route)
+// Recall implements hostkey.Memory.
+func (m *readOnlyMemory) Recall(ctx context.Context, route hostkey.Route) (*hostkey.LearnedKey, error) {
+	key, err := m.Memory.Recall(ctx, route)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.recalled = key
 	return key, err
 }
 
-// Learn implements tunnel.KeyMemory. It remembers nothing beyond this command.
-func (m *readOnlyMemory) Learn(_ context.Context, _ tunnel.Route, key ssh.PublicKey) (*tunnel.LearnedKey, error) {
+// Learn implements hostkey.Memory. It remembers nothing beyond this command.
+func (m *readOnlyMemory) Learn(_ context.Context, _ hostkey.Route, key ssh.PublicKey) (*hostkey.LearnedKey, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.learned = true
-	return &tunnel.LearnedKey{Key: key, Learned: time.Now()}, nil
+	return &hostkey.LearnedKey{Key: key, Learned: time.Now()}, nil
 }
 
 // isNew tells whether a key was accepted because it was the first.

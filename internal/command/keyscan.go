@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -180,7 +181,7 @@ func (s keyscan) run(ctx context.Context) scannedHost {
 	for _, key := range scanned.Keys {
 		h.Keys = append(h.Keys, scannedKey{
 			Type: key.Type(), KnownHosts: s.name + " " + keystorage.AuthorizedKey(key),
-			HostKey: ssh.FingerprintSHA256(key), Compare: tunnel.KeygenCommand(key),
+			HostKey: ssh.FingerprintSHA256(key), Compare: hostkey.KeygenCommand(key),
 		})
 	}
 	return h
@@ -266,7 +267,7 @@ func (w *scanWay) to(ctx context.Context, arg string) (keyscan, error) {
 	}
 	cfg := hops[last].cfg
 	timeout := cmp.Or(hops[last].settings.ConnectTimeout, scanTimeout)
-	return keyscan{cfg: cfg, via: via, timeout: timeout, name: tunnel.KnownName(cfg.Address, cfg.HostKeyAlias)}, nil
+	return keyscan{cfg: cfg, via: via, timeout: timeout, name: hostkey.KnownName(cfg.Address, cfg.HostKeyAlias)}, nil
 }
 
 // withJumpUser returns the flags with -l in each jump that has no user.
@@ -329,7 +330,7 @@ func (flags *keyscanFlags) ofTunnel(ctx context.Context) (scans []keyscan, end f
 	for _, address := range t.Config.Addresses() {
 		cfg := t.Config
 		cfg.Address, cfg.Fallbacks = address, nil
-		scans = append(scans, keyscan{cfg, via, connectTimeout(t.Settings), tunnel.KnownName(address, cfg.HostKeyAlias)})
+		scans = append(scans, keyscan{cfg, via, connectTimeout(t.Settings), hostkey.KnownName(address, cfg.HostKeyAlias)})
 	}
 	return scans, end, nil
 }

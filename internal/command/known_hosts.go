@@ -19,9 +19,9 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 const knownHostsHelp = `Lists the host keys that were learned with strict_host_key_checking accept-new, or
@@ -129,7 +129,7 @@ func listKeys(ctx context.Context, keys keystorage.Storage, out io.Writer, _ []s
 // forgetKey forgets the key of a host that is reached as via says. If there is
 // none, and via says nothing, it forgets that of the only way to the host.
 func forgetKey(ctx context.Context, keys keystorage.Storage, out io.Writer, host, via string) error {
-	route := tunnel.Route{Name: knownName(host)}
+	route := hostkey.Route{Name: knownName(host)}
 	if via != "" {
 		for hop := range strings.SplitSeq(via, ",") {
 			route.Via = append(route.Via, knownName(hop))
@@ -168,7 +168,7 @@ func forgetKey(ctx context.Context, keys keystorage.Storage, out io.Writer, host
 // like an address of a tunnel.
 func knownName(host string) string {
 	if _, name, port, err := hostport.SplitServer(host); err == nil {
-		return tunnel.KnownName(net.JoinHostPort(name, port), "")
+		return hostkey.KnownName(net.JoinHostPort(name, port), "")
 	}
 	return strings.ToLower(host)
 }

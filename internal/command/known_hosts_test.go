@@ -10,9 +10,9 @@ import (
 	"github.com/caddyserver/certmagic"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // knownHosts runs `caddy ssh-tunnel known-hosts`.
@@ -32,7 +32,7 @@ func TestKnownHostsCommand(t *testing.T) {
 	dir := t.TempDir()
 	config := sshtest.WriteFile(t, "Caddyfile", []byte("{\nstorage file_system "+filepath.ToSlash(dir)+"\n}\n"))
 	keys := keystorage.Storage{Storage: &certmagic.FileStorage{Path: dir}}
-	routes := []tunnel.Route{
+	routes := []hostkey.Route{
 		{Name: "b.example"},
 		{Name: "b.example", Via: []string{"a.example"}},
 		{Name: "[c.example]:2222", Via: []string{"a.example"}},

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keyfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
@@ -204,7 +205,7 @@ func (l *login) acceptHostKey(ctx context.Context, hop hop, offered *failure.Hos
 
 // remember adds a host key to known_hosts.
 func (l *login) remember(hop hop, key ssh.PublicKey) {
-	if err := appendKnownHost(hop.saveTo, tunnel.KnownName(hop.cfg.Address, hop.cfg.HostKeyAlias), key); err != nil {
+	if err := appendKnownHost(hop.saveTo, hostkey.KnownName(hop.cfg.Address, hop.cfg.HostKeyAlias), key); err != nil {
 		l.output.line("the host key could not be remembered: %v", err)
 	} else if hop.saveTo != os.DevNull {
 		l.output.line("added the host key of %s to %s", hop.cfg.Address, hop.saveTo)

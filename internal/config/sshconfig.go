@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostname"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
@@ -159,7 +160,7 @@ func knownHostsOf(h *sshconfig.Host, home string) []string {
 	if h.UserKnownHostsFiles == nil && h.GlobalKnownHostsFiles == nil {
 		return nil
 	}
-	user, system := tunnel.DefaultKnownHosts(home)
+	user, system := hostkey.DefaultKnownHosts(home)
 	if h.UserKnownHostsFiles != nil {
 		user = h.UserKnownHostsFiles
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"golang.org/x/crypto/ssh"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 )
 
 // keyFolder is where the keys are in the storage.
@@ -29,7 +29,7 @@ const keyFolder = "ssh_tunnel/host_keys"
 // cancelled.
 const unlockTimeout = 5 * time.Second
 
-// Storage is a tunnel.KeyMemory.
+// Storage is a hostkey.Memory.
 type Storage struct{ certmagic.Storage }
 
 // Key is what is stored about a route, as JSON.
@@ -41,8 +41,8 @@ type Key struct {
 	Learned time.Time `json:"learned"`
 }
 
-// Recall implements tunnel.KeyMemory.
-func (s Storage) Recall(ctx context.Context, route tunnel.Route) (*tunnel.LearnedKey, error) {
+// Recall implements hostkey.Memory.
+func (s Storage) Recall(ctx context.Context, route hostkey.Route) (*hostkey.LearnedKey, error) {
 	value, err := s.Load(ctx, StorageKey(route))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -54,11 +54,11 @@ func (s Storage) Recall(ctx context.Context, route tunnel.Route) (*tunnel.Learne
 	if err != nil {
 		return nil, fmt.Errorf("%s in Caddy's storage: %w; forget it with: %s", StorageKey(route), err, ForgetLine(route))
 	}
-	return &tunnel.LearnedKey{Key: key, Learned: stored.Learned, Forget: ForgetLine(route)}, nil
+	return &hostkey.LearnedKey{Key: key, Learned: stored.Learned, Forget: ForgetLine(route)}, nil
 }
 
-// Learn implements tunnel.KeyMemory.
-func (s Storage) Learn(ctx context.Context, route tunnel.Route, key ssh.PublicKey) (learned *tunnel.LearnedKey, err error) {
+// Learn implements hostkey.Memory.
+func (s Storage) Learn(ctx context.Context, route hostkey.Route, key ssh.PublicKey) (learned *hostkey.LearnedKey, err error) {
 	lock := strings.ReplaceAll(StorageKey(route), "/", "_")
 	if err := s.Lock(ctx, lock); err != nil {
 		return nil, fmt.Errorf("locking Caddy's storage: %w", err)
@@ -80,13 +80,13 @@ func (s Storage) Learn(ctx context.Context, route tunnel.Route, key ssh.PublicKe
 	if err := s.Store(ctx, StorageKey(route), value); err != nil {
 		return nil, fmt.Errorf("writing to Caddy's storage: %w", err)
 	}
-	return &tunnel.LearnedKey{Key: key, Learned: stored.Learned, Forget: ForgetLine(route)}, nil
+	return &hostkey.LearnedKey{Key: key, Learned: stored.Learned, Forget: ForgetLine(route)}, nil
 }
 
 // parseStored reads what is stored of a route. Anything but what Learn writes is
 // an error: half a file, or one that was copied from another route's name, must
 // not be the reason to trust a key.
-func parseStored(value []byte, route tunnel.Route) (stored Key, key ssh.PublicKey, err error) {
+func parseStored(value []byte, route hostkey.Route) (stored Key, key ssh.PublicKey, err error) {
 	if err := json.Unmarshal(value, &stored); err != nil {
 		return Key{}, nil, err
 	}
@@ -127,7 +127,7 @@ func (s Storage) All(ctx context.Context) ([]Key, error) {
 }
 
 // Forget has the next key of a route be the first again.
-func (s Storage) Forget(ctx context.Context, route tunnel.Route) error {
+func (s Storage) Forget(ctx context.Context, route hostkey.Route) error {
 	return s.Delete(ctx, StorageKey(route))
 }
 
@@ -144,7 +144,7 @@ func AuthorizedKey(key ssh.PublicKey) string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 }
 
-func (k Key) Route() tunnel.Route { return tunnel.Route{Name: k.Host, Via: k.Via} }
+func (k Key) Route() hostkey.Route { return hostkey.Route{Name: k.Host, Via: k.Via} }
 
 // Describe names the key by type and fingerprint, as ssh does.
 func (k Key) Describe() string {
@@ -158,13 +158,13 @@ func (k Key) Describe() string {
 // StorageKey returns where a route's key is in the storage. Its name is a
 // digest: names of hosts may have characters, or be in length, what a storage
 // does not take.
-func StorageKey(route tunnel.Route) string {
+func StorageKey(route hostkey.Route) string {
 	digest := sha256.Sum256([]byte(strings.Join(append([]string{route.Name}, route.Via...), "\n")))
 	return path.Join(keyFolder, hex.EncodeToString(digest[:])+".json")
 }
 
 // ForgetLine returns the command line that has a route's key forgotten.
-func ForgetLine(route tunnel.Route) string {
+func ForgetLine(route hostkey.Route) string {
 	line := "caddy ssh-tunnel known-hosts forget " + shellWord(route.Name)
 	if len(route.Via) > 0 {
 		line += " --via " + shellWord(strings.Join(route.Via, ","))
@@ -181,4 +181,4 @@ func shellWord(s string) string {
 	return s
 }
 
-var _ tunnel.KeyMemory = Storage{}
+var _ hostkey.Memory = Storage{}

@@ -14,22 +14,22 @@ import (
 	"github.com/caddyserver/certmagic"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // TestKeyStorage has instances that share a storage see different keys of the
 // same bastion first, all at once: they agree on one.
 func TestKeyStorage(t *testing.T) {
 	dir := t.TempDir()
-	route := tunnel.Route{Name: "[b.example]:2222", Via: []string{"a.example", "::1"}}
+	route := hostkey.Route{Name: "[b.example]:2222", Via: []string{"a.example", "::1"}}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 
 	if learned, err := (Storage{&certmagic.FileStorage{Path: dir}}).Recall(ctx, route); learned != nil || err != nil {
 		t.Fatalf("recalled %v, %v from nothing", learned, err)
 	}
-	got := make([]*tunnel.LearnedKey, 3)
+	got := make([]*hostkey.LearnedKey, 3)
 	var wg sync.WaitGroup
 	for i := range got {
 		wg.Go(func() {
@@ -62,7 +62,7 @@ func TestKeyStorage(t *testing.T) {
 		t.Errorf("locks are left: %v, %v", locks, err)
 	}
 	// Another way to the same name is another bastion.
-	for _, other := range []tunnel.Route{{Name: route.Name}, {Name: route.Name, Via: route.Via[:1]}, {Name: "b.example", Via: route.Via}} {
+	for _, other := range []hostkey.Route{{Name: route.Name}, {Name: route.Name, Via: route.Via[:1]}, {Name: "b.example", Via: route.Via}} {
 		if learned, err := (Storage{&certmagic.FileStorage{Path: dir}}).Recall(ctx, other); learned != nil || err != nil {
 			t.Errorf("%s: recalled %v, %v", other, learned, err)
 		}
@@ -71,7 +71,7 @@ func TestKeyStorage(t *testing.T) {
 
 // TestKeyStorageFails: what cannot be locked, written or read is an error.
 func TestKeyStorageFails(t *testing.T) {
-	route := tunnel.Route{Name: "b.example"}
+	route := hostkey.Route{Name: "b.example"}
 	file := sshtest.WriteFile(t, "file", nil)
 	if _, err := (Storage{&certmagic.FileStorage{Path: file}}).Learn(t.Context(), route, sshtest.NewKey().PublicKey()); err == nil || !strings.Contains(err.Error(), "locking Caddy's storage: ") {
 		t.Errorf("learning: %v", err)
@@ -114,7 +114,7 @@ func FuzzStoredKey(f *testing.F) {
 	f.Add(`{"host": "[b.example]:2222", "via": ["a.example", "::1"], "key": "`+line+`", "learned": "2026-11-22T18:30:00Z"}`, "[b.example]:2222", "a.example,::1")
 	f.Add(`{"host": "b.example", "key": "no-pty `+line+` comment"}`, "b.example", "")
 	f.Fuzz(func(t *testing.T, content, host, via string) {
-		route := tunnel.Route{Name: host}
+		route := hostkey.Route{Name: host}
 		if via != "" {
 			route.Via = strings.Split(via, ",")
 		}

@@ -5,17 +5,14 @@ package tunnel
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostname"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
@@ -178,90 +175,13 @@ func (c *checker) auth() error {
 	return err
 }
 
-// hostKeys reads what the bastion's host key is verified against.
+// hostKeys reads what the bastions' host keys are verified against.
 func (c *checker) hostKeys() error {
-	cfg := c.cfg
-	if cfg.InsecureIgnoreHostKey {
-		if cfg.Password != "" {
-			return errors.New("strict_host_key_checking no together with password would send it to anybody who answers; add host_key or known_hosts instead")
-		}
-		c.warn("strict_host_key_checking no: whoever answers at %s is trusted, and can read and change all that goes through the tunnel; add host_key or known_hosts instead", quotedList(cfg.Addresses()))
+	if c.cfg.InsecureIgnoreHostKey && c.cfg.Password != "" {
+		return errors.New("strict_host_key_checking no together with password would send it to anybody who answers; add host_key or known_hosts instead")
 	}
-	for _, address := range cfg.Addresses() {
-		one := *cfg
-		one.Address, one.Fallbacks = address, nil
-		if err := c.hostKeysOf(&one); err != nil {
-			return err
-		}
-	}
-	if cfg.defaultKnownHosts() {
-		return nil
-	}
-	for _, path := range cfg.KnownHosts {
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			c.warn("known_hosts %q does not exist; it is read once it does", path)
-		}
-	}
-	return nil
-}
-
-// hostKeysOf reads what the host key of cfg's one bastion is verified against.
-func (c *checker) hostKeysOf(cfg *Config) error {
-	h, warnings, err := readHostKeys(cfg)
-	if err != nil {
-		return err
-	}
-	for _, warning := range warnings {
-		if !slices.Contains(c.warnings, warning) {
-			c.warnings = append(c.warnings, warning)
-		}
-	}
-	if err := h.noAlgorithms(); err != nil {
-		c.warn("%v; the tunnel is down until there is one", err)
-	}
-	nothingWritten := len(cfg.HostKeys)+len(cfg.HostCertificateAuthorities) == 0 && (len(cfg.KnownHosts) == 0 || cfg.defaultKnownHosts())
-	switch {
-	case cfg.InsecureIgnoreHostKey, cfg.AcceptNewHostKey:
-	case nothingWritten && len(h.searched) == 0:
-		return &failure.HostKeyError{
-			Message: fmt.Sprintf("no known_hosts file or host_key to verify %q against; run 'caddy ssh-tunnel keyscan %s' and add the host_key that it prints", cfg.Address, scanArgument(cfg.Address)),
-			Cause:   failure.CauseHostKeyUnknown,
-		}
-	case !h.knowsAnything():
-		down := "the tunnel is down"
-		if len(c.cfg.Fallbacks) > 0 {
-			down = "this host is of no use"
-		}
-		c.warn("nothing in %s is about %s; %s until there is: add host_key%s, which 'caddy ssh-tunnel keyscan %s' prints", sourceNames(cfg), h.names.name, down, cfg.orKnownHosts(), scanArgument(cfg.Address))
-	}
-	return nil
-}
-
-// scanArgument is an address as a person types it.
-func scanArgument(address string) string {
-	if host, ok := strings.CutSuffix(address, ":22"); ok {
-		return host
-	}
-	return address
-}
-
-// sourceNames lists where host keys are looked for.
-func sourceNames(cfg *Config) string {
-	names := append([]string{}, cfg.KnownHosts...)
-	if len(cfg.HostKeys) > 0 {
-		names = append(names, "host_key")
-	}
-	if len(cfg.HostCertificateAuthorities) > 0 {
-		names = append(names, "host_certificate_authority")
-	}
-	return strings.Join(names, ", ")
-}
-
-// quotedList lists alternatives.
-func quotedList(list []string) string {
-	quoted := make([]string, len(list))
-	for i, s := range list {
-		quoted[i] = strconv.Quote(s)
-	}
-	return strings.Join(quoted, " or ")
+	keys := c.cfg.hostKeys()
+	warnings, err := keys.Check(c.cfg.Addresses())
+	c.warnings = append(c.warnings, warnings...)
+	return err
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 )
@@ -142,7 +143,7 @@ type Settings struct {
 
 	// KeyMemory is where host keys are remembered; see Config.AcceptNewHostKey.
 	// If nil, none is, and one that is new is refused.
-	KeyMemory KeyMemory
+	KeyMemory hostkey.Memory
 
 	// ConnectTimeout bounds one connect to one hop: TCP, key exchange and
 	// authentication. If zero, 10s.
@@ -222,6 +223,19 @@ func (cfg *Config) auth() *sshauth.Config {
 		Lists: cfg.Lists, Resolve: cfg.Resolve,
 	}
 }
+
+// hostKeys returns which host keys the bastion may have.
+func (cfg *Config) hostKeys() *hostkey.Config {
+	return &hostkey.Config{
+		Address: cfg.Address, KnownHosts: cfg.KnownHosts, HostKeys: cfg.HostKeys, HostCertificateAuthorities: cfg.HostCertificateAuthorities,
+		HostKeyAlias: cfg.HostKeyAlias, RevokedHostKeys: cfg.RevokedHostKeys, AcceptNewHostKey: cfg.AcceptNewHostKey,
+		InsecureIgnoreHostKey: cfg.InsecureIgnoreHostKey, Lists: cfg.Lists,
+	}
+}
+
+// HostKeyWarnings says what is not read of the files that the bastion's host key is
+// verified against.
+func (cfg *Config) HostKeyWarnings() []string { return cfg.hostKeys().Warnings() }
 
 // Key identifies the tunnel that cfg describes when jumped through the tunnel
 // with the key jump ("" for none). It is a digest: it shows no secret.

@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
@@ -69,7 +70,7 @@ type approach struct {
 	// this connection is over.
 	parent, ctx context.Context
 	cancel      context.CancelFunc
-	keys        *hostKeys
+	keys        *hostkey.Verifier
 	wire        *wire.Conn
 	// steps records how far it got. loginAt is when the login began, in a race.
 	steps   *attemptLog
@@ -136,7 +137,9 @@ func (e *entry) unreached(h *host, started time.Time) *approach {
 
 // loadKeys reads what the host's key is verified against.
 func (e *entry) loadKeys(a *approach) (err error) {
-	a.keys, err = e.hostKeys(&a.host.cfg, e.hostLog(a.host))
+	ctx, cancel := context.WithTimeout(e.ctx, e.settings().ConnectTimeout)
+	defer cancel()
+	a.keys, err = hostkey.Load(ctx, e.hostKeys(a.host), e.hostLog(a.host))
 	return err
 }
 
@@ -193,7 +196,7 @@ func (e *entry) logIn(a *approach) (*link, error) {
 		if err == nil {
 			a.host.limiter.Succeeded(a.login)
 		}
-		if _, ok := errors.AsType[*failure.HostKeyError](err); !ok || !a.keys.another() {
+		if _, ok := errors.AsType[*failure.HostKeyError](err); !ok || !a.keys.Retry() {
 			return l, err
 		}
 		// The fingerprint we know may be that of a key of another type.
@@ -251,7 +254,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		Config:            e.cfg.CryptoConfig(),
 		ClientVersion:     clientVersion,
 		HostKeyCallback:   a.verifier(),
-		HostKeyAlgorithms: keys.algorithms(),
+		HostKeyAlgorithms: keys.Algorithms(),
 		BannerCallback:    bannerLog(log, auth),
 	}
 	auth.Apply(cc)
@@ -297,7 +300,7 @@ func (e *entry) handshake(a *approach) (*link, error) {
 		zap.String("server", printable.Text(string(sc.ServerVersion()))),
 		zap.String("auth", auth.Used()),
 	}
-	if key := keys.accepted(); key != nil {
+	if key := keys.Accepted(); key != nil {
 		about = append(about, zap.String("host_key", ssh.FingerprintSHA256(algorithms.PlainKey(key))))
 	}
 	if m, ok := sc.(ssh.AlgorithmsConnMetadata); ok {
@@ -342,7 +345,7 @@ func bannerLog(log *zap.Logger, auth *sshauth.Authenticator) ssh.BannerCallback 
 // called again at each rekey.
 func (a *approach) verifier() ssh.HostKeyCallback {
 	w, keys, steps := a.wire, a.keys, a.steps
-	verify := keys.verifier(a.ctx)
+	verify := keys.Callback(a.ctx)
 	return func(name string, remote net.Addr, key ssh.PublicKey) error {
 		if w.Stage() == wire.StageExchange { // not at a rekey
 			w.NoteGreeting(key)
@@ -352,7 +355,7 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 		steps.done(StepKeyExchange, func(at *Attempt) { at.HostKey = ssh.FingerprintSHA256(algorithms.PlainKey(key)) })
 		err := verify(name, remote, key)
 		if err == nil {
-			steps.done(StepHostKey, func(at *Attempt) { at.HostKeySource = keys.knownBy(key) })
+			steps.done(StepHostKey, func(at *Attempt) { at.HostKeySource = keys.Source(key) })
 		}
 		return err
 	}
@@ -360,7 +363,7 @@ func (a *approach) verifier() ssh.HostKeyCallback {
 
 // explainHandshake turns a handshake's error into one that says at which point
 // it failed, with its class.
-func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire.Conn, keys *hostKeys, auth *sshauth.Authenticator, err error) error {
+func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire.Conn, keys *hostkey.Verifier, auth *sshauth.Authenticator, err error) error {
 	if hostKey, ok := errors.AsType[*failure.HostKeyError](err); ok {
 		return failure.New(failure.ClassRefused, "", hostKey)
 	}
@@ -396,7 +399,7 @@ func (e *entry) explainHandshake(ctx context.Context, h *host, w *wire.Conn, key
 		class, cause, stage = failure.ClassNetwork, failure.CauseNoBanner, h.cfg.dialer().NoBanner()
 	case explained != err: //nolint:errorlint // identity: the agent kept us waiting
 		cause, stage = failure.CauseAuthentication, "in the authentication, "+strings.TrimSuffix(explained.Error(), ": "+err.Error())
-	case keys.accepted() != nil:
+	case keys.Accepted() != nil:
 		cause, stage = failure.CauseAuthentication, "in the authentication"
 	case w.Stage() == wire.StageExchange && !isSSH:
 		other := h.cfg.dialer().NotSSH(data)

@@ -11,18 +11,17 @@ func TestDefaultKnownHosts(t *testing.T) {
 		cfg  Config
 		home string
 		want []string
-		def  bool
 	}{
-		{Config{}, "/home/u", append([]string{"/home/u/.ssh/known_hosts", "/home/u/.ssh/known_hosts2"}, system...), true},
-		{Config{}, "", system, true},
-		{Config{KnownHosts: []string{"/kh"}}, "/home/u", []string{"/kh"}, false},
-		{Config{KnownHosts: []string{"/etc/ssh/ssh_known_hosts"}}, "/home/u", []string{"/etc/ssh/ssh_known_hosts"}, false},
-		{Config{HostKeys: []string{"SHA256:x"}}, "/home/u", nil, false},
-		{Config{HostCertificateAuthorities: []string{"/ca"}}, "/home/u", nil, false},
+		{Config{}, "/home/u", append([]string{"/home/u/.ssh/known_hosts", "/home/u/.ssh/known_hosts2"}, system...)},
+		{Config{}, "", system},
+		{Config{KnownHosts: []string{"/kh"}}, "/home/u", []string{"/kh"}},
+		{Config{KnownHosts: []string{"/etc/ssh/ssh_known_hosts"}}, "/home/u", []string{"/etc/ssh/ssh_known_hosts"}},
+		{Config{HostKeys: []string{"SHA256:x"}}, "/home/u", nil},
+		{Config{HostCertificateAuthorities: []string{"/ca"}}, "/home/u", nil},
 	} {
 		test.cfg.ApplyDefaults(test.home)
-		if !slices.Equal(test.cfg.KnownHosts, test.want) || test.cfg.defaultKnownHosts() != test.def {
-			t.Errorf("%q, default %v", test.cfg.KnownHosts, test.cfg.defaultKnownHosts())
+		if !slices.Equal(test.cfg.KnownHosts, test.want) {
+			t.Errorf("%q, want %q", test.cfg.KnownHosts, test.want)
 		}
 		again := test.cfg
 		again.ApplyDefaults(test.home)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -57,7 +58,7 @@ func TestAcceptNew(t *testing.T) {
 	if err := connect(inner); err != nil {
 		t.Fatal(err)
 	}
-	name, edgeName := KnownName(sshd.Addr(), ""), KnownName(edge.Addr(), "")
+	name, edgeName := hostkey.KnownName(sshd.Addr(), ""), hostkey.KnownName(edge.Addr(), "")
 	for route, key := range map[string]*sshtest.Key{name: sshd.HostKey, edgeName: edge.HostKey, name + " via " + edgeName: sshd.HostKey} {
 		if got := m.keys[route]; got == nil || !algorithms.SameKey(got, key.PublicKey()) {
 			t.Errorf("%s: learned %v", route, got)

@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -104,40 +103,4 @@ func TestAcceptStalled(t *testing.T) {
 			}
 		}
 	})
-}
-
-// slowMemory is a KeyMemory that takes its time to learn.
-type slowMemory struct {
-	*memory
-	learning, learn chan struct{}
-}
-
-func (m slowMemory) Learn(ctx context.Context, route Route, key ssh.PublicKey) (*LearnedKey, error) {
-	close(m.learning)
-	<-m.learn
-	return m.memory.Learn(ctx, route, key)
-}
-
-// TestLearnSlowly: while a host key is being remembered, nobody waits who asks what
-// is known of it, such as an attempt that has taken too long.
-func TestLearnSlowly(t *testing.T) {
-	t.Parallel()
-	m := slowMemory{newMemory(), make(chan struct{}), make(chan struct{})}
-	h := loadFor(t, hostConfig(t, ""))
-	if err := h.recall(t.Context(), m, Route{Name: "b.example"}); err != nil {
-		t.Fatal(err)
-	}
-	key := publicOf(t, edKey(1))
-	verified := make(chan error, 1)
-	go func() { verified <- h.verify(t.Context(), key) }()
-	<-m.learning
-	within(t, 10*time.Second, "asking", func() {
-		if h.accepted() != nil || h.another() || len(h.algorithms()) == 0 {
-			t.Error("the key is accepted before it is learned")
-		}
-	})
-	close(m.learn)
-	if err := <-verified; err != nil || h.accepted() == nil {
-		t.Errorf("got %v", err)
-	}
 }

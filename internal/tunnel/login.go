@@ -83,11 +83,12 @@ const recallTimeout = 2 * time.Second
 
 // stamps reads what a login at a host depends on.
 func (e *entry) stamps(h *host) connlimit.Stamps {
-	hostKeys := contentStamp(h.cfg.hostKeyFiles())
-	if memory := e.memory(); memory != nil {
+	keys := e.hostKeys(h)
+	hostKeys := contentStamp(keys.Files())
+	if keys.Memory != nil {
 		ctx, cancel := context.WithTimeout(e.ctx, recallTimeout)
 		defer cancel()
-		switch learned, err := memory.Recall(ctx, e.route(&h.cfg)); {
+		switch learned, err := keys.Memory.Recall(ctx, keys.Route()); {
 		case err != nil:
 			hostKeys += "learned: unknown"
 		case learned != nil:

@@ -5,8 +5,6 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/ssh"
-
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 )
 
 // parsers_fuzz_test.go has anything said to what reads little.
@@ -28,24 +26,6 @@ func FuzzRemoteAddress(f *testing.F) {
 		}
 		_, _ = a.request()
 		_, _ = a.addr().String(), a.refusedHint()
-	})
-}
-
-// FuzzRevoked: what is read as a revoked key is one.
-func FuzzRevoked(f *testing.F) {
-	key := authorized(publicOf(f, edKey(1)))
-	for _, s := range []string{key, "b.example " + key, "@revoked * " + key, `command="x" ` + key, "ssh-ed25519", "SSHKRL\n\x00", key[:40]} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, line string) {
-		key, err := parseRevoked(line)
-		if err != nil {
-			return
-		}
-		again, err := parseRevoked(authorized(key))
-		if err != nil || !algorithms.SameKey(again, key) {
-			t.Errorf("%q is %s, read again %v, %v", line, authorized(key), again, err)
-		}
 	})
 }
 

@@ -1,7 +1,7 @@
 // knownhosts.go reads known_hosts files (sshd(8)) and matches their host names
 // as OpenSSH does.
 
-package tunnel
+package hostkey
 
 import (
 	"bytes"
@@ -159,7 +159,7 @@ func isRevocation(text []byte) bool {
 }
 
 // isForeignKey tells whether a @revoked line is well formed, and its key of a type
-// that is not supported: no bastion can be accepted with it anyway.
+// that is not supported: no server can be accepted with it anyway.
 func isForeignKey(text []byte) bool {
 	words := bytes.Fields(text)
 	if len(words) < 4 || string(words[0]) != "@"+markerRevoked {
@@ -310,7 +310,7 @@ func matchPattern(pattern, s string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-// hostNames are the names under which a bastion is looked up.
+// hostNames are the names under which a server is looked up.
 type hostNames struct {
 	host string // its certificate's principal: the alias or the host
 	name string // the alias, the host, or "[host]:port"

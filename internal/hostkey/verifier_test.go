@@ -1,8 +1,9 @@
-package tunnel
+package hostkey
 
 import (
 	"crypto"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,7 +22,7 @@ import (
 // hostConfig is a Config that knows what a known_hosts file says.
 func hostConfig(t testing.TB, known string) *Config {
 	t.Helper()
-	cfg := &Config{Address: "b.example:22", User: "deploy"}
+	cfg := &Config{Address: "b.example:22"}
 	if known != "" {
 		path := filepath.Join(t.TempDir(), "kh")
 		write(t, path, known)
@@ -30,9 +31,9 @@ func hostConfig(t testing.TB, known string) *Config {
 	return cfg
 }
 
-func loadFor(t testing.TB, cfg *Config) *hostKeys {
+func loadFor(t testing.TB, cfg *Config) *Verifier {
 	t.Helper()
-	h, err := loadHostKeys(cfg, zap.NewNop())
+	h, err := Load(t.Context(), cfg, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,7 @@ func loadFor(t testing.TB, cfg *Config) *hostKeys {
 
 // verifyOnce verifies a key with what cfg knows. The directory of its files is
 // taken out of the error.
-func verifyOnce(t testing.TB, cfg *Config, key ssh.PublicKey) (*hostKeys, error) {
+func verifyOnce(t testing.TB, cfg *Config, key ssh.PublicKey) (*Verifier, error) {
 	t.Helper()
 	h := loadFor(t, cfg)
 	err := h.verify(t.Context(), key)
@@ -55,7 +56,7 @@ func verifyOnce(t testing.TB, cfg *Config, key ssh.PublicKey) (*hostKeys, error)
 	} else if err != nil {
 		t.Errorf("error of type %T", err)
 	}
-	if accepted := h.accepted(); (accepted != nil) != (err == nil) {
+	if accepted := h.Accepted(); (accepted != nil) != (err == nil) {
 		t.Errorf("accepted %v after %v", accepted, err)
 	}
 	return h, err
@@ -160,7 +161,7 @@ func TestVerifyAtRekey(t *testing.T) {
 		}
 		wantError(t, h.verify(t.Context(), two), `host key of "b.example:22" has changed within the connection: first ssh-ed25519 `+
 			ssh.FingerprintSHA256(one)+", now ssh-ed25519 "+ssh.FingerprintSHA256(two))
-		if !algorithms.SameKey(h.accepted(), one) {
+		if !algorithms.SameKey(h.Accepted(), one) {
 			t.Error("another key was taken over")
 		}
 	}
@@ -192,7 +193,7 @@ func TestHostKeyAlgorithms(t *testing.T) {
 			if test.edit != nil {
 				test.edit(cfg)
 			}
-			got := loadFor(t, cfg).algorithms()
+			got := loadFor(t, cfg).Algorithms()
 			if len(got) < len(test.want) || !slices.Equal(got[:len(test.want)], test.want) {
 				t.Errorf("algorithms %q, want %q first", got, test.want)
 			}
@@ -200,18 +201,17 @@ func TestHostKeyAlgorithms(t *testing.T) {
 	}
 }
 
-// TestHostKeyIsTheKnownOne: a bastion with several keys shows the known one.
+// TestHostKeyIsTheKnownOne: a server with several keys shows the known one.
 func TestHostKeyIsTheKnownOne(t *testing.T) {
 	keys := []crypto.PrivateKey{edKey(1), ecdsaKey(t), rsaKey(t, 2048)}
-	srv := newHostServer(t, func(c *ssh.ServerConfig) {
-		for _, k := range keys {
-			c.AddHostKey(signerFor(t, k))
-		}
-	})
+	server := &ssh.ServerConfig{NoClientAuth: true}
+	for _, k := range keys {
+		server.AddHostKey(signerFor(t, k))
+	}
 	for _, k := range keys {
 		cfg := hostConfig(t, "b.example "+authorized(publicOf(t, k)))
 		h := loadFor(t, cfg)
-		if err := srv.connect(t, h); err != nil {
+		if err := handshake(t, server, h); err != nil {
 			t.Errorf("%T: %v", k, err)
 		}
 	}
@@ -221,9 +221,9 @@ func TestHostKeyIsTheKnownOne(t *testing.T) {
 		cfg.HostKeys = []string{ssh.FingerprintSHA256(publicOf(t, k))}
 		h := loadFor(t, cfg)
 		tries := 1
-		err := srv.connect(t, h)
-		for ; err != nil && h.another(); tries++ {
-			err = srv.connect(t, h)
+		err := handshake(t, server, h)
+		for ; err != nil && h.Retry(); tries++ {
+			err = handshake(t, server, h)
 		}
 		if err != nil || tries != i+1 {
 			t.Errorf("%T by fingerprint: %v after %d tries", k, err, tries)
@@ -234,11 +234,11 @@ func TestHostKeyIsTheKnownOne(t *testing.T) {
 	cfg.HostKeys = []string{ssh.FingerprintSHA256(publicOf(t, edKey(9)))}
 	h := loadFor(t, cfg)
 	for tries := 0; ; tries++ {
-		err := srv.connect(t, h)
+		err := handshake(t, server, h)
 		if _, ok := errors.AsType[*failure.HostKeyError](err); !ok {
 			t.Fatalf("error %v", err)
 		}
-		if !h.another() {
+		if !h.Retry() {
 			break
 		}
 		if tries > 3 {
@@ -247,14 +247,44 @@ func TestHostKeyIsTheKnownOne(t *testing.T) {
 	}
 }
 
-func TestLoadHostKeys(t *testing.T) {
+// handshake connects to a server that lets everybody in.
+func handshake(t *testing.T, server *ssh.ServerConfig, h *Verifier) error {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _, _, _ = ssh.NewServerConn(conn, server)
+	}()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, _, err = ssh.NewClientConn(conn, h.cfg.Address, &ssh.ClientConfig{
+		Config: h.cfg.CryptoConfig(), HostKeyCallback: h.Callback(t.Context()), HostKeyAlgorithms: h.Algorithms(),
+	})
+	_ = conn.Close()
+	<-ended
+	return err
+}
+
+func TestLoad(t *testing.T) {
 	one := authorized(publicOf(t, edKey(1)))
 	dir := t.TempDir()
 
 	t.Run("bad lines are told of", func(t *testing.T) {
 		cfg := hostConfig(t, "x\nb.example "+one+"\ny\nz\nv\nw\n")
 		core, logs := observer.New(zap.WarnLevel)
-		h, err := loadHostKeys(cfg, zap.New(core))
+		h, err := Load(t.Context(), cfg, zap.New(core))
 		if err != nil || len(h.known.keys) != 1 {
 			t.Fatalf("%v, %+v", err, h)
 		}
@@ -271,7 +301,7 @@ func TestLoadHostKeys(t *testing.T) {
 		}
 	})
 	t.Run("unreadable", func(t *testing.T) {
-		_, err := loadHostKeys(&Config{Address: "b:22", KnownHosts: []string{dir}}, zap.NewNop())
+		_, err := Load(t.Context(), &Config{Address: "b:22", KnownHosts: []string{dir}}, zap.NewNop())
 		wantError(t, err, `known_hosts "`+dir+`" cannot be read: is a directory`)
 	})
 	t.Run("absent", func(t *testing.T) {

@@ -1,4 +1,4 @@
-package tunnel
+package hostkey
 
 import (
 	"encoding/base64"
@@ -189,7 +189,7 @@ func TestKnownHostsEncodings(t *testing.T) {
 		cfg := &Config{Address: "b.example:22", KnownHosts: []string{filepath.Join(t.TempDir(), "kh")}}
 		write(t, cfg.KnownHosts[0], string(c.data))
 		shown := func(s string) string { return strings.ReplaceAll(s, cfg.KnownHosts[0], "kh") }
-		h, warnings, err := readHostKeys(cfg)
+		h, warnings, err := read(cfg)
 		if c.fail != "" {
 			if err == nil || !strings.Contains(shown(err.Error()), c.fail) {
 				t.Errorf("%s: got %v, want %q", name, err, c.fail)

@@ -1,7 +1,7 @@
-// revoked.go reads revoked_host_keys files: keys that no bastion may have, and
-// that may have signed no bastion's certificate, whatever else is configured.
+// revoked.go reads revoked_host_keys files: keys that no server may have, and
+// that may have signed no server's certificate, whatever else is configured.
 
-package tunnel
+package hostkey
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ const krlMagic = "SSHKRL\n\x00"
 
 // loadRevoked reads a file of public keys, one a line, as .pub, authorized_keys
 // and known_hosts files have them. Names, options and markers do not count: a
-// listed key is revoked for every bastion. Unlike a known_hosts file it has to
+// listed key is revoked for every server. Unlike a known_hosts file it has to
 // be understood whole: what it revokes must not be trusted.
 func loadRevoked(path string) ([]knownKey, error) {
 	const option = "revoked_host_keys"
@@ -63,23 +63,23 @@ func parseRevoked(line string) (ssh.PublicKey, error) {
 
 // checkRevoked refuses a key that is revoked, or a certificate that is, or whose
 // key or authority is.
-func (h *hostKeys) checkRevoked(key ssh.PublicKey) error {
-	if h.unrevoked != nil {
-		return h.refuse(key, failure.CauseHostKeyRefused, "host key of %q is not accepted: offered %s, but %v", h.cfg.Address, describeHostKey(key), h.unrevoked)
+func (v *Verifier) checkRevoked(key ssh.PublicKey) error {
+	if v.unrevoked != nil {
+		return v.refuse(key, failure.CauseHostKeyRefused, "host key of %q is not accepted: offered %s, but %v", v.cfg.Address, describeHostKey(key), v.unrevoked)
 	}
-	if k, ok := has(h.known.revoked, algorithms.PlainKey(key)); ok {
-		return h.refuse(key, failure.CauseHostKeyRefused, "host key of %q is revoked: %s by %s", h.cfg.Address, describeHostKey(key), k.source)
+	if k, ok := has(v.known.revoked, algorithms.PlainKey(key)); ok {
+		return v.refuse(key, failure.CauseHostKeyRefused, "host key of %q is revoked: %s by %s", v.cfg.Address, describeHostKey(key), k.source)
 	}
 	cert, ok := key.(*ssh.Certificate)
 	if !ok {
 		return nil
 	}
-	if k, ok := has(h.known.revoked, cert); ok {
-		return h.refuse(key, failure.CauseHostKeyRefused, "host certificate of %q is revoked: %s by %s", h.cfg.Address, describeHostKey(key), k.source)
+	if k, ok := has(v.known.revoked, cert); ok {
+		return v.refuse(key, failure.CauseHostKeyRefused, "host certificate of %q is revoked: %s by %s", v.cfg.Address, describeHostKey(key), k.source)
 	}
-	if k, ok := has(h.known.revoked, cert.SignatureKey); ok {
-		return h.refuse(key, failure.CauseHostKeyRefused, "host certificate of %q is signed by a revoked authority: %s by %s",
-			h.cfg.Address, ssh.FingerprintSHA256(cert.SignatureKey), k.source)
+	if k, ok := has(v.known.revoked, cert.SignatureKey); ok {
+		return v.refuse(key, failure.CauseHostKeyRefused, "host certificate of %q is signed by a revoked authority: %s by %s",
+			v.cfg.Address, ssh.FingerprintSHA256(cert.SignatureKey), k.source)
 	}
 	return nil
 }

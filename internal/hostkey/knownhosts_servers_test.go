@@ -1,6 +1,6 @@
 //go:build unix
 
-package tunnel
+package hostkey
 
 import (
 	"encoding/base64"
@@ -8,12 +8,14 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
@@ -73,12 +75,10 @@ func (lab *hostLab) line(hosts, key string) string {
 func (lab *hostLab) accepts(t *testing.T, server string, port int, alias string, files ...string) (we, they bool, why string) {
 	t.Helper()
 	sshd := lab.servers[server]
-	cfg := configFor(t, lab.client, "", sshd.Addr())
-	cfg.Name, cfg.User, cfg.HostKeys, cfg.KnownHosts, cfg.HostKeyAlias = t.Name(), sshd.User, nil, files, alias
-	_, they, said := sshKnows(t, cfg, port)
+	they, said := lab.sshAccepts(t, sshd, port, alias, files)
 
-	cfg.Address = net.JoinHostPort(labName, strconv.Itoa(port))
-	h, err := loadHostKeys(&cfg, nopLogger)
+	cfg := &Config{Address: net.JoinHostPort(labName, strconv.Itoa(port)), KnownHosts: files, HostKeyAlias: alias}
+	v, err := Load(t.Context(), cfg, zap.NewNop())
 	if err != nil {
 		return false, they, fmt.Sprintf("we: %v\nssh: %s", err, said)
 	}
@@ -88,26 +88,29 @@ func (lab *hostLab) accepts(t *testing.T, server string, port int, alias string,
 	}
 	defer conn.Close()
 	_, _, _, err = ssh.NewClientConn(conn, cfg.Address, &ssh.ClientConfig{ // as no user
-		Config: cfg.CryptoConfig(), HostKeyAlgorithms: h.algorithms(), HostKeyCallback: h.verifier(t.Context()),
+		Config: cfg.CryptoConfig(), HostKeyAlgorithms: v.Algorithms(), HostKeyCallback: v.Callback(t.Context()),
 	})
-	return h.accepted() != nil, they, fmt.Sprintf("we: %v\nssh: %s", err, said)
+	return v.Accepted() != nil, they, fmt.Sprintf("we: %v\nssh: %s", err, said)
 }
 
-// sshKnows has ssh connect to cfg.Address as to labName.
-func sshKnows(t *testing.T, cfg Config, port int) (Config, bool, string) {
+// sshAccepts tells whether ssh logs in to a server as to labName, and what it says.
+func (lab *hostLab) sshAccepts(t *testing.T, sshd *sshtest.SSHD, port int, alias string, files []string) (bool, string) {
 	t.Helper()
-	host, actual, _ := net.SplitHostPort(cfg.Address)
+	host, actual, _ := net.SplitHostPort(sshd.Addr())
+	args := []string{"-F", "none", "-T", "-p", strconv.Itoa(port), "-i", sshtest.WriteFile(t, "id", lab.client.PEM("")), "-l", sshd.User}
 	options := []string{
+		"BatchMode=yes", "IdentitiesOnly=yes", "ConnectTimeout=10", "UpdateHostKeys=no", "GlobalKnownHostsFile=/dev/null",
 		"ProxyCommand=" + program(t, "nc") + " " + host + " " + actual, "StrictHostKeyChecking=yes",
-		"UserKnownHostsFile=" + strings.Join(cfg.KnownHosts, " "), "HashKnownHosts=no", "LogLevel=ERROR",
+		"UserKnownHostsFile=" + strings.Join(files, " "), "HashKnownHosts=no", "LogLevel=ERROR",
 	}
-	if cfg.HostKeyAlias != "" {
-		options = append(options, "HostKeyAlias="+cfg.HostKeyAlias)
+	if alias != "" {
+		options = append(options, "HostKeyAlias="+alias)
 	}
-	named := cfg
-	named.Address = net.JoinHostPort(labName, strconv.Itoa(port))
-	ok, said := sshLogin(t, named, options...)
-	return named, ok, said
+	for _, o := range options {
+		args = append(args, "-o", o)
+	}
+	out, err := exec.CommandContext(t.Context(), program(t, "ssh"), append(args, labName, "true")...).CombinedOutput()
+	return err == nil, string(out)
 }
 
 // TestHostCertificateFallback: whatever a server has and known_hosts says, we decide

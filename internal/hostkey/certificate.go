@@ -1,8 +1,8 @@
-// hostcert.go verifies a bastion's host certificate as strictly as OpenSSH:
+// certificate.go verifies a server's host certificate as strictly as OpenSSH:
 // x/crypto/ssh alone takes one without principals for any host, and one signed
 // with SHA-1.
 
-package tunnel
+package hostkey
 
 import (
 	"errors"
@@ -18,30 +18,30 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
-// checkCertificate refuses a certificate that does not prove the bastion's
+// checkCertificate refuses a certificate that does not prove the server's
 // name. That neither key is revoked was checked before. Until its signature is
 // verified, which comes last, anybody may have written it, and what errors quote.
-func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
+func (v *Verifier) checkCertificate(cert *ssh.Certificate) error {
 	if cert.CertType != ssh.HostCert {
 		return errors.New("is not a host certificate")
 	}
-	if _, ok := has(h.known.authorities, cert.SignatureKey); !ok {
+	if _, ok := has(v.known.authorities, cert.SignatureKey); !ok {
 		return fmt.Errorf("is signed by %s, which is none of its authorities: %s; add host_certificate_authority if it should be",
-			ssh.FingerprintSHA256(cert.SignatureKey), authorityNames(h.known.authorities))
+			ssh.FingerprintSHA256(cert.SignatureKey), authorityNames(v.known.authorities))
 	}
-	if err := h.cfg.CheckSize(cert.SignatureKey); err != nil {
+	if err := v.cfg.CheckSize(cert.SignatureKey); err != nil {
 		return fmt.Errorf("is signed with a weak key: %w", err)
 	}
-	if algo := cert.Signature.Format; !slices.Contains(h.cfg.CASignatureOption().Names(), algo) {
+	if algo := cert.Signature.Format; !slices.Contains(v.cfg.CASignatureOption().Names(), algo) {
 		return fmt.Errorf("is signed with %q, which is not among ca_signature_algorithms; have it signed anew with ssh-keygen -t rsa-sha2-512 -s, or add it there", printable.Text(algo))
 	}
 	if err := algorithms.CheckValidity(cert); err != nil {
 		return err
 	}
-	principal, ok := h.principal(cert)
+	principal, ok := v.principal(cert)
 	if !ok {
 		return fmt.Errorf("is for %s, not for %q; sign it for that name, or set host_key_alias",
-			principalNames(cert.ValidPrincipals), h.names.host)
+			principalNames(cert.ValidPrincipals), v.names.host)
 	}
 	// What is left: critical options, of which host certificates have none, and
 	// the signature.
@@ -52,12 +52,12 @@ func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
 }
 
 // principal returns the certificate's principal that is, or as a pattern
-// matches, the bastion's name. It decides as ssh since OpenSSH 10.3: each principal
+// matches, the server's name. It decides as ssh since OpenSSH 10.3: each principal
 // of a host certificate is one pattern, with * and ?, and neither a list nor a
 // negation. Those of a user's certificate are no patterns.
-func (h *hostKeys) principal(cert *ssh.Certificate) (string, bool) {
+func (v *Verifier) principal(cert *ssh.Certificate) (string, bool) {
 	for _, p := range cert.ValidPrincipals {
-		if matchPattern(p, h.names.host) {
+		if matchPattern(p, v.names.host) {
 			return p, true
 		}
 	}

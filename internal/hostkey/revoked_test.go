@@ -1,4 +1,4 @@
-package tunnel
+package hostkey
 
 import (
 	"os"
@@ -8,6 +8,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 )
 
 // TestRevoked lists keys in all forms, against all that makes them known.
@@ -59,7 +61,7 @@ func TestRevokedFiles(t *testing.T) {
 	one := publicOf(t, edKey(1))
 	dir := t.TempDir()
 	load := func(path string) error {
-		_, err := loadHostKeys(&Config{Address: "b.example:22", RevokedHostKeys: []string{path}}, zap.NewNop())
+		_, err := Load(t.Context(), &Config{Address: "b.example:22", RevokedHostKeys: []string{path}}, zap.NewNop())
 		return err
 	}
 	for line, number := range map[string]string{
@@ -81,5 +83,23 @@ func TestRevokedFiles(t *testing.T) {
 		write(t, pub, authorized(one)+"\n")
 		run(t, "ssh-keygen", "-k", "-f", krl, pub)
 		wantError(t, load(krl), `revoked_host_keys "`+krl+`" is a binary KRL, which is not supported; list the public keys that it was made of, one a line`)
+	})
+}
+
+// FuzzRevoked: what is read as a revoked key is one.
+func FuzzRevoked(f *testing.F) {
+	key := authorized(publicOf(f, edKey(1)))
+	for _, s := range []string{key, "b.example " + key, "@revoked * " + key, `command="x" ` + key, "ssh-ed25519", "SSHKRL\n\x00", key[:40]} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		key, err := parseRevoked(line)
+		if err != nil {
+			return
+		}
+		again, err := parseRevoked(authorized(key))
+		if err != nil || !algorithms.SameKey(again, key) {
+			t.Errorf("%q is %s, read again %v, %v", line, authorized(key), again, err)
+		}
 	})
 }

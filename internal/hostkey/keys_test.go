@@ -1,0 +1,140 @@
+package hostkey
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// edKey returns the Ed25519 key of a seed: the same in every run, so that error
+// texts can be compared whole.
+func edKey(seed byte) ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, ed25519.SeedSize))
+}
+
+func rsaKey(t testing.TB, bits int) *rsa.PrivateKey {
+	t.Helper()
+	if bits < 1024 {
+		t.Setenv("GODEBUG", "rsa1024min=0")
+	}
+	key, err := rsa.GenerateKey(rand.Reader, bits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func ecdsaKey(t testing.TB) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func signerFor(t testing.TB, key crypto.PrivateKey) ssh.Signer {
+	t.Helper()
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer
+}
+
+func publicOf(t testing.TB, key crypto.PrivateKey) ssh.PublicKey {
+	t.Helper()
+	return signerFor(t, key).PublicKey()
+}
+
+// authorized returns a key as "<type> <base64>".
+func authorized(key ssh.PublicKey) string {
+	return string(bytes.TrimSpace(ssh.MarshalAuthorizedKey(key)))
+}
+
+func write(t testing.TB, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// certify returns a certificate for key by ca: valid now, and with what edit
+// makes of it before it is signed.
+func certify(t testing.TB, kind uint32, key ssh.PublicKey, ca ssh.Signer, edit func(*ssh.Certificate)) *ssh.Certificate {
+	t.Helper()
+	cert := &ssh.Certificate{
+		Key: key, CertType: kind, KeyId: "test", Serial: 1,
+		ValidAfter: uint64(time.Now().Add(-time.Hour).Unix()), ValidBefore: uint64(time.Now().Add(time.Hour).Unix()),
+		ValidPrincipals: []string{"b.example"},
+		Permissions:     ssh.Permissions{Extensions: map[string]string{}},
+	}
+	if edit != nil {
+		edit(cert)
+	}
+	if len(cert.ValidPrincipals) == 0 { // x/crypto signs none of these, but ssh-keygen does
+		signWithoutPrincipals(t, cert, ca)
+	} else if err := cert.SignCert(rand.Reader, ca); err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// signWithoutPrincipals signs a certificate as it is: all of it but for the signature
+// (PROTOCOL.certkeys of OpenSSH).
+func signWithoutPrincipals(t testing.TB, cert *ssh.Certificate, ca ssh.Signer) {
+	t.Helper()
+	cert.Nonce, cert.SignatureKey, cert.Signature = make([]byte, 32), ca.PublicKey(), &ssh.Signature{}
+	signed := cert.Marshal()
+	signed = signed[:len(signed)-4-len(ssh.Marshal(cert.Signature))]
+	signature, err := ca.Sign(rand.Reader, signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert.Signature = signature
+}
+
+// program returns the path of one of OpenSSH's programs. Where there is none
+// the test is skipped, but not in CI.
+func program(t testing.TB, name string) string {
+	t.Helper()
+	return sshtest.Program(t, name)
+}
+
+// run runs a program and returns its output.
+func run(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), program(t, name), args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+	}
+	return string(out)
+}
+
+// wantError compares an error's whole text.
+func wantError(t testing.TB, err error, want string) {
+	t.Helper()
+	got := ""
+	if err != nil {
+		got = err.Error()
+	}
+	if got != want {
+		t.Errorf("error\n got: %s\nwant: %s", got, want)
+	}
+}
