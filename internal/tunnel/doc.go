@@ -32,10 +32,6 @@
 //	hostkeys.go   whether the bastion is the one that is meant; see also
 //	              knownhosts.go, hostcert.go, revoked.go and learned.go
 //	connect.go    one connect: handshake, authentication, watchdog
-//	auth.go, autherror.go, password.go
-//	              its authentication, and why that has failed
-//	offers.go, identity.go, readfile.go, certificate.go, agent.go
-//	              the keys that are offered, from files and from an agent
 //	leftover.go   ending what x/crypto leaves behind of a connection
 //	link.go       link: one SSH connection
 //	keepalive.go, probe.go
