@@ -5,7 +5,6 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/rsa"
 	"encoding/pem"
 	"os"
 	"os/exec"
@@ -22,18 +21,6 @@ import (
 // texts can be compared whole.
 func edKey(seed byte) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, ed25519.SeedSize))
-}
-
-func rsaKey(t testing.TB, bits int) *rsa.PrivateKey {
-	t.Helper()
-	if bits < 1024 {
-		t.Setenv("GODEBUG", "rsa1024min=0")
-	}
-	key, err := rsa.GenerateKey(rand.Reader, bits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
 }
 
 func signerFor(t testing.TB, key crypto.PrivateKey) ssh.Signer {
