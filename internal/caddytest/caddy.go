@@ -64,9 +64,11 @@ func SetHome(t *testing.T) string {
 	return home
 }
 
-// Main runs the tests of a package away from the home directory, the agent and
-// the certificates of whoever runs them. It returns the exit status.
+// Main runs the tests of a package in a network of its own, and away from the home
+// directory, the agent and the certificates of whoever runs them. It returns the exit
+// status.
 func Main(m *testing.M) int {
+	sshtest.Isolate()
 	home, err := os.MkdirTemp("", "ssh-tunnel-home")
 	if err != nil {
 		panic(err)

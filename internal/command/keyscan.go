@@ -21,8 +21,8 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )

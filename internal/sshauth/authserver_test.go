@@ -193,7 +193,7 @@ func logIn(t testing.TB, cfg *Config, memory *Memory, addr string) (*Authenticat
 	t.Helper()
 	a := New(cfg, memory, zap.NewNop())
 	defer a.Close()
-	cc := &ssh.ClientConfig{Config: cfg.CryptoConfig(), HostKeyCallback: ssh.InsecureIgnoreHostKey()}
+	cc := &ssh.ClientConfig{Config: cfg.CryptoConfig(), HostKeyCallback: ssh.InsecureIgnoreHostKey()} //nolint:gosec // it is the tests' own server
 	a.Apply(cc)
 	client, err := ssh.Dial("tcp", addr, cc)
 	a.Learn(err == nil)

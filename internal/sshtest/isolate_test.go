@@ -43,7 +43,7 @@ func TestAllIsolate(t *testing.T) {
 		content, err := os.ReadFile(path)
 		dir := filepath.Dir(path)
 		listening[dir] = listening[dir] || listens.Match(content)
-		isolating[dir] = isolating[dir] || strings.Contains(string(content), "\tsshtest.Isolate()") || strings.Contains(string(content), "\tIsolate()")
+		isolating[dir] = isolating[dir] || strings.Contains(string(content), "\tsshtest.Isolate()") || strings.Contains(string(content), "\tIsolate()") || strings.Contains(string(content), "caddytest.Main(m)")
 		return err
 	})
 	if err != nil {

@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ed25519"
-	"crypto/rand"
 	"encoding/pem"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -67,45 +65,6 @@ func write(t testing.TB, path, content string) {
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// certify returns a certificate for key by ca: valid now, and with what edit
-// makes of it before it is signed.
-func certify(t testing.TB, kind uint32, key ssh.PublicKey, ca ssh.Signer, edit func(*ssh.Certificate)) *ssh.Certificate {
-	t.Helper()
-	cert := &ssh.Certificate{
-		Key: key, CertType: kind, KeyId: "test", Serial: 1,
-		ValidAfter: uint64(time.Now().Add(-time.Hour).Unix()), ValidBefore: uint64(time.Now().Add(time.Hour).Unix()),
-		ValidPrincipals: []string{"b.example"},
-		Permissions:     ssh.Permissions{Extensions: map[string]string{}},
-	}
-	if kind == ssh.UserCert {
-		cert.ValidPrincipals = []string{"deploy"}
-		cert.Extensions["permit-port-forwarding"] = ""
-	}
-	if edit != nil {
-		edit(cert)
-	}
-	if len(cert.ValidPrincipals) == 0 { // x/crypto signs none of these, but ssh-keygen does
-		signWithoutPrincipals(t, cert, ca)
-	} else if err := cert.SignCert(rand.Reader, ca); err != nil {
-		t.Fatal(err)
-	}
-	return cert
-}
-
-// signWithoutPrincipals signs a certificate as it is: all of it but for the signature
-// (PROTOCOL.certkeys of OpenSSH).
-func signWithoutPrincipals(t testing.TB, cert *ssh.Certificate, ca ssh.Signer) {
-	t.Helper()
-	cert.Nonce, cert.SignatureKey, cert.Signature = make([]byte, 32), ca.PublicKey(), &ssh.Signature{}
-	signed := cert.Marshal()
-	signed = signed[:len(signed)-4-len(ssh.Marshal(cert.Signature))]
-	signature, err := ca.Sign(rand.Reader, signed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert.Signature = signature
 }
 
 // program returns the path of one of OpenSSH's programs. Where there is none

@@ -9,7 +9,7 @@ var pools = &registry{pools: map[string]*pool{}}
 // them, and after that while they have channels, and a little longer.
 type registry struct {
 	// mu guards pools and the refs of each. It is taken before a pool's mu.
-	mu      sync.Mutex
+	mu    sync.Mutex
 	pools map[string]*pool
 }
 
