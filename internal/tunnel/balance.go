@@ -48,7 +48,7 @@ func (p *pool) updateLoad(m *member) {
 		}
 	}
 	if m.channels == 0 {
-		p.unused.lives(now.Sub(m.used))
+		p.history.unused.lives(now.Sub(m.used))
 	}
 	p.closeIfDrained(m)
 	p.lingerIfIdle()

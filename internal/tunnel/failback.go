@@ -34,6 +34,9 @@ const (
 // failback is the return to a preferred host. pool.mu guards it.
 type failback struct {
 	state failbackState
+	// inUse is the host that the last connection was to, or else the first: all
+	// connections are to the same, except for those that are to be replaced.
+	inUse *host
 	// to is the host that connections are replaced for, in failbackReturning.
 	to *host
 }
@@ -47,7 +50,7 @@ func (p *pool) arrived() {
 	if p.failback.state == failbackReturning && p.toReplace() == nil {
 		p.failback.enter(failbackWatching, nil)
 	}
-	if p.inUse.rank > 0 && p.failback.state == failbackOff {
+	if p.failback.inUse.rank > 0 && p.failback.state == failbackOff {
 		p.failback.enter(failbackWatching, nil)
 		go p.watchPreferred()
 	}
@@ -65,9 +68,9 @@ func (p *pool) stay() {
 	if len(active) == 0 {
 		return
 	}
-	p.inUse = active[len(active)-1].host // those that had returned may have been lost
+	p.failback.inUse = active[len(active)-1].host // those that had returned may have been lost
 	for _, l := range active {
-		l.replacing = l.host != p.inUse // what is due for another reason asks again
+		l.replacing = l.host != p.failback.inUse // what is due for another reason asks again
 	}
 	p.arrived()
 }
@@ -108,11 +111,11 @@ func (p *pool) watchPreferred() {
 func (p *pool) preferredBefore() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.ctx.Err() != nil || len(p.active()) == 0 || p.inUse.rank == 0 {
+	if p.ctx.Err() != nil || len(p.active()) == 0 || p.failback.inUse.rank == 0 {
 		p.failback.enter(failbackOff, nil)
 		return 0
 	}
-	return p.inUse.rank
+	return p.failback.inUse.rank
 }
 
 // mayReturn tells whether an attempt to connect to a host is due.
@@ -169,5 +172,5 @@ func (p *pool) mayTakeBack(h *host) bool {
 // isBetter tells whether there are connections that should be to h. The caller
 // holds mu.
 func (p *pool) isBetter(h *host) bool {
-	return p.held && len(p.active()) > 0 && p.inUse.rank > h.rank
+	return p.held && len(p.active()) > 0 && p.failback.inUse.rank > h.rank
 }

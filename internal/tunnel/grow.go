@@ -99,7 +99,7 @@ func (p *pool) wantedRole() (r role, why string) {
 		return forLookups, "names that clients choose"
 	case p.growth.lacks[forSlowNames] && p.mayAddLookups(forSlowNames):
 		return forSlowNames, "names that the bastion looks up slowly"
-	case n < p.set.MinConnections && !p.unused.onDemand:
+	case n < p.set.MinConnections && !p.history.unused.onDemand:
 		if len(streams) > 0 {
 			return forRequests, "connections: the least number"
 		}

@@ -155,7 +155,7 @@ func TestGrowthKeepsFailing(t *testing.T) {
 	t.Parallel()
 	p := crew(1, 8, newTestMember(forRequests, 1, 0))
 	for range 20 {
-		p.recordFailures(p.failure(p.unreached(p.inUse, time.Now()), errors.New("no route to host")), nil)
+		p.recordFailures(p.failure(p.unreached(p.failback.inUse, time.Now()), errors.New("no route to host")), nil)
 		p.connectFailed(true)
 	}
 	if d := time.Until(p.retry.at); d < 2*connlimit.NetworkMax {

@@ -11,6 +11,8 @@ type history struct {
 	lostAt time.Time
 	// lastErr is what went wrong last, or nil.
 	lastErr *ErrorStatus
+	// unused is what is known of a bastion that ends connections without channels.
+	unused unusedEnds
 }
 
 // lost records the loss of the last connection.

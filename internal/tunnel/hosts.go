@@ -73,7 +73,7 @@ func (p *pool) eligible() []*host {
 	case p.failback.state == failbackReturning && p.toReplace() != nil:
 		return []*host{p.failback.to}
 	default:
-		return []*host{p.inUse}
+		return []*host{p.failback.inUse}
 	}
 }
 

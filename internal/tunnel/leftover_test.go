@@ -50,7 +50,7 @@ func TestLateOpen(t *testing.T) {
 	}
 	p := crew(1, 8)
 	client := sshconn.New(w, sc, sshconn.About{})
-	m := newMember(p, p.inUse, client, nil)
+	m := newMember(p, p.failback.inUse, client, nil)
 	client.Start(m, channels, requests)
 	<-slow.begun
 

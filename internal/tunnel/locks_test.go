@@ -48,7 +48,7 @@ func TestSlowLog(t *testing.T) {
 	})
 	within(t, 10*time.Second, "a connection", func() {
 		fresh := mortal(t, newTestMember(undecided, 0, 0))
-		fresh.pool, fresh.host = p, p.inUse
+		fresh.pool, fresh.host = p, p.failback.inUse
 		p.connected(fresh, 0)
 	})
 	if n := len(p.activeMembers()); n != 1 {

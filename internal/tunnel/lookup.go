@@ -37,7 +37,7 @@ func (p *pool) classOf(r *openRequest) Class {
 	switch {
 	case r.target.ByClient:
 		return lookupClass
-	case p.slowNames.has(r.Name):
+	case p.names.slow.has(r.Name):
 		return slowClass
 	default:
 		return r.target.Class
@@ -46,7 +46,7 @@ func (p *pool) classOf(r *openRequest) Class {
 
 // mayLookUpApart tells whether there may be connections for lookups. With `connections
 // 1` there are none before a connection has stalled. The caller holds mu.
-func (p *pool) mayLookUpApart() bool { return p.set.MaxConnections > 1 || len(p.slowNames) > 0 }
+func (p *pool) mayLookUpApart() bool { return p.set.MaxConnections > 1 || len(p.names.slow) > 0 }
 
 // mayAddLookups tells whether there may be one more connection of a role for lookups:
 // half as many as option connections permits, besides those. The caller holds mu.
@@ -91,6 +91,14 @@ func (p *pool) closeSpareLookups(now time.Time) {
 	}
 }
 
+// names are those that the bastion looks up. pool.mu guards them.
+type names struct {
+	// slow are those whose lookup a connection has stalled over.
+	slow slowNames
+	// fast are those that were looked up without delay.
+	fast map[string]bool
+}
+
 // slowNames are names whose lookup a connection has stalled over, and when it did.
 type slowNames map[string]time.Time
 
@@ -119,20 +127,20 @@ func (s slowNames) has(name string) bool {
 func (p *pool) foundFast(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.slowNames, name)
-	if p.fastNames == nil || len(p.fastNames) >= maxSlowNames {
-		p.fastNames = map[string]bool{}
+	delete(p.names.slow, name)
+	if p.names.fast == nil || len(p.names.fast) >= maxSlowNames {
+		p.names.fast = map[string]bool{}
 	}
-	p.fastNames[name] = true
+	p.names.fast[name] = true
 }
 
 // blameName records that a connection has stalled over a name. One that was fast before may
 // have been sent just beside the one that is slow: it is blamed the second time. The
 // caller holds mu.
 func (p *pool) blameName(name string, now time.Time) {
-	if p.fastNames[name] {
-		delete(p.fastNames, name)
+	if p.names.fast[name] {
+		delete(p.names.fast, name)
 		return
 	}
-	p.slowNames.add(name, now)
+	p.names.slow.add(name, now)
 }

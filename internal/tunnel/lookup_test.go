@@ -10,7 +10,7 @@ import (
 func TestLookupClass(t *testing.T) {
 	t.Parallel()
 	p := crew(1, 8, newTestMember(undecided, 0, 0))
-	p.slowNames.add("slow.internal", time.Now())
+	p.names.slow.add("slow.internal", time.Now())
 	for _, c := range []struct {
 		target Target
 		want   Class
@@ -34,7 +34,7 @@ func TestLookupClass(t *testing.T) {
 		}
 	}
 	p.foundFast("slow.internal")
-	if p.slowNames.has("slow.internal") {
+	if p.names.slow.has("slow.internal") {
 		t.Error("a name that was looked up fast is still slow")
 	}
 }

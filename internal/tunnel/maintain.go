@@ -28,7 +28,7 @@ func (p *pool) wanted() bool {
 	case !p.mayAdd():
 		return false
 	default:
-		return p.retry.demand.Dials || p.forwarding() || len(p.handles) > 0 && !p.set.Lazy && !p.unused.onDemand
+		return p.retry.demand.Dials || p.forwarding() || len(p.handles) > 0 && !p.set.Lazy && !p.history.unused.onDemand
 	}
 }
 
@@ -232,7 +232,7 @@ func (p *pool) connectFailed(made bool) {
 	}
 	p.retry.failed(err, made)
 	p.growth.attempted(err == nil)
-	p.unused.failed()
+	p.history.unused.failed()
 	p.stay()
 	p.retry.at, _ = p.due(false)
 	p.broadcast()

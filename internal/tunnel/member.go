@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 )
 
-// connection is one SSH connection as a member of its pool. It is the connection's owner.
+// member is one SSH connection of a pool. It owns the sshconn.Client.
 type member struct {
 	pool   *pool
 	client *sshconn.Client
@@ -36,9 +36,9 @@ type member struct {
 	// superseded tells that with the connection the last connections were lost, and that
 	// there is another one before the pool knows of its death.
 	superseded bool
-	// told tells that the log and the observer have been told of its death.
+	// reported tells that the log and the observer have been told of its death.
 	reported bool
-	// replacing tells that a new connection is to take over from the connection, and
+	// replacing tells that a new connection is to take over from it, and
 	// reason why.
 	replacing bool
 	reason    reason

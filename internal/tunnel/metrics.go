@@ -1,8 +1,6 @@
 package tunnel
 
-import (
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 // metricPrefix begins the name of every metric.
 const metricPrefix = "caddy_ssh_tunnel_"

@@ -223,7 +223,7 @@ func (p *pool) channelEnded(m *member) {
 func (p *pool) full(connections int) error {
 	err := &FullError{Tunnel: p.cfg.Name, Connections: connections, Max: p.set.MaxConnections}
 	if connections < p.set.MaxConnections {
-		err.Cause = p.inUse.pendingFailure(p.set)
+		err.Cause = p.failback.inUse.pendingFailure(p.set)
 	}
 	return err
 }

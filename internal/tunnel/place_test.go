@@ -16,16 +16,19 @@ import (
 // be placed.
 func crew(lo, hi int, links ...*member) *pool {
 	p := &pool{
-		key: "crew", cfg: Config{Name: "test"}, held: true, counters: newCounters("test"),
-		watching: true, // nothing ends it
-		set:      Settings{MinConnections: lo, MaxConnections: hi}.withDefaults(),
-		hosts:    []*host{{limiter: connlimit.New(), login: (&Config{Name: "test"}).login("")}},
-		changed:  make(chan struct{}), moved: make(chan struct{}), woken: make(chan struct{}, 1),
+		identity: identity{
+			key: "crew", cfg: Config{Name: "test"}, counters: newCounters("test"),
+			hosts: []*host{{limiter: connlimit.New(), login: (&Config{Name: "test"}).login("")}},
+		},
+		life:    life{held: true},
+		workers: workers{watching: true, woken: make(chan struct{}, 1)}, // nothing ends watching
+		configs: configs{set: Settings{MinConnections: lo, MaxConnections: hi}.withDefaults()},
+		changes: changes{changed: make(chan struct{}), moved: make(chan struct{})},
 	}
 	p.ctx, p.end = context.WithCancel(context.Background())
-	p.inUse = p.hosts[0]
+	p.failback.inUse = p.hosts[0]
 	for _, m := range links {
-		m.pool, m.host = p, p.inUse
+		m.pool, m.host = p, p.failback.inUse
 		m.client.SetOwner(m)
 	}
 	p.members = links

@@ -23,94 +23,88 @@ var nopLogger = zap.NewNop()
 // ended and Linger has passed, or until DrainTimeout after the last hold. While
 // it lives, maintain keeps it connected.
 type pool struct {
-	key string
-	cfg Config
-	// hosts are the bastions that it may connect to, in order of preference.
-	hosts []*host
-	// counters count what happens to the tunnel.
-	counters *counters
-	// jump is our own handle on the tunnel jumped through, or nil.
-	jump *Handle
-	// ctx ends when the pool does.
-	ctx context.Context
-	end context.CancelFunc
-	// woken tells maintain that there may be something to do.
-	woken chan struct{}
-	// certified tells watchFiles of a new connection with a certificate.
-	certified chan struct{}
-
-	// refs is guarded by registry.mu.
-	refs int
-
+	identity
+	life
+	workers
 	// reports are for the log and the observer. Their lock is taken within mu.
 	reports reports
 
-	// mu guards the rest. It is never held across I/O.
+	// mu guards the rest. It is never held across I/O or a call upwards.
 	mu sync.Mutex
-	// handles are those that are started and not closed, oldest first.
-	handles []*Handle
-	// set is in force: that of the newest handle.
-	set Settings
-	// running tells that maintain runs, watching that watchFiles does.
-	running, watching bool
-	// held tells that somebody holds the pool. From the last hold on, idle and
-	// drain end it, the latter at drainAt, which the last handle's Close sets.
-	held        bool
-	idle, drain *time.Timer
-	drainAt     time.Time
-
-	// inUse is the host that the last connection was to, or else the first: all
-	// connections are to the same, except for those that are to be replaced.
-	inUse *host
-	// failback is the return to a host before the one in use.
-	failback failback
-
+	configs
+	changes
 	// members are all connections, oldest first.
 	members []*member
 	// growth is what connections are lacking.
 	growth growth
-	// slowNames are those whose lookup a connection has stalled over.
-	slowNames slowNames
-	// fastNames are those that were looked up without delay.
-	fastNames map[string]bool
-	// generation is that of the last takeover.
-	generation uint64
-	// moved is closed, and replaced, when generation changes.
-	moved chan struct{}
-
-	// forwards are what the bastion is to listen on, while it is or shall be.
-	forwards map[remoteAddress]*forward
-
-	// queue are the dials that wait.
-	queue dialQueue
-
-	// changed is closed, and replaced, when one of the fields below or the
-	// connections change.
-	changed chan struct{}
+	// names are those that the bastion looks up.
+	names names
+	// failback is which host is in use, and the return to one before it.
+	failback failback
 	// retry is when the tunnel connects.
 	retry retry
-	// unused is what is known of a bastion that ends connections without channels.
-	unused unusedEnds
-	// history is for status.
+	// queue are the dials that wait.
+	queue dialQueue
+	// forwards are what the bastion is to listen on, while it is or shall be.
+	forwards map[remoteAddress]*forward
+	// history is what has happened, for status among others.
 	history history
 }
 
-// newEntry makes the pool of a handle, which jumps through the tunnel that
+// identity is what makes a pool another than others. It never changes.
+type identity struct {
+	key string
+	cfg Config
+	// hosts are the bastions that it may connect to, in order of preference.
+	hosts []*host
+	// jump is our own handle on the tunnel jumped through, or nil.
+	jump *Handle
+	// counters count what happens to the tunnel.
+	counters *counters
+}
+
+// workers are the goroutines of a pool.
+type workers struct {
+	// woken tells maintain that there may be something to do.
+	woken chan struct{}
+	// certified tells watchFiles of a new connection with a certificate.
+	certified chan struct{}
+	// running tells that maintain runs, watching that watchFiles does. pool.mu guards
+	// them.
+	running, watching bool
+}
+
+// configs are the configurations that have the tunnel.
+type configs struct {
+	// handles are those that are started and not closed, oldest first.
+	handles []*Handle
+	// set is in force: that of the newest handle.
+	set Settings
+}
+
+// changes are channels that are closed, and replaced, when something changes.
+type changes struct {
+	// changed is for the connections, and whether the tunnel is down.
+	changed chan struct{}
+	// moved is for generation, which is that of the last takeover.
+	moved      chan struct{}
+	generation uint64
+}
+
+// newPool makes the pool of a handle, which jumps through the tunnel that
 // jump is a handle on. It connects to nothing.
 func newPool(h, jump *Handle) *pool {
-	e := &pool{
-		key: h.key, cfg: h.cfg, set: h.set, jump: jump,
-		woken:     make(chan struct{}, 1),
-		certified: make(chan struct{}, 1),
-		counters:  counts.get(h.cfg.Name),
-		changed:   make(chan struct{}),
-		moved:     make(chan struct{}),
-		history:   history{since: time.Now()},
+	p := &pool{
+		identity: identity{key: h.key, cfg: h.cfg, jump: jump, counters: counts.get(h.cfg.Name)},
+		workers:  workers{woken: make(chan struct{}, 1), certified: make(chan struct{}, 1)},
+		configs:  configs{set: h.set},
+		changes:  changes{changed: make(chan struct{}), moved: make(chan struct{})},
+		history:  history{since: time.Now()},
 	}
-	e.ctx, e.end = context.WithCancel(context.Background())
-	e.hosts = newHosts(h.cfg, jump, e.woken)
-	e.inUse = e.hosts[0]
-	return e
+	p.ctx, p.end = context.WithCancel(context.Background())
+	p.hosts = newHosts(h.cfg, jump, p.woken)
+	p.failback.inUse = p.hosts[0]
+	return p
 }
 
 // attach puts a started handle's settings in force.
@@ -135,103 +129,6 @@ func (p *pool) detach(h *Handle) {
 	p.wakeForwards()
 }
 
-// revive takes a pool up again that somebody holds.
-func (p *pool) revive() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.held = true
-	for _, t := range []*time.Timer{p.idle, p.drain} {
-		if t != nil {
-			t.Stop()
-		}
-	}
-	p.idle, p.drain = nil, nil
-}
-
-// retire lets a pool go that nobody holds.
-func (p *pool) retire() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.held = false
-	if p.drainAt.IsZero() {
-		p.drainAt = time.Now().Add(p.set.DrainTimeout)
-	}
-	p.drain = time.AfterFunc(time.Until(p.drainAt), p.finish)
-	p.lingerIfIdle()
-}
-
-// lingerIfIdle ends a pool that nobody holds and that has no live channel, in a
-// while. The caller holds mu.
-func (p *pool) lingerIfIdle() {
-	if p.held || p.idle != nil {
-		return
-	}
-	wait := p.set.Linger
-	if len(p.members) == 0 {
-		wait = 0
-	}
-	for _, l := range p.members {
-		if l.live() > 0 {
-			return
-		}
-	}
-	p.idle = time.AfterFunc(wait, func() {
-		if pools.remove(p, p.stillIdle) {
-			p.shutDown()
-		}
-	})
-}
-
-// stillIdle tells whether the pool has no live channel, when idle has fired.
-func (p *pool) stillIdle() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.idle = nil
-	return !slices.ContainsFunc(p.members, func(m *member) bool { return m.live() > 0 })
-}
-
-// finish ends a pool for good, channels or not, unless somebody has taken a
-// hold on it.
-func (p *pool) finish() {
-	if pools.remove(p, func() bool { return true }) {
-		p.shutDown()
-	}
-}
-
-// shutDown ends a pool that was removed from the registry.
-func (p *pool) shutDown() {
-	p.mu.Lock()
-	if p.ctx.Err() != nil {
-		p.mu.Unlock()
-		return
-	}
-	p.end()
-	links := slices.Clone(p.members)
-	for _, l := range links {
-		l.retired = true
-	}
-	if p.drain != nil {
-		p.drain.Stop()
-	}
-	connected := len(p.present()) > 0
-	p.broadcast()
-	p.mu.Unlock()
-
-	if connected {
-		p.log().Info("closed")
-	}
-	for _, l := range links {
-		l.client.Close(ErrClosed)
-	}
-	if p.jump != nil {
-		p.jump.Close()
-	}
-	for _, h := range p.hosts {
-		h.limiter.Put(p.woken)
-	}
-	counts.put(p.counters)
-}
-
 // settings returns those in force.
 func (p *pool) settings() Settings {
 	p.mu.Lock()
@@ -242,7 +139,7 @@ func (p *pool) settings() Settings {
 // log returns the logger in force. The caller does not hold mu.
 func (p *pool) log() *zap.Logger {
 	p.mu.Lock()
-	logger, address := p.set.Logger, p.inUse.cfg.Address
+	logger, address := p.set.Logger, p.failback.inUse.cfg.Address
 	p.mu.Unlock()
 	return logger.With(zap.String("tunnel", p.cfg.Name), zap.String("address", address))
 }
@@ -251,7 +148,7 @@ func (p *pool) log() *zap.Logger {
 func (p *pool) addressInUse() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.inUse.cfg.Address
+	return p.failback.inUse.cfg.Address
 }
 
 // broadcast wakes everybody who waits for a change, and serves the dials that do.

@@ -74,7 +74,7 @@ func TestLostOnce(t *testing.T) {
 			p.lost(m, io.EOF)
 		}
 		fresh := mortal(t, newTestMember(undecided, 0, 0))
-		fresh.pool, fresh.host = p, p.inUse
+		fresh.pool, fresh.host = p, p.failback.inUse
 		p.connected(fresh, 0)
 		for _, m := range links[heard:] {
 			p.lost(m, io.EOF)
@@ -95,7 +95,7 @@ func TestLostAtOnce(t *testing.T) {
 	fresh := mortal(t, newTestMember(undecided, 0, 0))
 	p := crew(1, 8)
 	p.set.Lazy = true
-	fresh.pool, fresh.host = p, p.inUse
+	fresh.pool, fresh.host = p, p.failback.inUse
 	seen := make(eventLog, 10)
 	p.set.Observer = seen
 	core, logs := observer.New(zapcore.InfoLevel)

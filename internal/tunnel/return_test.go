@@ -13,7 +13,7 @@ func returning(links ...*member) (p *pool, first, second *host) {
 	p = crew(1, 8, links...)
 	first, second = p.hosts[0], &host{rank: 1, limiter: connlimit.New(), login: p.hosts[0].login}
 	p.hosts = append(p.hosts, second)
-	p.inUse = second
+	p.failback.inUse = second
 	for _, l := range links {
 		l.host = second
 	}
@@ -60,8 +60,8 @@ func TestReturnHalfway(t *testing.T) {
 	back.client.Close(io.EOF)
 	e.takeOut(back, io.EOF)
 	e.connectFailed(true)
-	if got := staying(e); len(got) != 1 || got[0].host != second || e.inUse != second {
-		t.Errorf("%d connections stay; the host of rank %d is in use", len(got), e.inUse.rank)
+	if got := staying(e); len(got) != 1 || got[0].host != second || e.failback.inUse != second {
+		t.Errorf("%d connections stay; the host of rank %d is in use", len(got), e.failback.inUse.rank)
 	}
 	if got := e.eligible(); len(got) != 1 || got[0] != second {
 		t.Errorf("the next attempt is for %d hosts, the first of rank %d", len(got), got[0].rank)

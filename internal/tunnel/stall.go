@@ -72,9 +72,9 @@ func (p *pool) resumed(m *member) {
 	m.stall.since = time.Time{}
 	switch {
 	case len(others) == 0:
-		p.inUse = m.host
+		p.failback.inUse = m.host
 		p.retry.connected()
-	case m.host != p.inUse: // connections are to one host, and the others went elsewhere
+	case m.host != p.failback.inUse: // connections are to one host, and the others went elsewhere
 		p.startDrain(m)
 	}
 	p.arrived()

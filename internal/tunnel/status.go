@@ -143,7 +143,7 @@ func (p *pool) status() Status {
 		Since: p.history.since, LastError: p.history.lastErr,
 	}
 	if s.State == StateUp {
-		s.Host = p.inUse.cfg.Address
+		s.Host = p.failback.inUse.cfg.Address
 	}
 	for _, l := range p.members {
 		c := l.status()

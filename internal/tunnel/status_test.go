@@ -204,7 +204,7 @@ func TestLoginDuration(t *testing.T) {
 	m.attempt = &Attempt{Steps: []Step{{StepReach, 30}, {StepBanner, .25}, {StepKeyExchange, .5}, {StepHostKey, 0}, {StepAuthentication, 1}}}
 	p := crew(1, 8)
 	p.set.Lazy = true
-	m.pool, m.host = p, p.inUse
+	m.pool, m.host = p, p.failback.inUse
 	var logins observations
 	p.counters.handshakes = &logins
 	p.connected(m, time.Minute)

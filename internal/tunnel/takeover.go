@@ -66,9 +66,9 @@ func (p *pool) takeOver(m *member) (msg string, fields []zap.Field) {
 	}
 	p.history.lostAt = time.Time{}
 	p.members = append(p.members, m)
-	p.inUse = m.host
+	p.failback.inUse = m.host
 	for _, o := range p.serving() {
-		if o.role.isApart() && o.host != p.inUse {
+		if o.role.isApart() && o.host != p.failback.inUse {
 			p.startDrain(o)
 		}
 	}
@@ -176,7 +176,7 @@ func (p *pool) reportLost(m *member, cause error) {
 	}
 	m.reported = true
 	others, last := len(p.present()), p.isLast(m)
-	lasted, address := m.client.Age(), p.inUse.cfg.Address
+	lasted, address := m.client.Age(), p.failback.inUse.cfg.Address
 	about := []zap.Field{zap.Duration("duration", lasted), zap.Int("channels", m.channels)}
 	retired, draining, unused := m.retired, m.isDraining(), m.unused(cause)
 	p.reports.add(func() {
@@ -222,9 +222,9 @@ func (p *pool) takeOut(m *member, cause error) (onDemand bool) {
 		unused, last := m.unused(cause), len(p.present()) == 0
 		switch {
 		case unused:
-			onDemand = p.unused.ended(time.Now(), m.client.Age(), time.Since(m.used))
+			onDemand = p.history.unused.ended(time.Now(), m.client.Age(), time.Since(m.used))
 		case last:
-			p.unused.failed()
+			p.history.unused.failed()
 		}
 		if last {
 			now := time.Now()

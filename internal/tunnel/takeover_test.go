@@ -24,7 +24,7 @@ func TestOutlived(t *testing.T) {
 	p.set.Lazy = true // it need not connect
 
 	fresh := newTestMember(undecided, 0, 0)
-	fresh.pool, fresh.host = p, p.inUse
+	fresh.pool, fresh.host = p, p.failback.inUse
 	msg, fields := p.takeOver(fresh)
 	if msg != "reconnected" || len(fields) != 1 || fields[0].Key != "downtime" || fields[0].Type != zapcore.DurationType || time.Duration(fields[0].Integer) <= 0 {
 		t.Errorf("%q, %v", msg, fields)
@@ -55,7 +55,7 @@ func TestLostTogether(t *testing.T) {
 			t.Error("the entry waits for a dial")
 		}
 	}
-	if p.unused.idle == 0 || p.unused.onDemand {
-		t.Errorf("it knows %+v", p.unused)
+	if p.history.unused.idle == 0 || p.history.unused.onDemand {
+		t.Errorf("it knows %+v", p.history.unused)
 	}
 }
