@@ -115,18 +115,18 @@ func TestCommandLog(t *testing.T) {
 		log.Debug("banner")
 		log.Info("connected", zap.String("user", "me"))
 		log.Info("reconnected", zap.String("user", "me"))
-		log.Warn("lost", zap.Error(os.ErrClosed))
+		log.Warn("connection lost", zap.Error(os.ErrClosed))
 	}
 	for _, c := range []struct {
 		flags forwardFlags
 		want  string
 	}{
-		{forwardFlags{}, "server: reconnected\nserver: lost: file already closed (address server:22)\n"},
+		{forwardFlags{}, "server: reconnected\nserver: connection lost: file already closed (address server:22)\n"},
 		{forwardFlags{quiet: true}, ""},
 		{
 			forwardFlags{verbose: true},
 			strings.Repeat("server: banner (address server:22)\nserver: connected (address server:22, user me)\n"+
-				"server: reconnected (address server:22, user me)\nserver: lost: file already closed (address server:22)\n", 2),
+				"server: reconnected (address server:22, user me)\nserver: connection lost: file already closed (address server:22)\n", 2),
 		},
 	} {
 		var b bytes.Buffer

@@ -152,7 +152,7 @@ func TestForwardReconnects(t *testing.T) {
 	}, server(s)...)...)
 	f.waitFor(fmt.Sprintf("localhost:%d on 127.0.0.1", remote))
 	s.KillSessions(syscall.SIGKILL)
-	f.waitFor("127.0.0.1: lost: ")
+	f.waitFor("127.0.0.1: connection lost: ")
 	for _, address := range []string{local(port), local(remote)} {
 		sshtest.Eventually(t, patience, address+" works again", func() bool {
 			_, err := hello(t, "tcp", address)

@@ -104,7 +104,7 @@ func (p *pool) shutDown() {
 	p.mu.Unlock()
 
 	if connected {
-		p.log().Info("closed")
+		p.log().Info("tunnel closed")
 	}
 	for _, l := range links {
 		l.client.Close(ErrClosed)

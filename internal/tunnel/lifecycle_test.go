@@ -176,7 +176,7 @@ func TestReconnect(t *testing.T) {
 	sshtest.Eventually(t, 10*time.Second, "the log to tell of all reconnects", func() bool {
 		return logs.FilterMessage("reconnected").Len() == 5
 	})
-	if n := logs.FilterMessage("lost").Len(); n != 5 {
+	if n := logs.FilterMessage("connection lost").Len(); n != 5 {
 		t.Errorf("lost %d times, want 5", n)
 	}
 	for _, p := range logs.FilterMessage("reconnected").All() {

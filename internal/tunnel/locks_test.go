@@ -28,7 +28,7 @@ func TestSlowLog(t *testing.T) {
 	writing, written := make(chan struct{}), make(chan struct{})
 	core, logs := observer.New(zapcore.DebugLevel)
 	p.set.Logger = zap.New(core, zap.Hooks(func(entry zapcore.Entry) error {
-		if entry.Message == "connection lost" {
+		if entry.Message == "connection lost; others serve" {
 			close(writing)
 			<-written
 		}
@@ -61,7 +61,7 @@ func TestSlowLog(t *testing.T) {
 	for _, entry := range logs.All() {
 		told = append(told, entry.Message)
 	}
-	if len(told) != 3 || told[0] != "connection lost" || told[1] != "lost" || told[2] != "reconnected" {
+	if len(told) != 3 || told[0] != "connection lost; others serve" || told[1] != "connection lost" || told[2] != "reconnected" {
 		t.Errorf("the log says %q", told)
 	}
 }

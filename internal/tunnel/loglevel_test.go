@@ -31,12 +31,12 @@ func TestLogLevels(t *testing.T) {
 	_ = c.Close()
 	said(zapcore.DebugLevel, "channel closed", 1)
 	b.link.Reset()
-	said(zapcore.WarnLevel, "lost", 1)
+	said(zapcore.WarnLevel, "connection lost", 1)
 	said(zapcore.InfoLevel, "reconnected", 1)
 
 	b.link.Refuse()
 	b.link.Reset()
-	said(zapcore.WarnLevel, "lost", 2)
+	said(zapcore.WarnLevel, "connection lost", 2)
 	failed := func(level zapcore.Level, cause failure.Cause, atLeast int) {
 		t.Helper()
 		sshtest.Eventually(t, 10*time.Second, string(cause), func() bool {

@@ -49,7 +49,7 @@ func TestLossBeforeItsWatch(t *testing.T) {
 	defer next.client.Close(ErrClosed)
 	next.pool, next.host = p, p.failback.inUse
 	p.connected(next, 0)
-	if lost := logs.FilterMessage("lost").FilterField(zapcore.Field{Key: "error", Type: zapcore.ErrorType, Interface: printable.Error(errors.New("wrote too much"))}); lost.Len() != 1 {
+	if lost := logs.FilterMessage("connection lost").FilterField(zapcore.Field{Key: "error", Type: zapcore.ErrorType, Interface: printable.Error(errors.New("wrote too much"))}); lost.Len() != 1 {
 		t.Errorf("logged %v", logs.All())
 	}
 }

@@ -113,7 +113,7 @@ var attacks = []attack{
 			return sshtest.OpenChannel{Type: unasked[i%uint32(len(unasked))], Ours: i, Window: 1 << 21, MaxPacket: 1 << 15, Data: wantedChannel()}
 		})
 	})},
-	{name: "opens channels and hears no answer", enough: 100, log: "lost", change: shortAlive, script: loggedIn(func(c *sshtest.MaliceConn) {
+	{name: "opens channels and hears no answer", enough: 100, log: "connection lost", change: shortAlive, script: loggedIn(func(c *sshtest.MaliceConn) {
 		repeat(c, func(i uint32) any { return sshtest.OpenChannel{Type: "x11", Ours: i, MaxPacket: 1 << 15} })
 	})},
 	{name: "asks without end", enough: 50_000, script: loggedIn(func(c *sshtest.MaliceConn) {
@@ -122,7 +122,7 @@ var attacks = []attack{
 			return sshtest.GlobalRequest{Name: "hostkeys-00@openssh.com", WantReply: i%2 == 0, Data: make([]byte, 1000)}
 		})
 	})},
-	{name: "asks and hears no answer", enough: 100, log: "lost", change: shortAlive, script: loggedIn(func(c *sshtest.MaliceConn) {
+	{name: "asks and hears no answer", enough: 100, log: "connection lost", change: shortAlive, script: loggedIn(func(c *sshtest.MaliceConn) {
 		repeat(c, func(uint32) any { return sshtest.GlobalRequest{Name: "keepalive@openssh.com", WantReply: true} })
 	})},
 	{name: "asks a channel without end", enough: 20_000, dials: true, script: opened(func(c *sshtest.MaliceConn, id uint32) {
@@ -151,16 +151,16 @@ var attacks = []attack{
 		go c.Listen(true)
 		repeat(c, func(uint32) any { return sshtest.ChannelData{Theirs: id} })
 	})},
-	{name: "sends giant data", enough: 1, dials: true, log: "lost", script: opened(func(c *sshtest.MaliceConn, id uint32) {
+	{name: "sends giant data", enough: 1, dials: true, log: "connection lost", script: opened(func(c *sshtest.MaliceConn, id uint32) {
 		repeat(c, func(uint32) any { return sshtest.ChannelData{Theirs: id, Data: strings.Repeat("x", 200<<10)} })
 	})},
-	{name: "sends a giant packet", enough: 1, log: "lost", script: loggedIn(func(c *sshtest.MaliceConn) {
+	{name: "sends a giant packet", enough: 1, log: "connection lost", script: loggedIn(func(c *sshtest.MaliceConn) {
 		repeat(c, func(uint32) any { return sshtest.Ignore{Data: strings.Repeat("x", 700<<10)} })
 	})},
 	{name: "sends more than the window", enough: 1, dials: true, log: "remote side wrote too much", script: opened(func(c *sshtest.MaliceConn, id uint32) {
 		repeat(c, func(uint32) any { return sshtest.ChannelData{Theirs: id, Data: strings.Repeat("x", 32<<10)} })
 	})},
-	{name: "sends after the end", enough: 100, dials: true, log: "lost", script: opened(func(c *sshtest.MaliceConn, id uint32) {
+	{name: "sends after the end", enough: 100, dials: true, log: "connection lost", script: opened(func(c *sshtest.MaliceConn, id uint32) {
 		go c.Listen(true)
 		_ = c.Send(sshtest.ChannelEOF{Theirs: id})
 		for range 100 {

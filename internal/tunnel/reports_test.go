@@ -80,7 +80,7 @@ func TestLostOnce(t *testing.T) {
 			p.lost(m, io.EOF)
 		}
 		seen.wantNames(t, EventLost, EventConnected)
-		if n := logs.FilterMessage("lost").Len(); n != 1 {
+		if n := logs.FilterMessage("connection lost").Len(); n != 1 {
 			t.Errorf("%d of 3 deaths known: the log tells %d times", heard, n)
 		}
 		if logs.FilterMessage("reconnected").Len() != 1 {
@@ -99,7 +99,7 @@ func TestLostAtOnce(t *testing.T) {
 	seen := make(eventLog, 10)
 	p.set.Observer = seen
 	core, logs := observer.New(zapcore.InfoLevel)
-	lost := func() bool { return logs.FilterMessage("lost").Len() > 0 }
+	lost := func() bool { return logs.FilterMessage("connection lost").Len() > 0 }
 	p.set.Logger = zap.New(core, zap.Hooks(func(entry zapcore.Entry) error {
 		if entry.Message == "connected" {
 			fresh.client.Close(io.EOF)

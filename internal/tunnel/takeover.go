@@ -189,13 +189,13 @@ func (p *pool) reportLost(m *member, cause error) {
 		case !last && unused:
 			log.Debug("the bastion has closed a connection without channels", zap.Error(cause))
 		case !last:
-			log.Warn("connection lost", zap.Error(cause), zap.Int("connections", others))
+			log.Warn("connection lost; others serve", zap.Error(cause), zap.Int("connections", others))
 		default:
 			level, unlogged := p.reports.lossLevel(lasted)
 			if unlogged > 0 {
 				log = log.With(zap.Int("unlogged", unlogged))
 			}
-			log.Log(level, "lost", zap.Error(cause))
+			log.Log(level, "connection lost", zap.Error(cause))
 			p.emit(EventLost, m.host.cfg.Address, append(about, zap.Error(cause))...)
 		}
 	})

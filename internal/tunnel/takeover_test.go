@@ -31,7 +31,7 @@ func TestOutlived(t *testing.T) {
 	}
 	p.reportLost(dead, io.EOF)
 	p.reports.deliver()
-	if n := logs.FilterMessage("lost").Len(); n != 1 {
+	if n := logs.FilterMessage("connection lost").Len(); n != 1 {
 		t.Errorf("it says %v", logs.All())
 	}
 }
