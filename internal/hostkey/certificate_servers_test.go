@@ -19,7 +19,7 @@ func TestHostCertificatesBesideSSH(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for name, kind := range map[string]string{"ca": "ed25519", "rsa": "rsa", "other": "ed25519"} {
-		run(t, "ssh-keygen", "-q", "-t", kind, "-N", "", "-f", filepath.Join(dir, name))
+		sshtest.Run(t, "ssh-keygen", "-q", "-t", kind, "-N", "", "-f", filepath.Join(dir, name))
 	}
 	read := func(path string) string {
 		data, err := os.ReadFile(path)
@@ -66,11 +66,11 @@ func TestHostCertificatesBesideSSH(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			host := filepath.Join(t.TempDir(), "host")
-			run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", host)
+			sshtest.Run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", host)
 			if c.ca == "" {
 				c.ca = "ca"
 			}
-			run(t, "ssh-keygen", append(append([]string{"-q", "-s", filepath.Join(dir, c.ca), "-I", "bastion"}, strings.Fields(c.sign)...), host+".pub")...)
+			sshtest.Run(t, "ssh-keygen", append(append([]string{"-q", "-s", filepath.Join(dir, c.ca), "-I", "bastion"}, strings.Fields(c.sign)...), host+".pub")...)
 			if c.known == "" {
 				c.known = authority("*", "ca")
 			}

@@ -11,18 +11,19 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 func TestVerifyCertificate(t *testing.T) {
-	host, ca, other := publicOf(t, edKey(1)), signerFor(t, edKey(2)), signerFor(t, edKey(3))
-	rsaCA := signerFor(t, rsaKey(t, 2048)).(ssh.AlgorithmSigner)
+	host, ca, other := sshtest.PublicOf(t, sshtest.EdKey(1)), sshtest.SignerFor(t, sshtest.EdKey(2)), sshtest.SignerFor(t, sshtest.EdKey(3))
+	rsaCA := sshtest.SignerFor(t, sshtest.RSAKey(t, 2048)).(ssh.AlgorithmSigner)
 	sha1CA, err := ssh.NewSignerWithAlgorithms(rsaCA, []string{ssh.KeyAlgoRSA})
 	if err != nil {
 		t.Fatal(err)
 	}
-	shortCA := signerFor(t, rsaKey(t, 1024))
+	shortCA := sshtest.SignerFor(t, sshtest.RSAKey(t, 1024))
 	trust := func(host string, ca ssh.Signer) string {
-		return "@cert-authority " + host + " " + authorized(ca.PublicKey()) + "\n"
+		return "@cert-authority " + host + " " + sshtest.AuthorizedKey(ca.PublicKey()) + "\n"
 	}
 	fp, fpCA := ssh.FingerprintSHA256(host), ssh.FingerprintSHA256(ca.PublicKey())
 	refused := `host certificate of "b.example:22" is refused: ssh-ed25519-cert-v01@openssh.com ` + fp + " "
@@ -39,7 +40,7 @@ func TestVerifyCertificate(t *testing.T) {
 		err   string
 	}{
 		{name: "valid"},
-		{name: "by option", known: "x " + authorized(host), edit: func(c *Config) { c.HostCertificateAuthorities = []string{authorized(ca.PublicKey())} }},
+		{name: "by option", known: "x " + sshtest.AuthorizedKey(host), edit: func(c *Config) { c.HostCertificateAuthorities = []string{sshtest.AuthorizedKey(ca.PublicKey())} }},
 		{name: "one of several principals", cert: func(c *ssh.Certificate) { c.ValidPrincipals = []string{"a", "b.example"} }},
 		{name: "pattern", cert: func(c *ssh.Certificate) { c.ValidPrincipals = []string{"*.example"} }},
 		{name: "pattern of single characters", cert: func(c *ssh.Certificate) { c.ValidPrincipals = []string{"?.exampl?"} }},
@@ -51,7 +52,7 @@ func TestVerifyCertificate(t *testing.T) {
 		{name: "RSA authority", ca: rsaCA},
 		{name: "short authority where allowed", ca: shortCA, edit: func(c *Config) { c.RequiredRSASize = 1024 }},
 		{name: "SHA-1 where written", ca: sha1CA, edit: func(c *Config) { c.CASignatureAlgorithms = []string{"ssh-rsa"} }},
-		{name: "invalid, but its bare key is known", known: trust("*", ca) + "b.example " + authorized(host), cert: func(c *ssh.Certificate) { c.ValidBefore = 1 }},
+		{name: "invalid, but its bare key is known", known: trust("*", ca) + "b.example " + sshtest.AuthorizedKey(host), cert: func(c *ssh.Certificate) { c.ValidBefore = 1 }},
 		{name: "invalid, but its bare key's fingerprint is known", known: trust("*", other), edit: func(c *Config) { c.HostKeys = []string{fp} }},
 
 		{name: "user certificate", kind: ssh.UserCert, err: refused + "is not a host certificate"},
@@ -74,20 +75,20 @@ func TestVerifyCertificate(t *testing.T) {
 			name: "other authority", known: trust("b.example", other) + trust("c.example", ca),
 			err: refused + "is signed by " + fpCA + ", which is none of its authorities: " + ssh.FingerprintSHA256(other.PublicKey()) + " (kh:1); add host_certificate_authority if it should be",
 		},
-		{name: "no authority, plain key", known: "b.example " + authorized(host)},
+		{name: "no authority, plain key", known: "b.example " + sshtest.AuthorizedKey(host)},
 		{
-			name: "nothing about it", known: "x " + authorized(host),
+			name: "nothing about it", known: "x " + sshtest.AuthorizedKey(host),
 			err: `host key of "b.example:22" is unknown: offered ssh-ed25519 ` + fp + "; searched kh for b.example; compare it with ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the bastion, then add host_key " + fp +
 				" or a known_hosts line, or host_certificate_authority with the key " + fpCA + ", which has signed its certificate",
 		},
 		{name: "SHA-1", ca: sha1CA, err: refused + `is signed with "ssh-rsa", which is not among ca_signature_algorithms; have it signed anew with ssh-keygen -t rsa-sha2-512 -s, or add it there`},
 		{name: "short authority", ca: shortCA, err: refused + "is signed with a weak key: RSA key of 1024 bits is shorter than required_rsa_size 2048"},
 		{
-			name: "revoked key", known: trust("*", ca) + "@revoked * " + authorized(host),
+			name: "revoked key", known: trust("*", ca) + "@revoked * " + sshtest.AuthorizedKey(host),
 			err: `host key of "b.example:22" is revoked: ssh-ed25519-cert-v01@openssh.com ` + fp + " by kh:2",
 		},
 		{
-			name: "revoked authority", known: trust("*", ca) + "@revoked * " + authorized(ca.PublicKey()) + "\nb.example " + authorized(host),
+			name: "revoked authority", known: trust("*", ca) + "@revoked * " + sshtest.AuthorizedKey(ca.PublicKey()) + "\nb.example " + sshtest.AuthorizedKey(host),
 			err: `host certificate of "b.example:22" is signed by a revoked authority: ` + fpCA + " by kh:2",
 		},
 	} {
@@ -100,7 +101,7 @@ func TestVerifyCertificate(t *testing.T) {
 			if kind == 0 {
 				kind = kindHost
 			}
-			cert := certify(t, kind, host, signer, test.cert)
+			cert := sshtest.CertifyKey(t, kind, host, signer, test.cert)
 			if test.spoil {
 				cert.Serial++
 			}
@@ -113,13 +114,13 @@ func TestVerifyCertificate(t *testing.T) {
 				test.edit(cfg)
 			}
 			_, err := verifyOnce(t, cfg, cert)
-			wantError(t, err, test.err)
+			sshtest.WantError(t, err, test.err)
 		})
 	}
 
 	t.Run("bare key where a certificate is expected", func(t *testing.T) {
 		_, err := verifyOnce(t, hostConfig(t, trust("*", ca)), host)
-		wantError(t, err, `host key of "b.example:22" has no certificate: offered ssh-ed25519 `+fp+", but expected one signed by "+fpCA+" (kh:1); set HostCertificate in its sshd_config")
+		sshtest.WantError(t, err, `host key of "b.example:22" has no certificate: offered ssh-ed25519 `+fp+", but expected one signed by "+fpCA+" (kh:1); set HostCertificate in its sshd_config")
 	})
 	t.Run("written by anybody in an authority's name", func(t *testing.T) {
 		long := strings.Repeat("\u2028x\n", 1000)
@@ -128,7 +129,7 @@ func TestVerifyCertificate(t *testing.T) {
 			"option":     func(c *ssh.Certificate) { c.CriticalOptions = map[string]string{long: ""} },
 			"signature":  func(c *ssh.Certificate) { c.Signature.Format = long },
 		} {
-			cert := certify(t, ssh.HostCert, host, ca, nil)
+			cert := sshtest.CertifyKey(t, ssh.HostCert, host, ca, nil)
 			forge(cert)
 			_, err := verifyOnce(t, hostConfig(t, trust("*", ca)), cert)
 			if err == nil {
@@ -139,7 +140,7 @@ func TestVerifyCertificate(t *testing.T) {
 		}
 	})
 	t.Run("expires while connected", func(t *testing.T) {
-		cert := certify(t, ssh.HostCert, host, ca, func(c *ssh.Certificate) { c.ValidBefore = uint64(time.Now().Unix()) + 2 })
+		cert := sshtest.CertifyKey(t, ssh.HostCert, host, ca, func(c *ssh.Certificate) { c.ValidBefore = uint64(time.Now().Unix()) + 2 })
 		h, err := verifyOnce(t, hostConfig(t, trust("*", ca)), cert)
 		if err != nil {
 			t.Fatal(err)
@@ -155,13 +156,13 @@ func TestVerifyCertificate(t *testing.T) {
 
 // TestVerifyKeygenCertificate verifies what ssh-keygen -s has signed.
 func TestVerifyKeygenCertificate(t *testing.T) {
-	program(t, "ssh-keygen")
+	sshtest.Program(t, "ssh-keygen")
 	dir := t.TempDir()
 	for _, kind := range []string{"ed25519", "rsa", "ecdsa"} {
 		ca, host := filepath.Join(dir, "ca_"+kind), filepath.Join(dir, "host_"+kind)
-		run(t, "ssh-keygen", "-q", "-t", kind, "-N", "", "-f", ca)
-		run(t, "ssh-keygen", "-q", "-t", kind, "-N", "", "-f", host)
-		run(t, "ssh-keygen", "-q", "-s", ca, "-I", "bastion", "-h", "-n", "b.example,*.corp", "-V", "-1h:+1h", host+".pub")
+		sshtest.Run(t, "ssh-keygen", "-q", "-t", kind, "-N", "", "-f", ca)
+		sshtest.Run(t, "ssh-keygen", "-q", "-t", kind, "-N", "", "-f", host)
+		sshtest.Run(t, "ssh-keygen", "-q", "-s", ca, "-I", "bastion", "-h", "-n", "b.example,*.corp", "-V", "-1h:+1h", host+".pub")
 		data, err := os.ReadFile(host + "-cert.pub")
 		if err != nil {
 			t.Fatal(err)

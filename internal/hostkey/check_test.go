@@ -8,16 +8,17 @@ import (
 	"testing"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // TestCheck: what cannot work for one of the servers is an error, and a warning that is
 // about all of them comes once.
 func TestCheck(t *testing.T) {
 	t.Parallel()
-	key := authorized(publicOf(t, edKey(1)))
+	key := sshtest.AuthorizedKey(sshtest.PublicOf(t, sshtest.EdKey(1)))
 	known := filepath.Join(t.TempDir(), "kh")
 	absent := filepath.Join(t.TempDir(), "absent")
-	write(t, known, "b.example "+key+"\njunk\n")
+	sshtest.Write(t, known, "b.example "+key+"\njunk\n")
 	for _, c := range []struct {
 		name      string
 		cfg       Config
@@ -56,7 +57,7 @@ func TestCheck(t *testing.T) {
 			for i := range warnings {
 				warnings[i] = strings.NewReplacer(known, "kh", absent, "absent").Replace(warnings[i])
 			}
-			wantError(t, err, c.err)
+			sshtest.WantError(t, err, c.err)
 			if !slices.Equal(warnings, c.warnings) {
 				t.Errorf("warnings %q, want %q", warnings, c.warnings)
 			}

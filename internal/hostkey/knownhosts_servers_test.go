@@ -100,7 +100,7 @@ func (lab *hostLab) sshAccepts(t *testing.T, sshd *sshtest.SSHD, port int, alias
 	args := []string{"-F", "none", "-T", "-p", strconv.Itoa(port), "-i", sshtest.WriteFile(t, "id", lab.client.PEM("")), "-l", sshd.User}
 	options := []string{
 		"BatchMode=yes", "IdentitiesOnly=yes", "ConnectTimeout=10", "UpdateHostKeys=no", "GlobalKnownHostsFile=/dev/null",
-		"ProxyCommand=" + program(t, "nc") + " " + host + " " + actual, "StrictHostKeyChecking=yes",
+		"ProxyCommand=" + sshtest.Program(t, "nc") + " " + host + " " + actual, "StrictHostKeyChecking=yes",
 		"UserKnownHostsFile=" + strings.Join(files, " "), "HashKnownHosts=no", "LogLevel=ERROR",
 	}
 	if alias != "" {
@@ -109,7 +109,7 @@ func (lab *hostLab) sshAccepts(t *testing.T, sshd *sshtest.SSHD, port int, alias
 	for _, o := range options {
 		args = append(args, "-o", o)
 	}
-	out, err := exec.CommandContext(t.Context(), program(t, "ssh"), append(args, labName, "true")...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), sshtest.Program(t, "ssh"), append(args, labName, "true")...).CombinedOutput()
 	return err == nil, string(out)
 }
 
@@ -216,7 +216,7 @@ func TestKnownHostsAtRandom(t *testing.T) {
 		}
 		server, port, alias := servers[r.IntN(len(servers))], []int{22, 2222}[r.IntN(2)], []string{"", "", "", "Prod"}[r.IntN(4)]
 		file := filepath.Join(dir, strconv.Itoa(i))
-		write(t, file, text)
+		sshtest.Write(t, file, text)
 		we, they, why := lab.accepts(t, server, port, alias, file)
 		// ssh ignores a revocation that it cannot read.
 		if we != they && !betterChoice(server, we, why) && !strings.Contains(why, "is to revoke a key and cannot be read") {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 func TestMatchPattern(t *testing.T) {
@@ -84,7 +85,7 @@ func TestKnownHosts(t *testing.T) {
 	foreign := func(kind string) string {
 		return base64.StdEncoding.EncodeToString(append(wireString([]byte(kind)), wireString([]byte("key"))...))
 	}
-	key := authorized(publicOf(t, edKey(1)))
+	key := sshtest.AuthorizedKey(sshtest.PublicOf(t, sshtest.EdKey(1)))
 	for _, test := range []struct {
 		name, file, address, alias string
 		keys, authorities, revoked string // line numbers
@@ -155,7 +156,7 @@ func TestKnownHosts(t *testing.T) {
 // to do about it. A revocation in it is an error.
 func TestKnownHostsEncodings(t *testing.T) {
 	t.Parallel()
-	line := "b.example " + authorized(publicOf(t, edKey(1))) + "\n"
+	line := "b.example " + sshtest.AuthorizedKey(sshtest.PublicOf(t, sshtest.EdKey(1))) + "\n"
 	wide := func(order binary.ByteOrder, bom bool, text string) []byte {
 		if bom {
 			text = "\ufeff" + text
@@ -187,7 +188,7 @@ func TestKnownHostsEncodings(t *testing.T) {
 		"empty":             {nil, 0, "", ""},
 	} {
 		cfg := &Config{Address: "b.example:22", KnownHosts: []string{filepath.Join(t.TempDir(), "kh")}}
-		write(t, cfg.KnownHosts[0], string(c.data))
+		sshtest.Write(t, cfg.KnownHosts[0], string(c.data))
 		shown := func(s string) string { return strings.ReplaceAll(s, cfg.KnownHosts[0], "kh") }
 		h, warnings, err := read(cfg)
 		if c.fail != "" {
@@ -231,8 +232,8 @@ func TestBadLineIsAbout(t *testing.T) {
 // TestKnownHostsAgreesWithOpenSSH asks ssh-keygen -F about the same lines and
 // names, plain and hashed by ssh-keygen -H.
 func TestKnownHostsAgreesWithOpenSSH(t *testing.T) {
-	keygen := program(t, "ssh-keygen")
-	key := authorized(publicOf(t, edKey(1)))
+	keygen := sshtest.Program(t, "ssh-keygen")
+	key := sshtest.AuthorizedKey(sshtest.PublicOf(t, sshtest.EdKey(1)))
 	patterns := []string{
 		"b.example", "B.EXAMPLE", "b.example,c.example", "*.example", "*.EXAMPLE,!b.example", "!b.example,*", "!c.example",
 		"*", "b.?xample", "[b.example]:2222", "[b.example]:22", "[*.example]:2222", "[b.example]:*", "*:2222", "::1", "[::1]:2222", "10.0.0.*",
@@ -241,7 +242,7 @@ func TestKnownHostsAgreesWithOpenSSH(t *testing.T) {
 	for i, pattern := range patterns {
 		for _, hashed := range []bool{false, true} {
 			path := filepath.Join(t.TempDir(), fmt.Sprint("kh", i))
-			write(t, path, pattern+" "+key+"\n")
+			sshtest.Write(t, path, pattern+" "+key+"\n")
 			if hashed {
 				// It leaves patterns as they are, and fails where there is nothing else.
 				_ = exec.CommandContext(t.Context(), keygen, "-H", "-f", path).Run()
@@ -274,7 +275,7 @@ func readLines(t *testing.T, path string) ([]knownLine, []badLine) {
 }
 
 func FuzzKnownHosts(f *testing.F) {
-	key := authorized(publicOf(f, edKey(1)))
+	key := sshtest.AuthorizedKey(sshtest.PublicOf(f, sshtest.EdKey(1)))
 	for _, s := range []string{
 		"b.example " + key, "*,!b.* " + key, "@revoked * " + key, "|1|YWJj|ZGVm " + key, "|1||| " + key,
 		"@cert-authority [b]:2222 " + key + "\n\x00\r\n# x", "@ a b", "@cert-authority x", ", " + key,

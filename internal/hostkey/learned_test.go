@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // memory is a Memory that can fail.
@@ -54,11 +55,11 @@ func newMemory() *memory { return &memory{keys: map[string]ssh.PublicKey{}} }
 
 // TestLearn shows keys to what accept-new has made of a configuration.
 func TestLearn(t *testing.T) {
-	one, two, ca := publicOf(t, edKey(1)), publicOf(t, edKey(2)), publicOf(t, edKey(3))
+	one, two, ca := sshtest.PublicOf(t, sshtest.EdKey(1)), sshtest.PublicOf(t, sshtest.EdKey(2)), sshtest.PublicOf(t, sshtest.EdKey(3))
 	f1, f2 := ssh.FingerprintSHA256(one), ssh.FingerprintSHA256(two)
 	const keygen = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "revoked"), authorized(one)+"\n")
+	sshtest.Write(t, filepath.Join(dir, "revoked"), sshtest.AuthorizedKey(one)+"\n")
 
 	for _, test := range []struct {
 		name    string
@@ -70,20 +71,20 @@ func TestLearn(t *testing.T) {
 		after   ssh.PublicKey // learned in the end, or nil
 	}{
 		{name: "new", key: one, after: one},
-		{name: "known_hosts of others", known: "c.example " + authorized(two), key: one, after: one},
+		{name: "known_hosts of others", known: "c.example " + sshtest.AuthorizedKey(two), key: one, after: one},
 		{name: "learned", learned: one, key: one, after: one},
 		{
 			name: "changed", learned: two, key: one, after: two,
 			err: `host key mismatch for "b.example:22": offered ssh-ed25519 ` + f1 + ", but expected ssh-ed25519 " + f2 + " (learned at 2026-01-02T03:04:05Z); " +
 				"either somebody is in the middle, or the bastion has a new key: compare it with " + keygen + " there, and only then forget the old one with: forget b.example",
 		},
-		{name: "known otherwise", known: "b.example " + authorized(one), learned: two, key: one, after: two},
+		{name: "known otherwise", known: "b.example " + sshtest.AuthorizedKey(one), learned: two, key: one, after: two},
 		{
-			name: "another known", known: "b.example " + authorized(two), key: one,
+			name: "another known", known: "b.example " + sshtest.AuthorizedKey(two), key: one,
 			err: `host key mismatch for "b.example:22": offered ssh-ed25519 ` + f1 + ", but expected ssh-ed25519 " + f2 + " (kh:1)",
 		},
 		{
-			name: "another known, and this one learned", known: "b.example " + authorized(two), learned: one, key: one, after: one,
+			name: "another known, and this one learned", known: "b.example " + sshtest.AuthorizedKey(two), learned: one, key: one, after: one,
 			err: `host key mismatch for "b.example:22": offered ssh-ed25519 ` + f1 + ", but expected ssh-ed25519 " + f2 + " (kh:1)",
 		},
 		{
@@ -91,17 +92,17 @@ func TestLearn(t *testing.T) {
 			err: `host key mismatch for "b.example:22": offered ssh-ed25519 ` + f1 + ", but expected " + f2 + " (host_key)",
 		},
 		{
-			name: "an authority", edit: func(c *Config) { c.HostCertificateAuthorities = []string{authorized(ca)} }, key: one,
+			name: "an authority", edit: func(c *Config) { c.HostCertificateAuthorities = []string{sshtest.AuthorizedKey(ca)} }, key: one,
 			err: `host key of "b.example:22" has no certificate`,
 		},
 		{
 			name: "an authority that is absent", edit: func(c *Config) { c.HostCertificateAuthorities = []string{dir + "/ca.pub"} }, key: one,
 			err: `host key of "b.example:22" is unknown: offered ssh-ed25519 ` + f1 + `; it is not learned, since host_certificate_authority "` + dir + `/ca.pub" does not exist`,
 		},
-		{name: "revoked", known: "@revoked * " + authorized(one), key: one, err: `host key of "b.example:22" is revoked`},
+		{name: "revoked", known: "@revoked * " + sshtest.AuthorizedKey(one), key: one, err: `host key of "b.example:22" is revoked`},
 		{name: "learned and revoked", edit: func(c *Config) { c.RevokedHostKeys = []string{dir + "/revoked"} }, learned: one, key: one, after: one, err: `host key of "b.example:22" is revoked`},
-		{name: "another revoked", known: "@revoked * " + authorized(two), key: one, after: one},
-		{name: "short", key: publicOf(t, rsaKey(t, 1024)), err: `host key of "b.example:22" is refused: RSA key of 1024 bits`},
+		{name: "another revoked", known: "@revoked * " + sshtest.AuthorizedKey(two), key: one, after: one},
+		{name: "short", key: sshtest.PublicOf(t, sshtest.RSAKey(t, 1024)), err: `host key of "b.example:22" is refused: RSA key of 1024 bits`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := hostConfig(t, test.known)
@@ -152,7 +153,7 @@ func learning(t *testing.T, m Memory) (*Verifier, error) {
 // TestLearnLater checks what two that learn at the same time do, and a memory
 // that fails.
 func TestLearnLater(t *testing.T) {
-	one, two := publicOf(t, edKey(1)), publicOf(t, edKey(2))
+	one, two := sshtest.PublicOf(t, sshtest.EdKey(1)), sshtest.PublicOf(t, sshtest.EdKey(2))
 	m := newMemory()
 	var loaded []*Verifier
 	for range 2 {
@@ -171,7 +172,7 @@ func TestLearnLater(t *testing.T) {
 
 	m.err = errors.New("out of order")
 	_, err := learning(t, m)
-	wantError(t, err, `looking up the learned host key of "b.example:22": out of order`)
+	sshtest.WantError(t, err, `looking up the learned host key of "b.example:22": out of order`)
 	m.err = nil
 	m.forget()
 	h, err := learning(t, m)
@@ -179,7 +180,7 @@ func TestLearnLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.err = errors.New("out of order")
-	wantError(t, h.verify(t.Context(), one), `remembering the host key of "b.example:22": out of order`)
+	sshtest.WantError(t, h.verify(t.Context(), one), `remembering the host key of "b.example:22": out of order`)
 	if h.Accepted() != nil {
 		t.Error("accepted what could not be remembered")
 	}
@@ -206,7 +207,7 @@ func TestLearnSlowly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := publicOf(t, edKey(1))
+	key := sshtest.PublicOf(t, sshtest.EdKey(1))
 	verified := make(chan error, 1)
 	go func() { verified <- h.verify(t.Context(), key) }()
 	<-m.learning

@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // hostConfig is a Config that knows what a known_hosts file says.
@@ -25,7 +26,7 @@ func hostConfig(t testing.TB, known string) *Config {
 	cfg := &Config{Address: "b.example:22"}
 	if known != "" {
 		path := filepath.Join(t.TempDir(), "kh")
-		write(t, path, known)
+		sshtest.Write(t, path, known)
 		cfg.KnownHosts = []string{path}
 	}
 	return cfg
@@ -63,9 +64,9 @@ func verifyOnce(t testing.TB, cfg *Config, key ssh.PublicKey) (*Verifier, error)
 }
 
 func TestVerify(t *testing.T) {
-	one, two := publicOf(t, edKey(1)), publicOf(t, edKey(2))
-	rsa2048, rsa1024 := publicOf(t, rsaKey(t, 2048)), publicOf(t, rsaKey(t, 1024))
-	line := func(host string, key ssh.PublicKey) string { return host + " " + authorized(key) + "\n" }
+	one, two := sshtest.PublicOf(t, sshtest.EdKey(1)), sshtest.PublicOf(t, sshtest.EdKey(2))
+	rsa2048, rsa1024 := sshtest.PublicOf(t, sshtest.RSAKey(t, 2048)), sshtest.PublicOf(t, sshtest.RSAKey(t, 1024))
+	line := func(host string, key ssh.PublicKey) string { return host + " " + sshtest.AuthorizedKey(key) + "\n" }
 	const (
 		ed         = "ssh-ed25519 "
 		comparison = "; either somebody is in the middle, or the bastion has a new key: compare it with ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there before you change what is expected"
@@ -81,7 +82,7 @@ func TestVerify(t *testing.T) {
 	}{
 		{name: "known", known: line("b.example", one), key: one},
 		{name: "one of two", known: line("b.example", two) + line("b.example", one), key: one},
-		{name: "host_key", key: one, edit: func(c *Config) { c.HostKeys = []string{authorized(one) + " comment"} }},
+		{name: "host_key", key: one, edit: func(c *Config) { c.HostKeys = []string{sshtest.AuthorizedKey(one) + " comment"} }},
 		{name: "fingerprint", key: one, edit: func(c *Config) { c.HostKeys = []string{f1 + "="} }},
 		{name: "union", known: line("b.example", two), key: one, edit: func(c *Config) { c.HostKeys = []string{f1} }},
 		{name: "alias", known: line("prod", one), key: one, edit: func(c *Config) { c.HostKeyAlias = "Prod" }},
@@ -135,7 +136,7 @@ func TestVerify(t *testing.T) {
 				test.edit(cfg)
 			}
 			_, err := verifyOnce(t, cfg, test.key)
-			wantError(t, err, test.err)
+			sshtest.WantError(t, err, test.err)
 			if refused, ok := errors.AsType[*failure.HostKeyError](err); ok && (refused.Cause == failure.CauseHostKeyUnknown) != test.unknown {
 				t.Errorf("cause is %v", refused.Cause)
 			}
@@ -145,9 +146,9 @@ func TestVerify(t *testing.T) {
 
 // TestVerifyAtRekey: what was accepted stays so, and nothing else is.
 func TestVerifyAtRekey(t *testing.T) {
-	one, two := publicOf(t, edKey(1)), publicOf(t, edKey(2))
+	one, two := sshtest.PublicOf(t, sshtest.EdKey(1)), sshtest.PublicOf(t, sshtest.EdKey(2))
 	for _, insecure := range []bool{false, true} {
-		cfg := hostConfig(t, "b.example "+authorized(one)+"\nb.example "+authorized(two)+"\n")
+		cfg := hostConfig(t, "b.example "+sshtest.AuthorizedKey(one)+"\nb.example "+sshtest.AuthorizedKey(two)+"\n")
 		cfg.InsecureIgnoreHostKey = insecure
 		h := loadFor(t, cfg)
 		if err := h.verify(t.Context(), one); err != nil {
@@ -159,7 +160,7 @@ func TestVerifyAtRekey(t *testing.T) {
 		if err := h.verify(t.Context(), one); err != nil {
 			t.Errorf("the same key was refused: %v", err)
 		}
-		wantError(t, h.verify(t.Context(), two), `host key of "b.example:22" has changed within the connection: first ssh-ed25519 `+
+		sshtest.WantError(t, h.verify(t.Context(), two), `host key of "b.example:22" has changed within the connection: first ssh-ed25519 `+
 			ssh.FingerprintSHA256(one)+", now ssh-ed25519 "+ssh.FingerprintSHA256(two))
 		if !algorithms.SameKey(h.Accepted(), one) {
 			t.Error("another key was taken over")
@@ -168,7 +169,7 @@ func TestVerifyAtRekey(t *testing.T) {
 }
 
 func TestHostKeyAlgorithms(t *testing.T) {
-	ed, ec, rs := publicOf(t, edKey(1)), publicOf(t, ecdsaKey(t)), publicOf(t, rsaKey(t, 2048))
+	ed, ec, rs := sshtest.PublicOf(t, sshtest.EdKey(1)), sshtest.PublicOf(t, sshtest.ECDSAKey(t)), sshtest.PublicOf(t, sshtest.RSAKey(t, 2048))
 	plain := []string{"ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "rsa-sha2-512", "rsa-sha2-256"}
 	for _, test := range []struct {
 		name  string
@@ -177,14 +178,14 @@ func TestHostKeyAlgorithms(t *testing.T) {
 		want  []string // the first ones
 	}{
 		{name: "nothing known", want: plain},
-		{name: "ed25519", known: "b.example " + authorized(ed), want: append([]string{"ssh-ed25519-cert-v01@openssh.com"}, plain...)},
-		{name: "rsa", known: "b.example " + authorized(rs), want: []string{"rsa-sha2-512-cert-v01@openssh.com", "rsa-sha2-256-cert-v01@openssh.com", "rsa-sha2-512", "rsa-sha2-256", "ssh-ed25519"}},
-		{name: "ecdsa", known: "b.example " + authorized(ec), want: []string{"ecdsa-sha2-nistp256-cert-v01@openssh.com", "ecdsa-sha2-nistp256", "ssh-ed25519"}},
-		{name: "two", known: "b.example " + authorized(rs) + "\nb.example " + authorized(ec), want: []string{"ecdsa-sha2-nistp256-cert-v01@openssh.com", "rsa-sha2-512-cert-v01@openssh.com", "rsa-sha2-256-cert-v01@openssh.com", "ecdsa-sha2-nistp256", "rsa-sha2-512", "rsa-sha2-256", "ssh-ed25519"}},
-		{name: "another host's", known: "c.example " + authorized(rs), want: plain},
-		{name: "authority", known: "@cert-authority * " + authorized(rs), want: []string{"ssh-ed25519-cert-v01@openssh.com"}},
+		{name: "ed25519", known: "b.example " + sshtest.AuthorizedKey(ed), want: append([]string{"ssh-ed25519-cert-v01@openssh.com"}, plain...)},
+		{name: "rsa", known: "b.example " + sshtest.AuthorizedKey(rs), want: []string{"rsa-sha2-512-cert-v01@openssh.com", "rsa-sha2-256-cert-v01@openssh.com", "rsa-sha2-512", "rsa-sha2-256", "ssh-ed25519"}},
+		{name: "ecdsa", known: "b.example " + sshtest.AuthorizedKey(ec), want: []string{"ecdsa-sha2-nistp256-cert-v01@openssh.com", "ecdsa-sha2-nistp256", "ssh-ed25519"}},
+		{name: "two", known: "b.example " + sshtest.AuthorizedKey(rs) + "\nb.example " + sshtest.AuthorizedKey(ec), want: []string{"ecdsa-sha2-nistp256-cert-v01@openssh.com", "rsa-sha2-512-cert-v01@openssh.com", "rsa-sha2-256-cert-v01@openssh.com", "ecdsa-sha2-nistp256", "rsa-sha2-512", "rsa-sha2-256", "ssh-ed25519"}},
+		{name: "another host's", known: "c.example " + sshtest.AuthorizedKey(rs), want: plain},
+		{name: "authority", known: "@cert-authority * " + sshtest.AuthorizedKey(rs), want: []string{"ssh-ed25519-cert-v01@openssh.com"}},
 		{
-			name: "written", known: "b.example " + authorized(rs), want: []string{"rsa-sha2-256", "ssh-ed25519"},
+			name: "written", known: "b.example " + sshtest.AuthorizedKey(rs), want: []string{"rsa-sha2-256", "ssh-ed25519"},
 			edit: func(c *Config) { c.HostKeyAlgorithms = []string{"ssh-ed25519", "rsa-sha2-256"} },
 		},
 	} {
@@ -203,13 +204,13 @@ func TestHostKeyAlgorithms(t *testing.T) {
 
 // TestHostKeyIsTheKnownOne: a server with several keys shows the known one.
 func TestHostKeyIsTheKnownOne(t *testing.T) {
-	keys := []crypto.PrivateKey{edKey(1), ecdsaKey(t), rsaKey(t, 2048)}
+	keys := []crypto.PrivateKey{sshtest.EdKey(1), sshtest.ECDSAKey(t), sshtest.RSAKey(t, 2048)}
 	server := &ssh.ServerConfig{NoClientAuth: true}
 	for _, k := range keys {
-		server.AddHostKey(signerFor(t, k))
+		server.AddHostKey(sshtest.SignerFor(t, k))
 	}
 	for _, k := range keys {
-		cfg := hostConfig(t, "b.example "+authorized(publicOf(t, k)))
+		cfg := hostConfig(t, "b.example "+sshtest.AuthorizedKey(sshtest.PublicOf(t, k)))
 		h := loadFor(t, cfg)
 		if err := handshake(t, server, h); err != nil {
 			t.Errorf("%T: %v", k, err)
@@ -218,7 +219,7 @@ func TestHostKeyIsTheKnownOne(t *testing.T) {
 	// Of a fingerprint the type is not known: the others are asked for in turn.
 	for i, k := range keys {
 		cfg := hostConfig(t, "")
-		cfg.HostKeys = []string{ssh.FingerprintSHA256(publicOf(t, k))}
+		cfg.HostKeys = []string{ssh.FingerprintSHA256(sshtest.PublicOf(t, k))}
 		h := loadFor(t, cfg)
 		tries := 1
 		err := handshake(t, server, h)
@@ -231,7 +232,7 @@ func TestHostKeyIsTheKnownOne(t *testing.T) {
 	}
 	// A fingerprint that no key has is given up once all were shown.
 	cfg := hostConfig(t, "")
-	cfg.HostKeys = []string{ssh.FingerprintSHA256(publicOf(t, edKey(9)))}
+	cfg.HostKeys = []string{ssh.FingerprintSHA256(sshtest.PublicOf(t, sshtest.EdKey(9)))}
 	h := loadFor(t, cfg)
 	for tries := 0; ; tries++ {
 		err := handshake(t, server, h)
@@ -278,7 +279,7 @@ func handshake(t *testing.T, server *ssh.ServerConfig, h *Verifier) error {
 }
 
 func TestLoad(t *testing.T) {
-	one := authorized(publicOf(t, edKey(1)))
+	one := sshtest.AuthorizedKey(sshtest.PublicOf(t, sshtest.EdKey(1)))
 	dir := t.TempDir()
 
 	t.Run("bad lines are told of", func(t *testing.T) {
@@ -302,7 +303,7 @@ func TestLoad(t *testing.T) {
 	})
 	t.Run("unreadable", func(t *testing.T) {
 		_, err := Load(t.Context(), &Config{Address: "b:22", KnownHosts: []string{dir}}, zap.NewNop())
-		wantError(t, err, `known_hosts "`+dir+`" cannot be read: is a directory`)
+		sshtest.WantError(t, err, `known_hosts "`+dir+`" cannot be read: is a directory`)
 	})
 	t.Run("absent", func(t *testing.T) {
 		h := loadFor(t, &Config{Address: "b:22", KnownHosts: []string{dir + "/absent"}, HostCertificateAuthorities: []string{dir + "/absent.pub"}})
@@ -312,8 +313,8 @@ func TestLoad(t *testing.T) {
 	})
 	t.Run("authorities of a file", func(t *testing.T) {
 		path := filepath.Join(dir, "ca.pub")
-		write(t, path, "# ours\n"+one+" ca\n\n"+authorized(publicOf(t, edKey(2)))+"\n")
-		h := loadFor(t, &Config{Address: "b:22", HostCertificateAuthorities: []string{path, authorized(publicOf(t, edKey(3)))}})
+		sshtest.Write(t, path, "# ours\n"+one+" ca\n\n"+sshtest.AuthorizedKey(sshtest.PublicOf(t, sshtest.EdKey(2)))+"\n")
+		h := loadFor(t, &Config{Address: "b:22", HostCertificateAuthorities: []string{path, sshtest.AuthorizedKey(sshtest.PublicOf(t, sshtest.EdKey(3)))}})
 		if got := sources(h.known.authorities); got != path+":2 "+path+":4 host_certificate_authority" {
 			t.Errorf("authorities %q", got)
 		}
@@ -321,18 +322,18 @@ func TestLoad(t *testing.T) {
 }
 
 func TestParseHostKeyErrors(t *testing.T) {
-	cert := certify(t, ssh.HostCert, publicOf(t, edKey(1)), signerFor(t, edKey(2)), nil)
+	cert := sshtest.CertifyKey(t, ssh.HostCert, sshtest.PublicOf(t, sshtest.EdKey(1)), sshtest.SignerFor(t, sshtest.EdKey(2)), nil)
 	for in, want := range map[string]string{
 		"SHA256:abc":                        `host_key "SHA256:abc" is not a whole SHA256 fingerprint; copy it from ssh-keygen -lf`,
 		"SHA256:" + strings.Repeat("!", 43): `host_key "SHA256:` + strings.Repeat("!", 43) + `" is not a whole SHA256 fingerprint; copy it from ssh-keygen -lf`,
 		"MD5:aa:bb":                         `host_key "MD5:aa:bb" is not of the form <type> <base64>; write SHA256:<fingerprint> or <type> <base64>`,
 		"ssh-ed25519 %":                     `host_key "ssh-ed25519 %" is not valid base64; copy the whole line; write SHA256:<fingerprint> or <type> <base64>`,
 		"ssh-ed25519 AAAA":                  `host_key "ssh-ed25519 AAAA" is not a valid key: short read; write SHA256:<fingerprint> or <type> <base64>`,
-		authorized(cert):                    `host_key <the text of a certificate (` + strconv.Itoa(len(authorized(cert))) + ` bytes)> is a certificate; write its authority's key as host_certificate_authority`,
-		strings.Replace(authorized(publicOf(t, edKey(1))), "ssh-ed25519", "ssh-rsa", 1): `host_key "` + strings.Replace(authorized(publicOf(t, edKey(1))), "ssh-ed25519", "ssh-rsa", 1) +
+		sshtest.AuthorizedKey(cert):         `host_key <the text of a certificate (` + strconv.Itoa(len(sshtest.AuthorizedKey(cert))) + ` bytes)> is a certificate; write its authority's key as host_certificate_authority`,
+		strings.Replace(sshtest.AuthorizedKey(sshtest.PublicOf(t, sshtest.EdKey(1))), "ssh-ed25519", "ssh-rsa", 1): `host_key "` + strings.Replace(sshtest.AuthorizedKey(sshtest.PublicOf(t, sshtest.EdKey(1))), "ssh-ed25519", "ssh-rsa", 1) +
 			`" says "ssh-rsa" but holds a key of type "ssh-ed25519"; write SHA256:<fingerprint> or <type> <base64>`,
 	} {
 		_, _, err := parseHostKey(in)
-		wantError(t, err, want)
+		sshtest.WantError(t, err, want)
 	}
 }

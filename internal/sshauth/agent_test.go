@@ -21,17 +21,17 @@ import (
 )
 
 func TestAgent(t *testing.T) {
-	one, two := publicOf(t, edKey(1)), publicOf(t, edKey(2))
-	rsaPrivate := rsaKey(t, 2048)
-	f1, f2, fRSA := ssh.FingerprintSHA256(one), ssh.FingerprintSHA256(two), ssh.FingerprintSHA256(publicOf(t, rsaPrivate))
-	ca := signerFor(t, edKey(50))
-	cert := certify(t, ssh.UserCert, two, ca, func(c *ssh.Certificate) { c.KeyId = "held" })
-	expired := certify(t, ssh.UserCert, two, ca, func(c *ssh.Certificate) { c.ValidAfter, c.ValidBefore = 1, 2 })
+	one, two := sshtest.PublicOf(t, sshtest.EdKey(1)), sshtest.PublicOf(t, sshtest.EdKey(2))
+	rsaPrivate := sshtest.RSAKey(t, 2048)
+	f1, f2, fRSA := ssh.FingerprintSHA256(one), ssh.FingerprintSHA256(two), ssh.FingerprintSHA256(sshtest.PublicOf(t, rsaPrivate))
+	ca := sshtest.SignerFor(t, sshtest.EdKey(50))
+	cert := sshtest.CertifyKey(t, ssh.UserCert, two, ca, func(c *ssh.Certificate) { c.KeyId = "held" })
+	expired := sshtest.CertifyKey(t, ssh.UserCert, two, ca, func(c *ssh.Certificate) { c.ValidAfter, c.ValidBefore = 1, 2 })
 	dir := t.TempDir()
-	writeKey(t, dir+"/one", edKey(1), "locked")
-	writeKey(t, dir+"/other", edKey(9), "")
-	writeKey(t, dir+"/two", edKey(2), "")
-	write(t, dir+"/cert", authorized(certify(t, ssh.UserCert, two, ca, func(c *ssh.Certificate) { c.KeyId = "file" })))
+	sshtest.WriteKey(t, dir+"/one", sshtest.EdKey(1), "locked")
+	sshtest.WriteKey(t, dir+"/other", sshtest.EdKey(9), "")
+	sshtest.WriteKey(t, dir+"/two", sshtest.EdKey(2), "")
+	sshtest.Write(t, dir+"/cert", sshtest.AuthorizedKey(sshtest.CertifyKey(t, ssh.UserCert, two, ca, func(c *ssh.Certificate) { c.KeyId = "file" })))
 
 	added := func(key crypto.PrivateKey, comment string) agent.AddedKey {
 		if k, ok := key.(ed25519.PrivateKey); ok {
@@ -40,10 +40,10 @@ func TestAgent(t *testing.T) {
 		return agent.AddedKey{PrivateKey: key, Comment: comment}
 	}
 	withCert := func(c *ssh.Certificate) agent.AddedKey {
-		k := edKey(2)
+		k := sshtest.EdKey(2)
 		return agent.AddedKey{PrivateKey: &k, Certificate: c, Comment: "c"}
 	}
-	keyOne, keyTwo := added(edKey(1), "me@home"), added(edKey(2), "")
+	keyOne, keyTwo := added(sshtest.EdKey(1), "me@home"), added(sshtest.EdKey(2), "")
 	for _, test := range []struct {
 		name  string
 		keys  []agent.AddedKey
@@ -54,15 +54,15 @@ func TestAgent(t *testing.T) {
 		{name: "all of it", keys: []agent.AddedKey{keyOne, keyTwo}, want: []string{"publickey " + f1 + ` (agent, "me@home")`, "publickey " + f2 + " (agent)"}},
 		{
 			name: "before keys that are in files only", keys: []agent.AddedKey{keyOne}, cfg: Config{IdentityFiles: []IdentityFile{{Path: "/other"}}},
-			want: []string{"publickey " + f1 + ` (agent, "me@home")`, "publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(9))) + " (/other)"},
+			want: []string{"publickey " + f1 + ` (agent, "me@home")`, "publickey " + ssh.FingerprintSHA256(sshtest.PublicOf(t, sshtest.EdKey(9))) + " (/other)"},
 		},
 		{
 			name: "named ones first", keys: []agent.AddedKey{keyOne, keyTwo}, cfg: Config{IdentityFiles: []IdentityFile{{Path: "/other"}, {Path: "/two.pub"}}},
-			want: []string{"publickey " + f2 + " (/two.pub, signed by the agent)", "publickey " + f1 + ` (agent, "me@home")`, "publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(9))) + " (/other)"},
+			want: []string{"publickey " + f2 + " (/two.pub, signed by the agent)", "publickey " + f1 + ` (agent, "me@home")`, "publickey " + ssh.FingerprintSHA256(sshtest.PublicOf(t, sshtest.EdKey(9))) + " (/other)"},
 		},
 		{
 			name: "those of default files first", keys: []agent.AddedKey{keyOne, keyTwo}, cfg: Config{IdentityFiles: []IdentityFile{{Path: "/other", Default: true}, {Path: "/two", Default: true}}},
-			want: []string{"publickey " + f2 + " (/two)", "publickey " + f1 + ` (agent, "me@home")`, "publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(9))) + " (/other)"},
+			want: []string{"publickey " + f2 + " (/two)", "publickey " + f1 + ` (agent, "me@home")`, "publickey " + ssh.FingerprintSHA256(sshtest.PublicOf(t, sshtest.EdKey(9))) + " (/other)"},
 		},
 		{
 			name: "a .pub picks one", keys: []agent.AddedKey{keyOne, keyTwo}, cfg: Config{IdentityFiles: []IdentityFile{{Path: "/two.pub"}}, IdentitiesOnly: true},
@@ -76,7 +76,7 @@ func TestAgent(t *testing.T) {
 			name: "a .pub that it does not hold", keys: []agent.AddedKey{keyOne}, cfg: Config{IdentityFiles: []IdentityFile{{Path: "/two.pub"}}, IdentitiesOnly: true},
 			skips: []string{`identity_file "/two.pub" has no usable private half, and the agent does not hold it`},
 		},
-		{name: "identities only", keys: []agent.AddedKey{keyOne, keyTwo}, cfg: Config{IdentityFiles: []IdentityFile{{Path: "/other"}}, IdentitiesOnly: true}, want: []string{"publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(9))) + " (/other)"}},
+		{name: "identities only", keys: []agent.AddedKey{keyOne, keyTwo}, cfg: Config{IdentityFiles: []IdentityFile{{Path: "/other"}}, IdentitiesOnly: true}, want: []string{"publickey " + ssh.FingerprintSHA256(sshtest.PublicOf(t, sshtest.EdKey(9))) + " (/other)"}},
 		{
 			name: "certificate before key", keys: []agent.AddedKey{keyTwo, withCert(cert)},
 			want: []string{`publickey certificate "held" ` + f2 + ` (agent, "c")`, "publickey " + f2 + " (agent)"},
@@ -94,11 +94,11 @@ func TestAgent(t *testing.T) {
 			skips: []string{`certificate "test" ` + f2 + ` (agent, "c") expired on 1970-01-01T00:00:02Z`},
 		},
 		{
-			name: "six at most", keys: []agent.AddedKey{keyOne, keyTwo, added(edKey(3), ""), added(edKey(4), ""), added(edKey(5), ""), added(edKey(6), ""), added(edKey(7), "")},
+			name: "six at most", keys: []agent.AddedKey{keyOne, keyTwo, added(sshtest.EdKey(3), ""), added(sshtest.EdKey(4), ""), added(sshtest.EdKey(5), ""), added(sshtest.EdKey(6), ""), added(sshtest.EdKey(7), "")},
 			skips: []string{"1 others, since sshd takes 6 attempts by default (MaxAuthTries); the next login begins with these"},
 			want: []string{
-				"publickey " + f1 + ` (agent, "me@home")`, "publickey " + f2 + " (agent)", "publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(3))) + " (agent)", "publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(4))) + " (agent)",
-				"publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(5))) + " (agent)", "publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(6))) + " (agent)",
+				"publickey " + f1 + ` (agent, "me@home")`, "publickey " + f2 + " (agent)", "publickey " + ssh.FingerprintSHA256(sshtest.PublicOf(t, sshtest.EdKey(3))) + " (agent)", "publickey " + ssh.FingerprintSHA256(sshtest.PublicOf(t, sshtest.EdKey(4))) + " (agent)",
+				"publickey " + ssh.FingerprintSHA256(sshtest.PublicOf(t, sshtest.EdKey(5))) + " (agent)", "publickey " + ssh.FingerprintSHA256(sshtest.PublicOf(t, sshtest.EdKey(6))) + " (agent)",
 			},
 		},
 		{name: "RSA", keys: []agent.AddedKey{added(rsaPrivate, "")}, want: []string{"publickey " + fRSA + " (agent)"}},
@@ -151,16 +151,16 @@ func TestAgent(t *testing.T) {
 // TestAgentGone: the keys that are left serve.
 func TestAgentGone(t *testing.T) {
 	dir := t.TempDir()
-	writeKey(t, dir+"/id", edKey(1), "")
+	sshtest.WriteKey(t, dir+"/id", sshtest.EdKey(1), "")
 	cfg := &Config{IdentityFiles: []IdentityFile{{Path: dir + "/id"}}, IdentityAgent: dir + "/none"}
-	g := &guard{keys: []ssh.PublicKey{publicOf(t, edKey(1))}}
+	g := &guard{keys: []ssh.PublicKey{sshtest.PublicOf(t, sshtest.EdKey(1))}}
 	a := authFor(t, cfg)
 	if err := g.server(t).connect(t, a); err != nil {
 		t.Error(err)
 	}
 	cfg = &Config{IdentityAgent: dir + "/none"}
 	a = authFor(t, cfg)
-	wantError(t, g.server(t).connect(t, a), `authentication as "deploy" failed; not offered: agent at "`+dir+`/none": no such file or directory; the bastion takes publickey; start an agent there, or name the socket of one with identity_agent; or add identity_file`)
+	sshtest.WantError(t, g.server(t).connect(t, a), `authentication as "deploy" failed; not offered: agent at "`+dir+`/none": no such file or directory; the bastion takes publickey; start an agent there, or name the socket of one with identity_agent; or add identity_file`)
 }
 
 // TestHungAgent: close frees a connect from an agent that never answers, be it
@@ -182,7 +182,7 @@ func TestHungAgent(t *testing.T) {
 			}
 			defer conn.Close()
 			if signs {
-				key := edKey(1)
+				key := sshtest.EdKey(1)
 				ring := agent.NewKeyring()
 				if err := ring.Add(agent.AddedKey{PrivateKey: &key}); err != nil {
 					t.Error(err)
@@ -198,7 +198,7 @@ func TestHungAgent(t *testing.T) {
 				asked <- struct{}{}
 			}
 		}()
-		g := &guard{keys: []ssh.PublicKey{publicOf(t, edKey(1))}}
+		g := &guard{keys: []ssh.PublicKey{sshtest.PublicOf(t, sshtest.EdKey(1))}}
 		a := authFor(t, &Config{IdentityAgent: socket, IdentityFiles: nil, Password: "x"})
 		go func() {
 			<-asked
@@ -237,9 +237,9 @@ func (h hangingAgent) SignWithFlags(ssh.PublicKey, []byte, agent.SignatureFlags)
 // as its user said no, is still offered.
 func TestAgentThatCannotSign(t *testing.T) {
 	dir := t.TempDir()
-	writeKey(t, dir+"/one", edKey(1), "locked")
-	writeKey(t, dir+"/two", edKey(2), "")
-	key := edKey(1)
+	sshtest.WriteKey(t, dir+"/one", sshtest.EdKey(1), "locked")
+	sshtest.WriteKey(t, dir+"/two", sshtest.EdKey(2), "")
+	key := sshtest.EdKey(1)
 	ring := agent.NewKeyring()
 	if err := ring.Add(agent.AddedKey{PrivateKey: &key}); err != nil {
 		t.Fatal(err)
@@ -259,19 +259,19 @@ func TestAgentThatCannotSign(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
-	f1 := ssh.FingerprintSHA256(publicOf(t, edKey(1)))
+	f1 := ssh.FingerprintSHA256(sshtest.PublicOf(t, sshtest.EdKey(1)))
 	cfg := &Config{IdentityFiles: []IdentityFile{{Path: dir + "/one"}, {Path: dir + "/two"}}, IdentitiesOnly: true, IdentityAgent: dir + "/agent"}
-	g := &guard{keys: []ssh.PublicKey{publicOf(t, edKey(1)), publicOf(t, edKey(2))}}
+	g := &guard{keys: []ssh.PublicKey{sshtest.PublicOf(t, sshtest.EdKey(1)), sshtest.PublicOf(t, sshtest.EdKey(2))}}
 	a := authFor(t, cfg)
 	if err := g.server(t).connect(t, a); err != nil {
 		t.Error(err)
 	}
-	if want := "publickey " + ssh.FingerprintSHA256(publicOf(t, edKey(2))) + " (" + dir + "/two)"; a.Used() != want {
+	if want := "publickey " + ssh.FingerprintSHA256(sshtest.PublicOf(t, sshtest.EdKey(2))) + " (" + dir + "/two)"; a.Used() != want {
 		t.Errorf("used %q, want %q", a.Used(), want)
 	}
 	cfg.IdentityFiles = cfg.IdentityFiles[:1]
 	a = authFor(t, cfg)
-	wantError(t, g.server(t).connect(t, a), `authentication as "deploy" failed; not offered: publickey `+f1+" ("+dir+
+	sshtest.WantError(t, g.server(t).connect(t, a), `authentication as "deploy" failed; not offered: publickey `+f1+" ("+dir+
 		`/one, signed by the agent): signing: agent at "`+dir+`/agent": failed to sign challenge; the bastion takes publickey; `+fixAgentSigns+`; or add identity_file`)
 }
 

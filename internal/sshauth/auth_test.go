@@ -13,19 +13,20 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 func TestAuthenticate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	one, two := publicOf(t, edKey(1)), publicOf(t, edKey(2))
-	rsaPrivate := rsaKey(t, 2048)
-	f1, f2, fRSA := ssh.FingerprintSHA256(one), ssh.FingerprintSHA256(two), ssh.FingerprintSHA256(publicOf(t, rsaPrivate))
-	writeKey(t, dir+"/one", edKey(1), "")
-	writeKey(t, dir+"/two", edKey(2), "secret")
-	writeKey(t, dir+"/rsa", rsaPrivate, "")
+	one, two := sshtest.PublicOf(t, sshtest.EdKey(1)), sshtest.PublicOf(t, sshtest.EdKey(2))
+	rsaPrivate := sshtest.RSAKey(t, 2048)
+	f1, f2, fRSA := ssh.FingerprintSHA256(one), ssh.FingerprintSHA256(two), ssh.FingerprintSHA256(sshtest.PublicOf(t, rsaPrivate))
+	sshtest.WriteKey(t, dir+"/one", sshtest.EdKey(1), "")
+	sshtest.WriteKey(t, dir+"/two", sshtest.EdKey(2), "secret")
+	sshtest.WriteKey(t, dir+"/rsa", rsaPrivate, "")
 	for i := range 7 {
-		writeKey(t, dir+"/many"+string(rune('0'+i)), edKey(byte(10+i)), "")
+		sshtest.WriteKey(t, dir+"/many"+string(rune('0'+i)), sshtest.EdKey(byte(10+i)), "")
 	}
 	files := func(names ...string) (list []IdentityFile) {
 		for _, n := range names {
@@ -33,7 +34,7 @@ func TestAuthenticate(t *testing.T) {
 		}
 		return list
 	}
-	fMany := func(seed byte) string { return ssh.FingerprintSHA256(publicOf(t, edKey(seed))) }
+	fMany := func(seed byte) string { return ssh.FingerprintSHA256(sshtest.PublicOf(t, sshtest.EdKey(seed))) }
 	many := files("many0", "many1", "many2", "many3", "many4", "many5", "many6")
 	var defaults []IdentityFile
 	for _, f := range many {
@@ -56,7 +57,7 @@ func TestAuthenticate(t *testing.T) {
 			name: "in the written order", cfg: Config{IdentityFiles: []IdentityFile{{Path: dir + "/two", Passphrase: "secret"}, {Path: dir + "/one"}}},
 			guard: guard{keys: []ssh.PublicKey{one}}, used: "publickey " + f1 + " (one)", offered: []string{f2, f1},
 		},
-		{name: "RSA", cfg: Config{IdentityFiles: files("rsa")}, guard: guard{keys: []ssh.PublicKey{publicOf(t, rsaPrivate)}, algos: []string{"rsa-sha2-256", "ssh-rsa"}}, used: "publickey " + fRSA + " (rsa)"},
+		{name: "RSA", cfg: Config{IdentityFiles: files("rsa")}, guard: guard{keys: []ssh.PublicKey{sshtest.PublicOf(t, rsaPrivate)}, algos: []string{"rsa-sha2-256", "ssh-rsa"}}, used: "publickey " + fRSA + " (rsa)"},
 		{name: "password", cfg: Config{Password: "right"}, guard: guard{password: "right", keys: []ssh.PublicKey{one}}, used: "password", passwords: 1},
 		{name: "password dialogue", cfg: Config{Password: "right"}, guard: guard{prompts: []string{"Password: "}}, used: "keyboard-interactive password", answers: []string{"right"}},
 		{name: "dialogue with messages", cfg: Config{Password: "right"}, guard: guard{prompts: []string{"", "Passwort: ", ""}}, used: "keyboard-interactive password", answers: []string{"right"}},
@@ -195,7 +196,7 @@ func TestAuthenticate(t *testing.T) {
 		{name: "a name in the prompt", cfg: Config{Password: "right"}, guard: guard{prompts: []string{"Password for deploy@code.example.com:"}}, used: "keyboard-interactive password", answers: []string{"right"}},
 		{
 			name: "too many keys", cfg: Config{IdentityFiles: many}, guard: guard{keys: []ssh.PublicKey{one}, maxTries: 1}, // x/crypto lets that many queries pass beside
-			err: `authentication as "deploy" failed; refused: publickey ` + ssh.FingerprintSHA256(publicOf(t, edKey(10))) + ` (many0), publickey ` + ssh.FingerprintSHA256(publicOf(t, edKey(11))) +
+			err: `authentication as "deploy" failed; refused: publickey ` + ssh.FingerprintSHA256(sshtest.PublicOf(t, sshtest.EdKey(10))) + ` (many0), publickey ` + ssh.FingerprintSHA256(sshtest.PublicOf(t, sshtest.EdKey(11))) +
 				` (many1); the bastion ended the connection; the bastion takes publickey; name the right key with identity_file, so that no other is tried first`,
 		},
 		{
@@ -210,7 +211,7 @@ func TestAuthenticate(t *testing.T) {
 				`the bastion takes publickey; add the public key to the authorized_keys of "deploy" on the bastion, or name another with identity_file`,
 		},
 		{
-			name: "SHA-1 only", cfg: Config{IdentityFiles: files("rsa", "one")}, guard: guard{keys: []ssh.PublicKey{publicOf(t, rsaPrivate)}, algos: []string{"ssh-rsa", "ssh-ed25519"}}, offered: []string{f1},
+			name: "SHA-1 only", cfg: Config{IdentityFiles: files("rsa", "one")}, guard: guard{keys: []ssh.PublicKey{sshtest.PublicOf(t, rsaPrivate)}, algos: []string{"ssh-rsa", "ssh-ed25519"}}, offered: []string{f1},
 			err: `authentication as "deploy" failed; refused: publickey ` + f1 + ` (one); not offered: publickey ` + fRSA + ` (rsa): the bastion takes none of its signature algorithms; ` +
 				`the bastion takes publickey; add the public key to the authorized_keys of "deploy" on the bastion, or name another with identity_file; ` +
 				`a bastion that takes RSA keys with SHA-1 alone, which is insecure, needs ssh-rsa in pubkey_accepted_algorithms`,
@@ -238,7 +239,7 @@ func TestAuthenticate(t *testing.T) {
 			} else if err != nil {
 				t.Errorf("error of type %T", err)
 			}
-			wantError(t, err, test.err)
+			sshtest.WantError(t, err, test.err)
 			if used := strings.ReplaceAll(a.Used(), dir+"/", ""); err == nil && used != test.used {
 				t.Errorf("used %q, want %q", used, test.used)
 			}
@@ -257,8 +258,8 @@ func TestKeysAreReadAnew(t *testing.T) {
 	dir := t.TempDir()
 	cfg := &Config{IdentityFiles: []IdentityFile{{Path: dir + "/id"}}}
 	for seed := byte(1); seed < 4; seed++ {
-		writeKey(t, dir+"/id", edKey(seed), "")
-		g := &guard{keys: []ssh.PublicKey{publicOf(t, edKey(seed))}}
+		sshtest.WriteKey(t, dir+"/id", sshtest.EdKey(seed), "")
+		g := &guard{keys: []ssh.PublicKey{sshtest.PublicOf(t, sshtest.EdKey(seed))}}
 		a := authFor(t, cfg)
 		if err := g.server(t).connect(t, a); err != nil {
 			t.Error(err)
@@ -273,7 +274,7 @@ func TestLossIsNotRefusal(t *testing.T) {
 	var files []IdentityFile
 	for i := range 5 {
 		path := dir + "/id" + string(rune('0'+i))
-		writeKey(t, path, edKey(byte(10+i)), "")
+		sshtest.WriteKey(t, path, sshtest.EdKey(byte(10+i)), "")
 		files = append(files, IdentityFile{Path: path})
 	}
 	a := authFor(t, &Config{IdentityFiles: files, Password: "x"})
@@ -282,16 +283,16 @@ func TestLossIsNotRefusal(t *testing.T) {
 	defer wg.Wait()
 	wg.Go(func() { // returns when the client is gone
 		cfg := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			if algorithms.SameKey(key, publicOf(t, edKey(12))) {
+			if algorithms.SameKey(key, sshtest.PublicOf(t, sshtest.EdKey(12))) {
 				_ = server.Close()
 			}
 			return nil, errNo
 		}}
-		cfg.AddHostKey(signerFor(t, edKey(200)))
+		cfg.AddHostKey(sshtest.SignerFor(t, sshtest.EdKey(200)))
 		_, _, _, _ = ssh.NewServerConn(server, cfg)
 		_ = server.Close()
 	})
-	cc := &ssh.ClientConfig{HostKeyCallback: ssh.FixedHostKey(publicOf(t, edKey(200)))}
+	cc := &ssh.ClientConfig{HostKeyCallback: ssh.FixedHostKey(sshtest.PublicOf(t, sshtest.EdKey(200)))}
 	a.Apply(cc)
 	_, _, _, handshakeErr := ssh.NewClientConn(client, "b.example:22", cc)
 	if handshakeErr == nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // authServer is an SSH server that lets in, or does not.
@@ -54,7 +55,7 @@ func (s *authServer) connect(t testing.TB, a *Authenticator) error {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	cc := &ssh.ClientConfig{Config: a.cfg.CryptoConfig(), HostKeyCallback: ssh.FixedHostKey(publicOf(t, edKey(200)))}
+	cc := &ssh.ClientConfig{Config: a.cfg.CryptoConfig(), HostKeyCallback: ssh.FixedHostKey(sshtest.PublicOf(t, sshtest.EdKey(200)))}
 	a.Apply(cc)
 	sc, channels, requests, err := ssh.NewClientConn(conn, "b.example:22", cc)
 	if err != nil {
@@ -92,7 +93,7 @@ type guard struct {
 
 func (g *guard) server(t testing.TB) *authServer {
 	return newAuthServer(t, func(c *ssh.ServerConfig) {
-		c.AddHostKey(signerFor(t, edKey(200)))
+		c.AddHostKey(sshtest.SignerFor(t, sshtest.EdKey(200)))
 		c.MaxAuthTries = g.maxTries
 		c.PublicKeyAuthAlgorithms = g.algos
 		callbacks := ssh.ServerAuthCallbacks{}

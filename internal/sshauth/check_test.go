@@ -11,27 +11,28 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 func TestCheck(t *testing.T) {
 	t.Setenv("SSH_AUTH_SOCK", "")
 	dir := t.TempDir()
-	one := publicOf(t, edKey(1))
-	ca := signerFor(t, edKey(50))
-	writeKey(t, dir+"/id", edKey(1), "")
-	writeKey(t, dir+"/locked", edKey(2), "pass")
-	writeKey(t, dir+"/rsa", rsaKey(t, 1024), "")
-	write(t, dir+"/junk", "junk")
-	write(t, dir+"/cert", authorized(certify(t, ssh.UserCert, one, ca, nil)))
-	write(t, dir+"/expired", authorized(certify(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.ValidAfter, c.ValidBefore = 1, 2 })))
-	write(t, dir+"/noforward", authorized(certify(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.Extensions = nil })))
-	write(t, dir+"/hostcert", authorized(certify(t, ssh.HostCert, one, ca, nil)))
-	writeKey(t, dir+"/home2/.ssh/id_ed25519", edKey(1), "pass")
-	write(t, dir+"/id_sk", skFile())
-	write(t, dir+"/home3/.ssh/id_ed25519_sk", skFile())
-	write(t, dir+"/root", authorized(certify(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.ValidPrincipals = []string{"root", "admin"} })))
-	write(t, dir+"/nobody", authorized(certify(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.ValidPrincipals = nil })))
-	write(t, dir+"/early", authorized(certify(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.ValidAfter, c.ValidBefore = 1<<39, 1<<39+1 })))
+	one := sshtest.PublicOf(t, sshtest.EdKey(1))
+	ca := sshtest.SignerFor(t, sshtest.EdKey(50))
+	sshtest.WriteKey(t, dir+"/id", sshtest.EdKey(1), "")
+	sshtest.WriteKey(t, dir+"/locked", sshtest.EdKey(2), "pass")
+	sshtest.WriteKey(t, dir+"/rsa", sshtest.RSAKey(t, 1024), "")
+	sshtest.Write(t, dir+"/junk", "junk")
+	sshtest.Write(t, dir+"/cert", sshtest.AuthorizedKey(sshtest.CertifyKey(t, ssh.UserCert, one, ca, nil)))
+	sshtest.Write(t, dir+"/expired", sshtest.AuthorizedKey(sshtest.CertifyKey(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.ValidAfter, c.ValidBefore = 1, 2 })))
+	sshtest.Write(t, dir+"/noforward", sshtest.AuthorizedKey(sshtest.CertifyKey(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.Extensions = nil })))
+	sshtest.Write(t, dir+"/hostcert", sshtest.AuthorizedKey(sshtest.CertifyKey(t, ssh.HostCert, one, ca, nil)))
+	sshtest.WriteKey(t, dir+"/home2/.ssh/id_ed25519", sshtest.EdKey(1), "pass")
+	sshtest.Write(t, dir+"/id_sk", skFile())
+	sshtest.Write(t, dir+"/home3/.ssh/id_ed25519_sk", skFile())
+	sshtest.Write(t, dir+"/root", sshtest.AuthorizedKey(sshtest.CertifyKey(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.ValidPrincipals = []string{"root", "admin"} })))
+	sshtest.Write(t, dir+"/nobody", sshtest.AuthorizedKey(sshtest.CertifyKey(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.ValidPrincipals = nil })))
+	sshtest.Write(t, dir+"/early", sshtest.AuthorizedKey(sshtest.CertifyKey(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.ValidAfter, c.ValidBefore = 1<<39, 1<<39+1 })))
 	listener, err := net.Listen("unix", dir+"/agent")
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +129,7 @@ func TestCheck(t *testing.T) {
 			if err != nil {
 				err = errors.New(strings.ReplaceAll(err.Error(), dir, ""))
 			}
-			wantError(t, err, test.err)
+			sshtest.WantError(t, err, test.err)
 			warnings = slices.DeleteFunc(warnings, func(w string) bool {
 				return strings.HasPrefix(w, "passphrase") && strings.Contains(w, "literally") || // said by "literal password"
 					strings.Contains(w, " to decrypt; ") // the race detector makes it slow

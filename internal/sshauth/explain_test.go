@@ -31,10 +31,10 @@ func TestNoMethods(t *testing.T) {
 func TestDialogueIsNoRefusal(t *testing.T) {
 	t.Parallel()
 	cfg := &Config{IdentityAgent: sshtest.StartAgent(t)}
-	g := &guard{keys: []ssh.PublicKey{publicOf(t, edKey(1))}, prompts: []string{}}
+	g := &guard{keys: []ssh.PublicKey{sshtest.PublicOf(t, sshtest.EdKey(1))}, prompts: []string{}}
 	a := authFor(t, cfg)
 	err := g.server(t).connect(t, a)
-	wantError(t, err, `authentication as "deploy" failed; not offered: agent at "`+cfg.IdentityAgent+`" has no key, or is locked (see ssh-add -l and ssh-add -X); the bastion takes publickey, keyboard-interactive; add a key to the agent with ssh-add, or unlock it with ssh-add -X; or add identity_file or password`)
+	sshtest.WantError(t, err, `authentication as "deploy" failed; not offered: agent at "`+cfg.IdentityAgent+`" has no key, or is locked (see ssh-add -l and ssh-add -X); the bastion takes publickey, keyboard-interactive; add a key to the agent with ssh-add, or unlock it with ssh-add -X; or add identity_file or password`)
 	if refused, ok := errors.AsType[*failure.AuthError](err); !ok || refused.Cause != failure.CauseNoCredentials || !a.Retryable() {
 		t.Errorf("got %v, may pass: %t", err, a.Retryable())
 	}

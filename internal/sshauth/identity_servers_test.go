@@ -21,14 +21,14 @@ import (
 
 func TestPartsOfIdentities(t *testing.T) {
 	t.Parallel()
-	program(t, "ssh")
-	plain, certified, other := edKey(101), edKey(102), edKey(103)
-	ca := signerFor(t, edKey(104))
+	sshtest.Program(t, "ssh")
+	plain, certified, other := sshtest.EdKey(101), sshtest.EdKey(102), sshtest.EdKey(103)
+	ca := sshtest.SignerFor(t, sshtest.EdKey(104))
 	dir := t.TempDir()
-	write(t, dir+"/ca.pub", authorized(ca.PublicKey())+"\n")
-	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{Config: "TrustedUserCAKeys " + dir + "/ca.pub\n", AuthorizedKeys: []string{authorized(publicOf(t, plain))}})
-	cert := certify(t, ssh.UserCert, publicOf(t, certified), ca, func(c *ssh.Certificate) { c.ValidPrincipals = []string{s.User} })
-	certText := authorized(cert) + "\n"
+	sshtest.Write(t, dir+"/ca.pub", sshtest.AuthorizedKey(ca.PublicKey())+"\n")
+	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{Config: "TrustedUserCAKeys " + dir + "/ca.pub\n", AuthorizedKeys: []string{sshtest.AuthorizedKey(sshtest.PublicOf(t, plain))}})
+	cert := sshtest.CertifyKey(t, ssh.UserCert, sshtest.PublicOf(t, certified), ca, func(c *ssh.Certificate) { c.ValidPrincipals = []string{s.User} })
+	certText := sshtest.AuthorizedKey(cert) + "\n"
 	for _, c := range []struct {
 		name   string
 		file   string // the IdentityFile
@@ -39,11 +39,11 @@ func TestPartsOfIdentities(t *testing.T) {
 	}{
 		{
 			name: "public key alone, held by the agent", in: true, agent: []crypto.PrivateKey{other, plain},
-			files: func(d string) { write(t, d+"/id.pub", authorized(publicOf(t, plain))+"\n") },
+			files: func(d string) { sshtest.Write(t, d+"/id.pub", sshtest.AuthorizedKey(sshtest.PublicOf(t, plain))+"\n") },
 		},
 		{
 			name: "public key alone, not held", agent: []crypto.PrivateKey{other},
-			files: func(d string) { write(t, d+"/id.pub", authorized(publicOf(t, plain))+"\n") },
+			files: func(d string) { sshtest.Write(t, d+"/id.pub", sshtest.AuthorizedKey(sshtest.PublicOf(t, plain))+"\n") },
 		},
 		{
 			name: "nothing", agent: []crypto.PrivateKey{other},
@@ -51,60 +51,60 @@ func TestPartsOfIdentities(t *testing.T) {
 		},
 		{
 			name: "public key named", file: "id.pub", in: true, agent: []crypto.PrivateKey{plain},
-			files: func(d string) { write(t, d+"/id.pub", authorized(publicOf(t, plain))+"\n") },
+			files: func(d string) { sshtest.Write(t, d+"/id.pub", sshtest.AuthorizedKey(sshtest.PublicOf(t, plain))+"\n") },
 		},
 		{
 			name: "encrypted key, held by the agent", in: true, agent: []crypto.PrivateKey{plain},
-			files: func(d string) { writeKey(t, d+"/id", plain, "secret") },
+			files: func(d string) { sshtest.WriteKey(t, d+"/id", plain, "secret") },
 		},
 		{
 			name: "encrypted key without a public key, held by the agent", in: true, agent: []crypto.PrivateKey{plain},
 			files: func(d string) {
-				writeKey(t, d+"/id", plain, "secret")
+				sshtest.WriteKey(t, d+"/id", plain, "secret")
 				remove(t, d+"/id.pub")
 			},
 		},
 		{
 			name: "a file that is no key, with its public key", in: true, agent: []crypto.PrivateKey{plain},
 			files: func(d string) {
-				write(t, d+"/id", "PuTTY-User-Key-File-3: ssh-ed25519\n")
-				write(t, d+"/id.pub", authorized(publicOf(t, plain))+"\n")
+				sshtest.Write(t, d+"/id", "PuTTY-User-Key-File-3: ssh-ed25519\n")
+				sshtest.Write(t, d+"/id.pub", sshtest.AuthorizedKey(sshtest.PublicOf(t, plain))+"\n")
 			},
 		},
 		{
 			name: "certificate in .pub", in: true,
 			files: func(d string) {
-				writeKey(t, d+"/id", certified, "")
-				write(t, d+"/id.pub", certText)
+				sshtest.WriteKey(t, d+"/id", certified, "")
+				sshtest.Write(t, d+"/id.pub", certText)
 			},
 		},
 		{
 			name: "certificate in .pub alone, held by the agent", in: true, agent: []crypto.PrivateKey{certified}, differ: true,
-			files: func(d string) { write(t, d+"/id.pub", certText) },
+			files: func(d string) { sshtest.Write(t, d+"/id.pub", certText) },
 		},
 		{
 			name: "certificate named, its key held by the agent", file: "id.pub", in: true, agent: []crypto.PrivateKey{certified}, differ: true,
-			files: func(d string) { write(t, d+"/id.pub", certText) },
+			files: func(d string) { sshtest.Write(t, d+"/id.pub", certText) },
 		},
 		{
 			name: "certificate beside a public key, held by the agent", in: true, agent: []crypto.PrivateKey{certified},
 			files: func(d string) {
-				write(t, d+"/id.pub", authorized(publicOf(t, certified))+"\n")
-				write(t, d+"/id-cert.pub", certText)
+				sshtest.Write(t, d+"/id.pub", sshtest.AuthorizedKey(sshtest.PublicOf(t, certified))+"\n")
+				sshtest.Write(t, d+"/id-cert.pub", certText)
 			},
 		},
 		{
 			name: "certificate beside the key", in: true,
 			files: func(d string) {
-				writeKey(t, d+"/id", certified, "")
-				write(t, d+"/id-cert.pub", certText)
+				sshtest.WriteKey(t, d+"/id", certified, "")
+				sshtest.Write(t, d+"/id-cert.pub", certText)
 			},
 		},
 		{
 			name: "public key of another", in: true,
 			files: func(d string) {
-				writeKey(t, d+"/id", plain, "")
-				write(t, d+"/id.pub", authorized(publicOf(t, other))+"\n")
+				sshtest.WriteKey(t, d+"/id", plain, "")
+				sshtest.Write(t, d+"/id.pub", sshtest.AuthorizedKey(sshtest.PublicOf(t, other))+"\n")
 			},
 			differ: true, // ssh believes the .pub, and then refuses its own file
 		},

@@ -11,12 +11,13 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // TestKeygenIdentities reads what ssh-keygen writes in each of its forms.
 func TestKeygenIdentities(t *testing.T) {
 	t.Parallel()
-	program(t, "ssh-keygen")
+	sshtest.Program(t, "ssh-keygen")
 	dir := t.TempDir()
 	for _, test := range []struct {
 		name   string
@@ -33,7 +34,7 @@ func TestKeygenIdentities(t *testing.T) {
 			cfg := &Config{}
 			for _, passphrase := range []string{"", "correct horse"} {
 				path := filepath.Join(dir, test.name+strings.ReplaceAll(passphrase, " ", ""))
-				run(t, "ssh-keygen", append(test.args, "-q", "-N", passphrase, "-f", path)...)
+				sshtest.Run(t, "ssh-keygen", append(test.args, "-q", "-N", passphrase, "-f", path)...)
 				public, err := cfg.loadIdentity(IdentityFile{Path: path + ".pub"})
 				if err != nil || public.signer != nil {
 					t.Fatalf("%+v, %v", public, err)
@@ -71,7 +72,7 @@ func skFile() string {
 		Type        string
 		Key         []byte
 		Application string
-	}{"sk-ssh-ed25519@openssh.com", []byte(edKey(1)[32:]), "ssh:"})
+	}{"sk-ssh-ed25519@openssh.com", []byte(sshtest.EdKey(1)[32:]), "ssh:"})
 	private := ssh.Marshal(struct {
 		Check1, Check2 uint32
 		Type           string
@@ -100,7 +101,7 @@ func TestIdentityErrors(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "id")
 	short := filepath.Join(dir, "short")
-	writeKey(t, short, rsaKey(t, 1024), "")
+	sshtest.WriteKey(t, short, sshtest.RSAKey(t, 1024), "")
 	for _, test := range []struct{ name, content, err string }{
 		{"empty", "", `identity_file "PATH" is empty; copy the private key into it`},
 		{"text", "hello", `identity_file "PATH" is not a private key in OpenSSH or PEM form; write the path of the file that ssh-keygen -y -f reads`},
@@ -112,18 +113,18 @@ func TestIdentityErrors(t *testing.T) {
 		{"post-quantum", postQuantumFile(), `identity_file "PATH" has a key of type ssh-mldsa44-ed25519, which is not supported; make another with ssh-keygen -t ed25519, and add its .pub to authorized_keys on the bastion`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			write(t, path, test.content)
+			sshtest.Write(t, path, test.content)
 			id, err := (&Config{}).loadIdentity(IdentityFile{Path: path})
-			wantError(t, err, strings.ReplaceAll(test.err, "PATH", path))
+			sshtest.WantError(t, err, strings.ReplaceAll(test.err, "PATH", path))
 			if err == nil && (id.signer != nil || id.public.Type() != "sk-ssh-ed25519@openssh.com") {
 				t.Errorf("%+v", id)
 			}
 		})
 	}
 	_, err := (&Config{}).loadIdentity(IdentityFile{Path: dir})
-	wantError(t, err, `identity_file "`+dir+`" cannot be read: is a directory`)
+	sshtest.WantError(t, err, `identity_file "`+dir+`" cannot be read: is a directory`)
 	_, err = (&Config{}).loadIdentity(IdentityFile{Path: dir + "/none"})
-	wantError(t, err, `identity_file "`+dir+`/none" does not exist`)
+	sshtest.WantError(t, err, `identity_file "`+dir+`/none" does not exist`)
 }
 
 func readString(t *testing.T, path string) string {

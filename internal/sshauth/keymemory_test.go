@@ -26,7 +26,7 @@ func wantOffers(t *testing.T, g *guard, seeds ...byte) {
 	t.Helper()
 	var want []string
 	for _, seed := range seeds {
-		want = append(want, ssh.FingerprintSHA256(publicOf(t, edKey(seed))))
+		want = append(want, ssh.FingerprintSHA256(sshtest.PublicOf(t, sshtest.EdKey(seed))))
 	}
 	if !slices.Equal(g.offered, want) {
 		t.Errorf("offered %q, want %q", g.offered, want)
@@ -36,7 +36,7 @@ func wantOffers(t *testing.T, g *guard, seeds ...byte) {
 func agentWith(t *testing.T, seeds ...byte) *Config {
 	var keys []agent.AddedKey
 	for _, seed := range seeds {
-		key := edKey(seed)
+		key := sshtest.EdKey(seed)
 		keys = append(keys, agent.AddedKey{PrivateKey: &key})
 	}
 	return &Config{IdentityAgent: sshtest.StartAgent(t, keys...)}
@@ -45,7 +45,7 @@ func agentWith(t *testing.T, seeds ...byte) *Config {
 // TestAcceptedKeyIsFirst: until the bastion refuses it.
 func TestAcceptedKeyIsFirst(t *testing.T) {
 	t.Parallel()
-	takes := func(seed byte) *guard { return &guard{keys: []ssh.PublicKey{publicOf(t, edKey(seed))}} }
+	takes := func(seed byte) *guard { return &guard{keys: []ssh.PublicKey{sshtest.PublicOf(t, sshtest.EdKey(seed))}} }
 	a, b, c, d := takes(3), takes(3), takes(2), takes(2)
 	logins(t, agentWith(t, 1, 2, 3), a, b, c, d)
 	wantOffers(t, a, 1, 2, 3)
@@ -58,7 +58,7 @@ func TestAcceptedKeyIsFirst(t *testing.T) {
 // next time, and all of them again when it has refused each.
 func TestRefusedKeysAreLast(t *testing.T) {
 	t.Parallel()
-	takes := func(seed byte) *guard { return &guard{keys: []ssh.PublicKey{publicOf(t, edKey(seed))}} }
+	takes := func(seed byte) *guard { return &guard{keys: []ssh.PublicKey{sshtest.PublicOf(t, sshtest.EdKey(seed))}} }
 	a, b, c := takes(9), takes(9), takes(8)
 	logins(t, agentWith(t, 1, 2, 3, 4, 5, 6, 7, 8), a, b, c)
 	wantOffers(t, a, 1, 2, 3, 4, 5, 6)
@@ -72,9 +72,9 @@ func TestAcceptedPasswordIsFirst(t *testing.T) {
 	t.Parallel()
 	cfg := agentWith(t, 1, 2)
 	cfg.Password = "right"
-	none := []ssh.PublicKey{publicOf(t, edKey(9))}
+	none := []ssh.PublicKey{sshtest.PublicOf(t, sshtest.EdKey(9))}
 	a, b := &guard{keys: none, password: "right"}, &guard{keys: none, password: "right"}
-	c := &guard{keys: []ssh.PublicKey{publicOf(t, edKey(2))}, password: "new"}
+	c := &guard{keys: []ssh.PublicKey{sshtest.PublicOf(t, sshtest.EdKey(2))}, password: "new"}
 	d := &guard{keys: c.keys, password: "new"}
 	logins(t, cfg, a, b, c, d)
 	wantOffers(t, a, 1, 2)
@@ -122,10 +122,10 @@ func TestDialogueForCodeIsLast(t *testing.T) {
 // was accepted.
 func TestMemoryOfCertificates(t *testing.T) {
 	t.Parallel()
-	ca := signerFor(t, edKey(50))
+	ca := sshtest.SignerFor(t, sshtest.EdKey(50))
 	blob := func(key ssh.PublicKey) string { return string(key.Marshal()) }
-	one, two := publicOf(t, edKey(1)), publicOf(t, edKey(2))
-	old, renewed := certify(t, ssh.UserCert, two, ca, nil), certify(t, ssh.UserCert, two, ca, func(c *ssh.Certificate) { c.KeyId = "renewed" })
+	one, two := sshtest.PublicOf(t, sshtest.EdKey(1)), sshtest.PublicOf(t, sshtest.EdKey(2))
+	old, renewed := sshtest.CertifyKey(t, ssh.UserCert, two, ca, nil), sshtest.CertifyKey(t, ssh.UserCert, two, ca, func(c *ssh.Certificate) { c.KeyId = "renewed" })
 	var m Memory
 	m.succeeded([]*attempt{{blob: blob(old)}})
 	offers := []offer{{what: "one", blob: blob(one)}, {what: "renewed", blob: blob(renewed)}}

@@ -39,7 +39,7 @@ func (o offering) setUp(t *testing.T) (args []string, cfg Config) {
 	if o.agent != nil {
 		var keys []agent.AddedKey
 		for _, seed := range o.agent {
-			key := edKey(seed)
+			key := sshtest.EdKey(seed)
 			keys = append(keys, agent.AddedKey{PrivateKey: &key})
 		}
 		cfg.IdentityAgent = sshtest.StartAgent(t, keys...)
@@ -57,17 +57,17 @@ func (o offering) setUp(t *testing.T) (args []string, cfg Config) {
 	}
 	for _, seed := range o.files {
 		path := fmt.Sprintf("%s/file%d", dir, seed)
-		writeKey(t, path, edKey(seed), "")
+		sshtest.WriteKey(t, path, sshtest.EdKey(seed), "")
 		add(path)
 	}
 	for _, seed := range o.publics {
 		path := fmt.Sprintf("%s/public%d.pub", dir, seed)
-		write(t, path, authorized(publicOf(t, edKey(seed))))
+		sshtest.Write(t, path, sshtest.AuthorizedKey(sshtest.PublicOf(t, sshtest.EdKey(seed))))
 		add(path)
 	}
 	for _, seed := range o.certs {
 		path := fmt.Sprintf("%s/cert%d", dir, seed)
-		write(t, path, authorized(certify(t, ssh.UserCert, publicOf(t, edKey(seed)), signerFor(t, edKey(50)), nil)))
+		sshtest.Write(t, path, sshtest.AuthorizedKey(sshtest.CertifyKey(t, ssh.UserCert, sshtest.PublicOf(t, sshtest.EdKey(seed)), sshtest.SignerFor(t, sshtest.EdKey(50)), nil)))
 		args = append(args, "-o", "CertificateFile="+path)
 		cfg.CertificateFiles = append(cfg.CertificateFiles, path)
 	}
@@ -79,7 +79,7 @@ func sshCommand(t *testing.T, addr, user, knownHosts string, args ...string) str
 	t.Helper()
 	host, port, _ := strings.Cut(addr, ":")
 	args = append([]string{"-v", "-F", "none", "-o", "BatchMode=yes", "-o", "UserKnownHostsFile=" + knownHosts, "-W", "127.0.0.1:1", "-p", port}, args...)
-	out, _ := exec.Command(program(t, "ssh"), append(args, user+"@"+host)...).CombinedOutput() // the target refuses
+	out, _ := exec.Command(sshtest.Program(t, "ssh"), append(args, user+"@"+host)...).CombinedOutput() // the target refuses
 	return string(out)
 }
 
@@ -144,7 +144,7 @@ func TestMaxAuthTriesBesideSSH(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := sshtest.StartSSHD(t, sshtest.SSHDOptions{
-				Config: fmt.Sprintf("MaxAuthTries %d\nLogLevel DEBUG\n", test.tries), AuthorizedKeys: []string{authorized(publicOf(t, edKey(test.right)))},
+				Config: fmt.Sprintf("MaxAuthTries %d\nLogLevel DEBUG\n", test.tries), AuthorizedKeys: []string{sshtest.AuthorizedKey(sshtest.PublicOf(t, sshtest.EdKey(test.right)))},
 			})
 			args, cfg := test.setUp(t)
 			if out := sshCommand(t, s.Addr(), s.User, s.KnownHostsFile(), args...); !strings.Contains(out, `using "publickey"`) {

@@ -8,19 +8,21 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // TestCertificates: certificates go before their bare keys, and those that are
 // no use are passed over.
 func TestCertificates(t *testing.T) {
-	one := publicOf(t, edKey(1))
-	ca := signerFor(t, edKey(50))
+	one := sshtest.PublicOf(t, sshtest.EdKey(1))
+	ca := sshtest.SignerFor(t, sshtest.EdKey(50))
 	f1 := ssh.FingerprintSHA256(one)
-	good := certify(t, ssh.UserCert, one, ca, nil)
-	second := certify(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.KeyId = "second" })
-	expired := certify(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.ValidAfter, c.ValidBefore = 1, 2 })
-	host := certify(t, ssh.HostCert, one, ca, nil)
-	foreign := certify(t, ssh.UserCert, publicOf(t, edKey(3)), ca, nil)
+	good := sshtest.CertifyKey(t, ssh.UserCert, one, ca, nil)
+	second := sshtest.CertifyKey(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.KeyId = "second" })
+	expired := sshtest.CertifyKey(t, ssh.UserCert, one, ca, func(c *ssh.Certificate) { c.ValidAfter, c.ValidBefore = 1, 2 })
+	host := sshtest.CertifyKey(t, ssh.HostCert, one, ca, nil)
+	foreign := sshtest.CertifyKey(t, ssh.UserCert, sshtest.PublicOf(t, sshtest.EdKey(3)), ca, nil)
 	for _, test := range []struct {
 		name   string
 		beside *ssh.Certificate
@@ -48,14 +50,14 @@ func TestCertificates(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
-			writeKey(t, dir+"/id", edKey(1), "")
+			sshtest.WriteKey(t, dir+"/id", sshtest.EdKey(1), "")
 			cfg := &Config{IdentityFiles: []IdentityFile{{Path: dir + "/id", Default: test.isDef}}}
 			if test.beside != nil {
-				write(t, dir+"/id-cert.pub", authorized(test.beside))
+				sshtest.Write(t, dir+"/id-cert.pub", sshtest.AuthorizedKey(test.beside))
 			}
 			for i, c := range test.files {
 				path := filepath.Join(dir, "cert"+string(rune('0'+i)))
-				write(t, path, authorized(c))
+				sshtest.Write(t, path, sshtest.AuthorizedKey(c))
 				cfg.CertificateFiles = append(cfg.CertificateFiles, path)
 			}
 			c := &collector{cfg: cfg, log: zap.NewNop()}

@@ -70,7 +70,7 @@ func sshWithPassword(t *testing.T, addr, knownHosts, password string) string {
 		t.Fatal(err)
 	}
 	host, port, _ := strings.Cut(addr, ":")
-	cmd := exec.Command(program(t, "ssh"), "-v", "-F", "none", "-o", "IdentityFile=none", "-o", "IdentityAgent=none", "-o", "NumberOfPasswordPrompts=1",
+	cmd := exec.Command(sshtest.Program(t, "ssh"), "-v", "-F", "none", "-o", "IdentityFile=none", "-o", "IdentityAgent=none", "-o", "NumberOfPasswordPrompts=1",
 		"-o", "UserKnownHostsFile="+knownHosts, "-W", "127.0.0.1:1", "-p", port, "user@"+host)
 	cmd.Env = append(os.Environ(), "SSH_ASKPASS="+askpass, "SSH_ASKPASS_REQUIRE=force")
 	out, _ := cmd.CombinedOutput() // the target refuses

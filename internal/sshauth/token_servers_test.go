@@ -55,12 +55,12 @@ func (a tokenAgent) SignWithFlags(key ssh.PublicKey, data []byte, _ agent.Signat
 func TestSecurityToken(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "id_ed25519_sk")
-	write(t, file, skFile())
+	sshtest.Write(t, file, skFile())
 	id, err := (&Config{}).loadIdentity(IdentityFile{Path: file})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{AuthorizedKeys: []string{authorized(id.public)}})
+	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{AuthorizedKeys: []string{sshtest.AuthorizedKey(id.public)}})
 	socket := filepath.Join(t.TempDir(), "agent")
 	l, err := net.Listen("unix", socket)
 	if err != nil {
@@ -73,7 +73,7 @@ func TestSecurityToken(t *testing.T) {
 			if err != nil {
 				return
 			}
-			_ = agent.ServeAgent(tokenAgent{private: edKey(1), public: id.public}, conn)
+			_ = agent.ServeAgent(tokenAgent{private: sshtest.EdKey(1), public: id.public}, conn)
 			_ = conn.Close()
 		}
 	}()

@@ -9,7 +9,7 @@ import (
 // TestCheckUnlocks: what is decrypted when a configuration is loaded stays so.
 func TestCheckUnlocks(t *testing.T) {
 	t.Parallel()
-	program(t, "ssh-keygen")
+	sshtest.Program(t, "ssh-keygen")
 	path := sshtest.NewKey().EncryptedFile(t, "correct horse")
 	cfg := Config{User: "u", IdentityFiles: []IdentityFile{{Path: path, Passphrase: "correct horse"}}}
 	if _, err := cfg.Check(); err != nil {
@@ -21,6 +21,6 @@ func TestCheckUnlocks(t *testing.T) {
 	cfg.IdentityFiles[0].Passphrase = "wrong"
 	for range 2 {
 		_, err := cfg.Check()
-		wantError(t, err, `identity_file "`+path+`" cannot be decrypted: its passphrase is wrong`)
+		sshtest.WantError(t, err, `identity_file "`+path+`" cannot be decrypted: its passphrase is wrong`)
 	}
 }

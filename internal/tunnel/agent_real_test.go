@@ -70,7 +70,7 @@ func TestStoppedAgent(t *testing.T) {
 	t.Parallel()
 	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{})
 	socket := filepath.Join(t.TempDir(), "agent")
-	cmd := sshtest.NewProcess(t, exec.Command(program(t, "ssh-agent"), "-D", "-a", socket))
+	cmd := sshtest.NewProcess(t, exec.Command(sshtest.Program(t, "ssh-agent"), "-D", "-a", socket))
 	cmd.WaitListening(t, "unix", socket)
 	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func TestAgentErrors(t *testing.T) {
 	_ = l.Close()
 	elsewhere := sshtest.WriteFile(t, "known_hosts", []byte(sshtest.KnownHostsLine("elsewhere", sshtest.NewKey().PublicKey())+"\n"))
 	confirms := sshtest.StartAgent(t)
-	add := exec.Command(program(t, "ssh-add"), "-q", "-c", s.ClientKeyFile())
+	add := exec.Command(sshtest.Program(t, "ssh-add"), "-q", "-c", s.ClientKeyFile())
 	add.Env = []string{"SSH_AUTH_SOCK=" + confirms} // and nobody to ask
 	if out, err := add.CombinedOutput(); err != nil {
 		t.Fatalf("ssh-add: %v: %s", err, out)

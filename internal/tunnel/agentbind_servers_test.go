@@ -17,7 +17,7 @@ func sshCommand(t *testing.T, addr, user, knownHosts string, args ...string) str
 	t.Helper()
 	host, port, _ := strings.Cut(addr, ":")
 	args = append([]string{"-v", "-F", "none", "-o", "BatchMode=yes", "-o", "UserKnownHostsFile=" + knownHosts, "-W", "127.0.0.1:1", "-p", port}, args...)
-	out, _ := exec.Command(program(t, "ssh"), append(args, user+"@"+host)...).CombinedOutput() // the target refuses
+	out, _ := exec.Command(sshtest.Program(t, "ssh"), append(args, user+"@"+host)...).CombinedOutput() // the target refuses
 	return string(out)
 }
 
@@ -29,7 +29,7 @@ func restrictedTo(t *testing.T, keyFile, knownHosts string, hosts ...string) (so
 	for _, host := range hosts {
 		args = append(args, "-h", host)
 	}
-	cmd := exec.Command(program(t, "ssh-add"), append(args, keyFile)...)
+	cmd := exec.Command(sshtest.Program(t, "ssh-add"), append(args, keyFile)...)
 	cmd.Env = []string{"SSH_AUTH_SOCK=" + socket}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("ssh-add: %v: %s", err, out)
@@ -127,7 +127,7 @@ func TestRestrictedAgentKeysThroughJump(t *testing.T) {
 			t.Parallel()
 			socket := restrictedTo(t, first.ClientKeyFile(), known, test.hosts...)
 			config := sshtest.WriteFile(t, "config", []byte("Host *\nUserKnownHostsFile "+known+"\nIdentityAgent "+socket+"\nIdentityFile none\nBatchMode yes\n"))
-			out, _ := exec.Command(program(t, "ssh"), "-v", "-F", config, "-J", first.User+"@"+first.Addr(), "-W", "127.0.0.1:1", "-p", second.Addr()[strings.Index(second.Addr(), ":")+1:], second.User+"@127.0.0.1").CombinedOutput()
+			out, _ := exec.Command(sshtest.Program(t, "ssh"), "-v", "-F", config, "-J", first.User+"@"+first.Addr(), "-W", "127.0.0.1:1", "-p", second.Addr()[strings.Index(second.Addr(), ":")+1:], second.User+"@127.0.0.1").CombinedOutput()
 			if got := strings.Contains(string(out), "Authenticated to 127.0.0.1 (via proxy)"); got != test.want {
 				t.Fatalf("ssh is let in: %t, want %t: %s", got, test.want, out)
 			}

@@ -17,7 +17,7 @@ import (
 // sshKnowsOf are the names that ssh -Q lists.
 func sshKnowsOf(t *testing.T, what string) []string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), program(t, "ssh"), "-Q", what).Output()
+	out, err := exec.CommandContext(t.Context(), sshtest.Program(t, "ssh"), "-Q", what).Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 func TestCertificateOptions(t *testing.T) {
 	t.Parallel()
 	ca := filepath.Join(t.TempDir(), "ca")
-	run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ca)
+	sshtest.Run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ca)
 	d := sshtest.StartSSHD(t, sshtest.SSHDOptions{Config: "TrustedUserCAKeys " + ca + ".pub\n"})
 	for name, c := range map[string]struct {
 		options []string
@@ -34,9 +34,9 @@ func TestCertificateOptions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			key := filepath.Join(t.TempDir(), "key")
-			run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+			sshtest.Run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
 			args := append([]string{"-q", "-s", ca, "-I", "test", "-n", d.User}, c.options...)
-			run(t, "ssh-keygen", append(args, key+".pub")...)
+			sshtest.Run(t, "ssh-keygen", append(args, key+".pub")...)
 			cfg := configFor(t, d.ClientKey, d.HostKey.Fingerprint(), d.Addr())
 			cfg.Name, cfg.User, cfg.IdentityFiles = name, d.User, []IdentityFile{{Path: key}}
 			accepted, said := sshLogin(t, cfg, "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null")

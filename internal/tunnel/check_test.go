@@ -10,18 +10,19 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 func TestCheck(t *testing.T) {
 	t.Setenv("SSH_AUTH_SOCK", "")
 	dir := t.TempDir()
-	one, two := publicOf(t, edKey(1)), publicOf(t, edKey(2))
-	writeKey(t, dir+"/id", edKey(1), "")
-	write(t, dir+"/junk", "junk")
-	write(t, dir+"/kh", "b.example "+authorized(one)+"\njunk\n")
-	write(t, dir+"/other", "c.example "+authorized(one)+"\n")
-	write(t, dir+"/home/.ssh/known_hosts", "b.example "+authorized(one)+"\n")
-	writeKey(t, dir+"/home/.ssh/id_ed25519", edKey(1), "")
+	one, two := sshtest.PublicOf(t, sshtest.EdKey(1)), sshtest.PublicOf(t, sshtest.EdKey(2))
+	sshtest.WriteKey(t, dir+"/id", sshtest.EdKey(1), "")
+	sshtest.Write(t, dir+"/junk", "junk")
+	sshtest.Write(t, dir+"/kh", "b.example "+sshtest.AuthorizedKey(one)+"\njunk\n")
+	sshtest.Write(t, dir+"/other", "c.example "+sshtest.AuthorizedKey(one)+"\n")
+	sshtest.Write(t, dir+"/home/.ssh/known_hosts", "b.example "+sshtest.AuthorizedKey(one)+"\n")
+	sshtest.WriteKey(t, dir+"/home/.ssh/id_ed25519", sshtest.EdKey(1), "")
 	home := func(name string) func(*Config) {
 		return func(c *Config) {
 			c.IdentityFiles, c.HostKeys, c.KnownHosts = nil, nil, nil
@@ -80,7 +81,7 @@ func TestCheck(t *testing.T) {
 		{name: "malformed authority", edit: func(c *Config) { c.HostCertificateAuthorities = []string{"ssh-ed25519 x"} }, err: `host_certificate_authority "ssh-ed25519 x" is not valid base64; copy the whole line`},
 		{name: "junk authority", edit: func(c *Config) { c.HostCertificateAuthorities = []string{dir + "/junk"} }, err: `host_certificate_authority "/junk" line 1 is not of the form <type> <base64>`},
 		{name: "authority", edit: func(c *Config) {
-			c.HostKeys, c.HostCertificateAuthorities = nil, []string{authorized(two), dir + "/id.pub"}
+			c.HostKeys, c.HostCertificateAuthorities = nil, []string{sshtest.AuthorizedKey(two), dir + "/id.pub"}
 		}},
 		{name: "absent authority", edit: func(c *Config) { c.HostCertificateAuthorities = []string{dir + "/absent"} }, warnings: []string{`host_certificate_authority "/absent" does not exist; no certificate that it signed is accepted until it does`}},
 		{name: "unchecked", edit: func(c *Config) { c.HostKeys, c.InsecureIgnoreHostKey = nil, true }, warnings: []string{
@@ -110,7 +111,7 @@ func TestCheck(t *testing.T) {
 			if err != nil {
 				err = errors.New(strings.ReplaceAll(err.Error(), dir, ""))
 			}
-			wantError(t, err, test.err)
+			sshtest.WantError(t, err, test.err)
 			for i := range warnings {
 				warnings[i] = strings.ReplaceAll(warnings[i], dir, "")
 			}

@@ -91,12 +91,12 @@ func TestAcceptNew(t *testing.T) {
 func TestRevokedHostKeys(t *testing.T) {
 	dir := t.TempDir()
 	ca, host := filepath.Join(dir, "ca"), filepath.Join(dir, "host")
-	run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ca)
-	run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", host)
-	run(t, "ssh-keygen", "-q", "-s", ca, "-I", "bastion", "-h", "-n", "127.0.0.1", host+".pub")
+	sshtest.Run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ca)
+	sshtest.Run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", host)
+	sshtest.Run(t, "ssh-keygen", "-q", "-s", ca, "-I", "bastion", "-h", "-n", "127.0.0.1", host+".pub")
 	sshd := sshtest.StartSSHD(t, sshtest.SSHDOptions{Config: "HostKey " + host + "\nHostCertificate " + host + "-cert.pub\n"})
 	revoked := filepath.Join(dir, "revoked")
-	write(t, revoked, "# none yet\n")
+	sshtest.Write(t, revoked, "# none yet\n")
 	cfg := Config{
 		Name: "test", Address: sshd.Addr(), User: sshd.User, IdentityAgent: "none", IdentitiesOnly: true,
 		IdentityFiles: []IdentityFile{{Path: sshd.ClientKeyFile()}}, HostCertificateAuthorities: []string{ca + ".pub"}, RevokedHostKeys: []string{revoked},
@@ -111,7 +111,7 @@ func TestRevokedHostKeys(t *testing.T) {
 		{host + "-cert.pub", "is revoked: ssh-ed25519-cert-v01@openssh.com "},
 	} {
 		if test.pub != "" {
-			run(t, "cp", test.pub, revoked)
+			sshtest.Run(t, "cp", test.pub, revoked)
 		}
 		cfg.Name = strconv.Itoa(i) // with no failures from before
 		h := open(t, cfg, quick())
@@ -122,7 +122,7 @@ func TestRevokedHostKeys(t *testing.T) {
 		if test.pub == ca+".pub" {
 			// What is taken off the list again is accepted at once.
 			postpone(h)
-			write(t, revoked, "\n")
+			sshtest.Write(t, revoked, "\n")
 			sshtest.Eventually(t, 10*time.Second, "a connection", func() bool { return h.Connect(t.Context()) == nil })
 		}
 		closeAndWait(t, h)
@@ -134,9 +134,9 @@ func TestRevokedHostKeys(t *testing.T) {
 func TestNoHostKeyAlgorithms(t *testing.T) {
 	dir := t.TempDir()
 	ca, host := filepath.Join(dir, "ca"), filepath.Join(dir, "host")
-	run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ca)
-	run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", host)
-	run(t, "ssh-keygen", "-q", "-s", ca, "-I", "bastion", "-h", "-n", "127.0.0.1", host+".pub")
+	sshtest.Run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ca)
+	sshtest.Run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", host)
+	sshtest.Run(t, "ssh-keygen", "-q", "-s", ca, "-I", "bastion", "-h", "-n", "127.0.0.1", host+".pub")
 	sshd := sshtest.StartSSHD(t, sshtest.SSHDOptions{Config: "HostKey " + host + "\nHostCertificate " + host + "-cert.pub\n"})
 	authority := filepath.Join(dir, "authority.pub")
 	for name, edit := range map[string]func(*Config){
@@ -164,7 +164,7 @@ func TestNoHostKeyAlgorithms(t *testing.T) {
 			if n := strings.Count(sshd.Log(), "Connection from") - before; n != 0 {
 				t.Errorf("%d connections", n)
 			}
-			run(t, "cp", ca+".pub", authority)
+			sshtest.Run(t, "cp", ca+".pub", authority)
 			sshtest.Eventually(t, 20*time.Second, "a connection", func() bool { return h.Connect(t.Context()) == nil })
 			closeAndWait(t, h)
 		})
@@ -186,19 +186,19 @@ func TestMalformedRevocation(t *testing.T) {
 		Name: "test", Address: sshd.Addr(), User: sshd.User, IdentityAgent: "none", IdentitiesOnly: true,
 		IdentityFiles: []IdentityFile{{Path: sshd.ClientKeyFile()}}, KnownHosts: []string{known},
 	}
-	write(t, known, bad)
+	sshtest.Write(t, known, bad)
 	if _, err := cfg.Check(); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("at load: %v", err)
 	}
-	write(t, known, string(good))
+	sshtest.Write(t, known, string(good))
 	if _, err := cfg.Check(); err != nil {
 		t.Fatal(err)
 	}
-	write(t, known, bad)
+	sshtest.Write(t, known, bad)
 	h := open(t, cfg, quick())
 	if err := h.Connect(t.Context()); err == nil || !strings.Contains(err.Error(), want) || failure.CauseOf(err) != failure.CauseConfiguration {
 		t.Errorf("at connect: %v (%s)", err, failure.CauseOf(err))
 	}
-	write(t, known, string(good))
+	sshtest.Write(t, known, string(good))
 	sshtest.Eventually(t, 20*time.Second, "a connection", func() bool { return h.Connect(t.Context()) == nil })
 }

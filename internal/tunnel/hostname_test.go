@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // TestHostnames: no option takes a name that can be an option of a command, or another
@@ -20,7 +21,7 @@ func TestHostnames(t *testing.T) {
 			"alias":    func(c *Config) { c.HostKeyAlias = s },
 			"proxy":    func(c *Config) { c.Proxy = &dial.Proxy{Scheme: "http", Address: s + ":3128"} },
 		} {
-			cfg := Config{Name: "test", Address: "b.example:22", User: "u", Password: "x", IdentityAgent: "none", HostKeys: []string{authorized(publicOf(t, edKey(1)))}}
+			cfg := Config{Name: "test", Address: "b.example:22", User: "u", Password: "x", IdentityAgent: "none", HostKeys: []string{sshtest.AuthorizedKey(sshtest.PublicOf(t, sshtest.EdKey(1)))}}
 			edit(&cfg)
 			if _, err := cfg.Check(); err == nil || strings.ContainsAny(err.Error(), "\r\n\x00\x1b") {
 				t.Errorf("%s %q: got %v", what, s, err)

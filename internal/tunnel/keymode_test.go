@@ -22,22 +22,22 @@ const keyModeWarning = "private key can be read by others than its owner; run ch
 func TestKeyModes(t *testing.T) {
 	dir := t.TempDir()
 	path, public := filepath.Join(dir, "key"), filepath.Join(dir, "public.pub")
-	key := edKey(1)
+	key := sshtest.EdKey(1)
 	put := func(path string, mode os.FileMode, content []byte, modified int) {
 		t.Helper()
-		write(t, path, string(content))
+		sshtest.Write(t, path, string(content))
 		at := time.Unix(int64(modified), 0)
 		if err := errors.Join(os.Chmod(path, mode), os.Chtimes(path, at, at)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	put(public, 0o644, []byte(authorized(publicOf(t, key))), 1)
+	put(public, 0o644, []byte(sshtest.AuthorizedKey(sshtest.PublicOf(t, key))), 1)
 	one, two := sshtest.NewKey().PEM(""), sshtest.NewKey().PEM("")
 
 	set := quick()
 	logs := observed(&set)
 	cfg := Config{
-		Name: "test", Address: "127.0.0.1:1", User: "u", IdentityAgent: "none", IdentitiesOnly: true, HostKeys: []string{authorized(publicOf(t, key))},
+		Name: "test", Address: "127.0.0.1:1", User: "u", IdentityAgent: "none", IdentitiesOnly: true, HostKeys: []string{sshtest.AuthorizedKey(sshtest.PublicOf(t, key))},
 		IdentityFiles: []IdentityFile{{Path: path}, {Path: public}, {Path: filepath.Join(dir, "absent")}, {Path: dir}},
 	}
 	h := Open(cfg, set, nil) // which does not watch the files: it is not started

@@ -29,7 +29,7 @@ func sshdConfigFor(t *testing.T, sshd *sshtest.SSHD) Config {
 func keygen(t *testing.T, args ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "key")
-	run(t, "ssh-keygen", append([]string{"-q", "-N", "", "-f", path}, args...)...)
+	sshtest.Run(t, "ssh-keygen", append([]string{"-q", "-N", "", "-f", path}, args...)...)
 	return path
 }
 
@@ -40,10 +40,10 @@ func TestDowngrade(t *testing.T) {
 	dsa := keygen(t, "-t", "dsa")
 	ca := keygen(t, "-t", "rsa", "-b", "2048")
 	signed := keygen(t, "-t", "ed25519")
-	run(t, "ssh-keygen", "-q", "-s", ca, "-t", "ssh-rsa", "-I", "bastion", "-h", "-n", "127.0.0.1", signed+".pub")
+	sshtest.Run(t, "ssh-keygen", "-q", "-s", ca, "-t", "ssh-rsa", "-I", "bastion", "-h", "-n", "127.0.0.1", signed+".pub")
 	trust := func(key string) func(*Config) {
 		return func(cfg *Config) {
-			cfg.KnownHosts, cfg.HostKeys = nil, []string{strings.Join(strings.Fields(run(t, "cat", key+".pub"))[:2], " ")}
+			cfg.KnownHosts, cfg.HostKeys = nil, []string{strings.Join(strings.Fields(sshtest.Run(t, "cat", key+".pub"))[:2], " ")}
 		}
 	}
 	const update = "update the bastion, or let it take better ones with "

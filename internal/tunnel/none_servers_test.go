@@ -62,7 +62,7 @@ func TestNone(t *testing.T) {
 func letsIn(t *testing.T, addr, user, knownHosts string) {
 	t.Helper()
 	host, port, _ := strings.Cut(addr, ":")
-	out, _ := exec.Command(program(t, "ssh"), "-v", "-F", "none", "-o", "IdentityFile=none", "-o", "IdentityAgent=none", "-o", "BatchMode=yes",
+	out, _ := exec.Command(sshtest.Program(t, "ssh"), "-v", "-F", "none", "-o", "IdentityFile=none", "-o", "IdentityAgent=none", "-o", "BatchMode=yes",
 		"-o", "UserKnownHostsFile="+knownHosts, "-W", "127.0.0.1:1", "-p", port, user+"@"+host).CombinedOutput()
 	if !strings.Contains(string(out), `using "none"`) {
 		t.Errorf("ssh is not let in without credentials: %s", out)

@@ -27,7 +27,7 @@ type authority struct {
 func newAuthority(t testing.TB) *authority {
 	t.Helper()
 	a := &authority{t: t, dir: t.TempDir()}
-	run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", a.dir+"/ca")
+	sshtest.Run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", a.dir+"/ca")
 	a.sshd = sshtest.StartSSHD(t, sshtest.SSHDOptions{Config: "TrustedUserCAKeys " + a.dir + "/ca.pub\n"})
 	a.newKey("id")
 	return a
@@ -35,7 +35,7 @@ func newAuthority(t testing.TB) *authority {
 
 func (a *authority) newKey(name string) {
 	a.t.Helper()
-	run(a.t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(a.dir, name))
+	sshtest.Run(a.t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(a.dir, name))
 }
 
 // certify puts a certificate for a key into a directory of its own, and returns
@@ -46,7 +46,7 @@ func (a *authority) certify(key, id string, args ...string) string {
 	if err := os.Link(filepath.Join(a.dir, key+".pub"), dir+"/id.pub"); err != nil {
 		a.t.Fatal(err)
 	}
-	run(a.t, "ssh-keygen", append(append([]string{"-q", "-s", a.dir + "/ca", "-I", id, "-n", a.sshd.User}, args...), dir+"/id.pub")...)
+	sshtest.Run(a.t, "ssh-keygen", append(append([]string{"-q", "-s", a.dir + "/ca", "-I", id, "-n", a.sshd.User}, args...), dir+"/id.pub")...)
 	return dir + "/id-cert.pub"
 }
 
@@ -112,7 +112,7 @@ func TestRenewal(t *testing.T) {
 			a.newKey("other")
 			a.put(a.certify("other", "other"))
 		},
-		"half written": func() { write(t, cert, "ssh-ed25519-cert-v01@openssh.com AAAA") },
+		"half written": func() { sshtest.Write(t, cert, "ssh-ed25519-cert-v01@openssh.com AAAA") },
 		"removed":      func() { _ = os.Remove(cert) },
 	} {
 		touch()

@@ -31,7 +31,7 @@ func TestPermitSpelling(t *testing.T) {
 				}
 				s, h := sshdTunnel(t, quick(), config)
 				if byKey {
-					write(t, s.AuthorizedKeysFile(), `permitlisten="`+permitted+":"+p+`",permitopen="`+opened+`" `+s.ClientKey.AuthorizedKey()+"\n")
+					sshtest.Write(t, s.AuthorizedKeysFile(), `permitlisten="`+permitted+":"+p+`",permitopen="`+opened+`" `+s.ClientKey.AuthorizedKey()+"\n")
 				}
 				for _, host := range []string{"localhost", "127.0.0.1", "*", "::1"} {
 					listens(t, s, h, host, p)

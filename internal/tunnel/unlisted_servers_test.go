@@ -32,7 +32,7 @@ func TestRSAKeyOfMatchBlock(t *testing.T) {
 			cfg := Config{Name: t.Name(), Address: s.Addr(), User: s.User, IdentityAgent: "none", KnownHosts: []string{s.KnownHostsFile()}}
 			cfg.IdentityFiles = []IdentityFile{{Path: sshtest.WriteFile(t, "id", key.PEM(""))}}
 			if test.cert != nil {
-				write(t, cfg.IdentityFiles[0].Path+"-cert.pub", sshtest.AuthorizedKey(test.cert))
+				sshtest.Write(t, cfg.IdentityFiles[0].Path+"-cert.pub", sshtest.AuthorizedKey(test.cert))
 			}
 			h := open(t, cfg, quick())
 			if err := h.Connect(t.Context()); err != nil {

@@ -15,7 +15,7 @@ import (
 // made, and not again: the login finds it decrypted, however many rounds it has.
 func TestUnlock(t *testing.T) {
 	t.Parallel()
-	program(t, "ssh-keygen")
+	sshtest.Program(t, "ssh-keygen")
 	key := sshtest.NewKey()
 	path := key.EncryptedFile(t, "correct horse")
 	bastion := bastionFor(t, key, nil)

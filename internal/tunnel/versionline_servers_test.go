@@ -42,7 +42,7 @@ func sshLogin(t *testing.T, cfg Config, options ...string) (bool, string) {
 	for _, o := range options {
 		args = append(args, "-o", o)
 	}
-	out, err := exec.CommandContext(t.Context(), program(t, "ssh"), append(args, host, "true")...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), sshtest.Program(t, "ssh"), append(args, host, "true")...).CombinedOutput()
 	return err == nil, string(out)
 }
 

@@ -1,4 +1,7 @@
-package hostkey
+package sshtest
+
+// cryptokeys.go makes keys as Go has them, and certificates, for tests of what reads
+// them.
 
 import (
 	"bytes"
@@ -8,6 +11,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/pem"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,17 +19,16 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
-
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
-// edKey returns the Ed25519 key of a seed: the same in every run, so that error
+// EdKey returns the Ed25519 key of a seed: the same in every run, so that error
 // texts can be compared whole.
-func edKey(seed byte) ed25519.PrivateKey {
+func EdKey(seed byte) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, ed25519.SeedSize))
 }
 
-func rsaKey(t testing.TB, bits int) *rsa.PrivateKey {
+// RSAKey returns a new RSA key.
+func RSAKey(t testing.TB, bits int) *rsa.PrivateKey {
 	t.Helper()
 	if bits < 1024 {
 		t.Setenv("GODEBUG", "rsa1024min=0")
@@ -37,7 +40,8 @@ func rsaKey(t testing.TB, bits int) *rsa.PrivateKey {
 	return key
 }
 
-func ecdsaKey(t testing.TB) *ecdsa.PrivateKey {
+// ECDSAKey returns a new ECDSA key.
+func ECDSAKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -46,7 +50,8 @@ func ecdsaKey(t testing.TB) *ecdsa.PrivateKey {
 	return key
 }
 
-func signerFor(t testing.TB, key crypto.PrivateKey) ssh.Signer {
+// SignerFor returns what signs with a key.
+func SignerFor(t testing.TB, key crypto.PrivateKey) ssh.Signer {
 	t.Helper()
 	signer, err := ssh.NewSignerFromKey(key)
 	if err != nil {
@@ -55,17 +60,31 @@ func signerFor(t testing.TB, key crypto.PrivateKey) ssh.Signer {
 	return signer
 }
 
-func publicOf(t testing.TB, key crypto.PrivateKey) ssh.PublicKey {
+// PublicOf returns the public half of a key.
+func PublicOf(t testing.TB, key crypto.PrivateKey) ssh.PublicKey {
 	t.Helper()
-	return signerFor(t, key).PublicKey()
+	return SignerFor(t, key).PublicKey()
 }
 
-// authorized returns a key as "<type> <base64>".
-func authorized(key ssh.PublicKey) string {
-	return string(bytes.TrimSpace(ssh.MarshalAuthorizedKey(key)))
+// WriteKey writes a private key in OpenSSH form, and its .pub beside it.
+func WriteKey(t testing.TB, path string, key crypto.PrivateKey, passphrase string) {
+	t.Helper()
+	var block *pem.Block
+	var err error
+	if passphrase == "" {
+		block, err = ssh.MarshalPrivateKey(key, "")
+	} else {
+		block, err = ssh.MarshalPrivateKeyWithPassphrase(key, "", []byte(passphrase))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	Write(t, path, string(pem.EncodeToMemory(block)))
+	Write(t, path+".pub", AuthorizedKey(PublicOf(t, key))+"\n")
 }
 
-func write(t testing.TB, path, content string) {
+// Write writes a file that only its owner can read, and the folders above it.
+func Write(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)
@@ -75,15 +94,19 @@ func write(t testing.TB, path, content string) {
 	}
 }
 
-// certify returns a certificate for key by ca: valid now, and with what edit
+// CertifyKey returns a certificate for key by ca: valid now, and with what edit
 // makes of it before it is signed.
-func certify(t testing.TB, kind uint32, key ssh.PublicKey, ca ssh.Signer, edit func(*ssh.Certificate)) *ssh.Certificate {
+func CertifyKey(t testing.TB, kind uint32, key ssh.PublicKey, ca ssh.Signer, edit func(*ssh.Certificate)) *ssh.Certificate {
 	t.Helper()
 	cert := &ssh.Certificate{
 		Key: key, CertType: kind, KeyId: "test", Serial: 1,
 		ValidAfter: uint64(time.Now().Add(-time.Hour).Unix()), ValidBefore: uint64(time.Now().Add(time.Hour).Unix()),
 		ValidPrincipals: []string{"b.example"},
 		Permissions:     ssh.Permissions{Extensions: map[string]string{}},
+	}
+	if kind == ssh.UserCert {
+		cert.ValidPrincipals = []string{"deploy"}
+		cert.Extensions["permit-port-forwarding"] = ""
 	}
 	if edit != nil {
 		edit(cert)
@@ -110,25 +133,18 @@ func signWithoutPrincipals(t testing.TB, cert *ssh.Certificate, ca ssh.Signer) {
 	cert.Signature = signature
 }
 
-// program returns the path of one of OpenSSH's programs. Where there is none
-// the test is skipped, but not in CI.
-func program(t testing.TB, name string) string {
+// Run runs a program and returns its output.
+func Run(t testing.TB, name string, args ...string) string {
 	t.Helper()
-	return sshtest.Program(t, name)
-}
-
-// run runs a program and returns its output.
-func run(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), program(t, name), args...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), Program(t, name), args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
 	}
 	return string(out)
 }
 
-// wantError compares an error's whole text.
-func wantError(t testing.TB, err error, want string) {
+// WantError compares an error's whole text.
+func WantError(t testing.TB, err error, want string) {
 	t.Helper()
 	got := ""
 	if err != nil {
