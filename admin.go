@@ -1,6 +1,6 @@
 package sshtunnel
 
-// admin.go contains what Caddy's admin API tells of tunnels, and does with them.
+// admin.go contains the admin API: the state of tunnels, and what can be done to them.
 
 import (
 	"bytes"

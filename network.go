@@ -39,7 +39,7 @@ var errNoTunnelNamed = errors.New("no tunnel; write ssh_tunnel/<tunnel>, or ssh_
 // loopback.
 //
 // The listener is there at once, whether the tunnel is up or not, and stays
-// through lost connections. Errors tell of what can never work: an unknown
+// through lost connections. Errors are for what can never work: an unknown
 // tunnel, an address that is none or that the configuration has already, the
 // admin endpoint.
 func listenOnBastion(ctx context.Context, _, host, portRange string, portOffset uint, _ net.ListenConfig) (any, error) {

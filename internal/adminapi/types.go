@@ -13,7 +13,7 @@ import (
 // Path is where the API is.
 const Path = "/ssh_tunnel/"
 
-// Status is a tunnel as the admin API tells of it.
+// Status is a tunnel in the admin API.
 type Status struct {
 	tunnel.Status
 	// Forwards are what listens for the tunnel: here, or on its bastion.

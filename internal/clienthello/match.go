@@ -4,7 +4,7 @@
 // import it.
 package clienthello
 
-// match.go matches a ClientHello, or what a connection tells of it once the
+// match.go matches a ClientHello, or what a connection knows of it once the
 // handshake is over.
 
 import (
@@ -94,7 +94,7 @@ func handshake(ctx context.Context, conn net.Conn) error {
 	return interruptible(ctx, conn, func() error { return h.HandshakeContext(context.Background()) })
 }
 
-// helloOf returns what a connection tells of its ClientHello once the
+// helloOf returns what a connection knows of its ClientHello once the
 // handshake is over: of the versions, ciphers and protocols, those chosen.
 func helloOf(state tls.ConnectionState, conn net.Conn) *tls.ClientHelloInfo {
 	hello := &tls.ClientHelloInfo{

@@ -124,7 +124,7 @@ func (c *replayingConn) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	if c.err != nil {
-		return 0, c.err // a socket tells of a reset only once
+		return 0, c.err // a socket reports a reset only once
 	}
 	return c.Conn.Read(p)
 }

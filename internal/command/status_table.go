@@ -16,7 +16,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// expiryShown is how long before its end the table tells of a certificate's.
+// expiryShown is how long before its end the table shows a certificate's.
 const expiryShown = 24 * time.Hour
 
 // statusTable returns a table of tunnels. What is wrong with one stands below it.

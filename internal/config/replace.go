@@ -48,7 +48,7 @@ func replaceSecret(s string) (string, error) {
 	return secret, err
 }
 
-// unknownPlaceholderError tells of braces around what is no placeholder.
+// unknownPlaceholderError says that what is in braces is no placeholder.
 type unknownPlaceholderError struct{ key string }
 
 func (e *unknownPlaceholderError) Error() string {

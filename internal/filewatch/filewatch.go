@@ -38,8 +38,8 @@ func New() *Watch {
 //
 // It is not complete if a change is bound to be missed: a directory does not
 // exist, or cannot be watched. Then the caller must look at the files often; else
-// now and then, since network file systems do not tell of everything, and nobody
-// tells of a directory further up that is renamed.
+// now and then, since network file systems do not report everything, and nobody
+// reports a directory further up that is renamed.
 func (w *Watch) Set(paths []string) (complete bool) {
 	complete = true
 	dirs := map[string]bool{}

@@ -80,7 +80,7 @@ type Forwarder struct {
 	own Count // for want of a Count
 }
 
-// Connection is what hooks are told of a connection.
+// Connection is what hooks get of a connection.
 type Connection struct {
 	// Remote is the client's address.
 	Remote net.Addr

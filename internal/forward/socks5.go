@@ -105,7 +105,7 @@ const (
 	socksAuthFailure = 1
 )
 
-// greet agrees on how the client says who it is, and has it do so.
+// greet agrees on how the client says who it is, and reads that.
 func (s *SOCKS5) greet(client net.Conn) error {
 	version, err := readByte(client)
 	switch {

@@ -42,7 +42,7 @@ func (c *checker) warn(format string, args ...any) {
 	c.warnings = append(c.warnings, fmt.Sprintf(format, args...))
 }
 
-// secrets resolves them. Those that are written as they are, are told of.
+// secrets resolves them. It warns of those that are written as they are.
 func (c *checker) secrets() error {
 	if err := c.secret("password", c.cfg.Password); err != nil {
 		return err
@@ -151,7 +151,7 @@ func (c *checker) certificates() error {
 // certificate warns of what a bastion would not tell.
 func (c *checker) certificate(path string, cert *ssh.Certificate) {
 	if err := algorithms.CheckValidity(cert); err != nil {
-		c.warn("certificate %q %v and is passed over", path, err)
+		c.warn("certificate %q %v and is ignored", path, err)
 	}
 	for _, flaw := range []string{optionFlaw(cert), principalFlaw(cert, c.cfg.User), forwardingFlaw(cert)} {
 		if flaw != "" {

@@ -81,7 +81,7 @@ func TestCheck(t *testing.T) {
 		{name: "junk certificate", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/junk"} }, err: `certificate_file "/junk" is not an OpenSSH certificate`},
 		{name: "key as certificate", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/id.pub"} }, err: `certificate_file "/id.pub" is a public key, not a certificate`},
 		{name: "host certificate", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/hostcert"} }, err: `certificate_file "/hostcert" is not a user certificate`},
-		{name: "expired certificate", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/expired"} }, warnings: []string{`certificate "/expired" expired on 1970-01-01T00:00:02Z and is passed over`}},
+		{name: "expired certificate", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/expired"} }, warnings: []string{`certificate "/expired" expired on 1970-01-01T00:00:02Z and is ignored`}},
 		{name: "certificate without forwarding", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/noforward"} }, warnings: []string{
 			`certificate "/noforward" lacks the extension permit-port-forwarding: it lets in, but every channel is refused; sign it with that extension`,
 		}},
@@ -92,7 +92,7 @@ func TestCheck(t *testing.T) {
 			`certificate "/nobody" has no principals: the bastion refuses it, unless its AuthorizedPrincipalsFile says otherwise`,
 		}},
 		{name: "certificate to come", edit: func(c *Config) { c.CertificateFiles = []string{dir + "/early"} }, warnings: []string{
-			`certificate "/early" is not valid before ` + algorithms.FormatTime(1<<39) + " and is passed over",
+			`certificate "/early" is not valid before ` + algorithms.FormatTime(1<<39) + " and is ignored",
 		}},
 		{name: "absent agent", edit: func(c *Config) { c.IdentityFiles, c.IdentityAgent = nil, dir+"/absent" }, warnings: []string{`identity_agent "/absent" does not exist; the tunnel is down until it does`}},
 		{name: "absent agent beside a key", edit: func(c *Config) { c.IdentityAgent = dir + "/absent" }, warnings: []string{`identity_agent "/absent" does not exist; its keys are offered once it does`}},

@@ -345,7 +345,7 @@ func (c *collector) unusable(err error) {
 
 func (c *collector) skip(why string) { c.skipped = append(c.skipped, why) }
 
-// warnCert tells of a certificate that is passed over: its bare key may still
+// warnCert warns of a certificate that is ignored: its bare key may still
 // be offered, so nothing else would say why access is refused.
 func (c *collector) warnCert(err error) {
 	c.badCert = true

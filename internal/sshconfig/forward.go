@@ -59,7 +59,7 @@ func (f *filler) forwards() (all Forwards) {
 	return all
 }
 
-// expandForward returns a forward as it stands behind -L, with the tokens of its
+// expandForward returns a forward as -L takes it, with the tokens of its
 // sockets replaced.
 func expandForward(args []string, known tokens) (string, error) {
 	spec, err := expandAll(strings.ReplaceAll(strings.Join(args, ":"), "%", "%%"), nil)

@@ -168,7 +168,7 @@ func checkAddKeys(args []string) error {
 	err := word("yes", "no", "true", "false", "ask", "confirm")(args[:1])
 	switch {
 	case len(args) > 2 || len(args) == 2 && !strings.EqualFold(args[0], "confirm"):
-		return errors.New("has too many arguments; a second one, a time, stands behind confirm alone")
+		return errors.New("has too many arguments; only confirm takes a second one, a time")
 	case len(args) == 2:
 		_, err = parseDuration(args[1])
 	case err != nil:

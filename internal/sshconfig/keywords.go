@@ -208,7 +208,7 @@ func (l line) checkArguments(k keyword, args []string) error {
 	return nil
 }
 
-// warnNotTaken tells of what would make a difference to ssh.
+// warnNotTaken warns of what would make a difference to ssh.
 func (e *evaluation) warnNotTaken() {
 	for _, name := range slices.Sorted(maps.Keys(notTaken)) {
 		harmless := notTaken[name].harmless

@@ -74,7 +74,7 @@ var criteria = map[string]bool{
 }
 
 // matchLine tells whether a Match line matches. A criterion that is not
-// supported matches neither by itself nor negated; it is told of only where
+// supported matches neither by itself nor negated; there is a warning only where
 // all else on the line matches, unless quiet is set.
 func (e *evaluation) matchLine(l line, quiet bool) (bool, error) {
 	result := true

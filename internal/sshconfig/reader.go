@@ -36,7 +36,7 @@ type Reader struct {
 	// host that is asked for. Those on the way to it do not see them.
 	Options []string
 
-	// Warn is told of what is passed over, once for each keyword. If nil,
+	// Warn gets what is ignored, once for each keyword. If nil,
 	// nobody is.
 	Warn func(warning string)
 
@@ -158,7 +158,7 @@ func (r *Reader) systemDir() string {
 	}
 }
 
-// warn tells of something once.
+// warn warns of something once.
 func (r *Reader) warn(what, format string, args ...any) {
 	if r.Warn == nil || r.warned[what] {
 		return

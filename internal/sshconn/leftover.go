@@ -25,7 +25,7 @@ func TakeLeftover(conn any) {
 
 // unreadOf returns the channel that x/crypto's reader writes to, which is not
 // exported: conn.transport.incoming. If it is not there, in a version of x/crypto
-// that differs, it returns one that is closed. TestMaliceLeaks tells of that.
+// that differs, it returns one that is closed. TestMaliceLeaks fails then.
 func unreadOf(conn any) <-chan []byte {
 	none := make(chan []byte)
 	close(none)

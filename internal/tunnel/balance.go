@@ -63,7 +63,7 @@ func (p *pool) updateLoad(m *member) {
 	p.wake()
 }
 
-// shedIdle has the pools let go of what lies idle on a connection with many
+// shedIdle asks pools of channels to let go of what lies idle on a connection with many
 // quiet channels, before anything else is done about them: after a burst of
 // requests that may be all of them. The caller holds mu.
 func (p *pool) shedIdle(m *member, now time.Time) {

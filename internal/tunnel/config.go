@@ -138,7 +138,7 @@ type Settings struct {
 	// Logger is where the tunnel's state changes go. If nil, nowhere.
 	Logger *zap.Logger
 
-	// Observer, if not nil, is told what happens to the tunnel.
+	// Observer, if not nil, gets what happens to the tunnel.
 	Observer Observer
 
 	// KeyMemory is where host keys are remembered; see Config.AcceptNewHostKey.

@@ -7,7 +7,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Observer is told of events.
+// Observer gets events.
 type Observer interface {
 	// Observe is called by goroutines that serve the tunnel, with what happens to
 	// its connection in the order in which that does. No lock is held meanwhile. It

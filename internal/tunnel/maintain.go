@@ -218,7 +218,7 @@ func (p *pool) recordFailures(failed []hostFailure, m *member) {
 	}
 }
 
-// connectFailed has everybody who waits know that there is no new connection. An
+// connectFailed wakes everybody who waits: there is no new connection. An
 // attempt that was made is what a person has demanded.
 func (p *pool) connectFailed(made bool) {
 	if p.ctx.Err() != nil {

@@ -36,7 +36,7 @@ type member struct {
 	// superseded tells that with the connection the last connections were lost, and that
 	// there is another one before the pool knows of its death.
 	superseded bool
-	// reported tells that the log and the observer have been told of its death.
+	// reported tells that the log and the observer have its loss.
 	reported bool
 	// replacing tells that a new connection is to take over from it, and
 	// reason why.

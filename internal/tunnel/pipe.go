@@ -46,7 +46,7 @@ func Pipe(a, b net.Conn) (aToB, bToA int64, err error) {
 	return aToB, bToA, err
 }
 
-// orderly has a connection that was set to be reset by its Close end properly.
+// orderly lets a connection end properly that was set to be reset by its Close.
 func orderly(conn net.Conn) {
 	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
 		_ = tcp.SetLinger(-1)

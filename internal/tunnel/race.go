@@ -177,7 +177,7 @@ func (r *race) start() {
 	})
 }
 
-// enter has the time of the host that was started last begin with its turn.
+// enter starts the time of the host that was started last: it has its turn.
 func (r *race) enter(h *host) {
 	if h == r.hosts[r.next-1] {
 		r.startedAt, r.entered = time.Now(), true
@@ -243,7 +243,7 @@ func (r *race) loggedIn(o loginOutcome) {
 	}
 }
 
-// passOver has hosts that have not answered count as failed.
+// passOver counts hosts that have not answered as failed.
 func (r *race) passOver(hosts []*host) {
 	for _, h := range hosts {
 		r.failed = append(r.failed, r.pool.failure(r.pool.unreached(h, time.Now()), noAnswerError(h))...)

@@ -7,7 +7,7 @@ import (
 )
 
 // Connect waits, as Dial does, until the tunnel has a connection, and opens no
-// channel. It has a lazy tunnel connect. Errors are those of Dial.
+// channel. A lazy tunnel connects. Errors are those of Dial.
 func (h *Handle) Connect(ctx context.Context) error { return h.connect(ctx, false) }
 
 // connect is Connect; a patient one waits as dial says.

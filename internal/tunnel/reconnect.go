@@ -1,10 +1,9 @@
 package tunnel
 
-// Reconnect has each connection replaced by a new one, which takes over before
-// the old one drains: what goes on through that one goes on. If there is none,
-// it has the tunnel connect: soon, even after the bastion has refused us, since
-// somebody may have mended there what no file here tells. It does not wait for
-// it. As any other, the attempt takes its turn at the bastion.
+// Reconnect replaces each connection by a new one, which takes over before the old
+// one drains: what goes on through that one goes on. If there is none, the tunnel
+// connects: soon, even after the bastion has refused us, since somebody may have fixed
+// that there. It does not wait. As any other, the attempt waits for its slot.
 //
 // It returns ErrClosed if the tunnel has ended.
 func (h *Handle) Reconnect() error {

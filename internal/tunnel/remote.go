@@ -119,7 +119,7 @@ func (p *pool) forwarding() bool {
 	return false
 }
 
-// wakeForwards has all forwards look at who their newest listener is. The
+// wakeForwards wakes all forwards: their newest listener may be another one. The
 // caller holds mu.
 func (p *pool) wakeForwards() {
 	for _, f := range p.forwards {
@@ -127,7 +127,7 @@ func (p *pool) wakeForwards() {
 	}
 }
 
-// wake has the listeners and the keeper look at what has changed. The caller
+// wake wakes the listeners and the keeper: something has changed. The caller
 // holds mu.
 func (f *forward) wake() {
 	f.turn.Broadcast()

@@ -145,7 +145,7 @@ func (in *inbound) refuse() {
 	in.end()
 }
 
-// end has the channel count no more.
+// end takes the channel off the count.
 func (in *inbound) end() {
 	in.link.inboundEnded()
 	in.link.pool.channelEnded(in.link)

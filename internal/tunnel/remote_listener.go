@@ -76,7 +76,7 @@ func (l *Listener) next() *inbound {
 }
 
 // Close implements net.Listener. It does not block. With the address's last
-// listener the bastion is told to stop listening, and what nobody has accepted
+// listener the bastion stops listening, and what nobody has accepted
 // is refused; what was accepted goes on.
 func (l *Listener) Close() error {
 	f := l.forward

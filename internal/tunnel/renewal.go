@@ -46,7 +46,7 @@ func newCertKeeper(p *pool) *certKeeper {
 }
 
 // look asks for new connections in the place of those whose certificate has a
-// successor, and tells of certificates that end without. It returns when there
+// successor, and warns of certificates that end without. It returns when there
 // will be something to see without a change of the files; zero for never.
 func (k *certKeeper) look(now time.Time) (next time.Time) {
 	soonest := func(t time.Time) {

@@ -202,7 +202,7 @@ func (p *pool) reportLost(m *member, cause error) {
 }
 
 // isLast tells whether with a dead connection the tunnel has lost its last connection:
-// of those that die together, that is the last to be told of. The caller holds mu.
+// of those that die together, that is the last to be reported. The caller holds mu.
 func (p *pool) isLast(m *member) bool {
 	return !slices.ContainsFunc(p.members, func(o *member) bool {
 		return o != m && !o.reported && !o.isDraining() && (o.superseded || !m.superseded)
@@ -264,7 +264,7 @@ func (p *pool) currentGeneration() uint64 {
 	return p.generation
 }
 
-// newGeneration has pools of channels let go of those that they have. The caller
+// newGeneration asks pools of channels to let go of those that they have. The caller
 // holds mu.
 func (p *pool) newGeneration() {
 	p.generation = generations.Add(1)

@@ -53,7 +53,7 @@ func (u *unusedEnds) failed() {
 	}
 }
 
-// lives notes that a connection has had no channel for idle, and is still there.
+// lives notes that a connection without a channel for idle is still there.
 func (u *unusedEnds) lives(idle time.Duration) {
 	if u.idle > 0 && idle > u.idle+unusedSlack {
 		*u = unusedEnds{}

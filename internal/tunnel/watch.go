@@ -13,7 +13,7 @@ const (
 	// filePoll is how often files are looked at that cannot be watched.
 	filePoll = 2 * time.Second
 	// fileRecheck is how often those are that are watched: a network file system
-	// and the mounts of some virtual machines tell of no change made elsewhere.
+	// and the mounts of some virtual machines report no change made elsewhere.
 	fileRecheck = 10 * time.Second
 )
 

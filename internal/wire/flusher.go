@@ -26,7 +26,7 @@ const (
 type flusher struct {
 	conn   net.Conn
 	socket socketOptions
-	// failed is told why a write has failed. Nothing is written after it.
+	// failed gets why a write has failed. Nothing is written after it.
 	failed func(error)
 
 	// mu guards the fields below. It is never held across a write.
