@@ -100,7 +100,7 @@ func CertifyKey(t testing.TB, kind uint32, key ssh.PublicKey, ca ssh.Signer, edi
 	t.Helper()
 	cert := &ssh.Certificate{
 		Key: key, CertType: kind, KeyId: "test", Serial: 1,
-		ValidAfter: uint64(time.Now().Add(-time.Hour).Unix()), ValidBefore: uint64(time.Now().Add(time.Hour).Unix()),
+		ValidAfter: uint64(time.Now().Add(-time.Hour).Unix()), ValidBefore: uint64(time.Now().Add(time.Hour).Unix()), //nolint:gosec // after 1970
 		ValidPrincipals: []string{"b.example"},
 		Permissions:     ssh.Permissions{Extensions: map[string]string{}},
 	}

@@ -70,7 +70,11 @@ func (p *pool) stay() {
 	}
 	p.failback.inUse = active[len(active)-1].host // those that had returned may have been lost
 	for _, l := range active {
-		l.replacing = l.host != p.failback.inUse // what is due for another reason asks again
+		if l.host == p.failback.inUse {
+			l.enter(memberActive) // what is due for another reason asks again
+		} else {
+			l.enter(memberReplacing)
+		}
 	}
 	p.arrived()
 }
@@ -154,9 +158,9 @@ func (p *pool) returnTo(h *host) {
 	p.failback.enter(failbackReturning, h)
 	for _, l := range p.serving() {
 		if l.host != h {
-			l.replacing, l.reason = true, reasonPreferred
+			l.replace(reasonPreferred)
 		} else {
-			l.replacing = false
+			l.enter(memberActive)
 		}
 	}
 	p.wake()

@@ -94,7 +94,7 @@ func (p *pool) shutDown() {
 	p.end()
 	links := slices.Clone(p.members)
 	for _, l := range links {
-		l.retired = true
+		l.enter(memberClosed)
 	}
 	if p.drain != nil {
 		p.drain.Stop()

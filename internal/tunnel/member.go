@@ -38,10 +38,9 @@ type member struct {
 	superseded bool
 	// reported tells that the log and the observer have its loss.
 	reported bool
-	// replacing tells that a new connection is to take over from it, and
-	// reason why.
-	replacing bool
-	reason    reason
+	// state changes by enter. reason is why it is memberReplacing.
+	state  memberState
+	reason reason
 	// channels counts the open channels and those being opened.
 	channels int
 	// inbound are those of them that the bastion has opened for forwards.
@@ -70,13 +69,37 @@ type member struct {
 	prohibited *ErrorStatus
 	// used is when a channel last ended or was opened.
 	used time.Time
-	// retired tells that the connection was closed by us.
-	retired bool
 	// drainTimer ends the draining.
 	drainTimer *time.Timer
 }
 
-// newLink makes a connection of a connection. Whoever puts it into service runs watch.
+// memberState is how a member stands with its pool.
+//
+//	active <--> replacing --> draining --> closed
+//	   +------------------------------------^
+type memberState int
+
+const (
+	// memberActive: it takes new channels, unless it is stalled.
+	memberActive memberState = iota
+	// memberReplacing: it does, until a new connection takes over from it.
+	memberReplacing
+	// memberDraining: it ends with its channels.
+	memberDraining
+	// memberClosed: we have closed it.
+	memberClosed
+)
+
+// enter changes the state. The caller holds pool.mu.
+func (m *member) enter(state memberState) { m.state = state }
+
+// replace asks for a new connection in the place of this one. The caller holds pool.mu.
+func (m *member) replace(why reason) {
+	m.enter(memberReplacing)
+	m.reason = why
+}
+
+// newMember makes a member of a connection. Whoever puts it into service runs watch.
 func newMember(p *pool, h *host, client *sshconn.Client, about []zap.Field) *member {
 	return &member{
 		pool: p, host: h, client: client, about: about,

@@ -34,7 +34,7 @@ func arrive(p *pool, h *host) *member {
 func staying(p *pool) []*member {
 	var links []*member
 	for _, m := range p.active() {
-		if !m.replacing {
+		if m.state != memberReplacing {
 			links = append(links, m)
 		}
 	}

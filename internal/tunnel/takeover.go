@@ -25,13 +25,13 @@ func (p *pool) takeOver(m *member) (msg string, fields []zap.Field) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ctx.Err() != nil {
-		m.retired = true
+		m.enter(memberClosed)
 		go m.client.Close(ErrClosed) // not under mu: it closes a socket
 		return "", nil
 	}
 	active, present := p.active(), p.present()
 	if len(active) > 0 && p.failback.state == failbackReturning && m.host != p.failback.to {
-		m.replacing, m.reason = true, reasonPreferred // it came too late to return
+		m.replace(reasonPreferred) // it came too late to return
 	}
 	old := p.toReplace()
 	switch {
@@ -97,7 +97,7 @@ func (p *pool) superseded() []*member {
 // The caller holds mu.
 func (p *pool) toReplace() *member {
 	serving := p.serving()
-	if i := slices.IndexFunc(serving, func(m *member) bool { return m.replacing }); i >= 0 {
+	if i := slices.IndexFunc(serving, func(m *member) bool { return m.state == memberReplacing }); i >= 0 {
 		return serving[i]
 	}
 	return nil
@@ -106,9 +106,9 @@ func (p *pool) toReplace() *member {
 // replace asks for a new connection to take over from l.
 func (p *pool) replace(m *member, why reason, text string) {
 	p.mu.Lock()
-	asked := !m.isDraining() && !m.client.IsDone() && !m.replacing && p.held
+	asked := m.state == memberActive && !m.client.IsDone() && p.held
 	if asked {
-		m.replacing, m.reason = true, why
+		m.replace(why)
 		p.wake()
 	}
 	p.mu.Unlock()
@@ -119,10 +119,11 @@ func (p *pool) replace(m *member, why reason, text string) {
 
 // startDrain lets a connection end with its channels. The caller holds mu.
 func (p *pool) startDrain(m *member) {
+	m.enter(memberDraining)
 	close(m.draining)
 	m.drainTimer = time.AfterFunc(p.set.DrainTimeout, func() {
 		p.mu.Lock()
-		m.retired = true
+		m.enter(memberClosed)
 		channels := m.channels
 		p.mu.Unlock()
 		if channels > 0 {
@@ -150,8 +151,8 @@ const drainLinger = time.Second
 // closeIfDrained closes a draining connection without live channels. The caller
 // holds mu.
 func (p *pool) closeIfDrained(m *member) {
-	if m.drainTimer != nil && m.live() == 0 && !m.retired {
-		m.retired = true
+	if m.drainTimer != nil && m.live() == 0 && m.state != memberClosed {
+		m.enter(memberClosed)
 		m.drainTimer.Stop()
 		m.drainTimer = time.AfterFunc(drainLinger, func() { m.client.Close(ErrClosed) })
 	}
@@ -178,11 +179,11 @@ func (p *pool) reportLost(m *member, cause error) {
 	others, last := len(p.present()), p.isLast(m)
 	lasted, address := m.client.Age(), p.failback.inUse.cfg.Address
 	about := []zap.Field{zap.Duration("duration", lasted), zap.Int("channels", m.channels)}
-	retired, draining, unused := m.retired, m.isDraining(), m.unused(cause)
+	closed, draining, unused := m.state == memberClosed, m.isDraining(), m.unused(cause)
 	p.reports.add(func() {
 		log := p.logAbout(address).With(about...)
 		switch {
-		case retired:
+		case closed:
 			log.Debug("connection closed")
 		case draining:
 			log.Warn("draining connection lost", zap.Error(cause))
@@ -232,7 +233,7 @@ func (p *pool) takeOut(m *member, cause error) (onDemand bool) {
 		}
 		login := m.host.loginWith(p.set)
 		switch {
-		case m.retired, unused && !last: // one that was not needed is no loss
+		case m.state == memberClosed, unused && !last: // one that was not needed is no loss
 		case unused:
 			m.host.limiter.Ended(login)
 		default:
