@@ -22,7 +22,7 @@ var layers = [][]string{
 	{"sshconn", "hostkey", "sshauth", "connlimit"},
 	{"wire", "dial", "algorithms", "readfile"},
 	{"failure", "sshconfig", "filewatch", "keyfile", "permit", "hostname", "loglimit"},
-	{"printable", "redact"},
+	{"printable", "redact", "sshsyntax"},
 }
 
 // TestImports: imports point down, and each package has its place.

@@ -154,7 +154,7 @@ func certificateStep(l *hostLogin, c tunnel.UsedCertificate, forwarding *checkSt
 	step := &checkStep{Step: stepCertificate, OK: true}
 	expires := "never expires"
 	if c.Expires != nil {
-		expires = fmt.Sprintf("expires %s, in %s", c.Expires.UTC().Format(time.RFC3339), roughly(time.Until(*c.Expires)))
+		expires = fmt.Sprintf("expires %s, in %s", c.Expires.UTC().Format(time.RFC3339), briefDuration(time.Until(*c.Expires)))
 	}
 	step.Detail = fmt.Sprintf("%q %s", c.KeyID, expires)
 	switch {
@@ -169,16 +169,4 @@ func certificateStep(l *hostLogin, c tunnel.UsedCertificate, forwarding *checkSt
 		step.Detail += ", lacks permit-port-forwarding, which this bastion ignores"
 	}
 	return step
-}
-
-// roughly is a duration in its two greatest units.
-func roughly(d time.Duration) string {
-	switch days := int(d / (24 * time.Hour)); {
-	case days >= 2:
-		return fmt.Sprintf("%d days", days)
-	case d >= time.Hour:
-		return d.Round(time.Minute).String()
-	default:
-		return d.Round(time.Second).String()
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
 )
 
 const (
@@ -38,27 +40,12 @@ func (d *Dialer) CommandLine() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	tokens := map[byte]string{'h': host, 'p': port, 'r': d.User, '%': "%"}
-	argv := make([]string, 0, len(d.Command))
-	for _, arg := range d.Command {
-		var b strings.Builder
-		for {
-			before, after, found := strings.Cut(arg, "%")
-			b.WriteString(before)
-			if !found {
-				break
-			}
-			if after == "" {
-				return nil, errors.New("proxy_command: an argument ends in a %; write %% for one that is meant as such")
-			}
-			value, ok := tokens[after[0]]
-			if !ok {
-				return nil, fmt.Errorf("proxy_command: unknown token %q; one of %%h, %%p, %%r, %%%%", "%"+after[:1])
-			}
-			b.WriteString(value)
-			arg = after[1:]
+	tokens := sshsyntax.Tokens{'h': host, 'p': port, 'r': d.User}
+	argv := slices.Clone(d.Command)
+	for i, arg := range argv {
+		if argv[i], err = tokens.Expand(arg); err != nil {
+			return nil, fmt.Errorf("proxy_command: %w; the tokens are %%h, %%p, %%r and %%%%", err)
 		}
-		argv = append(argv, b.String())
 	}
 	return argv, nil
 }

@@ -12,7 +12,7 @@ func TestCommandLine(t *testing.T) {
 	if err != nil || fmt.Sprintf("%q", argv) != `["x" "::1:2222" "a b" "100%"]` {
 		t.Errorf("got %q, %v", argv, err)
 	}
-	for arg, want := range map[string]string{"%": "ends in a %", "%x": `unknown token "%x"`} {
+	for arg, want := range map[string]string{"%": "a % at the end", "%x": "unknown token %x"} {
 		d.Command = []string{"x", arg}
 		if _, err := d.CommandLine(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", arg, err, want)

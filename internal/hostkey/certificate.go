@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
 )
 
 // checkCertificate refuses a certificate that does not prove the server's
@@ -57,7 +58,7 @@ func (v *Verifier) checkCertificate(cert *ssh.Certificate) error {
 // negation. Those of a user's certificate are no patterns.
 func (v *Verifier) principal(cert *ssh.Certificate) (string, bool) {
 	for _, p := range cert.ValidPrincipals {
-		if matchPattern(p, v.names.host) {
+		if sshsyntax.Match(p, v.names.host) {
 			return p, true
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keyfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
 )
 
 // The known_hosts package of x/crypto/ssh, and those built on
@@ -249,7 +250,7 @@ func (l *knownLine) matches(name string) bool {
 		salt, hash, err := splitHash(l.patterns[0])
 		return err == nil && hmac.Equal(hash, hashName(salt, name))
 	}
-	return matchPatterns(l.patterns, name)
+	return sshsyntax.MatchAny(l.patterns, name)
 }
 
 // splitHash splits "|1|salt|hash".
@@ -271,43 +272,6 @@ func hashName(salt []byte, name string) []byte {
 	mac := hmac.New(sha1.New, salt)
 	mac.Write([]byte(name))
 	return mac.Sum(nil)
-}
-
-// matchPatterns tells whether a pattern matches and no negated one does.
-func matchPatterns(patterns []string, name string) bool {
-	matched := false
-	for _, p := range patterns {
-		negated, isNegated := strings.CutPrefix(p, "!")
-		if isNegated && matchPattern(negated, name) {
-			return false
-		}
-		matched = matched || !isNegated && matchPattern(p, name)
-	}
-	return matched
-}
-
-// matchPattern matches a pattern of ssh_config(5): "*" is any number of
-// characters, "?" is one. It takes time in proportion to the product of the
-// lengths at most: patterns also come from certificates.
-func matchPattern(pattern, s string) bool {
-	star, resume := -1, 0 // the last star, and where what follows it began
-	p, i := 0, 0
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, resume = p, i
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
-			p++
-			i++
-		case star >= 0: // let the last star take one character more
-			resume++
-			p, i = star+1, resume
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
 }
 
 // hostNames are the names under which a server is looked up.

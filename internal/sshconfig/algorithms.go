@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
 )
 
 // The names that OpenSSH 9.2 to 10.5 take in an ssh_config(5), whether this
@@ -56,7 +58,7 @@ func algorithmList(names []string) check {
 // parseKeyTypes checks for a list of types of keys, which may have patterns.
 func parseKeyTypes(list string) (string, error) {
 	return list, checkAlgorithms(list, func(pattern string) bool {
-		return slices.ContainsFunc(keyTypes, func(name string) bool { return matchPattern(name, pattern) })
+		return slices.ContainsFunc(keyTypes, func(name string) bool { return sshsyntax.Match(pattern, name) })
 	})
 }
 
@@ -104,7 +106,7 @@ func Algorithms(list string, defaults, broken []string) (names, unknown []string
 		if pattern == "" {
 			break // as for ssh
 		}
-		matching := slices.DeleteFunc(slices.Clone(defaults), func(name string) bool { return !matchPattern(name, pattern) })
+		matching := slices.DeleteFunc(slices.Clone(defaults), func(name string) bool { return !sshsyntax.Match(pattern, name) })
 		if slices.Contains(broken, pattern) {
 			matching = append(matching, pattern)
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
 )
 
 // maxIncludes is how deep files may include others, which is ssh's limit, too.
@@ -144,7 +145,7 @@ func (e *evaluation) file(path string, src source) error {
 			if slices.Contains(l.args, "") {
 				return fmt.Errorf("%s: Host %w", l.pos, errEmpty)
 			}
-			active = !src.never && matchPatterns(e.target, l.args)
+			active = !src.never && sshsyntax.MatchAny(l.args, e.target)
 		case "match":
 			matched, err := e.matchLine(l, src.never)
 			if err != nil {
@@ -259,7 +260,7 @@ func (e *evaluation) hostSoFar() string {
 		return name.args[0]
 	}
 	// It was checked when it was read.
-	host, _ := expandTokens(name.args[0], tokens{'h': e.alias})
+	host, _ := sshsyntax.Tokens{'h': e.alias}.Expand(name.args[0])
 	return host
 }
 

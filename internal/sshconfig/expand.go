@@ -14,42 +14,16 @@ import (
 	"strings"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
 )
-
-// tokens are what a % and the letter stand for.
-type tokens map[byte]string
-
-// expandTokens replaces tokens. One that is not among them is an error.
-func expandTokens(s string, known tokens) (string, error) {
-	var b strings.Builder
-	for {
-		before, after, found := strings.Cut(s, "%")
-		b.WriteString(before)
-		if !found {
-			return b.String(), nil
-		}
-		if after == "" {
-			return "", errors.New("a % at the end; write %% for one that is meant as such")
-		}
-		value, ok := known[after[0]]
-		switch {
-		case after[0] == '%':
-			value = "%"
-		case !ok:
-			return "", fmt.Errorf("unknown token %%%c", after[0])
-		}
-		b.WriteString(value)
-		s = after[1:]
-	}
-}
 
 // expandAll replaces tokens, and ${NAME} by the environment's variable, whose
 // value is taken as it is.
-func expandAll(s string, known tokens) (string, error) {
+func expandAll(s string, known sshsyntax.Tokens) (string, error) {
 	var b strings.Builder
 	for {
 		before, after, found := strings.Cut(s, "${")
-		expanded, err := expandTokens(before, known)
+		expanded, err := known.Expand(before)
 		if err != nil {
 			return "", err
 		}
@@ -95,7 +69,7 @@ func (r *Reader) expandHome(path string) (string, error) {
 }
 
 // expandPath replaces all there is to replace in a path.
-func (e *evaluation) expandPath(path string, known tokens) (string, error) {
+func (e *evaluation) expandPath(path string, known sshsyntax.Tokens) (string, error) {
 	path, err := e.reader.expandHome(path)
 	if err != nil {
 		return "", err
@@ -107,7 +81,7 @@ func (e *evaluation) expandPath(path string, known tokens) (string, error) {
 }
 
 // tokens returns what tokens stand for, where the host's name is known.
-func (e *evaluation) tokens(host string) tokens {
+func (e *evaluation) tokens(host string) sshsyntax.Tokens {
 	r := e.reader
 	port := cmp.Or(e.values.first("port"), "22")
 	if n, err := parsePort(port); err == nil {
@@ -120,7 +94,7 @@ func (e *evaluation) tokens(host string) tokens {
 	short, _, _ := strings.Cut(r.Hostname, ".")
 	login := e.userSoFar()
 	sum := sha1.Sum([]byte(r.Hostname + host + port + login + jump)) //nolint:gosec // see above
-	return tokens{
+	return sshsyntax.Tokens{
 		'C': hex.EncodeToString(sum[:]),
 		'd': r.Home,
 		'h': host,

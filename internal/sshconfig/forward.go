@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
 )
 
 // Forward is what a LocalForward, RemoteForward or DynamicForward says.
@@ -61,12 +63,12 @@ func (f *filler) forwards() (all Forwards) {
 
 // expandForward returns a forward as -L takes it, with the tokens of its
 // sockets replaced.
-func expandForward(args []string, known tokens) (string, error) {
+func expandForward(args []string, known sshsyntax.Tokens) (string, error) {
 	spec, err := expandAll(strings.ReplaceAll(strings.Join(args, ":"), "%", "%%"), nil)
 	if err != nil || !strings.Contains(spec, "/") {
 		return spec, err
 	}
-	return expandTokens(spec, known)
+	return known.Expand(spec)
 }
 
 // ForwardField is one field of a forward. One with a slash is a path.

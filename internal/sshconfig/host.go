@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
 )
 
 // Host is what files say about a host, tokens and ~ replaced. What they do not
@@ -127,7 +128,7 @@ func (e *evaluation) host(name string) (*Host, error) {
 // line was read cannot fail here.
 type filler struct {
 	e      *evaluation
-	tokens tokens
+	tokens sshsyntax.Tokens
 	err    error
 }
 
@@ -162,7 +163,7 @@ func (f *filler) user() string {
 	if !ok || v.literal {
 		return f.word("user")
 	}
-	known := make(tokens)
+	known := make(sshsyntax.Tokens)
 	for letter, value := range f.tokens {
 		if letter != 'r' && letter != 'C' {
 			known[letter] = value

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
 )
 
 // maxJumps is more hosts on the way than anybody goes through, and ends a way
@@ -139,7 +141,7 @@ func (e *evaluation) jumps(host, file string, chain []request) ([]*Host, error) 
 	if !written.literal {
 		all := e.tokens(host)
 		var err error
-		list, err = expandTokens(list, tokens{'h': all['h'], 'n': all['n'], 'p': all['p'], 'r': all['r']})
+		list, err = sshsyntax.Tokens{'h': all['h'], 'n': all['n'], 'p': all['p'], 'r': all['r']}.Expand(list)
 		if err != nil {
 			return fail(err)
 		}

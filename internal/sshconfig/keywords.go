@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
 )
 
 // keyword says how a keyword's arguments are taken.
@@ -167,7 +169,7 @@ func (e *evaluation) take(l line, active bool) error {
 	}
 	if _, set := e.values.get(name); name == "hostname" && !set {
 		// ssh looks at the one in effect alone.
-		if _, err := expandTokens(args[0], tokens{'h': ""}); err != nil {
+		if _, err := (sshsyntax.Tokens{'h': ""}).Expand(args[0]); err != nil {
 			return fmt.Errorf("%s: %s: %w", l.pos, l.written, err)
 		}
 	}

@@ -7,31 +7,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
-)
 
-// matchPattern tells whether s matches a pattern, in which * stands for any
-// characters and ? for one.
-func matchPattern(s, pattern string) bool {
-	// Where to go on if what follows the last * turns out not to match.
-	star, from := -1, 0
-	i, j := 0, 0
-	for i < len(s) {
-		switch {
-		case j < len(pattern) && pattern[j] == '*':
-			star, from = j, i
-			j++
-		case j < len(pattern) && (pattern[j] == '?' || pattern[j] == s[i]):
-			i++
-			j++
-		case star >= 0:
-			from++
-			i, j = from, star+1
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[j:], "*") == ""
-}
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
+)
 
 // matchList tells whether s matches one of the patterns of a list, which are
 // separated by commas, and none of those with a ! before them.
@@ -42,23 +20,7 @@ func matchList(s, list string) bool {
 			patterns = append(patterns, pattern)
 		}
 	}
-	return matchPatterns(s, patterns)
-}
-
-// matchPatterns is matchList for a list in pieces, as a Host line has it.
-func matchPatterns(s string, patterns []string) bool {
-	matched := false
-	for _, pattern := range patterns {
-		positive, negated := strings.CutPrefix(pattern, "!")
-		if !matchPattern(s, positive) {
-			continue
-		}
-		if negated {
-			return false
-		}
-		matched = true
-	}
-	return matched
+	return sshsyntax.MatchAny(patterns, s)
 }
 
 // matchHost is matchList for names of hosts, which have no case.

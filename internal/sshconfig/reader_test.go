@@ -418,32 +418,6 @@ func TestWhere(t *testing.T) {
 	}
 }
 
-// FuzzPattern compares patterns with what is obviously right, if slow.
-func FuzzPattern(f *testing.F) {
-	f.Add("web.example.com", "*.example.???")
-	f.Add("aaab", "a*a*b")
-	f.Add("", "**")
-	f.Fuzz(func(t *testing.T, s, pattern string) {
-		if len(s) > 20 || len(pattern) > 10 {
-			return
-		}
-		if got, want := matchPattern(s, pattern), slowMatch(s, pattern); got != want {
-			t.Errorf("%q matches %q: %v, want %v", s, pattern, got, want)
-		}
-	})
-}
-
-func slowMatch(s, pattern string) bool {
-	switch {
-	case pattern == "":
-		return s == ""
-	case pattern[0] == '*':
-		return slowMatch(s, pattern[1:]) || s != "" && slowMatch(s[1:], pattern)
-	default:
-		return s != "" && (pattern[0] == '?' || pattern[0] == s[0]) && slowMatch(s[1:], pattern[1:])
-	}
-}
-
 // FuzzResolve checks that no file crashes the reader, that what it returns can
 // be used, and that it says where an error is.
 func FuzzResolve(f *testing.F) {

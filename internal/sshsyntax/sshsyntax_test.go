@@ -1,0 +1,74 @@
+package sshsyntax
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMatchPattern(t *testing.T) {
+	for _, test := range []struct {
+		pattern, s string
+		want       bool
+	}{
+		{"", "", true},
+		{"", "a", false},
+		{"a", "", false},
+		{"*", "", true},
+		{"*", "anything.at.all", true},
+		{"?", "a", true},
+		{"?", "", false},
+		{"??", "a", false},
+		{"*.example.com", "a.example.com", true},
+		{"*.example.com", "a.b.example.com", true},
+		{"*.example.com", "example.com", false},
+		{"a*c*e", "abcde", true},
+		{"a*c*e", "abcdef", false},
+		{"a**e", "ae", true},
+		{"*a", "aba", true},
+		{"*ab", "aab", true},
+		{"10.0.?.*", "10.0.5.77", true},
+		{"10.0.?.*", "10.0.55.77", false},
+		{"[*.example.com]:2222", "[a.example.com]:2222", true},
+	} {
+		if got := Match(test.pattern, test.s); got != test.want {
+			t.Errorf("Match(%q, %q) = %v", test.pattern, test.s, got)
+		}
+	}
+}
+
+func TestMatchPatternTakesBoundedTime(t *testing.T) {
+	start := time.Now()
+	if Match(strings.Repeat("*a", 500)+"b", strings.Repeat("a", 5000)) {
+		t.Error("matched")
+	}
+	if d := time.Since(start); d > 2*time.Second {
+		t.Errorf("took %v", d)
+	}
+}
+
+// FuzzPattern compares patterns with what is obviously right, if slow.
+func FuzzPattern(f *testing.F) {
+	f.Add("web.example.com", "*.example.???")
+	f.Add("aaab", "a*a*b")
+	f.Add("", "**")
+	f.Fuzz(func(t *testing.T, s, pattern string) {
+		if len(s) > 20 || len(pattern) > 10 {
+			return
+		}
+		if got, want := Match(pattern, s), slowMatch(s, pattern); got != want {
+			t.Errorf("%q matches %q: %v, want %v", s, pattern, got, want)
+		}
+	})
+}
+
+func slowMatch(s, pattern string) bool {
+	switch {
+	case pattern == "":
+		return s == ""
+	case pattern[0] == '*':
+		return slowMatch(s, pattern[1:]) || s != "" && slowMatch(s[1:], pattern)
+	default:
+		return s != "" && (pattern[0] == '?' || pattern[0] == s[0]) && slowMatch(s[1:], pattern[1:])
+	}
+}
