@@ -487,7 +487,7 @@ func parseJSON(t *testing.T, data []byte) (value any) {
 	return value
 }
 
-// containsValue tells whether a JSON value is another one or has it within.
+// containsValue reports whether a JSON value is another one or has it within.
 func containsValue(value, part any) bool {
 	if reflect.DeepEqual(value, part) {
 		return true

@@ -29,7 +29,7 @@ const maxWaitingEvents = 256
 // the tunnels do not wait for them.
 type emitter struct {
 	emit func(tunnel.Event)
-	// inForce tells whether all apps of the configuration have started: Caddy
+	// inForce reports whether all apps of the configuration have started: Caddy
 	// starts them in any order, and the events app takes none before.
 	inForce func() bool
 	logger  *zap.Logger

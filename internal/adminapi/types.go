@@ -37,7 +37,7 @@ type Forward struct {
 	Connections int `json:"connections"`
 }
 
-// IsReady tells whether nothing is amiss: the tunnel is up, or is not meant to
+// IsReady reports whether nothing is amiss: the tunnel is up, or is not meant to
 // be before somebody uses it.
 func (s *Status) IsReady() bool {
 	return s.Lazy || s.State == tunnel.StateUp || s.State == tunnel.StateIdle

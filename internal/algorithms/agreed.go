@@ -13,9 +13,9 @@ import (
 // Negotiated is what a connection has agreed on (RFC 4253 section 7.1).
 type Negotiated struct {
 	KeyExchange string `json:"key_exchange"`
-	// PostQuantum tells whether the key exchange withstands quantum computers.
+	// PostQuantum reports whether the key exchange withstands quantum computers.
 	PostQuantum bool `json:"post_quantum"`
-	// StrictKex tells whether it is strict: nobody in the middle can have put
+	// StrictKex reports whether it is strict: nobody in the middle can have put
 	// messages in before it, or taken the first ones after it away
 	// (CVE-2023-48795).
 	StrictKex bool   `json:"strict_kex"`
@@ -33,20 +33,20 @@ func Agreed(a ssh.NegotiatedAlgorithms, strict bool) *Negotiated {
 	}
 }
 
-// IsPostQuantum tells whether a key exchange algorithm withstands quantum
+// IsPostQuantum reports whether a key exchange algorithm withstands quantum
 // computers, by itself or together with an older one.
 func IsPostQuantum(kex string) bool {
 	return strings.Contains(kex, "mlkem") || strings.Contains(kex, "sntrup")
 }
 
-// Exposed tells whether somebody in the middle could take the first messages
+// Exposed reports whether somebody in the middle could take the first messages
 // away unnoticed. With AES-GCM, and with a MAC that is not of the
 // encrypt-then-MAC kind, they could not, strict or not.
 func (n *Negotiated) Exposed() bool {
 	return !n.StrictKex && (strings.HasPrefix(n.Cipher, "chacha20") || strings.Contains(n.MAC, "-etm@"))
 }
 
-// Inferior tells whether the bastion has no key exchange that withstands quantum
+// Inferior reports whether the bastion has no key exchange that withstands quantum
 // computers. That it is not asked for one, or not before the others, is a choice
 // of who wrote kex_algorithms.
 func (l Lists) Inferior(n *Negotiated) bool {

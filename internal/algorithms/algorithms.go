@@ -203,7 +203,7 @@ func Certificate(algo string) string {
 	return strings.TrimSuffix(algo, "@openssh.com") + "-cert-v01@openssh.com"
 }
 
-// IsCertificate tells whether a key algorithm's name is a certificate's.
+// IsCertificate reports whether a key algorithm's name is a certificate's.
 func IsCertificate(algo string) bool { return strings.Contains(algo, "-cert-v01@") }
 
 func withCertificates(algos []string) []string {

@@ -15,7 +15,7 @@ func PlainKey(key ssh.PublicKey) ssh.PublicKey {
 	return key
 }
 
-// SameKey tells whether two keys, or certificates, are the same.
+// SameKey reports whether two keys, or certificates, are the same.
 func SameKey(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
 
 // KeyType returns the type of the plain keys that a signature algorithm is

@@ -97,7 +97,7 @@ func (c *unreadConn) beginRead() bool {
 	return true
 }
 
-// endRead tells whether the connection has been taken meanwhile and is to be passed
+// endRead reports whether the connection has been taken meanwhile and is to be passed
 // on. With the first byte, or at its end, it is the server's.
 func (c *unreadConn) endRead(n int, err error) (pass bool) {
 	c.mu.Lock()

@@ -59,7 +59,7 @@ func LoadMatchers(ctx caddy.Context, module any, field string, raw caddy.ModuleM
 	return matchers, nil
 }
 
-// match tells whether a connection matches. It reads the ClientHello or, after
+// match reports whether a connection matches. It reads the ClientHello or, after
 // the tls wrapper, does the handshake. What is no TLS, or not within the time
 // there is for it, does not match, and err tells why. Matched or not, whole is
 // to be used instead of conn.

@@ -68,12 +68,12 @@ func (d *doctor) examineChannels(l *hostLogin, report *hopReport) {
 	report.add(steps...)
 }
 
-// isForbidden tells whether the bastion has no channels for us at all.
+// isForbidden reports whether the bastion has no channels for us at all.
 func isForbidden(step *checkStep) bool {
 	return step.Cause == failure.Cause(failure.OpenProhibited.Word()) || step.Cause == failure.Cause(failure.OpenUnsupported.Word())
 }
 
-// isOpenCause tells whether a cause is a bastion's answer.
+// isOpenCause reports whether a cause is a bastion's answer.
 func isOpenCause(cause failure.Cause) bool {
 	return slices.ContainsFunc(failure.OpenReasons(), func(r failure.OpenReason) bool { return failure.Cause(r.Word()) == cause })
 }

@@ -322,7 +322,7 @@ func (m *readOnlyMemory) Learn(_ context.Context, _ hostkey.Route, key ssh.Publi
 	return &hostkey.LearnedKey{Key: key, Learned: time.Now()}, nil
 }
 
-// isNew tells whether a key was accepted because it was the first.
+// isNew reports whether a key was accepted because it was the first.
 func (m *readOnlyMemory) isNew() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -56,7 +56,7 @@ func (t *Tunnel) resolveWay(r *resolver, cfg *tunnel.Config, h *sshconfig.Host) 
 	}
 }
 
-// commandsAllowed tells whether the environment allows it to run commands.
+// commandsAllowed reports whether the environment allows it to run commands.
 func commandsAllowed() bool { return os.Getenv(AllowProxyCommand) == "1" }
 
 // commandLikeSSH takes the command that ssh would run in a shell.

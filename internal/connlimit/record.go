@@ -257,7 +257,7 @@ func (l *Limiter) due(login Login, demand Demand) (at time.Time) {
 	return at
 }
 
-// WorthTrying tells whether an attempt may be made beside one for another host that is
+// WorthTrying reports whether an attempt may be made beside one for another host that is
 // due: to ask again for what did not answer costs nobody anything.
 func (l *Limiter) WorthTrying(login Login, demand Demand) bool {
 	l.mu.Lock()

@@ -53,7 +53,7 @@ func ProxyProtocolClient(ctx context.Context) netip.AddrPort {
 	return info.AddrPort
 }
 
-// WantsHTTP1 tells whether a request has to be sent with HTTP/1.
+// WantsHTTP1 reports whether a request has to be sent with HTTP/1.
 func WantsHTTP1(ctx context.Context) bool {
 	return caddyhttp.GetVar(ctx, TLSHTTP1OnlyVar) == true
 }
@@ -132,7 +132,7 @@ func (c noPackets) SetWriteBuffer(int) error { return nil }
 // Caddy v2.11.9: modules/caddyhttp/autohttps.go.
 const redirectServer = "remaining_auto_https_redirects"
 
-// ListensForRedirects tells whether it is that server that listens on an address.
+// ListensForRedirects reports whether it is that server that listens on an address.
 func ListensForRedirects(ctx caddy.Context, address caddy.NetworkAddress) bool {
 	app, err := ctx.AppIfConfigured("http")
 	if err != nil {
@@ -194,7 +194,7 @@ func MoveChallenges(ctx caddy.Context, network string) error {
 	return nil
 }
 
-// moveChallenge changes where challenges are listened for, and tells whether it
+// moveChallenge changes where challenges are listened for, and reports whether it
 // had to.
 func moveChallenge(c *caddytls.ChallengesConfig, network string) bool {
 	if c == nil || !strings.HasPrefix(c.BindHost, network+"/") {

@@ -9,7 +9,7 @@ import (
 	"os/exec"
 )
 
-// CommandsSupported tells whether this system can run a proxy_command.
+// CommandsSupported reports whether this system can run a proxy_command.
 const CommandsSupported = false
 
 func commandSockets() (net.Conn, *os.File, error) { return nil, nil, errors.ErrUnsupported }

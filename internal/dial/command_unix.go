@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// CommandsSupported tells whether this system can run a proxy_command.
+// CommandsSupported reports whether this system can run a proxy_command.
 const CommandsSupported = true
 
 // commandSockets returns the ends of a connection, ours and the command's.

@@ -56,17 +56,17 @@ func (d *Dialer) NotSSH(data []byte) *failure.NotSSHError {
 const maxWords = 100
 
 // FirstWords returns the beginning of what a server has sent, as it may be shown,
-// and tells whether there is an SSH banner in what it has sent: other lines may
+// and reports whether there is an SSH banner in what it has sent: other lines may
 // come before that (RFC 4253 section 4.2).
 func FirstWords(data []byte) (words string, isSSH bool) {
 	isSSH = bytes.HasPrefix(data, []byte("SSH-")) || bytes.Contains(data, []byte("\nSSH-"))
 	return printable.Text(string(data[:min(len(data), maxWords)])), isSSH
 }
 
-// isTLS tells whether data begins with an alert of TLS (RFC 8446 section 6).
+// isTLS reports whether data begins with an alert of TLS (RFC 8446 section 6).
 func isTLS(data []byte) bool { return bytes.HasPrefix(data, []byte{21, 3}) }
 
-// isWebPage tells whether words are the beginning of what a web server sends.
+// isWebPage reports whether words are the beginning of what a web server sends.
 func isWebPage(words string) bool {
 	words = strings.ToLower(words)
 	for _, start := range []string{"http/", "<!doctype", "<html", "<head", "<?xml", "<!--"} {

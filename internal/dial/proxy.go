@@ -230,7 +230,7 @@ func authSchemes(headers []string) (schemes []string) {
 	return schemes
 }
 
-// wantsLogin tells whether a proxy wants another login, or any: tinyproxy says
+// wantsLogin reports whether a proxy wants another login, or any: tinyproxy says
 // 401 to a wrong one.
 func wantsLogin(status int) bool {
 	return status == http.StatusProxyAuthRequired || status == http.StatusUnauthorized

@@ -13,7 +13,7 @@ import (
 
 // Permitter knows which targets may be dialed.
 type Permitter interface {
-	// Restricts tells whether there is any target that may not be dialed.
+	// Restricts reports whether there is any target that may not be dialed.
 	Restricts() bool
 
 	// Permit returns the target as it is to be dialed, or a

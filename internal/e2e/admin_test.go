@@ -79,7 +79,7 @@ func (c *caddy) ready() (status int, body string) {
 	return response.StatusCode, string(content)
 }
 
-// isReady tells whether a probe is content.
+// isReady reports whether a probe is content.
 func (c *caddy) isReady() bool {
 	status, _ := c.ready()
 	return status == http.StatusOK

@@ -321,7 +321,7 @@ func (c *caddy) log() string {
 	return string(log)
 }
 
-// logged tells whether an entry of the log has all the texts, in its values
+// logged reports whether an entry of the log has all the texts, in its values
 // and not as JSON has them.
 func (c *caddy) logged(texts ...string) bool {
 	for line := range strings.Lines(c.log()) {

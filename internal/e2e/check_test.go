@@ -84,7 +84,7 @@ func (c *caddy) check(caddyfile string, args ...string) (doc checked) {
 	return doc
 }
 
-// counted tells whether a metric of a tunnel has counted anything with a label.
+// counted reports whether a metric of a tunnel has counted anything with a label.
 func (c *caddy) counted(metric, label, value, tunnel string) bool {
 	c.t.Helper()
 	sample := fmt.Sprintf("caddy_ssh_tunnel_%s{%s=%q,tunnel=%q} ", metric, label, value, tunnel)

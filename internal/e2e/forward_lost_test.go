@@ -67,7 +67,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-// isReset tells whether a connection was reset, without reading from it.
+// isReset reports whether a connection was reset, without reading from it.
 func isReset(conn *net.TCPConn) (reset bool) {
 	raw, err := conn.SyscallConn()
 	if err != nil {

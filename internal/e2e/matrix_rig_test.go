@@ -98,7 +98,7 @@ func newRig(t *testing.T, kinds ...*traffic) *rig {
 	return r
 }
 
-// has tells whether a kind of traffic is among the rig's.
+// has reports whether a kind of traffic is among the rig's.
 func (r *rig) has(name string) bool {
 	return slices.ContainsFunc(r.kinds, func(k *traffic) bool { return k.name == name })
 }

@@ -182,7 +182,7 @@ func (p *probes) since(t time.Time) (n int) {
 	return n
 }
 
-// until waits for something, and tells whether it has come.
+// until waits for something, and reports whether it has come.
 func until(limit time.Duration, isSo func() bool) bool {
 	for deadline := time.Now().Add(limit); !isSo(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {

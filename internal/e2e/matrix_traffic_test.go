@@ -134,7 +134,7 @@ func (r *rig) operate(k *traffic, o *operation) {
 	o.took = time.Since(o.start)
 }
 
-// goesOn tells whether the operation has not lasted long enough, after a pause
+// goesOn reports whether the operation has not lasted long enough, after a pause
 // if so.
 func (o *operation) goesOn() bool {
 	o.moved.Store(true)

@@ -74,7 +74,7 @@ func (c *caddy) do(method, path string, body io.Reader, options ...func(*http.Re
 
 func (c *caddy) get(path string) answer { return c.do(http.MethodGet, path, nil) }
 
-// serves tells whether the private web server answers.
+// serves reports whether the private web server answers.
 func (c *caddy) serves() bool {
 	a := c.get("/hello")
 	return a.err == nil && a.status == http.StatusOK && a.body == "hello from web\n"

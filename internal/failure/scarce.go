@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// Scarce tells whether an error is the want of something that this machine may
+// Scarce reports whether an error is the want of something that this machine may
 // have again any moment: files (RLIMIT_NOFILE) or memory. No file need change
 // for the next attempt to go better.
 func Scarce(err error) bool {

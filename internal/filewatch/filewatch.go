@@ -72,7 +72,7 @@ type hub struct {
 	byDir  map[string]map[*Watch]bool
 }
 
-// set has w watch dirs and no other. It tells whether all of them are.
+// set has w watch dirs and no other. It reports whether all of them are.
 func (h *hub) set(w *Watch, dirs map[string]bool) (complete bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -161,7 +161,7 @@ func (h *hub) remember(dir string, w *Watch) {
 	h.byDir[dir][w] = true
 }
 
-// forget tells whether w was the last that watched dir.
+// forget reports whether w was the last that watched dir.
 func (h *hub) forget(dir string, w *Watch) (last bool) {
 	h.dirsMu.Lock()
 	defer h.dirsMu.Unlock()

@@ -45,7 +45,7 @@ func (w *idleWatch) check() {
 	}
 }
 
-// isOver tells whether the timeout has passed, or else sets the timer anew.
+// isOver reports whether the timeout has passed, or else sets the timer anew.
 func (w *idleWatch) isOver() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -61,7 +61,7 @@ func (w *idleWatch) isOver() bool {
 	return true
 }
 
-// stop ends the watch and tells whether the timeout had passed.
+// stop ends the watch and reports whether the timeout had passed.
 func (w *idleWatch) stop() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -99,7 +99,7 @@ func systemKnownHosts() []string {
 	return []string{filepath.Join(dir, "ssh_known_hosts"), filepath.Join(dir, "ssh_known_hosts2")}
 }
 
-// defaultKnownHosts tells whether the known_hosts files are the default ones, which may
+// defaultKnownHosts reports whether the known_hosts files are the default ones, which may
 // be absent or unreadable without a warning. Nobody writes both of the system's at the
 // end.
 func (cfg *Config) defaultKnownHosts() bool {

@@ -96,13 +96,13 @@ func errUTF16(file string, data []byte) error {
 	return fmt.Errorf(`it is UTF-16, which ssh does not read; run t=$(iconv -f %s -t UTF-8 %[2]s) && printf '%%s\n' "$t" > %[2]s`, encoding, keyfile.Shell(file))
 }
 
-// isUTF16 tells whether a text is UTF-16, of which ASCII has every other byte zero.
+// isUTF16 reports whether a text is UTF-16, of which ASCII has every other byte zero.
 func isUTF16(data []byte) bool {
 	return len(data) >= 2 && (data[0] == 0) != (data[1] == 0) ||
 		slices.ContainsFunc(bomsUTF16, func(bom []byte) bool { return bytes.HasPrefix(data, bom) })
 }
 
-// isAbout tells whether a bad line may be about the host. One with a name that cannot
+// isAbout reports whether a bad line may be about the host. One with a name that cannot
 // be read may be about any.
 func (b *badLine) isAbout(names hostNames) bool {
 	patterns, err := parsePatterns(b.hosts)
@@ -153,13 +153,13 @@ func hostsOf(text []byte) string {
 	return hosts
 }
 
-// isRevocation tells whether a line is meant to revoke a key, the marker misspelt
+// isRevocation reports whether a line is meant to revoke a key, the marker misspelt
 // perhaps.
 func isRevocation(text []byte) bool {
 	return len(text) >= len(revocation) && bytes.EqualFold(text[:len(revocation)], revocation)
 }
 
-// isForeignKey tells whether a @revoked line is well formed, and its key of a type
+// isForeignKey reports whether a @revoked line is well formed, and its key of a type
 // that is not supported: no server can be accepted with it anyway.
 func isForeignKey(text []byte) bool {
 	words := bytes.Fields(text)
@@ -240,7 +240,7 @@ func parsePatterns(hosts string) ([]string, error) {
 	return patterns, nil
 }
 
-// matches tells whether the line is about the host. Its name is lower-case,
+// matches reports whether the line is about the host. Its name is lower-case,
 // and "[host]:port" where the port is not 22.
 func (l *knownLine) matches(name string) bool {
 	if name == "" {
@@ -304,7 +304,7 @@ type knownTo struct {
 	// bare are plain keys of the bare host, which has another port where keys are. As
 	// with ssh, they count in a certificate.
 	bare []knownKey
-	// certificatesFirst tells whether ssh asks for a certificate of any type first.
+	// certificatesFirst reports whether ssh asks for a certificate of any type first.
 	certificatesFirst bool
 }
 

@@ -70,7 +70,7 @@ func (lab *hostLab) line(hosts, key string) string {
 	return hosts + " " + sshtest.AuthorizedKey(lab.keys[key]) + "\n"
 }
 
-// accepts tells whether we, and whether ssh, accept a server that is reached at a
+// accepts reports whether we, and whether ssh, accept a server that is reached at a
 // port of labName, or under an alias, by known_hosts files.
 func (lab *hostLab) accepts(t *testing.T, server string, port int, alias string, files ...string) (we, they bool, why string) {
 	t.Helper()
@@ -93,7 +93,7 @@ func (lab *hostLab) accepts(t *testing.T, server string, port int, alias string,
 	return v.Accepted() != nil, they, fmt.Sprintf("we: %v\nssh: %s", err, said)
 }
 
-// sshAccepts tells whether ssh logs in to a server as to labName, and what it says.
+// sshAccepts reports whether ssh logs in to a server as to labName, and what it says.
 func (lab *hostLab) sshAccepts(t *testing.T, sshd *sshtest.SSHD, port int, alias string, files []string) (bool, string) {
 	t.Helper()
 	host, actual, _ := net.SplitHostPort(sshd.Addr())
@@ -151,7 +151,7 @@ func TestHostCertificateFallback(t *testing.T) {
 	}
 }
 
-// betterChoice tells whether we have asked a server with several keys for the one
+// betterChoice reports whether we have asked a server with several keys for the one
 // that is known, and ssh for a certificate that is not.
 func betterChoice(server string, we bool, why string) bool {
 	return we && (strings.HasPrefix(server, "two") || server == "cert, ecdsa only") && regexp.MustCompile("has changed|REVOKED|host key is known for").MatchString(why)

@@ -160,7 +160,7 @@ func read(cfg *Config) (v *Verifier, warnings []string, err error) {
 	return v, warnings, nil
 }
 
-// knowsAnything tells whether there is a key that would be accepted.
+// knowsAnything reports whether there is a key that would be accepted.
 func (v *Verifier) knowsAnything() bool {
 	return len(v.known.keys)+len(v.known.authorities)+len(v.fingerprints) > 0
 }

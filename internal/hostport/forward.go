@@ -37,7 +37,7 @@ type Forward struct {
 	Target Endpoint
 }
 
-// IsProxy tells whether the forward is a SOCKS proxy.
+// IsProxy reports whether the forward is a SOCKS proxy.
 func (s Forward) IsProxy() bool { return s.Target == Endpoint{} }
 
 // Endpoint is a TCP port or the socket at path.

@@ -121,7 +121,7 @@ func parseSocket(s string, at Side) (ListenAddress, error) {
 	return a, nil
 }
 
-// IsLoopback tells whether only this machine's users can connect.
+// IsLoopback reports whether only this machine's users can connect.
 func (a ListenAddress) IsLoopback() bool {
 	if a.Network == "unix" {
 		return true

@@ -85,7 +85,7 @@ func portNumber(s string) (number string, ok bool) {
 	return strconv.FormatUint(n, 10), err == nil && n > 0
 }
 
-// HasPort tells whether an address that SplitServer took has a port written.
+// HasPort reports whether an address that SplitServer took has a port written.
 func HasPort(address string) bool {
 	_, _, err := net.SplitHostPort(address[strings.LastIndexByte(address, '@')+1:])
 	return err == nil

@@ -126,7 +126,7 @@ func curveName(parameters []byte) []byte {
 	return nil
 }
 
-// sameBase tells whether a point, in any form of SEC 1 section 2.3.3, is (x, y).
+// sameBase reports whether a point, in any form of SEC 1 section 2.3.3, is (x, y).
 func sameBase(point, x, y []byte) bool {
 	odd := y[len(y)-1] & 1
 	compressed := append([]byte{2 + odd}, x...)

@@ -184,7 +184,7 @@ func unsupportedParameters(parameters []byte, err error) error {
 	return err
 }
 
-// plausible tells whether a name that a file has may be shown.
+// plausible reports whether a name that a file has may be shown.
 func plausible(name string) bool { return algorithmName.MatchString(name) }
 
 var algorithmName = regexp.MustCompile(`^[a-z0-9][a-z0-9@.-]{1,63}$`)

@@ -30,7 +30,7 @@ func shell(t testing.TB, dir, line string) string {
 	return string(out)
 }
 
-// hasDSA tells whether ssh-keygen makes DSA keys, which it does up to OpenSSH 9.
+// hasDSA reports whether ssh-keygen makes DSA keys, which it does up to OpenSSH 9.
 var hasDSA = sync.OnceValue(func() bool {
 	out, err := exec.Command("ssh", "-Q", "key").Output()
 	return err == nil && strings.Contains(string(out), "ssh-dss\n")

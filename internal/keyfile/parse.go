@@ -46,7 +46,7 @@ func privateBlock(data []byte) *pem.Block {
 	}
 }
 
-// HasPrivateKey tells whether a file has a private key, whether that can be read or
+// HasPrivateKey reports whether a file has a private key, whether that can be read or
 // not.
 func HasPrivateKey(data []byte) bool { return privateBlock(data) != nil }
 
@@ -93,7 +93,7 @@ func parseOpenSSH(block *pem.Block, passphrase []byte) (ssh.Signer, error) {
 	}
 }
 
-// encrypted tells whether a block that is not in OpenSSH's form is encrypted.
+// encrypted reports whether a block that is not in OpenSSH's form is encrypted.
 func encrypted(block *pem.Block) bool {
 	return block.Type == typeEncrypted || x509.IsEncryptedPEMBlock(block) //nolint:staticcheck // ssh-keygen -m PEM writes such files, and ssh reads them
 }
@@ -229,7 +229,7 @@ func headOf(data []byte) *openSSHHead {
 	return head
 }
 
-// Encrypted tells whether a private key needs a passphrase.
+// Encrypted reports whether a private key needs a passphrase.
 func Encrypted(data []byte) bool {
 	_, err := parse(data, nil)
 	_, missing := errors.AsType[*ssh.PassphraseMissingError](err)

@@ -124,7 +124,7 @@ func replacing(oldNew ...string) func([]byte) ([]byte, bool) {
 	return func(b []byte) ([]byte, bool) { return replaceAll(b, oldNew...) }
 }
 
-// replaceAll tells whether there was anything to replace.
+// replaceAll reports whether there was anything to replace.
 func replaceAll(b []byte, oldNew ...string) ([]byte, bool) {
 	replaced := []byte(strings.NewReplacer(oldNew...).Replace(string(b)))
 	return replaced, !bytes.Equal(replaced, b)
@@ -287,7 +287,7 @@ func explainPublicLine(match [][]byte) error {
 	return errors.New("is a public key that is damaged or incomplete; copy the whole line again")
 }
 
-// isBody tells whether a text is that of a key without its first and last line.
+// isBody reports whether a text is that of a key without its first and last line.
 func isBody(data []byte) bool {
 	decoded, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(string(data)), ""))
 	var body asn1.RawValue

@@ -64,7 +64,7 @@ func ListenFile(path string, mode fs.FileMode) (*FileListener, error) {
 // errReplaced is that the file of a socket is another one.
 var errReplaced = errors.New("somebody has put another file in the place of the socket; only the user that Caddy runs as should be able to write to its directory")
 
-// isInPlace tells whether the socket's file is still the one at its path.
+// isInPlace reports whether the socket's file is still the one at its path.
 func (l *FileListener) isInPlace() bool {
 	info, err := os.Lstat(l.path)
 	return err == nil && os.SameFile(info, l.made)

@@ -26,7 +26,7 @@ func ListenFile(path string, _ fs.FileMode) (*FileListener, error) {
 	return &FileListener{ln, path}, nil
 }
 
-// isInPlace tells whether the socket's file is still there.
+// isInPlace reports whether the socket's file is still there.
 func (l *FileListener) isInPlace() bool {
 	_, err := os.Lstat(l.path)
 	return !errors.Is(err, fs.ErrNotExist)

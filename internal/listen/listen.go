@@ -67,7 +67,7 @@ func withoutPath(err error) error {
 	}
 }
 
-// isFile tells whether the address is a file: not of TCP, nor abstract.
+// isFile reports whether the address is a file: not of TCP, nor abstract.
 func isFile(a hostport.ListenAddress) bool {
 	return a.Network == "unix" && !strings.HasPrefix(a.Address, "@")
 }
@@ -95,6 +95,6 @@ func removeStale(path string) error {
 	default:
 		// Somebody may listen who does not let us in, has no room just now, or
 		// has another kind of socket.
-		return fmt.Errorf("there is a socket, and nothing tells whether it is in use; remove it if it is not: %w", err)
+		return fmt.Errorf("there is a socket, and nothing reports whether it is in use; remove it if it is not: %w", err)
 	}
 }

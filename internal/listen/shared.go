@@ -27,7 +27,7 @@ var sockets registry
 // by f, until another serves after it.
 func Open(a hostport.ListenAddress, f *forward.Forwarder) (Lease, error) { return sockets.open(a, f) }
 
-// Status tells whether there is a socket of an address, and how many of its
+// Status reports whether there is a socket of an address, and how many of its
 // connections are open.
 func Status(a hostport.ListenAddress) (listening bool, connections int) { return sockets.status(a) }
 
@@ -112,7 +112,7 @@ func (r *registry) hold(a hostport.ListenAddress, s *shared) {
 	s.holds++
 }
 
-// isInPlace tells whether clients can come by the socket: if it has a file, that
+// isInPlace reports whether clients can come by the socket: if it has a file, that
 // may have been removed, or another put in its place.
 func (s *shared) isInPlace() bool {
 	file, ok := s.ln.(*FileListener)

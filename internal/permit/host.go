@@ -87,7 +87,7 @@ func parseNumber(s string) (uint64, bool) {
 	return n, err == nil
 }
 
-// isName tells whether a lower-case name without its final dot is one that the
+// isName reports whether a lower-case name without its final dot is one that the
 // DNS or a hosts file may have. One that ends in a number is none: it would be
 // an address if it were a right one.
 func isName(s string) bool {
@@ -132,7 +132,7 @@ func isASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r > 0x7f })
 }
 
-// hasControl tells whether there are control characters in s: a NUL may be the
+// hasControl reports whether there are control characters in s: a NUL may be the
 // end of it to who reads it next.
 func hasControl(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })

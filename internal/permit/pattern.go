@@ -150,10 +150,10 @@ func parsePorts(s string) (first, last uint16, err error) {
 // isSocket tells a socket from a host.
 func (p pattern) isSocket() bool { return p.socket != "" }
 
-// hasPort tells whether a port is among the pattern's.
+// hasPort reports whether a port is among the pattern's.
 func (p pattern) hasPort(port uint16) bool { return p.first <= port && port <= p.last }
 
-// hasSocket tells whether the pattern is for a clean path.
+// hasSocket reports whether the pattern is for a clean path.
 func (p pattern) hasSocket(name string) bool {
 	if !p.isSocket() {
 		return false
@@ -165,7 +165,7 @@ func (p pattern) hasSocket(name string) bool {
 	return ok && rest != "" && !strings.Contains(rest, "/")
 }
 
-// host tells whether the pattern is for a host, and how to spell that.
+// host reports whether the pattern is for a host, and how to spell that.
 func (p pattern) host(h host) (spelt string, ok bool) {
 	switch {
 	case h.addr.IsValid():

@@ -36,10 +36,10 @@ func Parse(patterns []string) (List, error) {
 	return l, nil
 }
 
-// Restricts tells whether there are patterns.
+// Restricts reports whether there are patterns.
 func (l List) Restricts() bool { return len(l.patterns) > 0 }
 
-// Permit tells whether a target is permitted, and how to dial it: address is
+// Permit reports whether a target is permitted, and how to dial it: address is
 // then as the pattern has it, so that whoever reads it next finds in it what
 // was compared. An address is in its usual form, and a name has its final dot
 // if the pattern has one. The network is that of net.Dial, the address

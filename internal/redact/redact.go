@@ -190,7 +190,7 @@ func key(s string) *Text {
 	return publicKey(s)
 }
 
-// hasDER tells whether s has the base64 of a key or certificate in DER in it: what
+// hasDER reports whether s has the base64 of a key or certificate in DER in it: what
 // stands between the first and last line of a PEM file.
 func hasDER(s string) bool {
 	if isDER(strings.Join(strings.Fields(s), "")) {
@@ -207,7 +207,7 @@ func hasDER(s string) bool {
 	return false
 }
 
-// isDER tells whether s is that.
+// isDER reports whether s is that.
 func isDER(s string) bool {
 	if !strings.HasPrefix(s, "M") { // 0x30, which begins an ASN.1 SEQUENCE
 		return false

@@ -185,7 +185,7 @@ func (l *agentLink) close() {
 	}
 }
 
-// state tells whether the link was closed, and whether that cut a call short.
+// state reports whether the link was closed, and whether that cut a call short.
 func (l *agentLink) state() (closed, hung bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -63,7 +63,7 @@ type attempt struct {
 	err      error       // what went wrong on our side
 }
 
-// refused tells whether the bastion said no.
+// refused reports whether the bastion said no.
 func (t *attempt) refused() bool { return t.asked && !t.accepted && t.err == nil }
 
 // The methods to authenticate with (RFC 4252 and RFC 4256), besides none.

@@ -118,7 +118,7 @@ func (cfg *Config) Successor(used Certificate) (cert *ssh.Certificate, from time
 	return cert, time.Time{}
 }
 
-// namesKey tells whether an identity file is a key's.
+// namesKey reports whether an identity file is a key's.
 func (cfg *Config) namesKey(key ssh.PublicKey) bool {
 	for _, file := range cfg.IdentityFiles {
 		if id, err := cfg.loadIdentity(file); err == nil && algorithms.SameKey(id.public, key) {

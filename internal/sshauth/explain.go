@@ -73,12 +73,12 @@ func (a *Authenticator) Retryable() bool {
 	return (a.trouble != "" || a.keys != nil && a.keys.waits) && !a.wasRefused()
 }
 
-// wasRefused tells whether the bastion has refused a key or the password.
+// wasRefused reports whether the bastion has refused a key or the password.
 func (a *Authenticator) wasRefused() bool {
 	return slices.ContainsFunc(a.attempts, (*attempt).refused)
 }
 
-// isConnError tells whether an error is the connection's, not the protocol's.
+// isConnError reports whether an error is the connection's, not the protocol's.
 func isConnError(err error) bool {
 	_, isNet := errors.AsType[net.Error](err)
 	return isNet || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) ||
@@ -136,7 +136,7 @@ func (a *Authenticator) message(end, fix string) string {
 	return strings.Join(parts, "; ")
 }
 
-// wantsSHA1 tells whether the bastion may have wanted an RSA key to sign with
+// wantsSHA1 reports whether the bastion may have wanted an RSA key to sign with
 // SHA-1, as servers of before RFC 8332 do. It does not say so.
 func (a *Authenticator) wantsSHA1() bool {
 	return !slices.Contains(a.cfg.PubkeyOption().Names(), ssh.KeyAlgoRSA) &&
@@ -152,7 +152,7 @@ func (a *Authenticator) Printable(text string) string {
 // PrintableError returns an error whose text is Printable, and which wraps err.
 func (a *Authenticator) PrintableError(err error) error { return printable.Error(err, a.secret) }
 
-// keysRefused tells whether the bastion has refused a public key.
+// keysRefused reports whether the bastion has refused a public key.
 func (a *Authenticator) keysRefused() bool {
 	return slices.ContainsFunc(a.attempts, func(t *attempt) bool {
 		return t.method == methodPublicKey && t.refused()

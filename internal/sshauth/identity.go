@@ -150,6 +150,6 @@ func (cfg *Config) checkIdentity(file IdentityFile, key ssh.PublicKey) error {
 	return nil
 }
 
-// isTokenKey tells whether a key is on a security token (FIDO, OpenSSH's
+// isTokenKey reports whether a key is on a security token (FIDO, OpenSSH's
 // PROTOCOL.u2f), which only an agent knows how to ask.
 func isTokenKey(key ssh.PublicKey) bool { return strings.HasPrefix(key.Type(), "sk-") }

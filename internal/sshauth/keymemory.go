@@ -48,7 +48,7 @@ func (m *Memory) sort(offers []offer) {
 	slices.SortStableFunc(offers, func(a, b offer) int { return cmp.Compare(rank(a), rank(b)) })
 }
 
-// samePlainKey tells whether two blobs are of one key, or of certificates for it.
+// samePlainKey reports whether two blobs are of one key, or of certificates for it.
 func samePlainKey(a, b string) bool {
 	one, err := ssh.ParsePublicKey([]byte(a))
 	other, otherErr := ssh.ParsePublicKey([]byte(b))

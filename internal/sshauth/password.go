@@ -24,7 +24,7 @@ func (a *Authenticator) password() ssh.AuthMethod {
 	return ssh.Password(a.secret)
 }
 
-// maySendPassword tells whether there is a password that may be sent. It is sent once a
+// maySendPassword reports whether there is a password that may be sent. It is sent once a
 // connect, by whichever method: bastions count wrong ones and ban for them.
 func (a *Authenticator) maySendPassword() bool {
 	if a.cfg.Password == "" || a.sent || a.trouble != "" {

@@ -63,7 +63,7 @@ var againWords = words(`retype retyped reenter re-enter re-type repeat again con
 var currentWords = words(`current old aktuelles derzeitiges altes actuel ancien actual antigua atual antiga attuale vecchia huidig huidige oude
 	nuvarande gammalt nåværende gammelt nuværende obecne stare současné staré текущий старый`)
 
-// asksCurrent tells whether a prompt asks for a password that is to be changed, as PAM
+// asksCurrent reports whether a prompt asks for a password that is to be changed, as PAM
 // does before it asks for a new one.
 func asksCurrent(prompt string) bool {
 	return hasWord(tokens(normal(lastLine(tail(prompt)))), currentWords)
@@ -125,7 +125,7 @@ func judgePrompt(prompt, about string, names ...string) promptKind {
 	}
 }
 
-// asksNew tells whether a clause that is about a password is about a new one.
+// asksNew reports whether a clause that is about a password is about a new one.
 func asksNew(clause string) bool {
 	list := tokens(clause)
 	if hasAny(clause, newParts) || hasWord(list, againWords) {

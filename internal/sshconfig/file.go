@@ -87,7 +87,7 @@ func parseLines(path string, content []byte) (lines []line, err error) {
 	return lines, nil
 }
 
-// isUTF16 tells whether a text is in UTF-16 without a byte order mark: every other
+// isUTF16 reports whether a text is in UTF-16 without a byte order mark: every other
 // byte of its first letters is zero.
 func isUTF16(content []byte) bool {
 	if len(content) < 4 {

@@ -74,7 +74,7 @@ func expandForward(args []string, known sshsyntax.Tokens) (string, error) {
 // ForwardField is one field of a forward. One with a slash is a path.
 type ForwardField string
 
-// IsPath tells whether the field is the path of a socket.
+// IsPath reports whether the field is the path of a socket.
 func (f ForwardField) IsPath() bool { return strings.Contains(string(f), "/") }
 
 // SplitForward splits a forward at the colons that are not in brackets or behind a
@@ -149,7 +149,7 @@ func checkForward(kind byte) check {
 	}
 }
 
-// validForward tells whether ssh takes these fields: a listener, and a target
+// validForward reports whether ssh takes these fields: a listener, and a target
 // unless alone is set.
 func validForward(kind byte, alone bool, fields []ForwardField) bool {
 	n := len(fields)

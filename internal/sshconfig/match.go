@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
 )
 
-// matchList tells whether s matches one of the patterns of a list, which are
+// matchList reports whether s matches one of the patterns of a list, which are
 // separated by commas, and none of those with a ! before them.
 func matchList(s, list string) bool {
 	var patterns []string
@@ -35,7 +35,7 @@ var criteria = map[string]bool{
 	"exec": false, "localnetwork": false, "version": false, "command": false, "sessiontype": false,
 }
 
-// matchLine tells whether a Match line matches. A criterion that is not
+// matchLine reports whether a Match line matches. A criterion that is not
 // supported matches neither by itself nor negated; there is a warning only where
 // all else on the line matches, unless quiet is set.
 func (e *evaluation) matchLine(l line, quiet bool) (bool, error) {

@@ -334,7 +334,7 @@ func compareLines(t *testing.T, ssh *sshBinary, lines []string) {
 	}
 }
 
-// takesLine tells whether a line is taken in a block that does not match.
+// takesLine reports whether a line is taken in a block that does not match.
 func takesLine(t *testing.T, text string) error {
 	t.Helper()
 	r := userReader(t)

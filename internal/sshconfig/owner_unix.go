@@ -11,7 +11,7 @@ import (
 // openNonblock keeps the opening of a named pipe from waiting for its other end.
 const openNonblock = syscall.O_NONBLOCK
 
-// othersMayWrite tells whether others than root and the user that this process
+// othersMayWrite reports whether others than root and the user that this process
 // runs as own a file or may write to it.
 func othersMayWrite(info fs.FileInfo) bool {
 	if info.Mode().Perm()&0o022 != 0 {

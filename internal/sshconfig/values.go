@@ -149,7 +149,7 @@ func checkRekeyLimit(args []string) error {
 	return err
 }
 
-// isNone tells whether a list is the word none. It may not stand among others.
+// isNone reports whether a list is the word none. It may not stand among others.
 func isNone(args []string) (bool, error) {
 	for _, arg := range args {
 		if strings.EqualFold(arg, "none") {

@@ -107,7 +107,7 @@ func (c *Client) Close(cause error) { c.transport.Die(cause) }
 // Done returns a channel that is closed when the connection has ended.
 func (c *Client) Done() <-chan struct{} { return c.transport.Dead() }
 
-// IsDone tells whether the connection has ended.
+// IsDone reports whether the connection has ended.
 func (c *Client) IsDone() bool { return c.transport.IsDead() }
 
 // Err returns why the connection has ended, or nil.

@@ -126,7 +126,7 @@ func (c *Conn) endOfStream(err error) error {
 	return c.lostError("read")
 }
 
-// isClosedByPeer tells whether x/crypto has closed the channel's requests, which
+// isClosedByPeer reports whether x/crypto has closed the channel's requests, which
 // serve may not have seen yet.
 func (c *Conn) isClosedByPeer() bool {
 	select {
@@ -370,7 +370,7 @@ func (c *Conn) lostError(op string) error {
 	return c.opError(op, &LostError{c.client.Err()})
 }
 
-// IsStuck tells whether we have closed the channel, and the server has had as long to
+// IsStuck reports whether we have closed the channel, and the server has had as long to
 // do so as data has to go out.
 func (c *Conn) IsStuck() bool {
 	sent := c.closeSent.Load()

@@ -50,7 +50,7 @@ func (d *deadline) wait() <-chan struct{} {
 	return d.passed
 }
 
-// isOver tells whether the present deadline has passed.
+// isOver reports whether the present deadline has passed.
 func (d *deadline) isOver() bool {
 	select {
 	case <-d.wait():

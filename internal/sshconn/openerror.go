@@ -22,7 +22,7 @@ func NewConnectionHint(tunnel string) string {
 	return fmt.Sprintf("sshd keeps the settings that a connection started with: after a change there, run 'caddy ssh-tunnel reconnect %s'", tunnel)
 }
 
-// isLoopbackName tells whether a target is the bastion itself, which has several names.
+// isLoopbackName reports whether a target is the bastion itself, which has several names.
 func isLoopbackName(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {

@@ -121,11 +121,11 @@ func (c *Client) roundTrips() (last, fastest time.Duration) {
 	return time.Duration(c.prober.last.Load()), time.Duration(c.prober.fastest.Load())
 }
 
-// answersProbes tells whether the server has answered a probe. Not every server
+// answersProbes reports whether the server has answered a probe. Not every server
 // does: of one that never has, an unanswered probe says nothing.
 func (c *Client) answersProbes() bool { return c.prober.last.Load() > 0 }
 
-// ignoresProbes tells whether the server has left the first probe unanswered, and has
+// ignoresProbes reports whether the server has left the first probe unanswered, and has
 // said other things since.
 func (c *Client) ignoresProbes() bool {
 	if c.answersProbes() {
@@ -146,7 +146,7 @@ const (
 	giveUpTime = 250 * time.Millisecond
 )
 
-// proveAlive tells whether a channel was closed by the server, and not by x/crypto
+// proveAlive reports whether a channel was closed by the server, and not by x/crypto
 // as it gave the connection up: by one round trip, if the connection is not known
 // to be dead. It returns early when stop is closed.
 func (c *Client) proveAlive(stop <-chan struct{}) bool {

@@ -60,7 +60,7 @@ func (c *Client) watchStall() {
 	}
 }
 
-// hasResumed tells whether a server that was stalled serves the connection again: it
+// hasResumed reports whether a server that was stalled serves the connection again: it
 // has answered a probe, and without delay. It may have looked up one name of several.
 func (c *Client) hasResumed() bool {
 	if c.unansweredFor() > 0 {
@@ -73,7 +73,7 @@ func (c *Client) hasResumed() bool {
 	return true
 }
 
-// hasStalled tells whether the server has left unanswered for StallAfter what was
+// hasStalled reports whether the server has left unanswered for StallAfter what was
 // sent to it, and a probe. sshd does while it looks a name up, for all channels of a
 // connection. One that sends, but has not answered a probe for long, does not hear
 // us, as behind a proxy that is stuck in one direction.
@@ -149,7 +149,7 @@ func (p *lookups) blame(lastFree time.Duration) string {
 	return p.pending[i].name
 }
 
-// isCulprit tells whether the connection has stalled over an open.
+// isCulprit reports whether the connection has stalled over an open.
 func (p *lookups) isCulprit(o *opening) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Match tells whether s matches a pattern (PATTERNS in ssh_config(5)): "*" is any number
+// Match reports whether s matches a pattern (PATTERNS in ssh_config(5)): "*" is any number
 // of characters, "?" is one. It takes time in proportion to the product of the lengths
 // at most: patterns also come from certificates.
 func Match(pattern, s string) bool {
@@ -32,7 +32,7 @@ func Match(pattern, s string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-// MatchAny tells whether s matches one of the patterns, and none of those with a "!"
+// MatchAny reports whether s matches one of the patterns, and none of those with a "!"
 // before them.
 func MatchAny(patterns []string, s string) bool {
 	matched := false

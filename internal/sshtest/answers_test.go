@@ -22,7 +22,7 @@ func TestParamiko(t *testing.T) {
 func TestParamikoReplies(t *testing.T) {
 	for _, c := range []struct {
 		reply KeepaliveReply
-		// answers tells whether the first and second keepalive are answered by
+		// answers reports whether the first and second keepalive are answered by
 		// something that x/crypto takes for an answer.
 		first, second bool
 		slow          bool

@@ -134,7 +134,7 @@ func (f *forwards) start(ctx context.Context, a forwardAddress) error {
 	return nil
 }
 
-// stop no longer listens on an address, and tells whether it did.
+// stop no longer listens on an address, and reports whether it did.
 func (f *forwards) stop(a forwardAddress) bool {
 	l, ok := f.listeners[a]
 	if ok {

@@ -174,7 +174,7 @@ func (c *MaliceConn) Await(limit time.Duration) {
 }
 
 // Login is a proper one: versions, key exchange, and whoever comes may pass. It
-// tells whether the client went along.
+// reports whether the client went along.
 func (c *MaliceConn) Login() bool {
 	return c.Greet("SSH-2.0-malice") == nil && c.Exchange(Offer{}) == nil && c.Admit() == nil
 }

@@ -45,7 +45,7 @@ func Misplaced() map[string]string {
 	}
 }
 
-// Shows tells whether a text shows one that Misplaced has returned, or a good part
+// Shows reports whether a text shows one that Misplaced has returned, or a good part
 // of it: in whatever form it does, a long run of its letters stays as it is.
 func Shows(text, misplaced string) bool {
 	const run = 16

@@ -183,7 +183,7 @@ func checkProxy(t *reverseproxy.HTTPTransport, tun dialer.Permitter) error {
 	return dialer.CheckPermitted(tun, target)
 }
 
-// hasForeignPlaceholder tells whether a string has placeholders that may be about
+// hasForeignPlaceholder reports whether a string has placeholders that may be about
 // a request. Caddy itself gives the others their values, which neither map nor vars
 // can change.
 func hasForeignPlaceholder(s string) bool {

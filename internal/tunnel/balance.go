@@ -77,7 +77,7 @@ func (p *pool) shedIdle(m *member, now time.Time) {
 	m.shed = !m.shedAt.IsZero() && now.Sub(m.shedAt) >= shedTime
 }
 
-// isQuiet tells whether the connection has more quiet channels than requests get on
+// isQuiet reports whether the connection has more quiet channels than requests get on
 // with, which are not those of pools. The caller holds pool.mu.
 func (m *member) isQuiet() bool { return m.quiet > quietLimit && m.shed }
 
@@ -198,7 +198,7 @@ func (p *pool) closeSpare(now time.Time) {
 	}
 }
 
-// isNeeded tells whether growth would want an idle connection back: the others
+// isNeeded reports whether growth would want an idle connection back: the others
 // of its role have all that they take with ease.
 func isNeeded(m *member, active []*member) bool {
 	others := slices.DeleteFunc(withRole(active, m.role), func(o *member) bool { return o == m })

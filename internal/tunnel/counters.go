@@ -146,7 +146,7 @@ func (c *counters) reconnected(why reason) {
 // shook counts a login.
 func (c *counters) shook(took time.Duration) { c.handshakes.Observe(took.Seconds()) }
 
-// first tells whether it is asked this for the first time.
+// first reports whether it is asked this for the first time.
 func (c *counters) first(what string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -54,7 +54,7 @@ func (p *pool) dialElsewhere(ctx context.Context, r *openRequest, m *member, ref
 	return nil, refused
 }
 
-// suspects tells whether it may be the connection's fault that it did not open a
+// suspects reports whether it may be the connection's fault that it did not open a
 // channel: it has many, and this target has not failed elsewhere as well.
 func (p *pool) suspects(m *member, r *openRequest) bool {
 	p.mu.Lock()
@@ -86,7 +86,7 @@ func (p *pool) pickOther(ctx context.Context, r *openRequest, suspects []suspect
 	return m
 }
 
-// works tells whether there is an open channel to the target.
+// works reports whether there is an open channel to the target.
 func (p *pool) works(r *openRequest) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

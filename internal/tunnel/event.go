@@ -27,7 +27,7 @@ type Event struct {
 // The names of events.
 const (
 	// EventConnected is that the tunnel has got a connection and had none.
-	// "reconnected" in its data tells whether there was one before.
+	// "reconnected" in its data reports whether there was one before.
 	EventConnected = "connected"
 	// EventLost is that the last connection was lost.
 	EventLost = "lost"

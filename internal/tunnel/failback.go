@@ -122,7 +122,7 @@ func (p *pool) preferredBefore() int {
 	return p.failback.inUse.rank
 }
 
-// mayReturn tells whether an attempt to connect to a host is due.
+// mayReturn reports whether an attempt to connect to a host is due.
 func (p *pool) mayReturn(h *host) bool {
 	l := h.loginWith(p.settings())
 	due, refused := h.limiter.Due(l, connlimit.Demand{})
@@ -132,7 +132,7 @@ func (p *pool) mayReturn(h *host) bool {
 	return !time.Now().Before(due)
 }
 
-// answers tells whether a host can be connected to and sends an SSH banner. It
+// answers reports whether a host can be connected to and sends an SSH banner. It
 // logs in nowhere.
 func (p *pool) answers(h *host) bool {
 	ctx, cancel := context.WithTimeout(p.ctx, silence)
@@ -173,7 +173,7 @@ func (p *pool) mayTakeBack(h *host) bool {
 	return p.isBetter(h)
 }
 
-// isBetter tells whether there are connections that should be to h. The caller
+// isBetter reports whether there are connections that should be to h. The caller
 // holds mu.
 func (p *pool) isBetter(h *host) bool {
 	return p.held && len(p.active()) > 0 && p.failback.inUse.rank > h.rank

@@ -60,7 +60,7 @@ func newDoorkeeper(t *testing.T, penalises bool) *doorkeeper {
 
 func (d *doorkeeper) setPassword(s string) { d.password.Store(&s) }
 
-// isBarred tells whether the source is shut out.
+// isBarred reports whether the source is shut out.
 func (d *doorkeeper) isBarred() bool {
 	if time.Now().UnixNano() >= d.penalty.Load() {
 		d.barred.Store(false)

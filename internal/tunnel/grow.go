@@ -66,7 +66,7 @@ func (p *pool) active() []*member {
 	return slices.DeleteFunc(p.serving(), func(m *member) bool { return m.role.isApart() })
 }
 
-// mayAdd tells whether there may be one more connection. Stalled ones are not among
+// mayAdd reports whether there may be one more connection. Stalled ones are not among
 // those that option connections counts, but with them there are no more than twice as
 // many. The caller holds mu.
 func (p *pool) mayAdd() bool {
@@ -86,7 +86,7 @@ func withRole(links []*member, r role) []*member {
 	return slices.DeleteFunc(slices.Clone(links), func(m *member) bool { return m.role != r })
 }
 
-// wantedRole tells whether another connection is wanted, what for and why. The
+// wantedRole reports whether another connection is wanted, what for and why. The
 // caller holds mu.
 func (p *pool) wantedRole() (r role, why string) {
 	active := p.active()

@@ -78,7 +78,7 @@ func (p *pool) eligible() []*host {
 }
 
 // due returns when the next attempt may start, as connlimit.Limiter.Due does: when one of the
-// eligible hosts is due. It tells whether one of them has refused us. The caller
+// eligible hosts is due. It reports whether one of them has refused us. The caller
 // holds mu.
 func (p *pool) due(asked bool) (at time.Time, refused bool) {
 	for i, h := range p.eligible() {

@@ -68,7 +68,7 @@ func (p *pool) lingerIfIdle() {
 	})
 }
 
-// stillIdle tells whether the pool has no live channel, when idle has fired.
+// stillIdle reports whether the pool has no live channel, when idle has fired.
 func (p *pool) stillIdle() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

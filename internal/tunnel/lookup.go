@@ -23,7 +23,7 @@ const (
 	slowClass Class = 3
 )
 
-// isApart tells whether connections of a role carry nothing but channels of lookupClass
+// isApart reports whether connections of a role carry nothing but channels of lookupClass
 // or slowClass. Option connections does not count them.
 func (r role) isApart() bool { return r == forLookups || r == forSlowNames }
 
@@ -44,11 +44,11 @@ func (p *pool) classOf(r *openRequest) Class {
 	}
 }
 
-// mayLookUpApart tells whether there may be connections for lookups. With `connections
+// mayLookUpApart reports whether there may be connections for lookups. With `connections
 // 1` there are none before a connection has stalled. The caller holds mu.
 func (p *pool) mayLookUpApart() bool { return p.set.MaxConnections > 1 || len(p.names.slow) > 0 }
 
-// mayAddLookups tells whether there may be one more connection of a role for lookups:
+// mayAddLookups reports whether there may be one more connection of a role for lookups:
 // half as many as option connections permits, besides those. The caller holds mu.
 func (p *pool) mayAddLookups(r role) bool {
 	return p.mayLookUpApart() && len(withRole(p.present(), r)) < max(1, p.set.MaxConnections/2)

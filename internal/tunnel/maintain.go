@@ -17,7 +17,7 @@ import (
 // been forgotten.
 const memoryPoll = 2 * time.Second
 
-// wanted tells whether maintain should get a connection. The caller holds mu.
+// wanted reports whether maintain should get a connection. The caller holds mu.
 func (p *pool) wanted() bool {
 	switch {
 	case p.ctx.Err() != nil:
@@ -119,7 +119,7 @@ func (p *pool) refusedPoll() time.Duration {
 }
 
 // shareFailures takes the failures of other tunnels' attempts for an outcome, if
-// this tunnel's would be the same and is not due. It tells whether there are any.
+// this tunnel's would be the same and is not due. It reports whether there are any.
 func (p *pool) shareFailures(hosts []*host) bool {
 	var failed []hostFailure
 	set := p.settings()
@@ -249,7 +249,7 @@ func kindOf(err error) string {
 	}, err.Error())
 }
 
-// logFailure logs that an attempt to connect to a host has failed, and tells whether
+// logFailure logs that an attempt to connect to a host has failed, and reports whether
 // above debug. The first failure of each kind and a reminder now and then are.
 func (p *pool) logFailure(log *zap.Logger, f hostFailure) bool {
 	level := zap.WarnLevel

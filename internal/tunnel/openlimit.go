@@ -66,7 +66,7 @@ func (p *openLimiter) answeredLate(target string) { p.targets[target].answered =
 // pending returns how many opens are unanswered.
 func (p *openLimiter) pending() int { return int(p.total.Load()) }
 
-// blames tells whether it is the target's fault that the bastion owes answers to
+// blames reports whether it is the target's fault that the bastion owes answers to
 // opens on a connection: it has not answered anything for a while in which the
 // bastion was not silent itself. The caller holds pool.mu.
 func (m *member) blames(target string) bool {

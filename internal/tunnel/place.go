@@ -150,7 +150,7 @@ func (p *pool) inTurn(w *placement, links []*member) *member {
 	return nil
 }
 
-// isTimeUp tells whether a stream has waited for streamPatience.
+// isTimeUp reports whether a stream has waited for streamPatience.
 func (w *placement) isTimeUp() bool { return time.Since(w.arrived) >= streamPatience }
 
 // wakeWhenTimeUp has a stream placed again when it has waited for streamPatience.
@@ -228,7 +228,7 @@ func (p *pool) full(connections int) error {
 	return err
 }
 
-// mayConnect tells whether an attempt to connect is under way or due. The
+// mayConnect reports whether an attempt to connect is under way or due. The
 // caller holds mu.
 func (p *pool) mayConnect() bool {
 	due, _ := p.due(false)

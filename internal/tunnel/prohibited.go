@@ -20,7 +20,7 @@ func (p *pool) noteProhibited(m *member, err error) {
 	m.prohibited = &ErrorStatus{time.Now(), m.host.cfg.Address, failure.CauseProhibited, err.Error()}
 }
 
-// isProhibited tells whether an open was refused for a setting of the bastion.
+// isProhibited reports whether an open was refused for a setting of the bastion.
 func isProhibited(err error) bool {
 	refused, ok := errors.AsType[*failure.OpenError](err)
 	return ok && refused.Reason == failure.OpenProhibited

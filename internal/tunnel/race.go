@@ -117,7 +117,7 @@ func (r *race) run() {
 }
 
 // proceed does what there is to do now. It returns how long there is nothing
-// else, at most, and tells whether the race is over.
+// else, at most, and reports whether the race is over.
 func (r *race) proceed() (wait time.Duration, over bool) {
 	if hangs := r.hangsIn(); hangs > 0 { // a login goes on
 		return hangs, false

@@ -61,7 +61,7 @@ func (r *registry) named(name string) (found []*pool) {
 	return found
 }
 
-// remove forgets a pool that nobody holds and that may end, and tells whether
+// remove forgets a pool that nobody holds and that may end, and reports whether
 // it did: then the pool must end, for nobody can come by it any more.
 func (r *registry) remove(p *pool, mayEnd func() bool) bool {
 	r.mu.Lock()

@@ -109,7 +109,7 @@ func (f *forward) newest() *Listener {
 	return nil
 }
 
-// forwarding tells whether any forward wants a connection. The caller holds mu.
+// forwarding reports whether any forward wants a connection. The caller holds mu.
 func (p *pool) forwarding() bool {
 	for _, f := range p.forwards {
 		if f.newest() != nil {
@@ -191,7 +191,7 @@ func (f *forward) await(changed <-chan struct{}, due <-chan time.Time, dead <-ch
 	}
 }
 
-// due tells whether it is time to ask on a connection: on another one than
+// due reports whether it is time to ask on a connection: on another one than
 // has refused last, at once.
 func (a *asking) due(m *member) bool {
 	if m != a.link {
@@ -282,7 +282,7 @@ func (f *forward) listensOn(m *member) {
 	f.answered(nil)
 }
 
-// wasGranted tells whether the bastion has said that it listens on a connection.
+// wasGranted reports whether the bastion has said that it listens on a connection.
 func (f *forward) wasGranted(m *member) bool {
 	f.pool.mu.Lock()
 	defer f.pool.mu.Unlock()

@@ -44,7 +44,7 @@ func (f *forward) status() ForwardStatus {
 	return s
 }
 
-// isListening tells whether the bastion listens, as far as we know. The caller
+// isListening reports whether the bastion listens, as far as we know. The caller
 // holds pool.mu.
 func (f *forward) isListening() bool {
 	return f.on != nil && f.on == f.granted && !f.on.client.IsDone()

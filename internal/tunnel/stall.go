@@ -42,7 +42,7 @@ func (m *member) Responds() {
 	}
 }
 
-// isStalledNow tells whether the connection takes no channels because it is stalled. The
+// isStalledNow reports whether the connection takes no channels because it is stalled. The
 // caller holds pool.mu.
 func (m *member) isStalledNow() bool { return !m.stall.since.IsZero() }
 

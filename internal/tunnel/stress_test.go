@@ -144,7 +144,7 @@ func (s *stress) breakLink(ctx context.Context, l *sshtest.Link, r *rand.Rand) {
 	l.SetBandwidth(0)
 }
 
-// wait sleeps for up to most, and tells whether ctx goes on.
+// wait sleeps for up to most, and reports whether ctx goes on.
 func wait(ctx context.Context, r *rand.Rand, most time.Duration) bool {
 	select {
 	case <-time.After(time.Duration(r.Int64N(int64(most)))):

@@ -134,7 +134,7 @@ func (p *pool) startDrain(m *member) {
 	p.closeIfDrained(m)
 }
 
-// isDraining tells whether the connection takes no more channels.
+// isDraining reports whether the connection takes no more channels.
 func (m *member) isDraining() bool {
 	select {
 	case <-m.draining:
@@ -202,7 +202,7 @@ func (p *pool) reportLost(m *member, cause error) {
 	})
 }
 
-// isLast tells whether with a dead connection the tunnel has lost its last connection:
+// isLast reports whether with a dead connection the tunnel has lost its last connection:
 // of those that die together, that is the last to be reported. The caller holds mu.
 func (p *pool) isLast(m *member) bool {
 	return !slices.ContainsFunc(p.members, func(o *member) bool {
@@ -210,7 +210,7 @@ func (p *pool) isLast(m *member) bool {
 	})
 }
 
-// takeOut is the part of lost that is done under mu. It tells whether, from now
+// takeOut is the part of lost that is done under mu. It reports whether, from now
 // on, the pool makes up for a connection only when there are dials for it.
 func (p *pool) takeOut(m *member, cause error) (onDemand bool) {
 	p.mu.Lock()
@@ -250,7 +250,7 @@ func (p *pool) takeOut(m *member, cause error) (onDemand bool) {
 	return onDemand
 }
 
-// unused tells whether the bastion may have ended the connection for want of channels.
+// unused reports whether the bastion may have ended the connection for want of channels.
 // The caller holds pool.mu.
 func (m *member) unused(cause error) bool {
 	// x/crypto's type for SSH_MSG_DISCONNECT is not exported.

@@ -26,7 +26,7 @@ type unusedEnds struct {
 }
 
 // ended notes that the bastion has ended a connection of a certain age, which had
-// had no channel for idle. It tells whether that is a timeout, as is known from
+// had no channel for idle. It reports whether that is a timeout, as is known from
 // now on.
 func (u *unusedEnds) ended(now time.Time, age, idle time.Duration) bool {
 	switch before := u.idle; {

@@ -16,7 +16,7 @@ type UsedCertificate struct {
 	Path string `json:"path,omitempty"`
 	// Expires is when it does, or nil for never.
 	Expires *time.Time `json:"expires,omitempty"`
-	// PermitsForwarding tells whether it has the extension
+	// PermitsForwarding reports whether it has the extension
 	// permit-port-forwarding. Without it, OpenSSH refuses every channel.
 	PermitsForwarding bool `json:"permits_forwarding"`
 }

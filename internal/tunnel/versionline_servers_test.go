@@ -31,7 +31,7 @@ func behindWords(t *testing.T, words, addr string) string {
 	})
 }
 
-// sshLogin tells whether ssh logs in with a Config's key, and what it says.
+// sshLogin reports whether ssh logs in with a Config's key, and what it says.
 func sshLogin(t *testing.T, cfg Config, options ...string) (bool, string) {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(cfg.Address)

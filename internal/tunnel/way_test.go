@@ -126,7 +126,7 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// alive tells whether a process is there, be it a zombie.
+// alive reports whether a process is there, be it a zombie.
 func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
 
 // TestProxyCommand: it carries the connection, its words are logged, and it ends

@@ -143,7 +143,7 @@ func (f *flusher) wrote(n, limit int) {
 	f.room.Signal()
 }
 
-// unsent tells whether there is anything that the socket has not taken yet.
+// unsent reports whether there is anything that the socket has not taken yet.
 func (f *flusher) unsent() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -20,7 +20,7 @@ type Greeting struct {
 	Version string
 	// HostKey and Signature are the server's key and what it has signed with it.
 	HostKey, Signature []byte
-	// Strict tells whether the exchange was strict, for which x/crypto always asks.
+	// Strict reports whether the exchange was strict, for which x/crypto always asks.
 	Strict bool
 }
 

@@ -148,7 +148,7 @@ func (c *Conn) Dead() <-chan struct{} { return c.ctx.Done() }
 // Err returns why the connection died, or nil.
 func (c *Conn) Err() error { return context.Cause(c.ctx) }
 
-// IsDead tells whether the connection has died.
+// IsDead reports whether the connection has died.
 func (c *Conn) IsDead() bool { return c.ctx.Err() != nil }
 
 // Stage returns how far the login is.
@@ -170,7 +170,7 @@ func (c *Conn) FirstHeard() time.Time { return c.Since.Add(c.greeted) }
 // Bytes returns how many bytes were read and written.
 func (c *Conn) Bytes() int64 { return c.bytes.Load() }
 
-// Unsent tells whether there is anything that the socket has not taken yet.
+// Unsent reports whether there is anything that the socket has not taken yet.
 func (c *Conn) Unsent() bool { return c.out.unsent() }
 
 // SetUserTimeout bounds how long what was sent may stay unacknowledged, where the
