@@ -37,7 +37,7 @@ type emitter struct {
 	// mu guards the fields below.
 	mu      sync.Mutex
 	waiting []tunnel.Event
-	// running tells that run does, closed that the configuration is no longer in
+	// running says that run does, closed that the configuration is no longer in
 	// force: handlers would have a context that is over.
 	running, closed bool
 }

@@ -55,7 +55,7 @@ type checkStep struct {
 	// Target is what is dialed, in the step "target".
 	Target string `json:"target,omitempty"`
 	OK     bool   `json:"ok"`
-	// NotReached tells that a step before it has failed, or a hop.
+	// NotReached says that a step before it has failed, or a hop.
 	NotReached bool `json:"not_reached,omitempty"`
 	// Took is how long it has taken; zero where it takes no time.
 	Took   tunnel.Seconds `json:"took,omitempty"`

@@ -24,7 +24,7 @@ type Option struct {
 	// Usage is what comes after the option's name.
 	Usage string
 
-	// repeats tells that the option may be written more than once.
+	// repeats says that the option may be written more than once.
 	repeats bool
 
 	// set takes the arguments in. It returns errUsage if there are too few or

@@ -54,9 +54,9 @@ type Stamps map[Key]string
 
 // Demand is who wants an attempt. Both hasten it.
 type Demand struct {
-	// Dials tells that dials wait for it.
+	// Dials says that dials wait for it.
 	Dials bool
-	// Forced tells that a person has demanded it.
+	// Forced says that a person has demanded it.
 	Forced bool
 }
 
@@ -66,7 +66,7 @@ type Failure struct {
 	Started time.Time
 	// Stamps are those of the files before they were read.
 	Stamps Stamps
-	// Forced is Demand's. Served tells that other connections serve.
+	// Forced is Demand's. Served says that other connections serve.
 	Forced, Served bool
 }
 
@@ -81,9 +81,9 @@ type record struct {
 	started, next time.Time
 	// stamp is that of the files when they were last read.
 	stamp string
-	// accepted tells that an attempt has succeeded, and none was refused since.
+	// accepted says that an attempt has succeeded, and none was refused since.
 	accepted bool
-	// alone tells that the attempt under way is to be the only one.
+	// alone says that the attempt under way is to be the only one.
 	alone bool
 	// total counts all failures, and is never reset. touched is when it last changed.
 	total   int

@@ -28,7 +28,7 @@ import (
 type hostileClient struct {
 	name string
 	do   func(c *net.TCPConn)
-	// gone tells that it closes the connection by itself.
+	// gone says that it closes the connection by itself.
 	gone bool
 }
 

@@ -31,7 +31,7 @@ type OpenError struct {
 	Reason         OpenReason
 	// Detail is what the bastion said, or where to look; it may be empty.
 	Detail string
-	// Crowded tells that the reason may be how many channels the connection
+	// Crowded says that the reason may be how many channels the connection
 	// has.
 	Crowded bool
 }

@@ -45,12 +45,12 @@ type knownLine struct {
 type badLine struct {
 	source string
 	err    error
-	// revokes tells that the line is meant to revoke a key, and does not: nobody
+	// revokes says that the line is meant to revoke a key, and does not: nobody
 	// can say which one.
 	revokes bool
 	// hosts are those that it is about, as written, or "" if a word is missing.
 	hosts string
-	// whole tells that it is the whole file; first that only its first name is.
+	// whole says that it is the whole file; first that only its first name is.
 	whole, first bool
 }
 

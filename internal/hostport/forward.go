@@ -30,7 +30,7 @@ type Forward struct {
 	// Listen is where connections come in: here, or on the bastion for a remote
 	// forward.
 	Listen Endpoint
-	// NoBind tells that no bind address is written.
+	// NoBind says that no bind address is written.
 	NoBind bool
 	// Target is where they go: as the bastion sees it, or from here for a remote
 	// forward. A SOCKS proxy has none: its clients name it.
@@ -155,7 +155,7 @@ func (kind ForwardKind) endpoints(fields []sshconfig.ForwardField) (listen, targ
 	return listen, target, err
 }
 
-// parseEndpoint reads a path, or the port at a host. here tells that it is one of
+// parseEndpoint reads a path, or the port at a host. here says that it is one of
 // this machine.
 func parseEndpoint(host string, f sshconfig.ForwardField, here bool) (Endpoint, error) {
 	switch {

@@ -95,6 +95,6 @@ func removeStale(path string) error {
 	default:
 		// Somebody may listen who does not let us in, has no room just now, or
 		// has another kind of socket.
-		return fmt.Errorf("there is a socket, and nothing reports whether it is in use; remove it if it is not: %w", err)
+		return fmt.Errorf("there is a socket, and nothing tells whether it is in use; remove it if it is not: %w", err)
 	}
 }

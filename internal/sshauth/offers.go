@@ -48,15 +48,15 @@ type collector struct {
 	all     []offer  // the offers, and those that maxTries leaves for the next login
 	skipped []string // what is not offered, and why
 	seen    map[string]bool
-	// waits tells that the agent may have a key later, with no file changed: it
+	// waits says that the agent may have a key later, with no file changed: it
 	// is locked, empty, or does not answer.
 	waits bool
 	// agentFix says what helps against what keeps the agent's keys from being offered,
 	// or is "".
 	agentFix string
-	// scarce tells that something could not be read for want of files or memory.
+	// scarce says that something could not be read for want of files or memory.
 	scarce bool
-	// expired tells that a certificate has, and badCert that one is not offered.
+	// expired says that a certificate has, and badCert that one is not offered.
 	expired, badCert bool
 }
 

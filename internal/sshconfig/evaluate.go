@@ -74,7 +74,7 @@ type evaluation struct {
 	// final pass the host's name.
 	target string
 
-	// final tells that this is the second pass, which wantFinal asks for.
+	// final says that this is the second pass, which wantFinal asks for.
 	final, wantFinal bool
 }
 

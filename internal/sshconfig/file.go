@@ -21,7 +21,7 @@ const maxFileSize = 4 << 20
 type line struct {
 	*directive
 	pos string // <file>:<line>
-	// ours tells that the file has a keyword of ssh_config(5): it is none of
+	// ours says that the file has a keyword of ssh_config(5): it is none of
 	// secrets.
 	ours bool
 }
@@ -30,7 +30,7 @@ type line struct {
 type file struct {
 	lines []line
 	err   error // of a line that cannot be read
-	// exposed tells that others than root and this user could have written it.
+	// exposed says that others than root and this user could have written it.
 	exposed bool
 }
 

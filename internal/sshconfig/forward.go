@@ -30,7 +30,7 @@ type Forwards struct {
 	// List is empty if ClearAllForwardings is set.
 	List []Forward
 
-	// GatewayPorts tells that a forward without a bind address listens on all.
+	// GatewayPorts says that a forward without a bind address listens on all.
 	GatewayPorts bool
 
 	// SocketMask is StreamLocalBindMask, or nil.

@@ -48,24 +48,24 @@ type Owner interface {
 	KeepAlive() KeepAlive
 	// Tick is called once a second, or four times in an interval of KeepAlive if that is more often.
 	Tick()
-	// Probing tells that a probe is sent, since the server has been silent for so long.
+	// Probing says that a probe is sent, since the server has been silent for so long.
 	Probing(silent time.Duration)
 	// Probed tells how long the server took to answer a probe.
 	Probed(took time.Duration)
-	// Stalled tells that the server does not respond, and over the lookup of which
-	// name, or "". Responds tells that it does again.
+	// Stalled says that the server does not respond, and over the lookup of which
+	// name, or "". Responds says that it does again.
 	Stalled(name string)
 	Responds()
 	// Incoming takes a channel that the server opens, or is false if nobody asked for
 	// it.
 	Incoming(ssh.NewChannel) bool
 
-	// Answered tells that an open to an address counts no longer as unanswered, since
-	// the server has answered it, or never will. AnsweredLate tells that it has
+	// Answered says that an open to an address counts no longer as unanswered, since
+	// the server has answered it, or never will. AnsweredLate says that it has
 	// answered one that was given up, which counts until its channel is closed.
 	Answered(address string)
 	AnsweredLate(address string)
-	// LookedUp tells that the server has looked a name up without delay.
+	// LookedUp says that the server has looked a name up without delay.
 	LookedUp(name string)
 	// Opened and Closed stand around the life of a channel.
 	Opened(*Conn)

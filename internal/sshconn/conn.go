@@ -309,7 +309,7 @@ func (c *Conn) setDeadline(d *deadline, t time.Time) error {
 
 // AfterLost has f run, in a goroutine of its own, once the connection to the
 // bastion is lost, as context.AfterFunc does: whoever neither reads nor writes
-// learns of it by nothing else. ended tells that the peer had ended the stream
+// learns of it by nothing else. ended says that the peer had ended the stream
 // before, all of which has arrived.
 func (c *Conn) AfterLost(f func(ended bool)) (stop func() bool) {
 	return context.AfterFunc(c.client.transport.Context(), func() {

@@ -22,7 +22,7 @@ type sendQueue struct {
 	chunks []wire.Buffer
 	// size is the bytes in chunks and in the write that is under way.
 	size int
-	// sending tells that send runs.
+	// sending says that send runs.
 	sending bool
 	// eof and close say what is to follow the last wire.Buffer; eofSent that it did.
 	eof, eofSent, close bool

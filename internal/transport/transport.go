@@ -67,7 +67,7 @@ type Transport struct {
 	proxy  func(*http.Request) (*url.URL, error) // the network_proxy's; nil if there is none
 	pools  *generations
 	raises bool // the handler raises denials; see raiseDenials
-	// byClient tells that dynamic upstreams come from the request.
+	// byClient says that dynamic upstreams come from the request.
 	byClient bool
 }
 

@@ -24,7 +24,7 @@ type activity struct {
 	// bytes had gone through when it was last looked at, and had at since.
 	bytes int64
 	since time.Time
-	// stuck tells that the channel counts among the connection's stuck ones.
+	// stuck says that the channel counts among the connection's stuck ones.
 	stuck bool
 }
 

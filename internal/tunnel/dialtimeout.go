@@ -41,7 +41,7 @@ type dialTimeout struct {
 	start   time.Time
 	end     func()
 	timer   *time.Timer
-	// over tells that the time was over.
+	// over says that the time was over.
 	over atomic.Bool
 
 	// mu guards the fields below.
@@ -112,7 +112,7 @@ func (p *dialTimeout) check() {
 	p.end()
 }
 
-// queued tells that the dial is in a queue, and how to see when that last moved.
+// queued says that the dial is in a queue, and how to see when that last moved.
 func (p *dialTimeout) queued(moved func() time.Time) {
 	for ; p != nil; p = p.parent {
 		p.mu.Lock()
@@ -121,7 +121,7 @@ func (p *dialTimeout) queued(moved func() time.Time) {
 	}
 }
 
-// served tells that the dial has left the queue. If it had its turn after others,
+// served says that the dial has left the queue. If it had its turn after others,
 // what it waits for next has the whole timeout.
 func (p *dialTimeout) served(inTurn bool) {
 	for ; p != nil; p = p.parent {

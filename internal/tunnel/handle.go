@@ -35,7 +35,7 @@ type Target struct {
 
 	Class Class
 
-	// ByClient tells that a client chose the host, and not the configuration. Such a
+	// ByClient says that a client chose the host, and not the configuration. Such a
 	// name may take the bastion long to look up: it is looked up on a connection apart.
 	ByClient bool
 

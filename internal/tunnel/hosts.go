@@ -29,7 +29,7 @@ type host struct {
 
 	// logged bounds the failures in the log.
 	logged loglimit.Limiter
-	// passedOver tells that the host was not waited for the last time, since others
+	// passedOver says that the host was not waited for the last time, since others
 	// had failed. It is maintain's, of which there is one at a time.
 	passedOver bool
 
@@ -185,7 +185,7 @@ type hostFailure struct {
 	// n is how many there were in a row, delay the time until the next.
 	n     int
 	delay time.Duration
-	// shared tells that another tunnel has made the attempt, which this one shares
+	// shared says that another tunnel has made the attempt, which this one shares
 	// the outcome of.
 	shared bool
 }

@@ -14,7 +14,7 @@ type life struct {
 	end context.CancelFunc
 	// refs is guarded by registry.mu, the rest by pool.mu.
 	refs int
-	// held tells that somebody holds the pool. From the last hold on, idle and drain
+	// held says that somebody holds the pool. From the last hold on, idle and drain
 	// end it, the latter at drainAt, which the last handle's Close sets.
 	held        bool
 	idle, drain *time.Timer

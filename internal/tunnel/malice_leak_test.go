@@ -31,7 +31,7 @@ const maliceEnv = "TUNNEL_TEST_MALICE"
 // maliceLeak is an attack that leaves something behind, if it can.
 type maliceLeak struct {
 	script sshtest.Script
-	// chance tells that only the time keeps x/crypto from reading ahead: on a
+	// chance says that only the time keeps x/crypto from reading ahead: on a
 	// machine that is busy enough it may.
 	chance bool
 }

@@ -36,7 +36,7 @@ type attack struct {
 	script sshtest.Script
 	// enough is how much harm has to be done, as the script counts it.
 	enough int64
-	// dials tells that a client dials all the while.
+	// dials says that a client dials all the while.
 	dials bool
 	// log is what the log has to say of it, "" for nothing.
 	log string

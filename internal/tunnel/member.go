@@ -33,10 +33,10 @@ type member struct {
 	opens *openLimiter
 	// role is what the connection is for.
 	role role
-	// superseded tells that with the connection the last connections were lost, and that
+	// superseded says that with the connection the last connections were lost, and that
 	// there is another one before the pool knows of its death.
 	superseded bool
-	// reported tells that the log and the observer have its loss.
+	// reported says that the log and the observer have its loss.
 	reported bool
 	// state changes by enter. reason is why it is memberReplacing.
 	state  memberState
@@ -59,7 +59,7 @@ type member struct {
 	// stuck counts those that the bastion does not close: see isStuck.
 	stuck int
 	// shedAt is when pools were told to let go of idle channels because of too
-	// many quiet ones; zero if there are not. shed tells that they have had time
+	// many quiet ones; zero if there are not. shed says that they have had time
 	// to do so.
 	shedAt time.Time
 	shed   bool

@@ -69,7 +69,7 @@ type workers struct {
 	woken chan struct{}
 	// certified tells watchFiles of a new connection with a certificate.
 	certified chan struct{}
-	// running tells that maintain runs, watching that watchFiles does. pool.mu guards
+	// running says that maintain runs, watching that watchFiles does. pool.mu guards
 	// them.
 	running, watching bool
 }

@@ -19,7 +19,7 @@ import (
 // placement is what a dial wants, and what it gets.
 type placement struct {
 	line lineKey
-	// patient tells that it waits for one more attempt to connect instead of
+	// patient says that it waits for one more attempt to connect instead of
 	// failing with the outcome of the last; attempts counts those before it.
 	patient  bool
 	attempts uint64
@@ -36,7 +36,7 @@ type placement struct {
 	arrived time.Time
 	// waits is what place has found that it waits for, if it did not get it.
 	waits waitReason
-	// inOrder tells that it got its place or its turn after others.
+	// inOrder says that it got its place or its turn after others.
 	inOrder bool
 	// timer places it anew when a stream has waited for streamPatience.
 	timer *time.Timer
@@ -73,7 +73,7 @@ type line struct {
 	// waits and full are what place has said of the first.
 	waits waitReason
 	full  error
-	// blocked tells that nothing could be done for it, in this run of serveQueue.
+	// blocked says that nothing could be done for it, in this run of serveQueue.
 	blocked bool
 }
 
@@ -86,7 +86,7 @@ type dialQueue struct {
 	placed map[Class]time.Time
 	// shedAt is when pools were last told to let go of channels for it.
 	shedAt time.Time
-	// serving tells that serveQueue runs, again that it is to begin anew.
+	// serving says that serveQueue runs, again that it is to begin anew.
 	serving, again bool
 }
 

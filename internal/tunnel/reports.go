@@ -18,10 +18,10 @@ type reports struct {
 	// mu guards the fields below.
 	mu      sync.Mutex
 	waiting []func()
-	// delivering tells that somebody runs deliver.
+	// delivering says that somebody runs deliver.
 	delivering bool
 
-	// limiter bounds the lines above debug, and quiet tells that the last loss was
+	// limiter bounds the lines above debug, and quiet says that the last loss was
 	// not among them, nor anything since: what follows from it is not, either.
 	limiter loglimit.Limiter
 	quiet   atomic.Bool

@@ -16,7 +16,7 @@ import (
 type stall struct {
 	// since is when the connection was found stalled; zero if it is not.
 	since time.Time
-	// logged tells that the stall is in the log above debug.
+	// logged says that the stall is in the log above debug.
 	logged bool
 }
 

@@ -46,7 +46,7 @@ type Status struct {
 	User string `json:"user"`
 	// ProxyJump is the tunnel that it goes through, if any.
 	ProxyJump string `json:"proxy_jump,omitempty"`
-	// Lazy tells that it connects at first use.
+	// Lazy says that it connects at first use.
 	Lazy bool `json:"lazy,omitempty"`
 
 	// RTT is the last round-trip time of a keepalive, in seconds, on the newest of
@@ -90,7 +90,7 @@ type ConnectionStatus struct {
 	// Class is what it is for: "requests", "streams", "lookups" of names that clients
 	// choose, "any" while that is open, or "draining" if it takes no more channels.
 	Class string `json:"class"`
-	// Stalled tells that it takes none for now: the bastion does not respond.
+	// Stalled says that it takes none for now: the bastion does not respond.
 	Stalled bool      `json:"stalled,omitempty"`
 	Since   time.Time `json:"since"`
 	// These are as in Attempt.
@@ -247,7 +247,7 @@ func (m *member) certificateExpiry() (first time.Time) {
 
 // gauges are the numbers of the pools of a name, for metrics.
 type gauges struct {
-	// configured tells that a configuration has the tunnel. During a reload two
+	// configured says that a configuration has the tunnel. During a reload two
 	// may, each with its own pool: state is then up if one of them is.
 	configured bool
 	state      State

@@ -20,7 +20,7 @@ type unusedEnds struct {
 	// 0, and at when that was.
 	idle time.Duration
 	at   time.Time
-	// onDemand tells that it does so each time: connections are made only for what
+	// onDemand says that it does so each time: connections are made only for what
 	// needs one.
 	onDemand bool
 }

@@ -38,9 +38,9 @@ type flusher struct {
 	// size is the bytes in gathered and in the write under way, and limit what
 	// it may be.
 	size, limit int
-	// running tells that run does.
+	// running says that run does.
 	running bool
-	// ended tells that no more is taken.
+	// ended says that no more is taken.
 	ended bool
 }
 

@@ -38,7 +38,7 @@ const maxPacket = 35000
 
 // preamble is the beginning of what a server sends.
 type preamble struct {
-	// over tells that no more is wanted.
+	// over says that no more is wanted.
 	over atomic.Bool
 
 	// mu guards data.
