@@ -31,7 +31,7 @@ type race struct {
 	ctx   context.Context
 	hosts []*host
 	// next is the index of the host to start next. startedAt is when the last was,
-	// and entered tells that it has had its turn since. hurry says that one has
+	// and entered says that it has had its turn since. hurry says that one has
 	// failed since.
 	next      int
 	startedAt time.Time
