@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
-// TestAskingErrors: what is told when Caddy cannot be asked, or refuses.
+// TestAskingErrors: the error when Caddy cannot be asked, or refuses.
 func TestAskingErrors(t *testing.T) {
 	answers := func(status int, body string) Client {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -34,7 +34,7 @@ func (v *Verifier) checkCertificate(cert *ssh.Certificate) error {
 		return fmt.Errorf("is signed with a weak key: %w", err)
 	}
 	if algo := cert.Signature.Format; !slices.Contains(v.cfg.CASignatureOption().Names(), algo) {
-		return fmt.Errorf("is signed with %q, which is not among ca_signature_algorithms; have it signed anew with ssh-keygen -t rsa-sha2-512 -s, or add it there", printable.Text(algo))
+		return fmt.Errorf("is signed with %q, which is not among ca_signature_algorithms; sign it anew with ssh-keygen -t rsa-sha2-512 -s, or add it there", printable.Text(algo))
 	}
 	if err := algorithms.CheckValidity(cert); err != nil {
 		return err

@@ -81,7 +81,7 @@ func TestVerifyCertificate(t *testing.T) {
 			err: `host key of "b.example:22" is unknown: offered ssh-ed25519 ` + fp + "; searched kh for b.example; compare it with ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the bastion, then add host_key " + fp +
 				" or a known_hosts line, or host_certificate_authority with the key " + fpCA + ", which has signed its certificate",
 		},
-		{name: "SHA-1", ca: sha1CA, err: refused + `is signed with "ssh-rsa", which is not among ca_signature_algorithms; have it signed anew with ssh-keygen -t rsa-sha2-512 -s, or add it there`},
+		{name: "SHA-1", ca: sha1CA, err: refused + `is signed with "ssh-rsa", which is not among ca_signature_algorithms; sign it anew with ssh-keygen -t rsa-sha2-512 -s, or add it there`},
 		{name: "short authority", ca: shortCA, err: refused + "is signed with a weak key: RSA key of 1024 bits is shorter than required_rsa_size 2048"},
 		{
 			name: "revoked key", known: trust("*", ca) + "@revoked * " + sshtest.AuthorizedKey(host),

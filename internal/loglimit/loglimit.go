@@ -14,7 +14,7 @@ const (
 	Period = 10 * time.Minute
 	// Again is how long after Over a kind is logged again.
 	Again = time.Minute
-	// maxKinds bounds the kinds that are told apart: part of a kind may be a
+	// maxKinds bounds the different kinds: part of a kind may be a
 	// server's text, which may differ each time.
 	maxKinds = 32
 )

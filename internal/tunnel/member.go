@@ -58,7 +58,7 @@ type member struct {
 	quiet int
 	// stuck counts those that the bastion does not close: see isStuck.
 	stuck int
-	// shedAt is when pools were told to let go of idle channels because of too
+	// shedAt is when pools of channels were asked to let go of idle channels because of too
 	// many quiet ones; zero if there are not. shed says that they have had time
 	// to do so.
 	shedAt time.Time

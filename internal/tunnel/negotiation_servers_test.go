@@ -121,7 +121,7 @@ func TestDowngrade(t *testing.T) {
 			config: func(cfg *Config) {
 				cfg.KnownHosts, cfg.HostCertificateAuthorities = nil, []string{ca + ".pub"}
 			},
-			err:    `is signed with "ssh-rsa", which is not among ca_signature_algorithms; have it signed anew with ssh-keygen -t rsa-sha2-512 -s, or add it there`,
+			err:    `is signed with "ssh-rsa", which is not among ca_signature_algorithms; sign it anew with ssh-keygen -t rsa-sha2-512 -s, or add it there`,
 			cause:  failure.CauseHostKeyRefused,
 			option: "ca_signature_algorithms",
 			allow:  func(cfg *Config) { cfg.CASignatureAlgorithms = []string{"ssh-rsa"} }, insecure: true,
