@@ -135,8 +135,10 @@ func (c *caddy) command(args ...string) *exec.Cmd {
 		cmd.Env, cmd.Dir = []string{}, c.home
 		return cmd
 	}
-	// Nothing of our environment: no agent, no proxy, no home.
+	// Nothing of our environment: no agent, no proxy, no home. A process would last a
+	// second longer for the race detector.
 	cmd.Env = append([]string{
+		"GORACE=atexit_sleep_ms=0",
 		"PATH=" + os.Getenv("PATH"),
 		"HOME=" + c.home,
 		"XDG_CONFIG_HOME=" + filepath.Join(c.home, "config"),
@@ -319,6 +321,22 @@ func (c *caddy) log() string {
 		return ""
 	}
 	return string(log)
+}
+
+// loggedAt returns when Caddy logged a message.
+func (c *caddy) loggedAt(message string) time.Time {
+	c.t.Helper()
+	for line := range strings.Lines(c.log()) {
+		var entry struct {
+			Message string  `json:"msg"`
+			Time    float64 `json:"ts"` // seconds
+		}
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Message == message {
+			return time.UnixMicro(int64(entry.Time * 1e6))
+		}
+	}
+	c.t.Fatalf("Caddy has not logged %q", message)
+	return time.Time{}
 }
 
 // logged reports whether an entry of the log has all the texts, in its values

@@ -59,8 +59,7 @@ func writeHome(t *testing.T, home, name, content string) {
 func forward(t *testing.T, home string, onTerminal bool, stdin string, args ...string) *forwarding {
 	t.Helper()
 	f := &forwarding{t: t, home: home}
-	// The race detector would have each process last a second longer.
-	f.cmd = (&caddy{t: t, home: home, env: []string{"GORACE=atexit_sleep_ms=0"}}).command(append([]string{"ssh-tunnel", "forward"}, args...)...)
+	f.cmd = (&caddy{t: t, home: home}).command(append([]string{"ssh-tunnel", "forward"}, args...)...)
 	f.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	f.stderr = filepath.Join(t.TempDir(), "stderr")
 	f.cmd.Stdin = strings.NewReader(stdin)
