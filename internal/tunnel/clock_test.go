@@ -154,7 +154,7 @@ func TestWallClockJump(t *testing.T) {
 	logs := observed(&set)
 	start := time.Now()
 	at := func(d time.Duration) uint64 { return uint64(start.Add(d).Unix()) }
-	m := newTestMember(undecided, 0, 0)
+	m := newTestMember(anyClass, 0, 0)
 	m.client.Transport().Since = start
 	m.certificates = []sshauth.Certificate{{Certificate: &ssh.Certificate{
 		Key: sshtest.NewKey().PublicKey(), SignatureKey: sshtest.NewKey().PublicKey(), Signature: &ssh.Signature{Format: ssh.KeyAlgoED25519},

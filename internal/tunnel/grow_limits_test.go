@@ -61,7 +61,7 @@ func TestFewerConnections(t *testing.T) {
 		open(t, b.cfg, set)
 		links := connections(t, b.Handle, most)
 		b.pool.mu.Lock()
-		if streams := len(withRole(links, forStreams)); most > 1 && streams != 1 {
+		if streams := len(carrying(links, Stream)); most > 1 && streams != 1 {
 			t.Errorf("%d of %d connections are for streams", streams, most)
 		}
 		b.pool.mu.Unlock()
@@ -83,7 +83,7 @@ func TestFewerConnections(t *testing.T) {
 }
 
 // TestLeastNumberShared: where all connections that there may be are there,
-// streams and requests get from each other those that are hardly used.
+// streams have all but one, and requests those that streams leave.
 func TestLeastNumberShared(t *testing.T) {
 	t.Parallel()
 	set := quick()
@@ -103,10 +103,17 @@ func TestLeastNumberShared(t *testing.T) {
 				t.Errorf("class %d: %d channels on one connection", class, m.channels)
 			}
 		}
-		if n := len(withRole(links, 3-roleFor(class))); n == 0 {
-			t.Errorf("class %d has them all", class)
+		if n := len(carrying(links, Stream)); class == Stream && n != 3 {
+			t.Errorf("streams have %d connections", n)
 		}
 		b.pool.mu.Unlock()
+		other := openOf(t, b.Handle, Stream-class, addr)
+		b.pool.mu.Lock()
+		if got, n := linkOf(other).carries, len(carrying(links, Stream)); got != Stream-class || class == Request && n != 1 {
+			t.Errorf("class %d is on a connection for %d; %d are for streams", Stream-class, got, n)
+		}
+		b.pool.mu.Unlock()
+		_ = other.Close()
 		for _, c := range conns {
 			_ = c.Close()
 		}
@@ -153,7 +160,7 @@ func TestIdleBursts(t *testing.T) {
 // the outcome each time.
 func TestGrowthKeepsFailing(t *testing.T) {
 	t.Parallel()
-	p := crew(1, 8, newTestMember(forRequests, 1, 0))
+	p := crew(1, 8, newTestMember(Request, 1, 0))
 	for range 20 {
 		p.recordFailures(p.failure(p.unreached(p.failback.inUse, time.Now()), errors.New("no route to host")), nil)
 		p.connectFailed(true)
@@ -164,8 +171,8 @@ func TestGrowthKeepsFailing(t *testing.T) {
 	limiter, login := p.hosts[0].limiter, p.hosts[0].loginWith(p.set)
 	limiter.Succeeded(login) // in place of waiting: the next one is due
 	m, err := p.place(placementOf(Stream))
-	if m == nil || err != nil || !p.growth.lacks[forStreams] {
-		t.Errorf("a stream got %v, %v; it lacks %v", m, err, p.growth.lacks)
+	if m == nil || err != nil || p.growth.lack[Stream] == "" {
+		t.Errorf("a stream got %v, %v; it lacks %v", m, err, p.growth.lack)
 	}
 
 	// Lost ones of several are no different; the last is.
@@ -185,9 +192,9 @@ func TestGrowthKeepsFailing(t *testing.T) {
 // still gets one when a spare one goes meanwhile.
 func TestSpareGoesBesideWaiter(t *testing.T) {
 	t.Parallel()
-	spare := newTestMember(forRequests, 0, 0)
+	spare := newTestMember(Request, 0, 0)
 	spare.used = time.Now().Add(-2 * spareAfter)
-	p := crew(1, 8, newTestMember(forRequests, 1, 0), spare)
+	p := crew(1, 8, newTestMember(Request, 1, 0), spare)
 	p.running = true // in place of maintain
 	ended := make(chan struct{})
 	go func() {
@@ -197,7 +204,7 @@ func TestSpareGoesBesideWaiter(t *testing.T) {
 	lacking := func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return p.growth.lacks[forStreams]
+		return p.growth.lack[Stream] != ""
 	}
 	sshtest.Eventually(t, streamPatience/2, "the stream to wait", lacking)
 	p.mu.Lock()

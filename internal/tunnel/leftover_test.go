@@ -58,7 +58,7 @@ func TestLateOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.take(p.placement(r, false).line)
+	m.pool.take(m, p.placement(r, false).line)
 	if _, err := p.openOn(t.Context(), m, r, true); !errors.Is(err, sshconn.ErrLost) {
 		t.Errorf("got %v", err)
 	}

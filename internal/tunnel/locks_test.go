@@ -20,7 +20,7 @@ import (
 // what happens meanwhile is reported in order.
 func TestSlowLog(t *testing.T) {
 	t.Parallel()
-	first, second := mortal(t, newTestMember(forRequests, 1, 0)), mortal(t, newTestMember(forStreams, 1, 0))
+	first, second := mortal(t, newTestMember(Request, 1, 0)), mortal(t, newTestMember(Stream, 1, 0))
 	p := crew(1, 8, first, second)
 	p.set.Lazy = true // it need not connect
 	seen := make(eventLog, 10)
@@ -47,7 +47,7 @@ func TestSlowLog(t *testing.T) {
 		p.lost(second, io.EOF)
 	})
 	within(t, 10*time.Second, "a connection", func() {
-		fresh := mortal(t, newTestMember(undecided, 0, 0))
+		fresh := mortal(t, newTestMember(anyClass, 0, 0))
 		fresh.pool, fresh.host = p, p.failback.inUse
 		p.connected(fresh, 0)
 	})
@@ -82,7 +82,7 @@ func (o stalledOpen) Accept() (ssh.Channel, <-chan *ssh.Request, error) {
 // was accepted on it can be given deadlines, and closed.
 func TestAcceptStalled(t *testing.T) {
 	t.Parallel()
-	m := mortal(t, newTestMember(forStreams, 2, 0))
+	m := mortal(t, newTestMember(Stream, 2, 0))
 	m.conns = map[*Conn]*activity{}
 	p := crew(1, 8, m)
 	out := make(chan struct{})

@@ -9,8 +9,8 @@ import (
 // TestLookupClass: what is looked up on a connection apart.
 func TestLookupClass(t *testing.T) {
 	t.Parallel()
-	p := crew(1, 8, newTestMember(undecided, 0, 0))
-	p.names.slow.add("slow.internal", time.Now())
+	p := crew(1, 8, newTestMember(anyClass, 0, 0))
+	p.slow.add("slow.internal", time.Now())
 	for _, c := range []struct {
 		target Target
 		want   Class
@@ -33,8 +33,8 @@ func TestLookupClass(t *testing.T) {
 			t.Errorf("%+v: class %d, want %d", c.target, got, c.want)
 		}
 	}
-	p.foundFast("slow.internal")
-	if p.names.slow.has("slow.internal") {
+	p.members[0].LookedUp("slow.internal")
+	if p.slow.has("slow.internal") {
 		t.Error("a name that was looked up fast is still slow")
 	}
 }
@@ -44,11 +44,11 @@ func TestLookupClass(t *testing.T) {
 func TestLookupWaits(t *testing.T) {
 	t.Parallel()
 	placement := func() *placement { return &placement{line: lineKey{class: lookupClass, target: "a.example:80"}} }
-	p := crew(1, 8, newTestMember(undecided, 0, 0))
-	if m, err := p.place(placement()); m != nil || err != nil || !p.growth.lacks[forLookups] {
-		t.Errorf("placed on %+v, %v; it lacks %v", m, err, p.growth.lacks)
+	p := crew(1, 8, newTestMember(anyClass, 0, 0))
+	if m, err := p.place(placement()); m != nil || err != nil || p.growth.lack[lookupClass] == "" {
+		t.Errorf("placed on %+v, %v; it lacks %v", m, err, p.growth.lack)
 	}
-	if r, _ := p.wantedRole(); r != forLookups {
+	if r, _ := p.wantedClass(); r != lookupClass {
 		t.Errorf("grows for role %d", r)
 	}
 	p.growth.state = growthFailed
@@ -61,17 +61,17 @@ func TestLookupWaits(t *testing.T) {
 // wait for the connections that names of clients have stalled.
 func TestSlowNameBesideLookups(t *testing.T) {
 	t.Parallel()
-	stalled := newTestMember(forLookups, 1, 0)
+	stalled := newTestMember(lookupClass, 1, 0)
 	stalled.stall.since = time.Now()
-	p := crew(1, 2, newTestMember(undecided, 0, 0), stalled)
+	p := crew(1, 2, newTestMember(anyClass, 0, 0), stalled)
 	slow := &placement{line: lineKey{class: slowClass, target: "web.internal:80"}}
 	if m, err := p.place(slow); m != nil || err != nil {
 		t.Errorf("placed on %+v, %v", m, err)
 	}
-	if r, _ := p.wantedRole(); r != forSlowNames {
+	if r, _ := p.wantedClass(); r != slowClass {
 		t.Errorf("grows for role %d", r)
 	}
-	own := newTestMember(forSlowNames, 0, 0)
+	own := newTestMember(slowClass, 0, 0)
 	own.pool = p
 	p.members = append(p.members, own)
 	if m, err := p.place(slow); m != own || err != nil {

@@ -33,7 +33,7 @@ func TestLossBeforeItsWatch(t *testing.T) {
 	t.Parallel()
 	connect := func(why error) (*member, net.Conn) {
 		ours, theirs := net.Pipe()
-		m := newTestMember(undecided, 0, 0)
+		m := newTestMember(anyClass, 0, 0)
 		m.client = sshconn.New(wire.New(ours, sshconn.StallAfter), closedConn{why: why}, sshconn.About{})
 		m.attempt = &Attempt{}
 		return m, theirs

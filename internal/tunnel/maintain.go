@@ -23,8 +23,8 @@ func (p *pool) wanted() bool {
 	case p.ctx.Err() != nil:
 		return false
 	case len(p.active()) > 0:
-		r, _ := p.wantedRole()
-		return r != undecided || p.toReplace() != nil
+		_, why := p.wantedClass()
+		return why != "" || p.toReplace() != nil
 	case !p.mayAdd():
 		return false
 	default:

@@ -31,8 +31,8 @@ type member struct {
 
 	// opens counts the opens that are unanswered.
 	opens *openLimiter
-	// role is what the connection is for.
-	role role
+	// carries is the class of its channels, changed by take and channelEnded.
+	carries Class
 	// superseded says that with the connection the last connections were lost, and that
 	// there is another one before the pool knows of its death.
 	superseded bool
@@ -48,12 +48,8 @@ type member struct {
 	// limit is how many channels it takes; if less than any, since cappedAt.
 	limit    int
 	cappedAt time.Time
-	// opened is when a channel last opened. excused are targets that it did not
-	// open a channel to, nor another connection, and when: see dialElsewhere.
-	opened  time.Time
-	excused map[string]time.Time
-	// conns are the open channels. quiet counts those without traffic; tend
-	// keeps it.
+	// conns are the open channels. quiet counts those without traffic;
+	// updateLoad keeps it.
 	conns map[*Conn]*activity
 	quiet int
 	// stuck counts those that the bastion does not close: see isStuck.
@@ -104,7 +100,7 @@ func newMember(p *pool, h *host, client *sshconn.Client, about []zap.Field) *mem
 	return &member{
 		pool: p, host: h, client: client, about: about,
 		opens: newOpenLimiter(), draining: make(chan struct{}), used: time.Now(),
-		limit: maxChannels, conns: map[*Conn]*activity{},
+		carries: anyClass, limit: maxChannels, conns: map[*Conn]*activity{},
 	}
 }
 
@@ -164,14 +160,17 @@ func (m *member) AnsweredLate(target string) {
 }
 
 // LookedUp implements sshconn.Owner.
-func (m *member) LookedUp(name string) { m.pool.foundFast(name) }
+func (m *member) LookedUp(name string) {
+	m.pool.mu.Lock()
+	defer m.pool.mu.Unlock()
+	delete(m.pool.slow, name)
+}
 
 // Opened implements sshconn.Owner.
 func (m *member) Opened(c *Conn) {
 	p := m.pool
 	p.mu.Lock()
 	m.conns[c] = &activity{since: time.Now()}
-	m.opened = time.Now()
 	p.mu.Unlock()
 	m.debugChannel("channel opened", c)
 }

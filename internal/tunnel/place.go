@@ -1,9 +1,20 @@
 package tunnel
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
+
+// place.go chooses the connection that a new channel opens on.
+//
+// A connection carries requests or streams, whichever its first channel was, until it
+// has none. A channel opens where there are others of its class, fewer than 256 and, for
+// a request, no more than 64 quiet ones, or else on a connection without any. If there is
+// no such connection, another one is made in the background; a stream waits a second for
+// it if there is none for streams. Otherwise channels share: a request any connection, a
+// stream those of streams, or the one that is the last that a request would choose,
+// unless requests have but that one. One that finds all full waits in line.
 
 const (
 	// easyChannels is how many channels a connection takes before another one
@@ -12,126 +23,122 @@ const (
 	// maxChannels is how many it takes at most. sshd under systemd's default
 	// limit of 1,024 files cannot open many more.
 	maxChannels = 900
-	// fewChannels is how many it takes at least.
-	fewChannels = 16
-	// cappedFor is how long it takes no more than it had when the bastion
-	// refused one: that may have had another reason, which is over. To find out
-	// that it had not costs one open that is made again elsewhere.
-	cappedFor = 5 * time.Minute
 	// streamPatience is how long a stream waits for the first connection for
 	// streams before it shares that of the requests.
 	streamPatience = time.Second
-	// shedAfter is how long a dial waits for a place before pools let go of their
-	// channels.
-	shedAfter = time.Second
 )
 
-// anyClass is the class of a channel that is never opened.
-const anyClass Class = -1
-
-// role is which class of channels a connection is for.
-type role int
-
+// The classes besides Request and Stream.
 const (
-	// undecided is the role of a tunnel's only connection until its first
-	// channel: a tunnel that has but one class of channels needs but one.
-	undecided role = iota
-	forRequests
-	forStreams
-	// forLookups and forSlowNames are the roles of connections that names are looked
-	// up on which may take long; see lookup.go.
-	forLookups
-	forSlowNames
-	roles // how many there are
+	// anyClass is the class of a channel that is never opened, and of a connection
+	// that carries none.
+	anyClass Class = -1
+	// lookupClass and slowClass are for names that may take long; see lookup.go.
+	lookupClass Class = 2
+	slowClass   Class = 3
+	classes           = 4 // how many have connections of their own
 )
-
-// roleFor returns the role of connections for a class.
-func roleFor(class Class) role {
-	switch class {
-	case Stream:
-		return forStreams
-	case lookupClass:
-		return forLookups
-	case slowClass:
-		return forSlowNames
-	default:
-		return forRequests
-	}
-}
 
 // place chooses the connection that a new channel opens on. It returns nil if
 // there is none yet and one may come, or if it is not the dial's turn on any, and
 // an error if all are full. The caller holds mu.
 func (p *pool) place(w *placement) (*member, error) {
-	if roleFor(w.line.class).isApart() {
-		if l, ok := p.placeLookup(w); ok {
-			return l, nil
+	class := w.line.class
+	if class.isApart() {
+		if m, ok := p.placeLookup(w); ok {
+			return m, nil
 		}
+		class = Stream
 	}
 	active := p.active()
 	w.waits = waitConnection
-	if len(active) == 0 {
-		return nil, nil //nolint:nilnil // as documented
-	}
-	class := w.line.class
-	switch class {
-	case anyClass:
-		return active[0], nil
-	case lookupClass, slowClass:
-		class = Stream
-	}
-	room := slices.DeleteFunc(slices.Clone(active), func(m *member) bool { return slices.Contains(w.not, m) || m.channels >= m.limit })
-	want := roleFor(class)
-	has := func(links []*member, r role) bool {
-		return slices.ContainsFunc(links, func(m *member) bool { return m.role == r })
-	}
-
-	own := has(room, want) || has(room, undecided)
-	if !own && !w.growNothing {
-		p.growth.lacks[want] = true
-	}
-	// One stays free of streams, so that the last is not for them.
-	last := want == forStreams && len(withRole(active, forStreams)) >= p.set.MaxConnections-1
-	grows := len(active) < p.set.MaxConnections && !last && p.mayConnect() && !w.growNothing
 	switch {
-	case len(room) == 0:
-	case own, want == forRequests:
-		// A request goes to a connection for streams rather than wait.
-		l := p.inTurn(w, best(room, class))
-		if l != nil && l.role == want && l.channels >= l.easy() {
-			if other := p.lend(want, fewChannels); other != nil && !slices.Contains(w.not, other) {
-				return p.inTurn(w, []*member{other}), nil
-			}
-		}
-		return l, nil
-	case p.set.MaxConnections == 1:
-		return p.inTurn(w, best(room, class)), nil
-	case has(active, want) && w.not == nil:
-		// Those for streams are full, and one for requests stays free of them.
-		if l := p.lend(forStreams, maxChannels); l != nil {
-			return p.inTurn(w, []*member{l}), nil
-		}
-	case !grows || p.growth.state == growthFailed || w.isTimeUp():
-		return p.inTurn(w, best(room, class)), nil
-	default:
-		p.wakeWhenTimeUp(w)
+	case len(active) == 0:
+		return nil, nil //nolint:nilnil // as documented
+	case class == anyClass:
+		return active[0], nil
 	}
-	if !grows {
+	room := slices.DeleteFunc(slices.Clone(active), func(m *member) bool { return m == w.not || m.channels >= m.limit })
+	if own := p.suited(room, class); len(own) > 0 {
+		return p.inTurn(w, own), nil
+	}
+	grows := p.lacks(class, room, w)
+	shared := best(room, class)
+	if class == Stream {
+		streams := len(carrying(active, Stream))
+		waits := grows && time.Since(w.arrived) < streamPatience
+		switch own := carrying(shared, Stream); {
+		case len(own) > 0:
+			shared = own
+		case waits:
+			shared = nil
+			p.wakeWhenTimeUp(w)
+		case streams > 0 && len(active)-streams < 2:
+			shared = nil // the last is for requests
+		}
+	}
+	switch {
+	case len(shared) > 0:
+		return p.inTurn(w, shared), nil
+	case grows:
+		return nil, nil //nolint:nilnil // as documented
+	default:
 		w.waits = waitPlace
 		return nil, p.full(len(active))
 	}
-	return nil, nil //nolint:nilnil // as documented
 }
 
-// best returns the connections for a channel of a class, the best first: those of
-// the same role as that. There is one.
-func best(links []*member, class Class) []*member {
-	rank := requestRank
-	if class == Stream {
-		rank = streamRank
+// carrying returns those of the connections that carry a class.
+func carrying(links []*member, class Class) []*member {
+	return slices.DeleteFunc(slices.Clone(links), func(m *member) bool { return m.carries != class })
+}
+
+// suited returns the connections that a channel of a class opens on without need for
+// another one, the best first. Streams fill one after the other, so that the others may
+// empty. Requests spread evenly over as many as there always are, and fill the others
+// one after the other. The caller holds mu.
+func (p *pool) suited(links []*member, class Class) []*member {
+	own := slices.DeleteFunc(slices.Clone(links), func(m *member) bool {
+		free := m.carries == anyClass && (class == Request || p.mayCarryStreams())
+		return m.carries != class && !free || m.channels >= m.easy() || class == Request && m.shed
+	})
+	if class == Request {
+		always := own[:min(len(own), p.set.MinConnections)]
+		slices.SortStableFunc(always, func(a, b *member) int { return a.channels - b.channels })
+		return own
 	}
+	slices.Reverse(own)
+	slices.SortStableFunc(own, func(a, b *member) int { return b.channels - a.channels })
+	return own
+}
+
+// mayCarryStreams reports whether one more connection may: one stays free of streams,
+// where there may be two. The caller holds mu.
+func (p *pool) mayCarryStreams() bool {
+	return len(carrying(p.active(), Stream)) < max(1, p.set.MaxConnections-1)
+}
+
+// best returns the connections in the order in which channels of a class share them. A
+// request takes the one with the fewest quiet channels of those without streams. A stream
+// takes the fullest of those with streams last, and else the one that requests leave.
+func best(links []*member, class Class) []*member {
+	rank := func(m *member) []int {
+		streams := 0
+		if m.carries == Stream {
+			streams = 1
+		}
+		switch {
+		case class == Request:
+			return []int{streams, m.quiet, m.channels}
+		case streams == 1:
+			return []int{0, m.channels}
+		default:
+			return []int{1, -m.quiet, m.channels}
+		}
+	}
+	links = slices.Clone(links)
 	slices.SortStableFunc(links, func(a, b *member) int { return slices.Compare(rank(a), rank(b)) })
-	return withRole(links, links[0].role)
+	return links
 }
 
 // inTurn returns the first connection on which one more open to the target may be
@@ -150,10 +157,7 @@ func (p *pool) inTurn(w *placement, links []*member) *member {
 	return nil
 }
 
-// isTimeUp reports whether a stream has waited for streamPatience.
-func (w *placement) isTimeUp() bool { return time.Since(w.arrived) >= streamPatience }
-
-// wakeWhenTimeUp has a stream placed again when it has waited for streamPatience.
+// wakeWhenTimeUp places a stream again when it has waited for streamPatience.
 // The caller holds mu.
 func (p *pool) wakeWhenTimeUp(w *placement) {
 	if w.timer != nil {
@@ -166,40 +170,26 @@ func (p *pool) wakeWhenTimeUp(w *placement) {
 	})
 }
 
-// requestRank orders connections for a request: first those for requests, first
-// those with the fewest quiet channels.
-func requestRank(m *member) []int {
-	return []int{boolRank(m.role == forStreams), m.quiet, m.channels}
-}
-
-// streamRank orders connections for a stream: first those for streams. They are
-// cappedAt one after the other, so that the others may empty; and evenly, once
-// they have all that they take with ease.
-func streamRank(m *member) []int {
-	filling := m.channels < m.easy()
-	n := m.channels
-	if filling {
-		n = -n
-	}
-	return []int{boolRank(m.role == forRequests), boolRank(!filling), n}
-}
-
-func boolRank(last bool) int {
-	if last {
-		return 1
-	}
-	return 0
-}
-
-// take counts one more channel, and its open. The caller holds pool.mu.
-func (m *member) take(k lineKey) {
+// take counts one more channel, and its open. With carried it is all that changes what
+// a connection carries. The caller holds mu.
+func (p *pool) take(m *member, k lineKey) {
 	m.channels++
 	if k.class == anyClass {
 		return
 	}
 	m.opens.take(k.target)
-	if m.role == undecided && !roleFor(k.class).isApart() {
-		m.role = roleFor(k.class)
+	class := k.class
+	if class.isApart() {
+		class = Stream // on a connection that is not apart, it has to share
+	}
+	switch {
+	case m.carries == anyClass:
+		m.carries = class
+	case m.carries == Request && class == Stream:
+		m.carries = Stream
+		if len(p.active()) > 1 {
+			p.newGeneration() // requests have others
+		}
 	}
 }
 
@@ -213,6 +203,9 @@ func (p *pool) channelEnded(m *member) {
 	defer p.mu.Unlock()
 	m.channels--
 	m.used = time.Now()
+	if m.channels == m.inbound && !m.carries.isApart() {
+		m.carries = anyClass
+	}
 	p.serveQueue()
 	p.closeIfDrained(m)
 	p.lingerIfIdle()
@@ -235,8 +228,5 @@ func (p *pool) mayConnect() bool {
 	return !time.Now().Before(due)
 }
 
-// uncap has a connection take as many channels as any. The caller holds mu.
-func (p *pool) uncap(m *member) {
-	m.limit = maxChannels
-	p.broadcast()
-}
+// byChannels orders connections by how many channels they have.
+func byChannels(a, b *member) int { return cmp.Compare(a.channels, b.channels) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,10 +46,10 @@ func clientOn(conn net.Conn) *sshconn.Client {
 	return sshconn.New(wire.New(conn, sshconn.StallAfter), closer{}, sshconn.About{})
 }
 
-func newTestMember(r role, channels, quiet int) *member {
+func newTestMember(r Class, channels, quiet int) *member {
 	return &member{
 		client: clientOn(noConn{}), draining: make(chan struct{}),
-		role: r, channels: channels, quiet: quiet, shed: quiet > quietLimit, limit: maxChannels, used: time.Now(),
+		carries: r, channels: channels, quiet: quiet, shed: quiet > quietLimit, limit: maxChannels, used: time.Now(),
 		opens: newOpenLimiter(),
 	}
 }
@@ -63,87 +64,122 @@ func TestPlace(t *testing.T) {
 	const wait, full = -1, -2 // instead of a connection
 	for _, c := range []struct {
 		name   string
+		min    int
 		max    int
 		links  []*member
 		class  Class
 		want   int
 		failed bool // an attempt to connect has, just now
-		lacks  role
+		lacks  string
 	}{
-		{name: "the only one takes a request", max: 8, links: []*member{newTestMember(undecided, 0, 0)}, class: Request, want: 0},
-		{name: "the only one takes a stream", max: 8, links: []*member{newTestMember(undecided, 0, 0)}, class: Stream, want: 0},
+		{name: "the only one takes a request", max: 8, links: []*member{newTestMember(anyClass, 0, 0)}, class: Request, want: 0},
+		{name: "the only one takes a stream", max: 8, links: []*member{newTestMember(anyClass, 0, 0)}, class: Stream, want: 0},
 		{
-			name: "a request where the fewest are quiet", max: 8,
-			links: []*member{newTestMember(forRequests, 10, 9), newTestMember(forRequests, 60, 3), newTestMember(forStreams, 0, 0)},
-			class: Request, want: 1,
+			name: "requests fill one after the other", max: 8,
+			links: []*member{newTestMember(Request, 60, 9), newTestMember(Request, 10, 3), newTestMember(anyClass, 0, 0)},
+			class: Request, want: 0,
 		},
 		{
-			name: "else where the fewest are", max: 8,
-			links: []*member{newTestMember(forRequests, 10, 3), newTestMember(forRequests, 9, 3)}, class: Request, want: 1,
+			name: "but spread over those that there always are", min: 3, max: 8,
+			links: []*member{newTestMember(Stream, 0, 0), newTestMember(Request, 60, 9), newTestMember(Request, 10, 3), newTestMember(anyClass, 0, 0)},
+			class: Request, want: 3,
+		},
+		{
+			name: "a request away from quiet ones", max: 8,
+			links: []*member{newTestMember(Request, 100, 80), newTestMember(Request, 70, 3)}, class: Request, want: 1,
+		},
+		{
+			name: "or else where the fewest are", max: 2,
+			links: []*member{newTestMember(Request, 100, 80), newTestMember(Request, 90, 90)}, class: Request, want: 0,
 		},
 		{
 			name: "a request does not wait for one of its own", max: 8,
-			links: []*member{newTestMember(forStreams, 10, 3)}, class: Request, want: 0, lacks: forRequests,
+			links: []*member{newTestMember(Stream, 10, 3)}, class: Request, want: 0, lacks: "requests beside streams",
 		},
 		{
 			name: "nor where there are no more", max: 2,
-			links: []*member{newTestMember(forStreams, 20, 3), newTestMember(forStreams, 10, 3)}, class: Request, want: 1, lacks: forRequests,
+			links: []*member{newTestMember(Stream, 20, 3), newTestMember(Stream, 10, 3)}, class: Request, want: 1,
 		},
 		{
 			name: "a request beside full ones", max: 2,
-			links: []*member{newTestMember(forRequests, maxChannels, 0), newTestMember(forStreams, 10, 3)}, class: Request, want: 1, lacks: forRequests,
+			links: []*member{newTestMember(Request, maxChannels, 0), newTestMember(Stream, 10, 3)}, class: Request, want: 1,
+		},
+		{
+			name: "one of many requests", max: 3,
+			links: []*member{newTestMember(Request, easyChannels, 0)}, class: Request, want: 0, lacks: "many requests",
+		},
+		{
+			name: "for which the last is not", max: 2,
+			links: []*member{newTestMember(Request, easyChannels, 0)}, class: Request, want: 0,
 		},
 		{
 			name: "streams fill one after the other", max: 8,
-			links: []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, 3, 0), newTestMember(forStreams, easyChannels-1, 0)},
+			links: []*member{newTestMember(Request, 0, 0), newTestMember(Stream, 3, 0), newTestMember(Stream, easyChannels-1, 0)},
 			class: Stream, want: 2,
 		},
 		{
 			name: "then the next", max: 8,
-			links: []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, 3, 0), newTestMember(forStreams, easyChannels, 0)},
+			links: []*member{newTestMember(Request, 0, 0), newTestMember(Stream, 3, 0), newTestMember(Stream, easyChannels, 0)},
+			class: Stream, want: 1,
+		},
+		{
+			name: "then one that is free", max: 8,
+			links: []*member{newTestMember(anyClass, 0, 0), newTestMember(anyClass, 0, 0), newTestMember(Stream, easyChannels, 0)},
 			class: Stream, want: 1,
 		},
 		{
 			name: "then evenly", max: 8,
-			links: []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, easyChannels+1, 0), newTestMember(forStreams, easyChannels, 0)},
-			class: Stream, want: 2,
+			links: []*member{newTestMember(Request, 0, 0), newTestMember(Stream, easyChannels+1, 0), newTestMember(Stream, easyChannels, 0)},
+			class: Stream, want: 2, lacks: "many streams",
 		},
 		{
 			name: "the first stream waits", max: 8,
-			links: []*member{newTestMember(forRequests, 0, 0)}, class: Stream, want: wait, lacks: forStreams,
+			links: []*member{newTestMember(Request, 1, 0)}, class: Stream, want: wait, lacks: "streams beside requests",
 		},
 		{
 			name: "unless it would be in vain", max: 8, failed: true,
-			links: []*member{newTestMember(forRequests, 0, 0)}, class: Stream, want: 0, lacks: forStreams,
+			links: []*member{newTestMember(Request, 1, 0)}, class: Stream, want: 0, lacks: "streams beside requests",
 		},
-		{name: "or there is to be but one", max: 1, links: []*member{newTestMember(forRequests, 0, 0)}, class: Stream, want: 0, lacks: forStreams},
+		{name: "or there is to be but one", max: 1, links: []*member{newTestMember(Request, 1, 0)}, class: Stream, want: 0},
 		{
 			name: "streams wait for one more", max: 8,
-			links: []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, maxChannels, 0)}, class: Stream, want: wait, lacks: forStreams,
+			links: []*member{newTestMember(Request, 1, 0), newTestMember(Stream, maxChannels, 0)}, class: Stream, want: wait, lacks: "streams beside requests",
 		},
 		{
 			name: "unless there can be no more", max: 2,
-			links: []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
+			links: []*member{newTestMember(Request, 1, 0), newTestMember(Stream, maxChannels, 0)}, class: Stream, want: full,
 		},
 		{
-			name: "or the one to come is for requests", max: 2,
-			links: []*member{newTestMember(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
+			name: "or the free one is for requests", max: 2,
+			links: []*member{newTestMember(anyClass, 0, 0), newTestMember(Stream, maxChannels, 0)}, class: Stream, want: full,
+		},
+		{
+			name: "or the one to come is", max: 2,
+			links: []*member{newTestMember(Stream, maxChannels, 0)}, class: Stream, want: full,
 		},
 		{
 			name: "or none can be had", max: 8, failed: true,
-			links: []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, maxChannels, 0)}, class: Stream, want: full, lacks: forStreams,
+			links: []*member{newTestMember(Request, 1, 0), newTestMember(Stream, maxChannels, 0)}, class: Stream, want: full, lacks: "streams beside requests",
 		},
 		{
-			name: "one of two for requests is given up", max: 3,
-			links: []*member{newTestMember(forRequests, 9, 1), newTestMember(forRequests, 3, 2), newTestMember(forStreams, maxChannels, 0)},
-			class: Stream, want: 1, lacks: forStreams,
+			name: "requests give up one of two", max: 3,
+			links: []*member{newTestMember(Request, 9, 1), newTestMember(Request, 3, 1), newTestMember(Stream, maxChannels, 0)},
+			class: Stream, want: 1,
 		},
-		{name: "one that is full", max: 1, links: []*member{newTestMember(forRequests, maxChannels, 0)}, class: Request, want: full, lacks: forRequests},
-		{name: "full, but not for long", max: 2, links: []*member{newTestMember(forRequests, maxChannels, 0)}, class: Request, want: wait, lacks: forRequests},
+		{
+			name: "and the quiet one", max: 3,
+			links: []*member{newTestMember(Request, 90, 80), newTestMember(Request, 3, 1), newTestMember(Stream, maxChannels, 0)},
+			class: Stream, want: 0,
+		},
+		{name: "one that is full", max: 1, links: []*member{newTestMember(Request, maxChannels, 0)}, class: Request, want: full},
+		{
+			name: "full, but not for long", max: 2,
+			links: []*member{newTestMember(Request, maxChannels, 0)}, class: Request, want: wait, lacks: "requests beside streams",
+		},
 		{name: "none", max: 8, class: Request, want: wait},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := crew(1, c.max, c.links...)
+			p := crew(max(1, c.min), c.max, c.links...)
 			if c.failed {
 				p.failure(p.unreached(p.hosts[0], time.Now()), errors.New("no route to host"))
 			}
@@ -156,96 +192,122 @@ func TestPlace(t *testing.T) {
 			case c.want == full && !isFull:
 				t.Errorf("got %+v, %v, want a FullError", m, err)
 			}
-			if lacks := [roles]bool{}; c.lacks != undecided {
-				if lacks[c.lacks] = true; p.growth.lacks != lacks {
-					t.Errorf("it lacks %v, want %v", p.growth.lacks, lacks)
-				}
+			if lacks := strings.Join(p.growth.lack[:], ""); lacks != c.lacks {
+				t.Errorf("it lacks %q, want %q", lacks, c.lacks)
 			}
 		})
 	}
 }
 
-// TestPlaceDecides: the first channel decides what a tunnel's only connection
-// is for, and a mere wait for the connection does not.
-func TestPlaceDecides(t *testing.T) {
+// TestCarries: a connection carries the class of its first channel until it has none.
+// A mere wait for the connection changes nothing, and a stream that shares one with
+// requests leaves it to streams.
+func TestCarries(t *testing.T) {
 	t.Parallel()
-	for class, want := range map[Class]role{Request: forRequests, Stream: forStreams, anyClass: undecided} {
-		p := crew(1, 8, newTestMember(undecided, 0, 0))
-		m, err := p.pick(t.Context(), placementOf(class))
-		if err != nil || m.role != want || m.channels != 1 {
-			t.Errorf("class %d: %+v, %v", class, m, err)
+	m := newTestMember(anyClass, 0, 0)
+	p := crew(1, 1, m)
+	for _, class := range []Class{anyClass, Request, Stream} {
+		for range 2 {
+			if got, err := p.pick(t.Context(), placementOf(class)); got != m || err != nil || m.carries != class {
+				t.Errorf("class %d: %+v, %v", class, got, err)
+			}
+			if class == anyClass {
+				p.channelEnded(m)
+			}
 		}
+	}
+	if _, err := p.pick(t.Context(), placementOf(Request)); err != nil || m.carries != Stream {
+		t.Errorf("beside a stream: %+v, %v", m, err)
+	}
+	for m.channels > 0 {
+		if m.carries != Stream {
+			t.Errorf("it carries %d with %d channels", m.carries, m.channels)
+		}
+		p.channelEnded(m)
+	}
+	if m.carries != anyClass {
+		t.Errorf("it carries %d without channels", m.carries)
 	}
 }
 
 func TestGrowth(t *testing.T) {
 	t.Parallel()
-	easy := easyChannels
+	const nothing, least = "", "connections: the least number"
 	for _, c := range []struct {
 		name     string
 		min, max int
 		links    []*member
-		lacks    role
-		want     role
+		lacks    Class
+		want     string
 	}{
-		{"no connection is not growth", 2, 8, nil, undecided, undecided},
-		{"one will do", 1, 8, []*member{newTestMember(forRequests, 50, 50)}, undecided, undecided},
-		{"the least number is for both", 2, 8, []*member{newTestMember(undecided, 0, 0)}, undecided, forStreams},
-		{"and then for requests", 3, 8, []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, 0, 0)}, undecided, forRequests},
-		{"a first stream", 1, 8, []*member{newTestMember(forRequests, 0, 0)}, forStreams, forStreams},
-		{"a first request", 1, 8, []*member{newTestMember(forStreams, 0, 0)}, forRequests, forRequests},
-		{"but only one", 1, 1, []*member{newTestMember(forRequests, 0, 0)}, forStreams, undecided},
-		{"many quiet ones", 1, 8, []*member{newTestMember(forRequests, 80, quietLimit+1)}, undecided, forRequests},
-		{"another has fewer", 1, 8, []*member{newTestMember(forRequests, 80, quietLimit+1), newTestMember(forRequests, 80, quietLimit)}, undecided, undecided},
-		{"many requests", 1, 8, []*member{newTestMember(forRequests, easy, 0)}, undecided, forRequests},
-		{"the last is not for busy ones", 1, 2, []*member{newTestMember(forRequests, easy, 0)}, undecided, undecided},
-		{"but for a first stream", 1, 2, []*member{newTestMember(forRequests, easy, 0)}, forStreams, forStreams},
-		{"or away from quiet ones", 1, 2, []*member{newTestMember(forRequests, easy, quietLimit+1)}, undecided, forRequests},
-		{"many streams", 1, 8, []*member{newTestMember(forStreams, easy, 0)}, undecided, forStreams},
-		{"streams leave one to requests", 1, 2, []*member{newTestMember(forStreams, easy, 0)}, undecided, undecided},
-		{"which comes when they do", 1, 2, []*member{newTestMember(forStreams, easy, 0)}, forRequests, forRequests},
+		{"no connection is not growth", 2, 8, nil, anyClass, nothing},
+		{"one will do", 1, 8, []*member{newTestMember(Request, 50, 50)}, anyClass, nothing},
+		{"the least number", 2, 8, []*member{newTestMember(anyClass, 0, 0)}, anyClass, least},
+		{"a first stream", 1, 8, []*member{newTestMember(Request, 0, 0)}, Stream, "why"},
+		{"a first request", 1, 8, []*member{newTestMember(Stream, 0, 0)}, Request, "why"},
+		{"but only one", 1, 1, []*member{newTestMember(Request, 0, 0)}, Stream, nothing},
+		{"streams leave one to requests", 1, 2, []*member{newTestMember(Stream, 1, 0)}, Stream, nothing},
+		{"which comes when they do", 1, 2, []*member{newTestMember(Stream, 1, 0)}, Request, "why"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := crew(c.min, c.max, c.links...)
-			if c.lacks != undecided {
-				p.growth.lacks[c.lacks] = true
+			if c.lacks != anyClass {
+				p.growth.lack[c.lacks] = "why"
 			}
-			if got, why := p.wantedRole(); got != c.want {
-				t.Errorf("growth for %d (%s), want %d", got, why, c.want)
+			if class, why := p.wantedClass(); why != c.want || class != anyClass {
+				t.Errorf("growth for class %d (%s), want %q", class, why, c.want)
 			}
 		})
 	}
 }
 
-// TestRebalance: the connection whose channels have become quiet is left to
-// them, and the requests' pools are told.
-func TestRebalance(t *testing.T) {
+// TestShedIdle: requests leave a connection whose channels stay quiet although the pools
+// have let go of theirs, for another one or, if there is none, for one more.
+func TestShedIdle(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		max   int
-		links []*member
-		want  []role
+		other *member // or nil
+		moves bool
+		why   string
 	}{
-		{"alone", 8, []*member{newTestMember(forRequests, 80, 80)}, []role{forRequests}},
-		{"beside a calm one", 8, []*member{newTestMember(forRequests, 80, 80), newTestMember(forRequests, 0, 0)}, []role{forStreams, forRequests}},
-		{"beside one like it", 8, []*member{newTestMember(forRequests, 80, 80), newTestMember(forRequests, 80, 70)}, []role{forRequests, forRequests}},
-		{"with room to grow", 3, []*member{newTestMember(forRequests, 80, 80), newTestMember(forStreams, fewChannels, 0)}, []role{forRequests, forStreams}},
-		{"beside one for hardly a stream", 3, []*member{newTestMember(forRequests, 80, 80), newTestMember(forStreams, 1, 0)}, []role{forStreams, forRequests}},
-		{"with none", 2, []*member{newTestMember(forRequests, 80, 80), newTestMember(forStreams, fewChannels, 0)}, []role{forStreams, forRequests}},
-		{"with none and no better", 2, []*member{newTestMember(forRequests, 80, 80), newTestMember(forStreams, 60, 41)}, []role{forRequests, forStreams}},
-		{"with one alone", 1, []*member{newTestMember(forRequests, 80, 80)}, []role{forRequests}},
+		{"alone", 8, nil, false, "many quiet channels"},
+		{"alone, and no other may be", 1, nil, false, ""},
+		{"beside a calm one", 8, newTestMember(Request, 70, quietLimit), true, ""},
+		{"beside a free one", 8, newTestMember(anyClass, 0, 0), true, ""},
+		{"beside one like it", 8, newTestMember(Request, 80, quietLimit+1), false, "many quiet channels"},
+		{"beside streams", 8, newTestMember(Stream, 3, 0), false, "many quiet channels"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := crew(1, c.max, c.links...)
-			p.rebalance()
-			for i, m := range c.links {
-				if m.role != c.want[i] {
-					t.Errorf("connection %d is for %d, want %d", i, m.role, c.want[i])
-				}
+			m := newTestMember(Request, 80, quietLimit)
+			links := []*member{m}
+			if c.other != nil {
+				links = append(links, c.other)
 			}
-			if moved := p.generation > 0; moved != (c.want[0] == forStreams) {
-				t.Errorf("generation %d", p.generation)
+			p := crew(1, c.max, links...)
+			p.running = true // in place of maintain
+			now := time.Now()
+			p.shedIdle(m, now)
+			if p.generation != 0 {
+				t.Fatal("few quiet channels make pools let go")
+			}
+			m.quiet++
+			p.shedIdle(m, now)
+			told := p.generation
+			if told == 0 || m.shed {
+				t.Fatalf("generation %d, left at once: %v", told, m.shed)
+			}
+			p.shedIdle(m, now.Add(shedTime))
+			if moves := p.generation > told; moves != c.moves || !m.shed {
+				t.Errorf("requests move: %v", moves)
+			}
+			if _, why := p.wantedClass(); why != c.why {
+				t.Errorf("growth: %q", why)
+			}
+			m.quiet = 0
+			if p.shedIdle(m, now.Add(2*shedTime)); m.shed {
+				t.Error("it is left for good")
 			}
 		})
 	}
@@ -253,7 +315,7 @@ func TestRebalance(t *testing.T) {
 
 func TestCloseSpare(t *testing.T) {
 	t.Parallel()
-	idle := func(r role, channels int) *member {
+	idle := func(r Class, channels int) *member {
 		m := newTestMember(r, channels, 0)
 		m.used = time.Now().Add(-2 * spareAfter)
 		return m
@@ -264,20 +326,20 @@ func TestCloseSpare(t *testing.T) {
 		links []*member
 		want  int // which is closed, or -1
 	}{
-		{"the last", 1, []*member{idle(forRequests, 0)}, -1},
-		{"the least number", 2, []*member{idle(forRequests, 0), idle(forStreams, 0)}, -1},
-		{"of two without channels", 1, []*member{idle(forRequests, 0), idle(forStreams, 0)}, 1},
-		{"one that was used just now", 1, []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, 0, 0)}, -1},
-		{"one that would be missed", 1, []*member{newTestMember(forRequests, 1, 0), newTestMember(forStreams, easyChannels, 0), idle(forStreams, 0)}, -1},
-		{"one that would be missed by requests", 1, []*member{newTestMember(forRequests, 80, quietLimit+1), idle(forRequests, 0)}, -1},
-		{"one beside one with room", 1, []*member{newTestMember(forStreams, easyChannels, 0), newTestMember(forStreams, 1, 0), idle(forStreams, 0)}, 2},
-		{"one with a channel", 1, []*member{newTestMember(forRequests, 0, 0), idle(forStreams, 1)}, -1},
+		{"the last", 1, []*member{idle(anyClass, 0)}, -1},
+		{"the least number", 2, []*member{idle(anyClass, 0), idle(anyClass, 0)}, -1},
+		{"of two without channels", 1, []*member{idle(anyClass, 0), idle(anyClass, 0)}, 1},
+		{"one that was used just now", 1, []*member{newTestMember(anyClass, 0, 0), newTestMember(anyClass, 0, 0)}, -1},
+		{"one that would be missed", 1, []*member{newTestMember(Request, 1, 0), newTestMember(Stream, easyChannels, 0), idle(anyClass, 0)}, -1},
+		{"one that would be missed by requests", 1, []*member{newTestMember(Request, 80, quietLimit+1), idle(anyClass, 0)}, -1},
+		{"one beside one with room", 1, []*member{newTestMember(Stream, easyChannels, 0), newTestMember(Stream, 1, 0), idle(anyClass, 0)}, 2},
+		{"one with a channel", 1, []*member{newTestMember(Request, 0, 0), idle(Stream, 1)}, -1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := crew(c.min, 8, c.links...)
-			p.growth.lacks[forStreams] = true // once
+			p.growth.lack[Stream] = "once"
 			p.closeSpare(time.Now())
-			if r, why := p.wantedRole(); c.want >= 0 && r != undecided {
+			if _, why := p.wantedClass(); c.want >= 0 && why != "" {
 				t.Errorf("it would be back at once: %s", why)
 			}
 			for i, m := range c.links {
@@ -290,27 +352,13 @@ func TestCloseSpare(t *testing.T) {
 			}
 		})
 	}
-
-	// Of two that few requests are left for, one is freed of its pooled channels.
-	few := []*member{newTestMember(forRequests, 9, 1), newTestMember(forRequests, 3, 2)}
-	p := crew(1, 8, few...)
-	now := time.Now()
-	for _, after := range []time.Duration{0, spareAfter / 2, spareAfter} {
-		if few[1].role != forRequests {
-			t.Fatalf("set aside after %s", after)
-		}
-		p.closeSpare(now.Add(after))
-	}
-	if few[0].role != forRequests || few[1].role != forStreams {
-		t.Errorf("roles %d and %d", few[0].role, few[1].role)
-	}
 }
 
 // TestPlaceFreed: who waits for one more connection takes a place that becomes
 // free meanwhile.
 func TestPlaceFreed(t *testing.T) {
 	t.Parallel()
-	m := newTestMember(forRequests, maxChannels, 0)
+	m := newTestMember(Request, maxChannels, 0)
 	p := crew(1, 8, m)
 	p.running = true // an attempt to connect, which goes on and on
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -339,9 +387,9 @@ func TestPlaceFreed(t *testing.T) {
 // it was learned from may have been something else.
 func TestLimitEnds(t *testing.T) {
 	t.Parallel()
-	m := newTestMember(forRequests, fewChannels, 0)
+	m := newTestMember(Request, fewChannels, 0)
 	p := crew(1, 8, m)
-	p.limit([]suspect{{m, fewChannels, time.Now()}})
+	m.limit, m.cappedAt = fewChannels, time.Now()
 	p.updateLoad(m)
 	if m.limit != fewChannels {
 		t.Fatalf("it takes %d channels", m.limit)
@@ -350,12 +398,5 @@ func TestLimitEnds(t *testing.T) {
 	p.updateLoad(m)
 	if m.limit != maxChannels {
 		t.Errorf("it takes %d channels", m.limit)
-	}
-
-	// One that has opened a channel since is not full.
-	m.opened = time.Now()
-	p.limit([]suspect{{m, fewChannels, m.opened.Add(-time.Second)}})
-	if m.limit != maxChannels {
-		t.Errorf("it takes %d channels, though it has opened one", m.limit)
 	}
 }

@@ -37,8 +37,8 @@ type pool struct {
 	members []*member
 	// growth is what connections are lacking.
 	growth growth
-	// names are those that the bastion looks up.
-	names names
+	// slow are the names whose lookup a connection has stalled over.
+	slow slowNames
 	// failback is which host is in use, and the return to one before it.
 	failback failback
 	// retry is when the tunnel connects.

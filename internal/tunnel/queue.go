@@ -25,11 +25,10 @@ type placement struct {
 	attempts uint64
 	// unwanted is closed when nobody waits for the channel any more.
 	unwanted <-chan struct{}
-	// not are connections that it must not be on; see dialElsewhere. A hasty one
-	// does not wait for others to end, and one that grows nothing has no
-	// connection added for it.
-	not                []*member
-	hasty, growNothing bool
+	// not is a connection that it must not be on; see dialElsewhere. If its target is
+	// known to work, another connection may be added for it.
+	not   *member
+	known bool
 
 	// The rest is guarded by pool.mu.
 
@@ -60,8 +59,8 @@ const (
 type lineKey struct {
 	class  Class
 	target string
-	// hasty ones do not stand with others.
-	hasty bool
+	// elsewhere is for dials that wait for no others to end; see dialElsewhere.
+	elsewhere bool
 }
 
 // line are the dials that want the same, first come first served.
@@ -86,8 +85,6 @@ type dialQueue struct {
 	placed map[Class]time.Time
 	// shedAt is when pools were last told to let go of channels for it.
 	shedAt time.Time
-	// serving says that serveQueue runs, again that it is to begin anew.
-	serving, again bool
 }
 
 // add puts a placement at the end of its line.
@@ -138,20 +135,11 @@ func (q *dialQueue) settle(n *line, m *member, err error) {
 // there may be more than before. The caller holds mu.
 func (p *pool) serveQueue() {
 	q := &p.queue
-	q.again = true
-	if q.serving {
-		return // by place, which may change what connections are for
+	for _, n := range q.lines {
+		n.blocked = false
 	}
-	q.serving = true
-	defer func() { q.serving = false }()
-	for q.again {
-		q.again = false
-		for _, n := range q.lines {
-			n.blocked = false
-		}
-		for n := q.next(); n != nil; n = q.next() {
-			n.blocked = !p.serveLine(n)
-		}
+	for n := q.next(); n != nil; n = q.next() {
+		n.blocked = !p.serveLine(n)
 	}
 	if len(q.lines) > 0 {
 		p.retry.demand.Dials = p.retry.demand.Dials || len(p.active()) == 0
@@ -169,16 +157,13 @@ func (p *pool) serveLine(n *line) bool {
 	m, err := p.place(w)
 	switch {
 	case m != nil:
-		m.take(w.line)
+		p.take(m, w.line)
 		w.inOrder = n.waits != waitConnection
 		n.moved = time.Now()
 		q.placed[w.line.class] = n.moved
 		q.settle(n, m, nil)
-		if m.channels >= m.easy() || m.role != roleFor(w.line.class) {
-			p.wake() // there may be need for one more
-		}
 		return true
-	case err != nil && w.hasty:
+	case err != nil && w.line.elsewhere:
 		q.settle(n, nil, err)
 		return true
 	}
@@ -230,20 +215,14 @@ func (p *pool) pick(ctx context.Context, w *placement) (*member, error) {
 	default:
 	}
 	timeout := dialTimeoutOf(ctx)
-	timeout.queued(func() time.Time { return p.queueMoved(n) })
-	var gaveUp error
-	select {
-	case <-w.settled:
-	case <-w.unwanted:
-		gaveUp = errUnwanted
-	case <-ctx.Done():
-		gaveUp = context.Cause(ctx)
-	}
+	gaveUp := p.await(ctx, w, n, timeout)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	timeout.served(w.inOrder)
 	select {
 	case <-w.settled: // if only in the same moment
+		if w.inOrder {
+			timeout.extend(time.Now()) // the bastion's answer has all of it
+		}
 		return w.link, w.err
 	default:
 	}
@@ -253,6 +232,29 @@ func (p *pool) pick(ctx context.Context, w *placement) (*member, error) {
 	}
 	p.serveQueue() // the next in line may want less
 	return nil, p.gaveUp(n, gaveUp)
+}
+
+// await waits until a placement is settled or nobody wants it any more. Its timeout
+// begins anew as often as its queue moves.
+func (p *pool) await(ctx context.Context, w *placement, n *line, timeout *dialTimeout) (gaveUp error) {
+	var look <-chan time.Time
+	if timeout != nil {
+		ticker := time.NewTicker(max(time.Millisecond, timeout.timeout/4))
+		defer ticker.Stop()
+		look = ticker.C
+	}
+	for {
+		select {
+		case <-w.settled:
+			return nil
+		case <-w.unwanted:
+			return errUnwanted
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-look:
+			timeout.extend(p.queueMoved(n))
+		}
+	}
 }
 
 // errUnwanted is what a dial gets that nobody waits for any more.
@@ -327,6 +329,10 @@ func (p *pool) pendingOpens() (n int) {
 	}
 	return n
 }
+
+// shedAfter is how long a dial waits for a place before pools let go of their
+// channels.
+const shedAfter = time.Second
 
 // shedForQueue makes the pools let go of their channels when dials have waited for a
 // place for a while: those that lie idle are places, and those in use are when

@@ -60,7 +60,7 @@ func (q *queuedDials) ended() (ended []int) {
 func inQueue(t *testing.T, test func(t *testing.T, q *queuedDials, m *member)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := newTestMember(forRequests, 0, 0)
+		m := newTestMember(Request, 0, 0)
 		m.client.Transport().Since = time.Now()
 		m.conns = map[*Conn]*activity{}
 		p := crew(1, 1, m)

@@ -60,7 +60,7 @@ func TestLostOnce(t *testing.T) {
 	for _, heard := range []int{0, 1, 2, 3} { // how many deaths the pool hears of before
 		var links []*member
 		for range 3 {
-			links = append(links, mortal(t, newTestMember(forRequests, 1, 0)))
+			links = append(links, mortal(t, newTestMember(Request, 1, 0)))
 		}
 		p := crew(1, 8, slices.Clone(links)...)
 		p.set.Lazy = true // it need not connect
@@ -73,7 +73,7 @@ func TestLostOnce(t *testing.T) {
 		for _, m := range links[:heard] {
 			p.lost(m, io.EOF)
 		}
-		fresh := mortal(t, newTestMember(undecided, 0, 0))
+		fresh := mortal(t, newTestMember(anyClass, 0, 0))
 		fresh.pool, fresh.host = p, p.failback.inUse
 		p.connected(fresh, 0)
 		for _, m := range links[heard:] {
@@ -92,7 +92,7 @@ func TestLostOnce(t *testing.T) {
 // TestLostAtOnce: a connection that dies while it is told of is lost after that.
 func TestLostAtOnce(t *testing.T) {
 	t.Parallel()
-	fresh := mortal(t, newTestMember(undecided, 0, 0))
+	fresh := mortal(t, newTestMember(anyClass, 0, 0))
 	p := crew(1, 8)
 	p.set.Lazy = true
 	fresh.pool, fresh.host = p, p.failback.inUse

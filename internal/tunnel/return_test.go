@@ -24,7 +24,7 @@ func returning(links ...*member) (p *pool, first, second *host) {
 
 // arrive has a new connection to a host put into service.
 func arrive(p *pool, h *host) *member {
-	m := newTestMember(undecided, 1, 0)
+	m := newTestMember(anyClass, 1, 0)
 	m.pool, m.host = p, h
 	p.takeOver(m)
 	return m
@@ -46,7 +46,7 @@ func staying(p *pool) []*member {
 // that stay.
 func TestReturnHalfway(t *testing.T) {
 	t.Parallel()
-	e, first, second := returning(newTestMember(forRequests, 1, 0), newTestMember(forStreams, 1, 0))
+	e, first, second := returning(newTestMember(Request, 1, 0), newTestMember(Stream, 1, 0))
 	back := arrive(e, first)
 	e.connectFailed(true)
 	if got := staying(e); len(got) != 1 || got[0] != back {
@@ -72,7 +72,7 @@ func TestReturnHalfway(t *testing.T) {
 // return was decided on returns as well.
 func TestReturnOvertaken(t *testing.T) {
 	t.Parallel()
-	e, first, second := returning(newTestMember(forRequests, 1, 0), newTestMember(forStreams, 1, 0))
+	e, first, second := returning(newTestMember(Request, 1, 0), newTestMember(Stream, 1, 0))
 	arrive(e, second)
 	for range 2 {
 		if e.toReplace() == nil {

@@ -53,9 +53,9 @@ func (p *pool) stalled(m *member, name string) {
 	level, _ := p.reports.limiter.Level(zap.WarnLevel, "stalled", 1)
 	m.stall.logged = level > zap.DebugLevel
 	if name != "" {
-		p.blameName(name, now)
+		p.slow.add(name, now)
 	}
-	if !m.role.isApart() {
+	if !m.carries.isApart() {
 		p.newGeneration() // no request waits on a pooled channel of this connection
 	}
 	p.broadcast()

@@ -88,7 +88,7 @@ type ConnectionStatus struct {
 	Host   string `json:"host"`
 	Remote string `json:"remote"`
 	// Class is what it is for: "requests", "streams", "lookups" of names that clients
-	// choose, "any" while that is open, or "draining" if it takes no more channels.
+	// choose, "any" while it carries neither, or "draining" if it takes no more channels.
 	Class string `json:"class"`
 	// Stalled says that it takes none for now: the bastion does not respond.
 	Stalled bool      `json:"stalled,omitempty"`
@@ -200,19 +200,19 @@ func (m *member) class() string {
 	switch {
 	case m.isDraining():
 		return ClassDraining
-	case m.role == forRequests:
+	case m.carries == Request:
 		return "requests"
-	case m.role == forStreams:
+	case m.carries == Stream:
 		return "streams"
-	case m.role.isApart():
+	case m.carries.isApart():
 		return "lookups"
 	default:
 		return "any"
 	}
 }
 
-// classes are all that class returns.
-var classes = []string{"requests", "streams", "lookups", "any", ClassDraining}
+// classNames are all that class returns.
+var classNames = []string{"requests", "streams", "lookups", "any", ClassDraining}
 
 // status is the connection's. The caller holds pool.mu.
 func (m *member) status() ConnectionStatus {
@@ -260,7 +260,7 @@ type gauges struct {
 
 func gaugesOf(entries []*pool) gauges {
 	g := gauges{connections: map[string]int{}, channels: map[string]int{}, forwards: map[string]bool{}}
-	for _, class := range classes {
+	for _, class := range classNames {
 		g.connections[class], g.channels[class] = 0, 0
 	}
 	for _, p := range entries {

@@ -200,7 +200,7 @@ func TestEvents(t *testing.T) {
 // for a turn, or of other hosts.
 func TestLoginDuration(t *testing.T) {
 	t.Parallel()
-	m := mortal(t, newTestMember(undecided, 0, 0))
+	m := mortal(t, newTestMember(anyClass, 0, 0))
 	m.attempt = &Attempt{Steps: []Step{{StepReach, 30}, {StepBanner, .25}, {StepKeyExchange, .5}, {StepHostKey, 0}, {StepAuthentication, 1}}}
 	p := crew(1, 8)
 	p.set.Lazy = true

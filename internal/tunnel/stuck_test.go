@@ -25,7 +25,7 @@ func closedOn(m *member) *Conn {
 func stuckCrew(n int) (p *pool, m *member, closed []*Conn) {
 	ours, theirs := net.Pipe()
 	_ = theirs.Close()
-	m = newTestMember(forRequests, 0, 0)
+	m = newTestMember(Request, 0, 0)
 	m.client = clientOn(ours)
 	m.opens = newOpenLimiter()
 	p = crew(1, 8, m)

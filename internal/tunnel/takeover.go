@@ -38,7 +38,9 @@ func (p *pool) takeOver(m *member) (msg string, fields []zap.Field) {
 	case old != nil:
 		msg = "connection replaced"
 		p.counters.reconnected(old.reason)
-		m.role = old.role
+		if old.carries.isApart() {
+			m.carries = old.carries
+		}
 	case len(present) > 0:
 		msg = "connection added"
 		fields = append(fields, zap.String("reason", p.assign(m)), zap.Int("connections", len(present)+1))
@@ -68,7 +70,7 @@ func (p *pool) takeOver(m *member) (msg string, fields []zap.Field) {
 	p.members = append(p.members, m)
 	p.failback.inUse = m.host
 	for _, o := range p.serving() {
-		if o.role.isApart() && o.host != p.failback.inUse {
+		if o.carries.isApart() && o.host != p.failback.inUse {
 			p.startDrain(o)
 		}
 	}
@@ -79,7 +81,6 @@ func (p *pool) takeOver(m *member) (msg string, fields []zap.Field) {
 		p.newGeneration()
 	}
 	p.arrived()
-	p.rebalance()
 	p.broadcast()
 	p.wake()
 	return msg, fields

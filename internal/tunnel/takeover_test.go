@@ -16,14 +16,14 @@ func TestOutlived(t *testing.T) {
 	t.Parallel()
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
-	dead := newTestMember(forRequests, 1, 0)
+	dead := newTestMember(Request, 1, 0)
 	dead.client = clientOn(ours)
 	dead.client.Close(io.EOF)
 	p := crew(1, 8, dead)
 	logs := observed(&p.set)
 	p.set.Lazy = true // it need not connect
 
-	fresh := newTestMember(undecided, 0, 0)
+	fresh := newTestMember(anyClass, 0, 0)
 	fresh.pool, fresh.host = p, p.failback.inUse
 	msg, fields := p.takeOver(fresh)
 	if msg != "reconnected" || len(fields) != 1 || fields[0].Key != "downtime" || fields[0].Type != zapcore.DurationType || time.Duration(fields[0].Integer) <= 0 {
@@ -40,7 +40,7 @@ func TestOutlived(t *testing.T) {
 // no sign of a bastion that closes such connections.
 func TestLostTogether(t *testing.T) {
 	t.Parallel()
-	links := []*member{newTestMember(forRequests, 0, 0), newTestMember(forStreams, 0, 0), newTestMember(forStreams, 0, 0)}
+	links := []*member{newTestMember(Request, 0, 0), newTestMember(Stream, 0, 0), newTestMember(Stream, 0, 0)}
 	p := crew(3, 8, slices.Clone(links)...)
 	p.set.Lazy = true
 	for _, m := range links {
