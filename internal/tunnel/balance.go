@@ -124,7 +124,9 @@ func (p *pool) closeSpare(now time.Time) {
 func isNeeded(m *member, active []*member) bool {
 	for _, class := range []Class{Request, Stream} {
 		busy := func(o *member) bool { return o != m && o.carries == class }
-		easy := func(o *member) bool { return o != m && o.carries != Stream+Request-class && o.channels < o.easy() && !o.shed }
+		easy := func(o *member) bool {
+			return o != m && o.carries != Stream+Request-class && o.channels < o.easy() && !o.shed
+		}
 		if slices.ContainsFunc(active, busy) && !slices.ContainsFunc(active, easy) {
 			return true
 		}
