@@ -77,12 +77,7 @@ func (p *pool) shedIdle(m *member, now time.Time) {
 		p.newGeneration()
 	case !m.shed && now.Sub(m.shedAt) >= shedTime:
 		m.shed = true
-		if len(p.suited(p.active(), Request)) > 0 {
-			p.newGeneration()
-		}
-	}
-	if m.shed && len(p.suited(p.active(), Request)) == 0 {
-		p.want(Request, "many quiet channels")
+		p.newGeneration() // the next requests find a better connection, or want one
 	}
 }
 
@@ -107,9 +102,8 @@ func (p *pool) drainSurplus() {
 // closeSpare closes a connection without channels that is not needed, of those for
 // lookups and those above the least number. The caller holds mu.
 func (p *pool) closeSpare(now time.Time) {
-	active := p.active()
 	for _, m := range slices.Backward(p.serving()) {
-		spare := m.carries.isApart() || len(active) > max(1, p.set.MinConnections) && !isNeeded(m, active)
+		spare := m.carries.isApart() || len(p.active()) > max(1, p.set.MinConnections)
 		if spare && m.channels == 0 && now.Sub(m.used) >= spareAfter {
 			p.startDrain(m)
 			clear(p.growth.lack[:]) // but for what waits, nothing has lacked for long
@@ -117,19 +111,4 @@ func (p *pool) closeSpare(now time.Time) {
 			return
 		}
 	}
-}
-
-// isNeeded reports whether growth would want an idle connection back: the others of a
-// class have all that they take with ease.
-func isNeeded(m *member, active []*member) bool {
-	for _, class := range []Class{Request, Stream} {
-		busy := func(o *member) bool { return o != m && o.carries == class }
-		easy := func(o *member) bool {
-			return o != m && o.carries != Stream+Request-class && o.channels < o.easy() && !o.shed
-		}
-		if slices.ContainsFunc(active, busy) && !slices.ContainsFunc(active, easy) {
-			return true
-		}
-	}
-	return false
 }

@@ -75,18 +75,15 @@ func (p *pool) mayAdd() bool {
 // reports whether the channel may wait for another one. The caller holds mu.
 func (p *pool) lacks(class Class, room []*member, w *placement) bool {
 	n := len(p.active())
-	own := len(room) - len(carrying(room, Stream))
 	why := [...]string{Request: "requests beside streams", Stream: "streams beside requests"}[class]
-	if class == Stream {
-		own = len(carrying(room, Stream))
-	}
-	if own > 0 {
+	many := slices.ContainsFunc(room, func(m *member) bool { return m.carries == class && !m.shed })
+	if many {
 		why = [...]string{Request: "many requests", Stream: "many streams"}[class]
 	}
 	switch {
 	case w.not != nil && !w.known, n >= p.set.MaxConnections, class == Stream && !p.mayCarryStreams():
 		return false
-	case class == Request && own > 0 && n == p.set.MaxConnections-1:
+	case class == Request && many && n == p.set.MaxConnections-1:
 		// Not the last: they may turn out to be streams, and then there must be
 		// one that is free of them; or there may be need for one for streams.
 		return false

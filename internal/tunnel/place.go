@@ -71,8 +71,7 @@ func (p *pool) place(w *placement) (*member, error) {
 		case len(own) > 0:
 			shared = own
 		case waits:
-			shared = nil
-			p.wakeWhenTimeUp(w)
+			shared = nil // await places it again when the time is up
 		case streams > 0 && len(active)-streams < 2:
 			shared = nil // the last is for requests
 		}
@@ -157,19 +156,6 @@ func (p *pool) inTurn(w *placement, links []*member) *member {
 	return nil
 }
 
-// wakeWhenTimeUp places a stream again when it has waited for streamPatience.
-// The caller holds mu.
-func (p *pool) wakeWhenTimeUp(w *placement) {
-	if w.timer != nil {
-		return
-	}
-	w.timer = time.AfterFunc(time.Until(w.arrived.Add(streamPatience)), func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.serveQueue()
-	})
-}
-
 // take counts one more channel, and its open. With carried it is all that changes what
 // a connection carries. The caller holds mu.
 func (p *pool) take(m *member, k lineKey) {
@@ -204,7 +190,7 @@ func (p *pool) channelEnded(m *member) {
 	m.channels--
 	m.used = time.Now()
 	if m.channels == m.inbound && !m.carries.isApart() {
-		m.carries = anyClass
+		m.carries, m.shedAt, m.shed = anyClass, time.Time{}, false
 	}
 	p.serveQueue()
 	p.closeIfDrained(m)

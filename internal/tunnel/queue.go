@@ -37,8 +37,6 @@ type placement struct {
 	waits waitReason
 	// inOrder says that it got its place or its turn after others.
 	inOrder bool
-	// timer places it anew when a stream has waited for streamPatience.
-	timer *time.Timer
 
 	// settled is closed once connection or err is set.
 	settled chan struct{}
@@ -125,9 +123,6 @@ func (q *dialQueue) settle(n *line, m *member, err error) {
 	w := n.first()
 	q.remove(n, n.placements.Front())
 	w.link, w.err = m, err
-	if w.timer != nil {
-		w.timer.Stop()
-	}
 	close(w.settled)
 }
 
@@ -227,15 +222,13 @@ func (p *pool) pick(ctx context.Context, w *placement) (*member, error) {
 	default:
 	}
 	p.queue.remove(n, at)
-	if w.timer != nil {
-		w.timer.Stop()
-	}
 	p.serveQueue() // the next in line may want less
 	return nil, p.gaveUp(n, gaveUp)
 }
 
 // await waits until a placement is settled or nobody wants it any more. Its timeout
-// begins anew as often as its queue moves.
+// begins anew as often as its queue moves. After streamPatience it may be content with
+// less.
 func (p *pool) await(ctx context.Context, w *placement, n *line, timeout *dialTimeout) (gaveUp error) {
 	var look <-chan time.Time
 	if timeout != nil {
@@ -243,6 +236,8 @@ func (p *pool) await(ctx context.Context, w *placement, n *line, timeout *dialTi
 		defer ticker.Stop()
 		look = ticker.C
 	}
+	patience := time.NewTimer(streamPatience)
+	defer patience.Stop()
 	for {
 		select {
 		case <-w.settled:
@@ -253,6 +248,10 @@ func (p *pool) await(ctx context.Context, w *placement, n *line, timeout *dialTi
 			return context.Cause(ctx)
 		case <-look:
 			timeout.extend(p.queueMoved(n))
+		case <-patience.C:
+			p.mu.Lock()
+			p.serveQueue()
+			p.mu.Unlock()
 		}
 	}
 }
