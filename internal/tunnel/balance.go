@@ -86,12 +86,12 @@ func (p *pool) shedIdle(m *member, now time.Time) {
 func (p *pool) drainSurplus() {
 	for {
 		surplus := p.active()
-		if streams := carrying(surplus, Stream); len(streams) > max(1, p.set.MaxConnections-1) {
+		streams := carrying(surplus, Stream)
+		switch {
+		case len(streams) > max(1, p.set.MaxConnections-1):
 			surplus = streams // one stays free of streams
-		} else if len(surplus) <= p.set.MaxConnections {
+		case len(surplus) <= p.set.MaxConnections:
 			return
-		} else if len(surplus)-len(streams) == 1 && len(streams) > 0 {
-			surplus = streams
 		}
 		p.startDrain(slices.MinFunc(surplus, byChannels))
 		p.newGeneration()

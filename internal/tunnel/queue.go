@@ -1,10 +1,10 @@
 package tunnel
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
@@ -13,8 +13,7 @@ import (
 // queue.go contains the dials that wait: for a connection, for a place on one, or
 // for their turn to be sent to their target. One that waits takes up neither a
 // place nor a turn; it gets both at once, and in the order of arrival. Those that
-// want the same stand in one line, of which only the first is looked at: nobody is
-// woken in vain.
+// want the same stand in one line, of which only the first is looked at.
 
 // placement is what a dial wants, and what it gets.
 type placement struct {
@@ -29,22 +28,16 @@ type placement struct {
 	// known to work, another connection may be added for it.
 	not   *member
 	known bool
-
-	// The rest is guarded by pool.mu.
-
+	// arrived is when it came, and waits what it waits for. pool.mu guards it.
 	arrived time.Time
-	// waits is what place has found that it waits for, if it did not get it.
-	waits waitReason
-	// inOrder says that it got its place or its turn after others.
-	inOrder bool
-
-	// settled is closed once connection or err is set.
+	waits   waitReason
+	// settled is closed once link or err is set.
 	settled chan struct{}
 	link    *member
 	err     error
 }
 
-// waitReason is what a dial waits for.
+// waitReason is what a dial waits for, as place has found.
 type waitReason int
 
 const (
@@ -63,8 +56,8 @@ type lineKey struct {
 
 // line are the dials that want the same, first come first served.
 type line struct {
-	key        lineKey
-	placements list.List // of *placement
+	key     lineKey
+	waiting []*placement
 	// moved is when the last one got what it wanted.
 	moved time.Time
 	// waits and full are what place has said of the first.
@@ -74,56 +67,53 @@ type line struct {
 	blocked bool
 }
 
-func (n *line) first() *placement { return n.placements.Front().Value.(*placement) }
-
 // dialQueue are the lines of a pool. pool.mu guards it.
 type dialQueue struct {
 	lines map[lineKey]*line
 	// placed is when a dial of a class last got a place.
 	placed map[Class]time.Time
-	// shedAt is when pools were last told to let go of channels for it.
+	// shedAt is when pools were last asked to let go of channels for it.
 	shedAt time.Time
 }
 
 // add puts a placement at the end of its line.
-func (q *dialQueue) add(w *placement) (*line, *list.Element) {
+func (q *dialQueue) add(w *placement) *line {
+	if q.lines == nil {
+		q.lines, q.placed = map[lineKey]*line{}, map[Class]time.Time{}
+	}
 	n := q.lines[w.line]
 	if n == nil {
 		n = &line{key: w.line}
-		if q.lines == nil {
-			q.lines, q.placed = map[lineKey]*line{}, map[Class]time.Time{}
-		}
 		q.lines[w.line] = n
 	}
-	return n, n.placements.PushBack(w)
+	n.waiting = append(n.waiting, w)
+	return n
 }
 
 // remove takes a placement out of its line.
-func (q *dialQueue) remove(n *line, at *list.Element) {
-	n.placements.Remove(at)
-	if n.placements.Len() == 0 && q.lines[n.key] == n {
+func (q *dialQueue) remove(n *line, w *placement) {
+	n.waiting = slices.DeleteFunc(n.waiting, func(o *placement) bool { return o == w })
+	if len(n.waiting) == 0 && q.lines[n.key] == n {
 		delete(q.lines, n.key)
 	}
 }
 
+// settle ends a placement.
+func (q *dialQueue) settle(n *line, w *placement, m *member, err error) {
+	q.remove(n, w)
+	w.link, w.err = m, err
+	close(w.settled)
+}
+
 // next returns the line that is not blocked whose first placement has come first, or
 // nil.
-func (q *dialQueue) next() *line {
-	var next *line
+func (q *dialQueue) next() (next *line) {
 	for _, n := range q.lines {
-		if !n.blocked && (next == nil || n.first().arrived.Before(next.first().arrived)) {
+		if !n.blocked && (next == nil || n.waiting[0].arrived.Before(next.waiting[0].arrived)) {
 			next = n
 		}
 	}
 	return next
-}
-
-// settle ends a placement.
-func (q *dialQueue) settle(n *line, m *member, err error) {
-	w := n.first()
-	q.remove(n, n.placements.Front())
-	w.link, w.err = m, err
-	close(w.settled)
 }
 
 // serveQueue gives what there is to those who wait for it. It is called whenever
@@ -144,22 +134,22 @@ func (p *pool) serveQueue() {
 
 // serveLine settles the first placement of a line, or is false. The caller holds mu.
 func (p *pool) serveLine(n *line) bool {
-	q, w := &p.queue, n.first()
+	q, w := &p.queue, n.waiting[0]
 	if p.ctx.Err() != nil {
-		q.settle(n, nil, ErrClosed)
+		q.settle(n, w, nil, ErrClosed)
 		return true
 	}
 	m, err := p.place(w)
 	switch {
 	case m != nil:
 		p.take(m, w.line)
-		w.inOrder = n.waits != waitConnection
+		w.waits = n.waits // what it has waited for
 		n.moved = time.Now()
 		q.placed[w.line.class] = n.moved
-		q.settle(n, m, nil)
+		q.settle(n, w, m, nil)
 		return true
 	case err != nil && w.line.elsewhere:
-		q.settle(n, nil, err)
+		q.settle(n, w, nil, err)
 		return true
 	}
 	n.waits, n.full = w.waits, err
@@ -172,14 +162,11 @@ func (p *pool) failDown(n *line) (failed bool) {
 	if p.retry.state != retryFailed {
 		return false
 	}
-	for at := n.placements.Front(); at != nil; {
-		w, next := at.Value.(*placement), at.Next()
+	for _, w := range slices.Clone(n.waiting) {
 		if !w.patient || p.retry.attempts != w.attempts {
-			n.placements.MoveToFront(at)
-			p.queue.settle(n, nil, p.down())
+			p.queue.settle(n, w, nil, p.down())
 			failed = true
 		}
-		at = next
 	}
 	if failed { // each asks for another attempt
 		p.retry.want()
@@ -192,36 +179,27 @@ func (p *pool) failDown(n *line) (failed bool) {
 // open, which are taken. It waits while that can help.
 func (p *pool) pick(ctx context.Context, w *placement) (*member, error) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	w.arrived, w.attempts, w.settled = time.Now(), p.retry.attempts, make(chan struct{})
-	n, at := p.queue.add(w)
+	n := p.queue.add(w)
 	p.serveQueue()
-	if w.link == nil && w.err == nil {
-		if err := p.hopeless(n); err != nil {
-			p.queue.remove(n, at)
-			p.mu.Unlock()
-			return nil, err
-		}
+	if w.link != nil || w.err != nil {
+		return w.link, w.err
+	}
+	if err := p.hopeless(n); err != nil {
+		p.queue.remove(n, w)
+		return nil, err
 	}
 	p.mu.Unlock()
-
-	select {
-	case <-w.settled: // at once
-		return w.link, w.err
-	default:
-	}
-	timeout := dialTimeoutOf(ctx)
-	gaveUp := p.await(ctx, w, n, timeout)
+	gaveUp := p.await(ctx, w, n)
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	select {
-	case <-w.settled: // if only in the same moment
-		if w.inOrder {
-			timeout.extend(time.Now()) // the bastion's answer has all of it
+	if w.link != nil || w.err != nil { // if only in the same moment
+		if w.waits != waitConnection {
+			dialTimeoutOf(ctx).extend(time.Now()) // the bastion's answer has all of it
 		}
 		return w.link, w.err
-	default:
 	}
-	p.queue.remove(n, at)
+	p.queue.remove(n, w)
 	p.serveQueue() // the next in line may want less
 	return nil, p.gaveUp(n, gaveUp)
 }
@@ -229,7 +207,8 @@ func (p *pool) pick(ctx context.Context, w *placement) (*member, error) {
 // await waits until a placement is settled or nobody wants it any more. Its timeout
 // begins anew as often as its queue moves. After streamPatience it may be content with
 // less.
-func (p *pool) await(ctx context.Context, w *placement, n *line, timeout *dialTimeout) (gaveUp error) {
+func (p *pool) await(ctx context.Context, w *placement, n *line) (gaveUp error) {
+	timeout := dialTimeoutOf(ctx)
 	var look <-chan time.Time
 	if timeout != nil {
 		ticker := time.NewTicker(max(time.Millisecond, timeout.timeout/4))
@@ -342,7 +321,7 @@ func (p *pool) shedForQueue(now time.Time) {
 		return
 	}
 	for _, n := range q.lines {
-		if n.full != nil && now.Sub(n.first().arrived) >= shedAfter {
+		if n.full != nil && now.Sub(n.waiting[0].arrived) >= shedAfter {
 			q.shedAt = now
 			p.newGeneration()
 			return
