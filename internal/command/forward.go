@@ -4,8 +4,10 @@ package command
 // one line.
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -87,9 +89,7 @@ func (flags *forwardFlags) command() *cobra.Command {
 			}
 			return errors.New("no destination; write it last, as in 8008:web:80 user@sshserver")
 		},
-		RunE: func(_ *cobra.Command, args []string) error {
-			return flags.run(args)
-		},
+		RunE: interruptible(flags.run),
 	}
 	f := cmd.Flags()
 	f.StringArrayVarP(&flags.local, "local", "L", nil, "`forward` a port or socket here to one there; the same as before the destination. Repeats")
@@ -110,7 +110,7 @@ func (flags *forwardFlags) command() *cobra.Command {
 }
 
 // run forwards until a signal ends it.
-func (flags *forwardFlags) run(args []string) error {
+func (flags *forwardFlags) run(ctx context.Context, _ io.Writer, args []string) error {
 	out := newOutput(os.Stderr, flags)
 	hops, specs, err := flags.plan(args, out)
 	if err != nil {
@@ -119,10 +119,6 @@ func (flags *forwardFlags) run(args []string) error {
 	if flags.ssh.monitor != "" {
 		out.line("-M is ignored: this notices by itself that the connection is lost, and connects again")
 	}
-
-	ctx, stop := untilInterrupted()
-	defer stop()
-
 	run := &forwardRun{output: out, hops: hops}
 	defer run.close()
 	// What fails without the bastion, fails before anybody is asked anything.

@@ -23,9 +23,6 @@ import (
 // passwordTries is how often a password is asked for, as by ssh.
 const passwordTries = 3
 
-// errInterrupted ends a command that a signal ends before it has started.
-var errInterrupted = errors.New("interrupted")
-
 // login connects to servers, and asks what is not known.
 type login struct {
 	terminal *terminal // nil if there is none

@@ -152,8 +152,13 @@ func (r *forwardRun) close() {
 	case <-r.open.Idle():
 	case <-time.After(endTimeout):
 	}
-	// The last hop first: its connection goes through those before it.
-	for _, h := range slices.Backward(r.handles) {
+	closeHandles(r.handles)
+}
+
+// closeHandles closes them, the last hop first: its connection goes through those
+// before it.
+func closeHandles(handles []*tunnel.Handle) {
+	for _, h := range slices.Backward(handles) {
 		h.Close()
 	}
 }
