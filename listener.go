@@ -115,7 +115,7 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 		Target: w.target.Address,
 		Count:  count,
 		Logger: w.logger,
-		Track:  trackConn,
+		Track:  rawConns.Track,
 	}
 	w.Apply(forwarder)
 	counted := &countedListener{ln, release}

@@ -36,6 +36,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/contract"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
 	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport" // registers itself
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -61,7 +62,7 @@ type App struct {
 	events *emitter
 	opened []*openTunnel // each after the one that it goes through
 
-	forwards []openForward // those of all tunnels, between Start and Stop
+	forwards []listen.Lease // those of all tunnels, between Start and Stop
 	exit     *exit
 }
 
@@ -176,9 +177,6 @@ func (a *App) Cleanup() error {
 	a.awaitConns()
 	for _, t := range slices.Backward(a.opened) {
 		t.handle.Close()
-	}
-	if a.events != nil {
-		a.events.close()
 	}
 	return nil
 }

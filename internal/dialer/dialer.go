@@ -71,6 +71,14 @@ func For(tun Dialer, target tunnel.Target) Func {
 	}
 }
 
+// FromHere returns a forwarder's dial function that goes through no tunnel: the target
+// is that of a remote forward.
+func FromHere(target tunnel.Target) Func {
+	return func(ctx context.Context, _ net.Conn) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, target.Network, target.Address)
+	}
+}
+
 // Lookup returns what dials through the named tunnel of the configuration
 // that ctx belongs to. It may be called from any module's Provision: the app is
 // provisioned first if it has not been yet.
