@@ -1,7 +1,5 @@
 package sshtunnel
 
-// admin.go contains the admin API: the state of tunnels, and what can be done to them.
-
 import (
 	"bytes"
 	"cmp"

@@ -1,7 +1,5 @@
 package sshtunnel
 
-// events.go passes what happens to tunnels on to Caddy's events app.
-
 import (
 	"errors"
 	"fmt"

@@ -1,8 +1,5 @@
 package sshtunnel
 
-// listener.go contains the listener wrapper, which hands the connections of a
-// Caddy listener to a target behind the bastion, and its Caddyfile.
-
 import (
 	"errors"
 	"fmt"

@@ -20,9 +20,6 @@
 //	}
 package sshtunnel
 
-// module.go contains the app: its lifecycle, and how other modules find a
-// tunnel in it.
-
 import (
 	"maps"
 	"slices"

@@ -1,8 +1,5 @@
 package sshtunnel
 
-// network.go contains the network ssh_tunnel: what Caddy serves there is
-// listened for by a bastion.
-
 import (
 	"context"
 	"errors"

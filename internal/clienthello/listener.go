@@ -1,8 +1,5 @@
 package clienthello
 
-// listener.go finds the connections that match among those of a listener, and
-// leaves the others to the HTTP server.
-
 import (
 	"context"
 	"errors"

@@ -1,7 +1,5 @@
 package command
 
-// admin.go asks a running Caddy's admin API.
-
 import (
 	"context"
 	"encoding/json"

@@ -1,7 +1,5 @@
 package command
 
-// check.go contains `caddy ssh-tunnel check`: the doctor.
-
 import (
 	"context"
 	"fmt"

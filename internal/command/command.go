@@ -3,8 +3,6 @@
 // the root imports it, so that it registers itself.
 package command
 
-// command.go adds `caddy ssh-tunnel` to Caddy's command line.
-
 import (
 	"cmp"
 	"context"

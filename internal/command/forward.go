@@ -1,8 +1,5 @@
 package command
 
-// forward.go contains `caddy ssh-tunnel forward`: ssh -L, -R and -D in
-// one line.
-
 import (
 	"context"
 	"errors"

@@ -82,7 +82,7 @@ func (flags *forwardFlags) portFlag() (string, error) {
 }
 
 // resolve looks up what the files say about a server, and about those on the way.
-func (flags *forwardFlags) resolve(d hostport.Destination, out *output) ([]hop, error) {
+func (flags *forwardFlags) resolve(d hostport.Server, out *output) ([]hop, error) {
 	if err := flags.check(); err != nil {
 		return nil, err
 	}

@@ -1,8 +1,5 @@
 package command
 
-// keyscan.go contains `caddy ssh-tunnel keyscan`: the host keys of
-// servers, to paste.
-
 import (
 	"context"
 	"errors"

@@ -1,14 +1,10 @@
 package command
 
-// known_hosts.go contains `caddy ssh-tunnel known-hosts`: the host keys
-// that were learned, and forgetting one.
-
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -132,8 +128,8 @@ func forgetKey(ctx context.Context, keys keystorage.Storage, out io.Writer, host
 // knownName returns what a host is listed as, which may be written like that, or
 // like an address of a tunnel.
 func knownName(host string) string {
-	if _, name, port, err := hostport.SplitServer(host); err == nil {
-		return hostkey.KnownName(net.JoinHostPort(name, port), "")
+	if server, err := hostport.ParseServer(host); err == nil {
+		return hostkey.KnownName(server.Address(), "")
 	}
 	return strings.ToLower(host)
 }

@@ -1,7 +1,5 @@
 package command
 
-// output.go prints what a command has to say, for people.
-
 import (
 	"fmt"
 	"io"

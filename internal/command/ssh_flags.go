@@ -1,7 +1,5 @@
 package command
 
-// ssh_flags.go takes the flags that users of ssh and autossh type.
-
 import (
 	"errors"
 	"fmt"

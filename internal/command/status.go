@@ -1,7 +1,5 @@
 package command
 
-// status.go contains `caddy ssh-tunnel status`.
-
 import (
 	"context"
 	"encoding/json"

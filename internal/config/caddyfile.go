@@ -1,8 +1,5 @@
 package config
 
-// caddyfile.go reads the block of the app in a Caddyfile. The options of a
-// tunnel are in options.go.
-
 import (
 	"errors"
 	"fmt"

@@ -1,13 +1,9 @@
 package config
 
-// options.go contains the options of a tunnel, as a Caddyfile has
-// them.
-
 import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -40,61 +36,9 @@ type Option struct {
 // option's usage, and not by what was written, which may be a secret.
 var errUsage = errors.New("wrong number of arguments")
 
-// TunnelOptions are the options by name:
-//
-//	tunnel <name> [[<user>@]<host>[:<port>]] {
-//		host                         [<user>@]<host>[:<port>]...
-//		user                         <user>
-//		ssh_config                   <alias> [<file>]
-//
-//		identity_file                <path>|none [<passphrase>]
-//		certificate_file             <path>
-//		identity_agent               <socket>|SSH_AUTH_SOCK|none
-//		password                     <secret>
-//		identities_only              [yes|no]
-//
-//		known_hosts                  <path>...
-//		host_key                     SHA256:<fingerprint> | <type> <base64>
-//		host_certificate_authority   <type> <base64> | <path>
-//		host_key_alias               <name>
-//		strict_host_key_checking     yes|accept-new|no
-//		revoked_host_keys            <path>...
-//
-//		proxy_jump                   <tunnel>
-//		proxy                        socks5|http://[<user>:<password>@]<host>:<port>
-//		proxy_command                <command> [<argument>...]
-//		bind_address                 <ip>
-//		address_family               any|inet|inet6
-//
-//		connect_timeout              <duration>
-//		server_alive_interval        <duration>
-//		server_alive_count_max       <n>
-//		reconnect_delay              <min> <max>
-//		drain_timeout                <duration>
-//		connections                  <min> [<max>]
-//		rekey_limit                  <size>|default [<duration>]
-//		lazy                         [yes|no]
-//
-//		kex_algorithms               <algorithm>...
-//		ciphers                      <algorithm>...
-//		macs                         <algorithm>...
-//		host_key_algorithms          <algorithm>...
-//		pubkey_accepted_algorithms   <algorithm>...
-//		ca_signature_algorithms      <algorithm>...
-//		required_rsa_size            <bits>
-//
-//		permit_open                  <host>:<port>...
-//		local_forward                <listen> <target>
-//		remote_forward               <listen> <target>
-//		dynamic_forward              <listen>
-//	}
-//
-// The forwards may have a block of their own; see options_forward.go.
-//
-// identity_file, certificate_file, known_hosts, host_key,
-// host_certificate_authority, revoked_host_keys, permit_open and the forwards
-// may be repeated.
-// Lists of algorithms may also be separated by commas, as in ssh_config(5).
+// TunnelOptions are the options by name. Lists of algorithms may also be separated by
+// commas, as in ssh_config(5). The forwards may have a block of their own; see
+// options_forward.go.
 var TunnelOptions = map[string]Option{
 	"host": {Usage: "[<user>@]<host>[:<port>]...", set: func(t *Tunnel, args []string) error {
 		if len(args) < 1 {
@@ -150,24 +94,12 @@ var TunnelOptions = map[string]Option{
 	"password":        one("<secret>", word, func(t *Tunnel) *string { return &t.Password }),
 	"identities_only": flag(func(t *Tunnel, on bool) { t.IdentitiesOnly = &on }),
 
-	"known_hosts": {Usage: "<path>...", repeats: true, set: func(t *Tunnel, args []string) error {
-		if len(args) < 1 {
-			return errUsage
-		}
-		t.KnownHosts = append(t.KnownHosts, args...)
-		return nil
-	}},
+	"known_hosts":                several("<path>...", func(t *Tunnel) *[]string { return &t.KnownHosts }),
 	"host_key":                   key("SHA256:<fingerprint> | <type> <base64>", func(t *Tunnel) *[]string { return &t.HostKeys }),
 	"host_certificate_authority": key("<type> <base64> | <path>", func(t *Tunnel) *[]string { return &t.HostCertificateAuthorities }),
 	"host_key_alias":             one("<name>", word, func(t *Tunnel) *string { return &t.HostKeyAlias }),
 	"strict_host_key_checking":   one("yes|accept-new|no", word, func(t *Tunnel) *string { return &t.StrictHostKeyChecking }),
-	"revoked_host_keys": {Usage: "<path>...", repeats: true, set: func(t *Tunnel, args []string) error {
-		if len(args) < 1 {
-			return errUsage
-		}
-		t.RevokedHostKeys = append(t.RevokedHostKeys, args...)
-		return nil
-	}},
+	"revoked_host_keys":          several("<path>...", func(t *Tunnel) *[]string { return &t.RevokedHostKeys }),
 
 	"proxy_jump": one("<tunnel>", word, func(t *Tunnel) *string { return &t.ProxyJump }),
 	"proxy":      one("socks5|http://[<user>:<password>@]<host>:<port>", word, func(t *Tunnel) *string { return &t.Proxy }),
@@ -259,15 +191,15 @@ func (t *Tunnel) addHost(address string) error {
 		t.Hosts = append(t.Hosts, address)
 		return nil
 	}
-	user, host, port, err := hostport.SplitServer(address)
+	server, err := hostport.ParseServer(address)
 	if err != nil {
 		return err
 	}
-	if user != "" && t.User != "" && (len(t.Hosts) == 0 || user != t.User) {
+	if server.User != "" && t.User != "" && (len(t.Hosts) == 0 || server.User != t.User) {
 		return fmt.Errorf("%q: user is written as well; keep one", address)
 	}
-	t.Hosts = append(t.Hosts, net.JoinHostPort(host, port))
-	t.User = cmp.Or(user, t.User)
+	t.Hosts = append(t.Hosts, server.Address())
+	t.User = cmp.Or(server.User, t.User)
 	return nil
 }
 
@@ -295,6 +227,17 @@ func flag(set func(t *Tunnel, on bool)) Option {
 		default:
 			return fmt.Errorf("%q is neither yes nor no", args[0])
 		}
+		return nil
+	}}
+}
+
+// several is a repeatable option with one argument or more.
+func several(usage string, field func(*Tunnel) *[]string) Option {
+	return Option{Usage: usage, repeats: true, set: func(t *Tunnel, args []string) error {
+		if len(args) < 1 {
+			return errUsage
+		}
+		*field(t) = append(*field(t), args...)
 		return nil
 	}}
 }

@@ -1,25 +1,5 @@
 package config
 
-// options_forward.go contains the forwards of a tunnel, as a Caddyfile has
-// them:
-//
-//	local_forward <listen> <target> {
-//		proxy_protocol               v1|v2
-//		idle_timeout                 <duration>
-//		max_connections              <n>
-//	}
-//	remote_forward <listen> <target> {
-//		<the same>
-//	}
-//	dynamic_forward <listen> {
-//		user                         <name> <password>
-//		idle_timeout                 <duration>
-//		max_connections              <n>
-//	}
-//
-// Addresses are checked when the configuration is loaded, where placeholders in
-// them are replaced. user may be repeated.
-
 // forwardOption is an option for a local or remote forward.
 func forwardOption(list func(*Tunnel) *[]*Forward) Option {
 	block := make(map[string]Option)

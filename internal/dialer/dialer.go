@@ -3,8 +3,6 @@
 // does not import. All packages above tunnel may import it.
 package dialer
 
-// dialer.go contains what dials through a tunnel, and where to find it.
-
 import (
 	"context"
 	"errors"

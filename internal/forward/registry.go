@@ -1,7 +1,5 @@
 package forward
 
-// registry.go keeps open connections, so that all can be ended.
-
 import (
 	"io"
 	"maps"

@@ -1,8 +1,5 @@
 package transport
 
-// dial.go contains the dial functions that http.Transport gets, and
-// what their errors are to Caddy.
-
 import (
 	"context"
 	"crypto/tls"
