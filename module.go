@@ -23,6 +23,7 @@ package sshtunnel
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -60,7 +61,9 @@ type App struct {
 	opened []*openTunnel // each after the one that it goes through
 
 	forwards []listen.Lease // those of all tunnels, between Start and Stop
-	exit     *exit
+	// exitEnd is when raw connections are reset that have not ended; zero as long as
+	// the process does not exit.
+	exitEnd time.Time
 }
 
 // CaddyModule returns the Caddy module information.
@@ -119,7 +122,12 @@ type openTunnel struct {
 
 // open takes a handle on a tunnel, which goes through another unless jump is nil.
 func (a *App) open(t *config.Resolved, jump *tunnel.Handle) *tunnel.Handle {
-	a.configure(t)
+	if a.events != nil {
+		t.Settings.Observer = a.events
+	}
+	if t.Config.AcceptNewHostKey {
+		t.Settings.KeyMemory = keystorage.Storage{Storage: a.ctx.Storage()}
+	}
 	opened := &openTunnel{
 		Resolved: t,
 		handle:   tunnel.Open(t.Config, t.Settings, jump),
@@ -127,17 +135,6 @@ func (a *App) open(t *config.Resolved, jump *tunnel.Handle) *tunnel.Handle {
 	}
 	a.opened = append(a.opened, opened)
 	return opened.handle
-}
-
-// configure gives a tunnel what it needs of Caddy: what observes it and, if it
-// learns its bastion's host key, the storage to keep that in.
-func (a *App) configure(t *config.Resolved) {
-	if a.events != nil {
-		t.Settings.Observer = a.events
-	}
-	if t.Config.AcceptNewHostKey {
-		t.Settings.KeyMemory = keystorage.Storage{Storage: a.ctx.Storage()}
-	}
 }
 
 // Start opens the forwards and lets the tunnels connect, for which it does

@@ -119,7 +119,7 @@ func (flags *forwardFlags) run(ctx context.Context, _ io.Writer, args []string) 
 	run := &forwardRun{output: out, hops: hops}
 	defer run.close()
 	// What fails without the bastion, fails before anybody is asked anything.
-	if err := run.listen(specs, hops[len(hops)-1].forwards); err != nil {
+	if err := run.listen(specs, hops[len(hops)-1].Forwards); err != nil {
 		return err
 	}
 	login := newLogin(flags, run.output)
@@ -149,7 +149,7 @@ func (flags *forwardFlags) plan(args []string, out *output) (hops []hop, specs [
 	if hops, err = flags.hops(args[len(args)-1], out); err != nil {
 		return nil, nil, err
 	}
-	if specs, err = allForwards(specs, hops[len(hops)-1].forwards); err != nil {
+	if specs, err = allForwards(specs, hops[len(hops)-1].Forwards); err != nil {
 		return nil, nil, err
 	}
 	if len(specs) == 0 {

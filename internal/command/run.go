@@ -170,7 +170,7 @@ func (r *forwardRun) path(spec hostport.Forward, c forward.Connection) string {
 func (r *forwardRun) bastion() string {
 	var names []string
 	for _, h := range r.hops {
-		names = append(names, h.name)
+		names = append(names, h.Alias)
 	}
 	return strings.Join(names, " -> ")
 }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -23,8 +22,10 @@ type Option struct {
 	// repeats says that the option may be written more than once.
 	repeats bool
 
-	// set takes the arguments in. It returns errUsage if there are too few or
-	// too many.
+	// least and most are how many arguments the option takes; no most is any number.
+	least, most int
+
+	// set takes the arguments in.
 	set func(t *Tunnel, args []string) error
 
 	// Block are the options in the option's own block. If it is nil there must
@@ -32,18 +33,11 @@ type Option struct {
 	Block map[string]Option
 }
 
-// errUsage is returned for a wrong number of arguments. It is replaced by the
-// option's usage, and not by what was written, which may be a secret.
-var errUsage = errors.New("wrong number of arguments")
-
 // TunnelOptions are the options by name. Lists of algorithms may also be separated by
 // commas, as in ssh_config(5). The forwards may have a block of their own; see
 // options_forward.go.
 var TunnelOptions = map[string]Option{
-	"host": {Usage: "[<user>@]<host>[:<port>]...", set: func(t *Tunnel, args []string) error {
-		if len(args) < 1 {
-			return errUsage
-		}
+	"host": {Usage: "[<user>@]<host>[:<port>]...", least: 1, set: func(t *Tunnel, args []string) error {
 		for _, arg := range args {
 			if err := t.addHost(arg); err != nil {
 				return err
@@ -51,20 +45,14 @@ var TunnelOptions = map[string]Option{
 		}
 		return nil
 	}},
-	"user": {Usage: "<user>", set: func(t *Tunnel, args []string) error {
-		switch {
-		case len(args) != 1:
-			return errUsage
-		case t.User != "": // by host; one that is written twice does not get here
+	"user": {Usage: "<user>", least: 1, most: 1, set: func(t *Tunnel, args []string) error {
+		if t.User != "" { // by host; one that is written twice does not get here
 			return fmt.Errorf("%q; the host has %q: keep one", args[0], t.User)
 		}
 		t.User = args[0]
 		return nil
 	}},
-	"ssh_config": {Usage: "<alias> [<file>]", set: func(t *Tunnel, args []string) error {
-		if len(args) < 1 || len(args) > 2 {
-			return errUsage
-		}
+	"ssh_config": {Usage: "<alias> [<file>]", least: 1, most: 2, set: func(t *Tunnel, args []string) error {
 		t.SSHConfig = &SSHConfig{Alias: args[0]}
 		if len(args) == 2 {
 			t.SSHConfig.File = args[1]
@@ -72,10 +60,7 @@ var TunnelOptions = map[string]Option{
 		return nil
 	}},
 
-	"identity_file": {Usage: "<path>|none [<passphrase>]", repeats: true, set: func(t *Tunnel, args []string) error {
-		if len(args) < 1 || len(args) > 2 {
-			return errUsage
-		}
+	"identity_file": {Usage: "<path>|none [<passphrase>]", repeats: true, least: 1, most: 2, set: func(t *Tunnel, args []string) error {
 		file := IdentityFile{Path: args[0]}
 		if len(args) == 2 {
 			file.Passphrase = args[1]
@@ -83,10 +68,7 @@ var TunnelOptions = map[string]Option{
 		t.IdentityFiles = append(t.IdentityFiles, file)
 		return nil
 	}},
-	"certificate_file": {Usage: "<path>", repeats: true, set: func(t *Tunnel, args []string) error {
-		if len(args) != 1 {
-			return errUsage
-		}
+	"certificate_file": {Usage: "<path>", repeats: true, least: 1, most: 1, set: func(t *Tunnel, args []string) error {
 		t.CertificateFiles = append(t.CertificateFiles, args[0])
 		return nil
 	}},
@@ -103,10 +85,7 @@ var TunnelOptions = map[string]Option{
 
 	"proxy_jump": one("<tunnel>", word, func(t *Tunnel) *string { return &t.ProxyJump }),
 	"proxy":      one("socks5|http://[<user>:<password>@]<host>:<port>", word, func(t *Tunnel) *string { return &t.Proxy }),
-	"proxy_command": {Usage: "<command> [<argument>...]", set: func(t *Tunnel, args []string) error {
-		if len(args) < 1 {
-			return errUsage
-		}
+	"proxy_command": {Usage: "<command> [<argument>...]", least: 1, set: func(t *Tunnel, args []string) error {
 		t.ProxyCommand = args
 		return nil
 	}},
@@ -116,30 +95,21 @@ var TunnelOptions = map[string]Option{
 	"connect_timeout":        one("<duration>", positiveDuration, func(t *Tunnel) *caddy.Duration { return &t.ConnectTimeout }),
 	"server_alive_interval":  one("<duration>", durationOrZero, func(t *Tunnel) **caddy.Duration { return &t.ServerAliveInterval }),
 	"server_alive_count_max": one("<n>", positive, func(t *Tunnel) *int { return &t.ServerAliveCountMax }),
-	"reconnect_delay": {Usage: "<min> <max>", set: func(t *Tunnel, args []string) error {
-		if len(args) != 2 {
-			return errUsage
-		}
+	"reconnect_delay": {Usage: "<min> <max>", least: 2, most: 2, set: func(t *Tunnel, args []string) error {
 		lo, errLo := positiveDuration(args[0])
 		hi, errHi := positiveDuration(args[1])
 		t.ReconnectDelay = &ReconnectDelay{Min: lo, Max: hi}
 		return cmp.Or(errLo, errHi)
 	}},
 	"drain_timeout": one("<duration>", durationOrZero, func(t *Tunnel) **caddy.Duration { return &t.DrainTimeout }),
-	"connections": {Usage: "<min> [<max>]", set: func(t *Tunnel, args []string) (err error) {
-		if len(args) < 1 || len(args) > 2 {
-			return errUsage
-		}
+	"connections": {Usage: "<min> [<max>]", least: 1, most: 2, set: func(t *Tunnel, args []string) (err error) {
 		t.Connections = new(Connections)
 		if t.Connections.Min, err = positive(args[0]); err == nil && len(args) == 2 {
 			t.Connections.Max, err = positive(args[1])
 		}
 		return err
 	}},
-	"rekey_limit": {Usage: "<size>|default [<duration>]", set: func(t *Tunnel, args []string) (err error) {
-		if len(args) < 1 || len(args) > 2 {
-			return errUsage
-		}
+	"rekey_limit": {Usage: "<size>|default [<duration>]", least: 1, most: 2, set: func(t *Tunnel, args []string) (err error) {
 		t.RekeyLimit = new(RekeyLimit)
 		if args[0] != "default" {
 			t.RekeyLimit.Size, err = size(args[0])
@@ -159,10 +129,7 @@ var TunnelOptions = map[string]Option{
 	"ca_signature_algorithms":    algorithmList(func(t *Tunnel) *[]string { return &t.CASignatureAlgorithms }),
 	"required_rsa_size":          one("<bits>", positive, func(t *Tunnel) *int { return &t.RequiredRSASize }),
 
-	"permit_open": {Usage: "<host>:<port>...", repeats: true, set: func(t *Tunnel, args []string) error {
-		if len(args) < 1 {
-			return errUsage
-		}
+	"permit_open": {Usage: "<host>:<port>...", repeats: true, least: 1, set: func(t *Tunnel, args []string) error {
 		t.PermitOpen = append(t.PermitOpen, args...)
 		return checkPatterns(args)
 	}},
@@ -205,10 +172,7 @@ func (t *Tunnel) addHost(address string) error {
 
 // one is an option with one argument that can be parsed into a T.
 func one[T any](usage string, parse func(string) (T, error), field func(*Tunnel) *T) Option {
-	return Option{Usage: usage, set: func(t *Tunnel, args []string) (err error) {
-		if len(args) != 1 {
-			return errUsage
-		}
+	return Option{Usage: usage, least: 1, most: 1, set: func(t *Tunnel, args []string) (err error) {
 		*field(t), err = parse(args[0])
 		return err
 	}}
@@ -216,10 +180,8 @@ func one[T any](usage string, parse func(string) (T, error), field func(*Tunnel)
 
 // flag is an option that is on when its name stands alone.
 func flag(set func(t *Tunnel, on bool)) Option {
-	return Option{Usage: "[yes|no]", set: func(t *Tunnel, args []string) error {
+	return Option{Usage: "[yes|no]", most: 1, set: func(t *Tunnel, args []string) error {
 		switch {
-		case len(args) > 1:
-			return errUsage
 		case len(args) == 0 || args[0] == "yes":
 			set(t, true)
 		case args[0] == "no":
@@ -233,10 +195,7 @@ func flag(set func(t *Tunnel, on bool)) Option {
 
 // several is a repeatable option with one argument or more.
 func several(usage string, field func(*Tunnel) *[]string) Option {
-	return Option{Usage: usage, repeats: true, set: func(t *Tunnel, args []string) error {
-		if len(args) < 1 {
-			return errUsage
-		}
+	return Option{Usage: usage, repeats: true, least: 1, set: func(t *Tunnel, args []string) error {
 		*field(t) = append(*field(t), args...)
 		return nil
 	}}
@@ -245,22 +204,18 @@ func several(usage string, field func(*Tunnel) *[]string) Option {
 // key is a repeatable option for one key, which has a space in it when it is
 // written out.
 func key(usage string, field func(*Tunnel) *[]string) Option {
-	return Option{Usage: usage, repeats: true, set: func(t *Tunnel, args []string) error {
-		switch len(args) {
-		case 1, 2:
-			*field(t) = append(*field(t), strings.Join(args, " "))
-			return nil
-		case 0:
-			return errUsage
-		default:
+	return Option{Usage: usage, repeats: true, least: 1, set: func(t *Tunnel, args []string) error {
+		if len(args) > 2 {
 			return fmt.Errorf("%d arguments; write one key, its comment left out: %s", len(args), usage)
 		}
+		*field(t) = append(*field(t), strings.Join(args, " "))
+		return nil
 	}}
 }
 
 // algorithmList is an option for a list that may be separated by commas as well.
 func algorithmList(field func(*Tunnel) *[]string) Option {
-	return Option{Usage: "<algorithm>...", set: func(t *Tunnel, args []string) error {
+	return Option{Usage: "<algorithm>...", least: 1, set: func(t *Tunnel, args []string) error {
 		for _, arg := range args {
 			for name := range strings.SplitSeq(arg, ",") {
 				if name == "" {
@@ -271,9 +226,6 @@ func algorithmList(field func(*Tunnel) *[]string) Option {
 				}
 				*field(t) = append(*field(t), name)
 			}
-		}
-		if len(args) == 0 {
-			return errUsage
 		}
 		return nil
 	}}
