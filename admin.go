@@ -1,7 +1,5 @@
 package sshtunnel
 
-// admin.go contains the admin API: the state of tunnels, and what can be done to them.
-
 import (
 	"bytes"
 	"cmp"
@@ -242,8 +240,7 @@ func (t *openTunnel) status() adminapi.Status {
 // listeningHere is the status of what listens on this machine.
 func listeningHere(kind string, a hostport.ListenAddress, target string) adminapi.Forward {
 	s := adminapi.Forward{Kind: kind, Listen: a.String(), Target: target, State: tunnel.ForwardWaiting}
-	listening, connections := listen.Status(a)
-	if listening {
+	if listening, connections := listen.Status(a); listening {
 		s.State, s.Connections = tunnel.ForwardListening, connections
 	}
 	return s

@@ -1,7 +1,5 @@
 package sshtunnel
 
-// caddyfile.go contains the global option ssh_tunnel of a Caddyfile.
-
 import (
 	"encoding/json"
 

@@ -1,11 +1,8 @@
 package sshtunnel
 
-// events.go passes what happens to tunnels on to Caddy's events app.
-
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -34,16 +31,14 @@ type emitter struct {
 	inForce func() bool
 	logger  *zap.Logger
 
-	// mu guards the fields below.
-	mu      sync.Mutex
-	waiting []tunnel.Event
-	// running says that run does, closed that the configuration is no longer in
-	// force: handlers would have a context that is over.
-	running, closed bool
+	waiting chan tunnel.Event
+	// over is closed when the configuration is no longer in force: handlers would have
+	// a context that is over.
+	over <-chan struct{}
 }
 
 // newEmitter returns what emits the events of the configuration that ctx belongs
-// to, whose app is a, or nil if it has no handlers.
+// to, whose app is a. It is nil if there are no handlers.
 func newEmitter(ctx caddy.Context, a *App) (*emitter, error) {
 	app, err := ctx.AppIfConfigured("events")
 	if errors.Is(err, caddy.ErrNotConfigured) {
@@ -53,7 +48,7 @@ func newEmitter(ctx caddy.Context, a *App) (*emitter, error) {
 		return nil, fmt.Errorf("getting the events app: %w", err)
 	}
 	events := app.(*caddyevents.App)
-	return &emitter{
+	em := &emitter{
 		emit: func(e tunnel.Event) { events.Emit(ctx, eventPrefix+e.Name, e.Data) },
 		inForce: func() bool {
 			active := caddy.ActiveContext()
@@ -63,77 +58,46 @@ func newEmitter(ctx caddy.Context, a *App) (*emitter, error) {
 			app, err := active.AppIfConfigured("ssh_tunnel")
 			return err == nil && app == any(a)
 		},
-		logger: ctx.Logger(),
-	}, nil
+		logger:  ctx.Logger(),
+		waiting: make(chan tunnel.Event, maxWaitingEvents),
+		over:    ctx.Done(),
+	}
+	go em.run()
+	return em, nil
 }
 
 // Observe implements tunnel.Observer.
 func (em *emitter) Observe(e tunnel.Event) {
-	if !em.queue(e) {
+	select {
+	case <-em.over:
+	case em.waiting <- e:
+	default:
 		em.logger.Warn("event dropped: its handlers are too slow", zap.String("event", eventPrefix+e.Name))
 	}
-}
-
-// queue adds an event to those that run emits. It is false if too many wait.
-func (em *emitter) queue(e tunnel.Event) bool {
-	em.mu.Lock()
-	defer em.mu.Unlock()
-	switch {
-	case em.closed:
-		return true // nobody waits for it
-	case len(em.waiting) >= maxWaitingEvents:
-		return false
-	}
-	em.waiting = append(em.waiting, e)
-	if !em.running {
-		em.running = true
-		go em.run()
-	}
-	return true
 }
 
 // startPoll is how often to look whether the configuration has started.
 const startPoll = 20 * time.Millisecond
 
-// run emits what waits, once the configuration has started. It returns when
-// nothing waits, as is so when the configuration has gone.
+// run emits what waits, once the configuration has started. It returns when that is
+// over.
 func (em *emitter) run() {
-	for !em.inForce() && !em.isClosed() {
-		time.Sleep(startPoll)
-	}
+	started := false
 	for {
-		e, ok := em.next()
-		if !ok {
+		select {
+		case <-em.over:
 			return
+		case e := <-em.waiting:
+			for ; !started; started = em.inForce() {
+				select {
+				case <-em.over:
+					return
+				case <-time.After(startPoll):
+				}
+			}
+			em.emit(e)
 		}
-		em.emit(e)
 	}
-}
-
-// next returns the event to emit. If there is none, run is over.
-func (em *emitter) next() (e tunnel.Event, ok bool) {
-	em.mu.Lock()
-	defer em.mu.Unlock()
-	if len(em.waiting) == 0 {
-		em.running = false
-		return tunnel.Event{}, false
-	}
-	e = em.waiting[0]
-	em.waiting = em.waiting[1:]
-	return e, true
-}
-
-func (em *emitter) isClosed() bool {
-	em.mu.Lock()
-	defer em.mu.Unlock()
-	return em.closed
-}
-
-// close drops what waits, and what is yet to come.
-func (em *emitter) close() {
-	em.mu.Lock()
-	defer em.mu.Unlock()
-	em.closed, em.waiting = true, nil
 }
 
 var _ tunnel.Observer = (*emitter)(nil)

@@ -76,23 +76,35 @@ func TestCaddyEvents(t *testing.T) {
 // for them is bounded.
 func TestEmitterDoesNotBlock(t *testing.T) {
 	hang, emitted := make(chan struct{}), make(chan string, 2*maxWaitingEvents)
-	em := &emitter{logger: caddy.Log(), inForce: func() bool { return true }, emit: func(e tunnel.Event) {
-		<-hang
-		emitted <- e.Name
-	}}
+	over := make(chan struct{})
+	em := &emitter{
+		logger:  caddy.Log(),
+		inForce: func() bool { return true },
+		emit: func(e tunnel.Event) {
+			<-hang
+			emitted <- e.Name
+		},
+		waiting: make(chan tunnel.Event, maxWaitingEvents),
+		over:    over,
+	}
+	ended := make(chan struct{})
+	go func() {
+		em.run()
+		close(ended)
+	}()
 	for range 2 * maxWaitingEvents {
 		em.Observe(tunnel.Event{Name: tunnel.EventLost})
 	}
 	em.Observe(tunnel.Event{Name: "too late"})
 	close(hang)
 	sshtest.Eventually(t, 10*time.Second, "all that waited are emitted", func() bool { return len(emitted) >= maxWaitingEvents })
-	em.close()
+	close(over)
 	em.Observe(tunnel.Event{Name: tunnel.EventLost})
-	sshtest.Eventually(t, 10*time.Second, "the emitter's end", func() bool {
-		em.mu.Lock()
-		defer em.mu.Unlock()
-		return !em.running
-	})
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the emitter has not ended")
+	}
 	if n := len(emitted); n > maxWaitingEvents+1 {
 		t.Errorf("%d events were emitted", n)
 	}

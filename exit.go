@@ -7,7 +7,6 @@ package sshtunnel
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -19,22 +18,13 @@ import (
 // systemd starts it, 10 in a container.
 const defaultGracePeriod = 3 * time.Second
 
-// exit is the end of the process, as the app of a configuration sees it.
-type exit struct {
-	once sync.Once
-	// end is when raw connections are reset that have not ended; zero as long as
-	// the process does not exit.
-	end time.Time
-}
-
-// watchExit has beginExit called before the first of the configuration's apps is
+// watchExit makes the events app call beginExit before the first of the configuration's apps is
 // stopped.
 func (a *App) watchExit(ctx caddy.Context) error {
 	app, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
 	}
-	a.exit = new(exit)
 	return app.(*caddyevents.App).On("stopping", exitWatcher{a})
 }
 
@@ -50,20 +40,17 @@ func (w exitWatcher) Handle(context.Context, caddy.Event) error {
 // beginExit starts the clock and stops the forwards' listening, if the process
 // exits. It may be called again.
 func (a *App) beginExit() {
-	if a.exit == nil || !caddy.Exiting() {
-		return
-	}
-	a.exit.once.Do(func() {
-		a.exit.end = time.Now().Add(a.gracePeriod())
+	if caddy.Exiting() && a.exitEnd.IsZero() {
+		a.exitEnd = time.Now().Add(a.gracePeriod())
 		a.stopForwards()
-	})
+	}
 }
 
 // awaitConns waits until the raw connections have ended, if the process exits, and
 // resets those that have not when their time is over.
 func (a *App) awaitConns() {
-	if a.exit != nil && !a.exit.end.IsZero() {
-		rawConns.End(time.Until(a.exit.end))
+	if !a.exitEnd.IsZero() {
+		rawConns.End(time.Until(a.exitEnd))
 	}
 }
 

@@ -5,10 +5,8 @@ package sshtunnel
 // stop with the configuration.
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"net"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
@@ -22,53 +20,38 @@ import (
 // taken. They outlive their configuration, hence one registry for the process.
 var rawConns = new(forward.Registry)
 
-// trackConn registers a raw connection, to be closed when the process exits.
-// Call done once it has ended. At exit it is closed at once.
-func trackConn(conn io.Closer) (done func()) { return rawConns.Track(conn) }
-
-// openForward is a forward that listens.
-type openForward struct {
-	// serve makes it take connections, in the background. It is called once at
-	// most, and not after stop.
-	serve func()
-	// stop makes it listen no more. It leaves connections alone.
-	stop func()
-}
-
 // openForwards opens all forwards of a tunnel. In case of an error it returns
 // those that are open.
-func (t *openTunnel) openForwards() (opened []openForward, err error) {
-	add := func(option string, f openForward, openErr error) {
-		if openErr == nil {
-			opened = append(opened, f)
-		} else {
-			err = cmp.Or(err, fmt.Errorf("%s: %w", option, openErr))
+func (t *openTunnel) openForwards() (opened []listen.Lease, err error) {
+	for _, kind := range []struct {
+		option   string
+		forwards []config.ResolvedForward
+		open     func(config.ResolvedForward) (listen.Lease, error)
+	}{
+		{"local_forward", t.LocalForwards, t.openLocal},
+		{"dynamic_forward", t.DynamicForwards, t.openDynamic},
+		{"remote_forward", t.RemoteForwards, t.openRemote},
+	} {
+		for _, f := range kind.forwards {
+			lease, err := kind.open(f)
+			if err != nil {
+				return opened, fmt.Errorf("%s: %w", kind.option, err)
+			}
+			opened = append(opened, lease)
 		}
 	}
-	for _, f := range t.LocalForwards {
-		open, err := t.openLocal(f)
-		add("local_forward", open, err)
-	}
-	for _, f := range t.DynamicForwards {
-		open, err := t.openDynamic(f)
-		add("dynamic_forward", open, err)
-	}
-	for _, f := range t.RemoteForwards {
-		open, err := t.openRemote(f)
-		add("remote_forward", open, err)
-	}
-	return opened, err
+	return opened, nil
 }
 
 // openLocal opens a local forward: listening here, dialing the target from the
 // bastion.
-func (t *openTunnel) openLocal(f config.ResolvedForward) (openForward, error) {
-	return openHere(f, t.forwarder(f, dialer.For(t.dialer(), f.Target)))
+func (t *openTunnel) openLocal(f config.ResolvedForward) (listen.Lease, error) {
+	return listen.Open(f.Listen, t.forwarder(f, dialer.For(t.dialer(), f.Target)))
 }
 
 // openDynamic opens a dynamic forward: listening here, dialing from the bastion
 // what the clients name.
-func (t *openTunnel) openDynamic(f config.ResolvedForward) (openForward, error) {
+func (t *openTunnel) openDynamic(f config.ResolvedForward) (listen.Lease, error) {
 	socks := &forward.SOCKS5{
 		Users: f.Users,
 		Dial: func(ctx context.Context, client net.Conn, address string) (net.Conn, error) {
@@ -77,38 +60,22 @@ func (t *openTunnel) openDynamic(f config.ResolvedForward) (openForward, error) 
 	}
 	fwd := t.forwarder(f, socks.Connect)
 	fwd.DialTimeout = socks.DialTimeout()
-	return openHere(f, fwd)
-}
-
-// openHere listens on this machine.
-func openHere(f config.ResolvedForward, fwd *forward.Forwarder) (openForward, error) {
-	lease, err := listen.Open(f.Listen, fwd)
-	if err != nil {
-		return openForward{}, err
-	}
-	return openForward{lease.Serve, lease.Stop}, nil
+	return listen.Open(f.Listen, fwd)
 }
 
 // openRemote opens a remote forward: listening on the bastion, dialing the
 // target from here. It does not wait for the bastion.
-func (t *openTunnel) openRemote(f config.ResolvedForward) (openForward, error) {
+func (t *openTunnel) openRemote(f config.ResolvedForward) (listen.Lease, error) {
 	ln, err := t.handle.Listen(f.Listen.Network, f.Listen.Address)
-	t.remote = append(t.remote, ln)
 	if err != nil {
-		return openForward{}, err
+		return listen.Lease{}, err
 	}
-	fwd := t.forwarder(f, func(ctx context.Context, _ net.Conn) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, f.Target.Network, f.Target.Address)
-	})
-	return openForward{
-		serve: func() { go serveRemote(fwd, ln) },
-		stop:  func() { _ = ln.Close() },
+	t.remote = append(t.remote, ln)
+	fwd := t.forwarder(f, dialer.FromHere(f.Target))
+	return listen.Lease{
+		Serve: func() { go func() { _ = fwd.Serve(ln) }() }, // until stop
+		Stop:  func() { _ = ln.Close() },
 	}, nil
-}
-
-// serveRemote accepts connections. It returns when the listener is closed.
-func serveRemote(fwd *forward.Forwarder, ln net.Listener) {
-	_ = fwd.Serve(ln) // it says that the listener is closed
 }
 
 // forwarder returns what forwards the connections.
@@ -117,7 +84,7 @@ func (t *openTunnel) forwarder(f config.ResolvedForward, dial dialer.Func) *forw
 		Dial:   dial,
 		Target: f.Target.Address,
 		Logger: t.logger,
-		Track:  trackConn,
+		Track:  rawConns.Track,
 	}
 	f.Apply(fwd)
 	return fwd
@@ -141,7 +108,7 @@ func (a *App) openForwards() error {
 // serveForwards makes them take connections.
 func (a *App) serveForwards() {
 	for _, f := range a.forwards {
-		f.serve()
+		f.Serve()
 	}
 }
 
@@ -149,7 +116,7 @@ func (a *App) serveForwards() {
 // again.
 func (a *App) stopForwards() {
 	for _, f := range a.forwards {
-		f.stop()
+		f.Stop()
 	}
 	a.forwards = nil
 }

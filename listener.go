@@ -1,8 +1,5 @@
 package sshtunnel
 
-// listener.go contains the listener wrapper, which hands the connections of a
-// Caddy listener to a target behind the bastion, and its Caddyfile.
-
 import (
 	"errors"
 	"fmt"
@@ -115,7 +112,7 @@ func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
 		Target: w.target.Address,
 		Count:  count,
 		Logger: w.logger,
-		Track:  trackConn,
+		Track:  rawConns.Track,
 	}
 	w.Apply(forwarder)
 	counted := &countedListener{ln, release}

@@ -1,7 +1,5 @@
 package sshtunnel
 
-// metrics.go has Caddy's metrics include those of the tunnels.
-
 import (
 	"errors"
 	"fmt"

@@ -20,12 +20,10 @@
 //	}
 package sshtunnel
 
-// module.go contains the app: its lifecycle, and how other modules find a
-// tunnel in it.
-
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -36,6 +34,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/contract"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
 	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport" // registers itself
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -61,8 +60,10 @@ type App struct {
 	events *emitter
 	opened []*openTunnel // each after the one that it goes through
 
-	forwards []openForward // those of all tunnels, between Start and Stop
-	exit     *exit
+	forwards []listen.Lease // those of all tunnels, between Start and Stop
+	// exitEnd is when raw connections are reset that have not ended; zero as long as
+	// the process does not exit.
+	exitEnd time.Time
 }
 
 // CaddyModule returns the Caddy module information.
@@ -121,7 +122,12 @@ type openTunnel struct {
 
 // open takes a handle on a tunnel, which goes through another unless jump is nil.
 func (a *App) open(t *config.Resolved, jump *tunnel.Handle) *tunnel.Handle {
-	a.configure(t)
+	if a.events != nil {
+		t.Settings.Observer = a.events
+	}
+	if t.Config.AcceptNewHostKey {
+		t.Settings.KeyMemory = keystorage.Storage{Storage: a.ctx.Storage()}
+	}
 	opened := &openTunnel{
 		Resolved: t,
 		handle:   tunnel.Open(t.Config, t.Settings, jump),
@@ -129,17 +135,6 @@ func (a *App) open(t *config.Resolved, jump *tunnel.Handle) *tunnel.Handle {
 	}
 	a.opened = append(a.opened, opened)
 	return opened.handle
-}
-
-// configure gives a tunnel what it needs of Caddy: what observes it and, if it
-// learns its bastion's host key, the storage to keep that in.
-func (a *App) configure(t *config.Resolved) {
-	if a.events != nil {
-		t.Settings.Observer = a.events
-	}
-	if t.Config.AcceptNewHostKey {
-		t.Settings.KeyMemory = keystorage.Storage{Storage: a.ctx.Storage()}
-	}
 }
 
 // Start opens the forwards and lets the tunnels connect, for which it does
@@ -176,9 +171,6 @@ func (a *App) Cleanup() error {
 	a.awaitConns()
 	for _, t := range slices.Backward(a.opened) {
 		t.handle.Close()
-	}
-	if a.events != nil {
-		a.events.close()
 	}
 	return nil
 }

@@ -1,8 +1,5 @@
 package sshtunnel
 
-// network.go contains the network ssh_tunnel: what Caddy serves there is
-// listened for by a bastion.
-
 import (
 	"context"
 	"errors"
@@ -23,13 +20,6 @@ func init() {
 	contract.RegisterNetwork(bind.Network, listenOnBastion)
 }
 
-// errNotAModule refuses the admin endpoint, which has no context that says
-// which configuration it belongs to; the remote one has, but is no module.
-var errNotAModule = errors.New("the admin endpoint cannot be on a bastion, where whoever connects could change the configuration; give it an address of this machine")
-
-// errNoTunnelNamed refuses an address without a tunnel.
-var errNoTunnelNamed = errors.New("no tunnel; write ssh_tunnel/<tunnel>, or ssh_tunnel/<tunnel>/<address of the bastion>")
-
 // listenOnBastion is the listener function of the network:
 //
 //	ssh_tunnel/<tunnel>[/<address>]:<port>
@@ -45,11 +35,11 @@ var errNoTunnelNamed = errors.New("no tunnel; write ssh_tunnel/<tunnel>, or ssh_
 func listenOnBastion(ctx context.Context, _, host, portRange string, portOffset uint, _ net.ListenConfig) (any, error) {
 	module, ok := contract.ListeningModule(ctx)
 	if !ok {
-		return nil, errNotAModule
+		return nil, errors.New("the admin endpoint cannot be on a bastion, where whoever connects could change the configuration; give it an address of this machine")
 	}
 	name, where, _ := strings.Cut(host, "/")
 	if name == "" {
-		return nil, errNoTunnelNamed
+		return nil, errors.New("no tunnel; write ssh_tunnel/<tunnel>, or ssh_tunnel/<tunnel>/<address of the bastion>")
 	}
 	t, err := tunnelOf(module, name)
 	if err != nil {

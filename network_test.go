@@ -5,7 +5,6 @@ package sshtunnel
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -223,7 +222,7 @@ func TestBindRefused(t *testing.T) {
 	}
 	// The remote admin endpoint has a context, and is no module.
 	_, err := caddy.NetworkAddress{Network: bind.Network, Host: "prod", StartPort: 2021, EndPort: 2021}.Listen(caddy.ActiveContext(), 0, net.ListenConfig{})
-	if !errors.Is(err, errNotAModule) {
+	if err == nil || !strings.Contains(err.Error(), "the admin endpoint cannot be on a bastion") {
 		t.Errorf("the remote admin endpoint: %v", err)
 	}
 	// net/http closes the listener of a server that is shut down before it serves

@@ -18,8 +18,6 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 )
 
-// client.go asks the admin API of a running Caddy.
-
 // answerTimeout is how long Caddy may take to answer.
 const answerTimeout = 10 * time.Second
 

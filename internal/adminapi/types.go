@@ -3,8 +3,6 @@
 // it.
 package adminapi
 
-// types.go contains what the admin API answers with.
-
 import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"

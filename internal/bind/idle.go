@@ -1,7 +1,5 @@
 package bind
 
-// idle.go contains a listener for an address that is not listened on.
-
 import (
 	"context"
 	"net"

@@ -3,8 +3,6 @@
 // beyond its tunnel's handle. Only the root imports it.
 package bind
 
-// listener.go contains the listeners of sites on a bastion.
-
 import (
 	"cmp"
 	"context"

@@ -16,27 +16,29 @@ import (
 
 // TestSuccessor finds the listener in another one's place.
 func TestSuccessor(t *testing.T) {
-	var r listenerRegistry
+	before := len(places)
 	var adopted string
 	first, second, third := new(int), new(int), new(int)
 	open := func(name string, owner *int, port int) *Place {
-		return r.open(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}, owner, func(net.Conn) bool {
+		p := Register(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}, owner, func(net.Conn) bool {
 			adopted = name
 			return true
 		})
+		t.Cleanup(p.Unregister)
+		return p
 	}
 	a, b := open("a", first, 443), open("b", first, 443)
 	other := open("other", first, 80)
 	expect := func(l *Place, want string) {
 		t.Helper()
 		adopted = ""
-		if ok := r.handOver(l, nil); ok != (want != "") || adopted != want {
+		if ok := l.handOver(nil); ok != (want != "") || adopted != want {
 			t.Errorf("got %q, want %q", adopted, want)
 		}
 	}
 	expect(a, "")
 	expect(b, "")
-	r.close(a)
+	a.Unregister()
 	expect(a, "")
 
 	a2, b2 := open("a2", second, 443), open("b2", second, 443)
@@ -47,16 +49,16 @@ func TestSuccessor(t *testing.T) {
 	expect(a, "a3")
 	expect(b, "a3") // there are fewer now
 	expect(b2, "a3")
-	r.close(a2)
-	if len(r.listeners) != 4 {
-		t.Errorf("%d listeners are left", len(r.listeners))
+	a2.Unregister()
+	if n := len(places) - before; n != 4 {
+		t.Errorf("%d listeners are left", n)
 	}
 
-	// One that no longer takes any is passed over.
-	gone := r.open(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443}, new(int), func(net.Conn) bool { return false })
+	// One that no longer takes any is forgotten.
+	gone := Register(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443}, new(int), func(net.Conn) bool { return false })
 	expect(a, "a3")
-	if gone.position != 0 || len(r.listeners) != 4 {
-		t.Errorf("%d listeners are left", len(r.listeners))
+	if n := len(places) - before; gone.position != 0 || n != 4 {
+		t.Errorf("%d listeners are left", n)
 	}
 }
 

@@ -1,8 +1,5 @@
 package clienthello
 
-// listener.go finds the connections that match among those of a listener, and
-// leaves the others to the HTTP server.
-
 import (
 	"context"
 	"errors"
@@ -167,7 +164,7 @@ func (l *matchingListener) match(conn net.Conn) {
 // another listener has it, or the server that is shutting down, for want of
 // one; or when it has closed it, as nobody accepts it.
 func (l *matchingListener) leave(conn net.Conn) {
-	if listeners.handOver(l.place, conn) {
+	if l.place.handOver(conn) {
 		return
 	}
 	select {

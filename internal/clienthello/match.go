@@ -4,9 +4,6 @@
 // import it.
 package clienthello
 
-// match.go matches a ClientHello, or what a connection knows of it once the
-// handshake is over.
-
 import (
 	"context"
 	"crypto/tls"

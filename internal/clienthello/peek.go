@@ -1,8 +1,5 @@
 package clienthello
 
-// peek.go reads the ClientHello that a TLS client begins with, and
-// puts back whatever it has read.
-
 import (
 	"context"
 	"crypto/tls"

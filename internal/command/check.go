@@ -1,11 +1,7 @@
 package command
 
-// check.go contains `caddy ssh-tunnel check`: the doctor.
-
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 
@@ -55,22 +51,15 @@ func newCheckCommand() *cobra.Command {
   caddy ssh-tunnel check prod --target db.internal:5432
   caddy ssh-tunnel check --json`,
 		ValidArgsFunction: flags.config.complete,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := untilInterrupted()
-			defer stop()
-			return flags.run(ctx, cmd.OutOrStdout(), args)
-		},
+		RunE:              interruptible(flags.run),
 	}
-	flags.config.add(cmd)
 	f := cmd.Flags()
+	flags.config.add(cmd, f, "the `file` of the configuration (default: Caddyfile in this directory)")
 	f.StringArrayVarP(&flags.targets, "target", "t", nil, "`host:port` or unix//path to dial from the bastion, instead of those of the configuration. Repeats")
 	f.BoolVar(&flags.json, "json", false, "print one JSON document")
 	_ = cmd.RegisterFlagCompletionFunc("target", cobra.NoFileCompletions)
 	return cmd
 }
-
-// errNotWell has the exit status say what has been printed already.
-var errNotWell = errors.New("not all is well; see above")
 
 // run checks the tunnels of the names, or all.
 func (flags *checkFlags) run(ctx context.Context, out io.Writer, typed []string) error {
@@ -87,7 +76,7 @@ func (flags *checkFlags) run(ctx context.Context, out io.Writer, typed []string)
 		return err
 	}
 	d := newDoctor(ctx, config, targets)
-	defer d.close()
+	defer func() { closeHandles(d.handles) }()
 	report := checkReport{OK: true, Config: config.file}
 	for _, name := range names {
 		t := d.examine(name)
@@ -101,16 +90,13 @@ func (flags *checkFlags) run(ctx context.Context, out io.Writer, typed []string)
 		}
 	}
 	if flags.json {
-		encoder := json.NewEncoder(out)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		if err := encoder.Encode(report); err != nil {
+		if err := printJSON(out, report); err != nil {
 			return err
 		}
 	}
 	if len(typed) == 0 && report.OK {
 		// Each by itself is well; together they may not be.
-		if _, err := config.resolve(nil); err != nil {
+		if err := config.resolve(); err != nil {
 			return fmt.Errorf("each tunnel by itself is well, but Caddy does not load them together: %w", err)
 		}
 	}

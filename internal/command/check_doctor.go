@@ -46,11 +46,6 @@ func newDoctor(ctx context.Context, config *commandConfig, typed []wantedTarget)
 	return &doctor{ctx: ctx, config: config, typed: typed, examined: map[string][]*hostLogin{}}
 }
 
-// close ends all connections.
-func (d *doctor) close() {
-	closeHandles(d.handles)
-}
-
 // examine checks a tunnel and what it goes through. A hop that fails ends the
 // chain behind it.
 func (d *doctor) examine(name string) *tunnelReport {
@@ -125,13 +120,20 @@ func (d *doctor) examineHop(t *config.Resolved, via *tunnel.Handle) []*hostLogin
 	}
 	key := t.Config.Key(viaKey)
 	if _, ok := d.examined[key]; !ok {
-		for _, address := range t.Config.Addresses() {
-			cfg := t.Config
-			cfg.Address, cfg.Fallbacks = address, nil
+		for _, cfg := range eachHost(t.Config) {
 			d.examined[key] = append(d.examined[key], d.logIn(t, cfg, via))
 		}
 	}
 	return d.examined[key]
+}
+
+// eachHost returns the configurations for the hosts of a tunnel alone.
+func eachHost(cfg tunnel.Config) (each []tunnel.Config) {
+	for _, address := range cfg.Addresses() {
+		cfg.Address, cfg.Fallbacks = address, nil
+		each = append(each, cfg)
+	}
+	return each
 }
 
 // connectBound is how long a login may take in all: its own limit is

@@ -1,7 +1,5 @@
 package command
 
-// check_report.go is what `caddy ssh-tunnel check` prints.
-
 import (
 	"fmt"
 	"io"

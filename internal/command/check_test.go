@@ -108,16 +108,18 @@ func TestCheckTargets(t *testing.T) {
 		t.Errorf("an unknown name: %v", err)
 	}
 	// What is resolved is the tunnel, and what it goes through.
-	one, err := config.resolve(nil, "prod")
-	if err != nil || len(one) != 1 {
-		t.Fatalf("prod alone: %v, %v", one, err)
-	}
-	two, err := config.resolve(nil, "inner")
-	if err != nil || len(two) != 2 {
-		t.Fatalf("inner: %v, %v", two, err)
-	}
-	if chain := two[1].Chain(); len(chain) != 2 || chain[0] != two[0] {
-		t.Errorf("the chain to inner: %v", chain)
+	for name, want := range map[string][]string{"prod": {"prod"}, "inner": {"prod", "inner"}} {
+		resolved, err := config.resolveOne(nil, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var chain []string
+		for _, hop := range resolved.Chain() {
+			chain = append(chain, hop.Config.Name)
+		}
+		if !slices.Equal(chain, want) {
+			t.Errorf("%s: the chain is %q, want %q", name, chain, want)
+		}
 	}
 }
 

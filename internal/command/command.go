@@ -3,12 +3,13 @@
 // the root imports it, so that it registers itself.
 package command
 
-// command.go adds `caddy ssh-tunnel` to Caddy's command line.
-
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -48,7 +49,7 @@ func All() []*cobra.Command {
 	}
 }
 
-// refuseMisplaced has a command, and those below it, refuse what may be a secret in
+// refuseMisplaced makes a command, and those below it, refuse what may be a secret in
 // the place of a name or a path, before anything prints it.
 func refuseMisplaced(cmd *cobra.Command) {
 	check := cmd.Args
@@ -63,15 +64,13 @@ func refuseMisplaced(cmd *cobra.Command) {
 				values = list.GetSlice()
 			}
 			for _, value := range values {
-				if bad := redact.Path(value); bad != nil && err == nil {
-					err = misplacedFlag(f, bad)
+				if bad := redact.Path(value); bad != nil {
+					err = cmp.Or(err, misplacedFlag(f, bad))
 				}
 			}
 		})
 		for _, arg := range args {
-			if err == nil {
-				err = redact.Check(arg)
-			}
+			err = cmp.Or(err, redact.Check(arg))
 		}
 		if err != nil || check == nil {
 			return err
@@ -119,10 +118,27 @@ func misplacedFlag(f *pflag.Flag, is *redact.Text) error {
 	return fmt.Errorf("%s: the value is %s, which does not belong here; check its quotes and what its variable stands for", flagName(f), is)
 }
 
-// untilInterrupted returns a context that Ctrl-C ends, or another signal to end.
-// A second one ends the process.
-func untilInterrupted() (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	context.AfterFunc(ctx, stop)
-	return ctx, stop
+// interruptible returns what runs a command until Ctrl-C, or another signal to end,
+// ends ctx. A second one ends the process.
+func interruptible(run func(ctx context.Context, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+		defer stop()
+		context.AfterFunc(ctx, stop)
+		return run(ctx, cmd.OutOrStdout(), args)
+	}
+}
+
+// errInterrupted ends a command that a signal ends before it has an outcome.
+var errInterrupted = errors.New("interrupted")
+
+// errNotWell makes the exit status say what has been printed already.
+var errNotWell = errors.New("not all is well; see above")
+
+// printJSON prints one JSON document.
+func printJSON(out io.Writer, v any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
 }

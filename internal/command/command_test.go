@@ -100,7 +100,7 @@ func TestAppendKnownHost(t *testing.T) {
 func TestCommandLines(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
-	newOutput(&b, &forwardFlags{}).opened("127.0.0.1:1080 -> server -> a\u009b2Jb:80")
+	newOutput(&b, &forwardFlags{}).line("%s", "127.0.0.1:1080 -> server -> a\u009b2Jb:80")
 	if got, want := b.String(), "127.0.0.1:1080 -> server -> a?2Jb:80\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

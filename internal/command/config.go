@@ -6,6 +6,7 @@ package command
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
@@ -24,10 +26,10 @@ import (
 // same flags.
 type configFlags struct{ file, adapter string }
 
-// add adds the flags to a command.
-func (f *configFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&f.file, "config", "c", "", "the `file` of the configuration (default: Caddyfile in this directory)")
-	cmd.Flags().StringVarP(&f.adapter, "adapter", "a", "", "the `name` of the configuration's adapter")
+// add adds the flags to those of a command. usage is that of --config.
+func (f *configFlags) add(cmd *cobra.Command, flags *pflag.FlagSet, usage string) {
+	flags.StringVarP(&f.file, "config", "c", "", usage)
+	flags.StringVarP(&f.adapter, "adapter", "a", "", "the `name` of the configuration's adapter")
 	_ = cmd.RegisterFlagCompletionFunc("adapter", cobra.FixedCompletions([]string{"caddyfile"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -40,37 +42,53 @@ type commandConfig struct {
 	tunnels []string      // their names, in order
 }
 
-// load reads the configuration. Nothing is logged from here on, to stderr or to
-// where the configuration's logs go: what there is to say, the command does.
-func (f *configFlags) load() (*commandConfig, error) {
+// read reads the configuration, which is empty if there is none. Nothing is logged
+// from here on, to stderr or to where the configuration's logs go: what there is to
+// say, the command does.
+func (f *configFlags) read() (*commandConfig, error) {
 	caddy.BufferedLog() // what is in there is never written
 	raw, file, _, err := caddycmd.LoadConfig(f.file, f.adapter)
 	if err != nil {
 		return nil, err
 	}
-	if len(raw) == 0 {
-		return nil, fmt.Errorf("no configuration: there is no Caddyfile in this directory; name a file with --config")
-	}
 	var whole struct {
 		Storage json.RawMessage            `json:"storage"`
 		Apps    map[string]json.RawMessage `json:"apps"`
 	}
-	if err := json.Unmarshal(raw, &whole); err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
+	if len(raw) > 0 {
+		if err := json.Unmarshal(raw, &whole); err != nil {
+			return nil, fmt.Errorf("reading the configuration: %w", err)
+		}
 	}
-	c := &commandConfig{file: file, raw: raw, app: whole.Apps["ssh_tunnel"]}
+	discard := &caddy.Logging{Logs: map[string]*caddy.CustomLog{
+		"default": {BaseLog: caddy.BaseLog{WriterRaw: caddyconfig.JSONModuleObject(caddy.DiscardWriter{}, "output", "discard", nil)}},
+	}}
+	ctx, err := caddy.ProvisionContext(&caddy.Config{Logging: discard, StorageRaw: whole.Storage})
+	return &commandConfig{file: file, raw: raw, app: whole.Apps["ssh_tunnel"], ctx: ctx}, err
+}
+
+// load is read for a configuration that has tunnels.
+func (f *configFlags) load() (*commandConfig, error) {
+	c, err := f.read()
+	if err != nil {
+		return nil, err
+	}
+	if len(c.raw) == 0 {
+		return nil, errors.New("no configuration: there is no Caddyfile in this directory; name a file with --config")
+	}
 	app, err := c.decode()
 	if err != nil {
 		return nil, err
 	}
 	if c.tunnels = slices.Sorted(maps.Keys(app.Tunnels)); len(c.tunnels) == 0 {
-		return nil, fmt.Errorf("no tunnel is configured in %s; add one to the global option ssh_tunnel", cmp.Or(file, "the configuration"))
+		return nil, fmt.Errorf("no tunnel is configured in %s; add one to the global option ssh_tunnel", cmp.Or(c.file, "the configuration"))
 	}
-	discard := &caddy.Logging{Logs: map[string]*caddy.CustomLog{
-		"default": {BaseLog: caddy.BaseLog{WriterRaw: caddyconfig.JSONModuleObject(caddy.DiscardWriter{}, "output", "discard", nil)}},
-	}}
-	c.ctx, err = caddy.ProvisionContext(&caddy.Config{Logging: discard, StorageRaw: whole.Storage})
-	return c, err
+	return c, nil
+}
+
+// storage returns the storage of the configuration.
+func (c *commandConfig) storage() keystorage.Storage {
+	return keystorage.Storage{Storage: c.ctx.Storage()}
 }
 
 // decode returns the app as it is written.
@@ -85,48 +103,47 @@ func (c *commandConfig) decode() (*config.App, error) {
 	return app, nil
 }
 
-// resolve returns the named tunnels and those that they jump through, or else all.
-// change may change the configuration before. Errors are those of `caddy validate`,
-// and not wrapped in Caddy's, which say less.
-func (c *commandConfig) resolve(change func(*config.App), names ...string) ([]*config.Resolved, error) {
+// resolve checks all tunnels, as `caddy validate` does. Its errors are not wrapped in
+// Caddy's, which say less.
+func (c *commandConfig) resolve() error {
+	app, err := c.decode()
+	if err != nil {
+		return err
+	}
+	_, err = app.Resolve(c.ctx.Logger())
+	return err
+}
+
+// resolveOne returns a tunnel, and checks no others but those that it goes through.
+// change, unless it is nil, may change the configuration before.
+func (c *commandConfig) resolveOne(change func(*config.App), name string) (*config.Resolved, error) {
 	app, err := c.decode()
 	if err != nil {
 		return nil, err
 	}
-	if len(names) > 0 {
-		keep := map[string]bool{}
-		for _, name := range names {
-			for !keep[name] {
-				keep[name] = true
-				if t := app.Tunnels[name]; t != nil {
-					name = caddy.NewReplacer().ReplaceKnown(t.ProxyJump, "")
-				}
-			}
+	onTheWay := map[string]*config.Tunnel{name: app.Tunnels[name]}
+	for t := app.Tunnels[name]; t != nil; { // JSON may have a null
+		jump := caddy.NewReplacer().ReplaceKnown(t.ProxyJump, "")
+		if t = app.Tunnels[jump]; t == nil || onTheWay[jump] == t {
+			break
 		}
-		maps.DeleteFunc(app.Tunnels, func(name string, _ *config.Tunnel) bool { return !keep[name] })
+		onTheWay[jump] = t
 	}
+	app.Tunnels = onTheWay
 	if change != nil {
 		change(app)
 	}
 	tunnels, err := app.Resolve(c.ctx.Logger())
-	for _, t := range tunnels {
-		for _, hop := range t.Chain() {
-			if hop.Config.AcceptNewHostKey {
-				hop.Settings.KeyMemory = keystorage.Storage{Storage: c.ctx.Storage()}
-			}
-		}
-	}
-	return tunnels, err
-}
-
-// resolveOne returns a tunnel, and knows those that it goes through.
-func (c *commandConfig) resolveOne(change func(*config.App), name string) (*config.Resolved, error) {
-	tunnels, err := c.resolve(change, name)
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(tunnels, func(t *config.Resolved) bool { return t.Config.Name == name })
-	return tunnels[i], nil
+	t := tunnels[len(tunnels)-1] // the others come before it
+	for _, hop := range t.Chain() {
+		if hop.Config.AcceptNewHostKey {
+			hop.Settings.KeyMemory = c.storage()
+		}
+	}
+	return t, nil
 }
 
 // names checks the names of tunnels that were typed. None is all.
@@ -148,5 +165,5 @@ func (f *configFlags) complete(_ *cobra.Command, args []string, _ string) ([]str
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return slices.DeleteFunc(c.tunnels, func(name string) bool { return slices.Contains(args, name) }), cobra.ShellCompDirectiveNoFileComp
+	return without(c.tunnels, args), cobra.ShellCompDirectiveNoFileComp
 }

@@ -1,11 +1,10 @@
 package command
 
-// forward.go contains `caddy ssh-tunnel forward`: ssh -L, -R and -D in
-// one line.
-
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -87,9 +86,7 @@ func (flags *forwardFlags) command() *cobra.Command {
 			}
 			return errors.New("no destination; write it last, as in 8008:web:80 user@sshserver")
 		},
-		RunE: func(_ *cobra.Command, args []string) error {
-			return flags.run(args)
-		},
+		RunE: interruptible(flags.run),
 	}
 	f := cmd.Flags()
 	f.StringArrayVarP(&flags.local, "local", "L", nil, "`forward` a port or socket here to one there; the same as before the destination. Repeats")
@@ -110,7 +107,7 @@ func (flags *forwardFlags) command() *cobra.Command {
 }
 
 // run forwards until a signal ends it.
-func (flags *forwardFlags) run(args []string) error {
+func (flags *forwardFlags) run(ctx context.Context, _ io.Writer, args []string) error {
 	out := newOutput(os.Stderr, flags)
 	hops, specs, err := flags.plan(args, out)
 	if err != nil {
@@ -119,14 +116,10 @@ func (flags *forwardFlags) run(args []string) error {
 	if flags.ssh.monitor != "" {
 		out.line("-M is ignored: this notices by itself that the connection is lost, and connects again")
 	}
-
-	ctx, stop := untilInterrupted()
-	defer stop()
-
 	run := &forwardRun{output: out, hops: hops}
 	defer run.close()
 	// What fails without the bastion, fails before anybody is asked anything.
-	if err := run.listen(specs, hops[len(hops)-1].forwards); err != nil {
+	if err := run.listen(specs, hops[len(hops)-1].Forwards); err != nil {
 		return err
 	}
 	login := newLogin(flags, run.output)
@@ -156,7 +149,7 @@ func (flags *forwardFlags) plan(args []string, out *output) (hops []hop, specs [
 	if hops, err = flags.hops(args[len(args)-1], out); err != nil {
 		return nil, nil, err
 	}
-	if specs, err = allForwards(specs, hops[len(hops)-1].forwards); err != nil {
+	if specs, err = allForwards(specs, hops[len(hops)-1].Forwards); err != nil {
 		return nil, nil, err
 	}
 	if len(specs) == 0 {

@@ -21,17 +21,12 @@ import (
 
 // hop is an SSH server on the way.
 type hop struct {
-	name     string // what to call it
+	*sshconfig.Host // what the files say
+
 	cfg      tunnel.Config
 	settings tunnel.Settings
-	forwards sshconfig.Forwards
-
-	// strict is StrictHostKeyChecking: yes, accept-new, no, or ask, the default.
-	strict string
 	// saveTo is the known_hosts file for accepted keys, or "".
 	saveTo string
-	// batch keeps from asking anything.
-	batch bool
 }
 
 // addTo is the file that an error advises to add a host key to.
@@ -82,7 +77,7 @@ func (flags *forwardFlags) portFlag() (string, error) {
 }
 
 // resolve looks up what the files say about a server, and about those on the way.
-func (flags *forwardFlags) resolve(d hostport.Destination, out *output) ([]hop, error) {
+func (flags *forwardFlags) resolve(d hostport.Server, out *output) ([]hop, error) {
 	if err := flags.check(); err != nil {
 		return nil, err
 	}
@@ -165,10 +160,7 @@ func (flags *forwardFlags) hop(h *sshconfig.Host, out *output) (hop, error) {
 	}
 	// Whom to trust is asked here; a tunnel remembers it in Caddy's storage.
 	t.Config.AcceptNewHostKey = false
-	made := hop{
-		name: h.Alias, cfg: t.Config, settings: out.settings(t.Settings), forwards: h.Forwards,
-		strict: h.StrictHostKeyChecking, batch: h.BatchMode,
-	}
+	made := hop{Host: h, cfg: t.Config, settings: out.settings(t.Settings)}
 	if home := config.HomeDir(); home != "" {
 		made.saveTo = filepath.Join(home, ".ssh", "known_hosts")
 	}

@@ -1,12 +1,7 @@
 package command
 
-// keyscan.go contains `caddy ssh-tunnel keyscan`: the host keys of
-// servers, to paste.
-
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -53,9 +48,6 @@ type keyscanFlags struct {
 	json   bool
 }
 
-// scanTimeout is how long each connection may take, where no tunnel says.
-const scanTimeout = 10 * time.Second
-
 func newKeyscanCommand() *cobra.Command {
 	var flags keyscanFlags
 	cmd := &cobra.Command{
@@ -66,14 +58,10 @@ func newKeyscanCommand() *cobra.Command {
   caddy ssh-tunnel keyscan -J deploy@jump.example.com db.internal
   caddy ssh-tunnel keyscan --tunnel prod --config /etc/caddy/Caddyfile`,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := untilInterrupted()
-			defer stop()
-			return flags.run(ctx, cmd.OutOrStdout(), args)
-		},
+		RunE:              interruptible(flags.run),
 	}
-	flags.config.add(cmd)
 	f := cmd.Flags()
+	flags.config.add(cmd, f, "the `file` of the configuration (default: Caddyfile in this directory)")
 	f.StringVar(&flags.tunnel, "tunnel", "", "`name` of a tunnel of the configuration, whose bastion is scanned in the way that it is reached")
 	_ = cmd.RegisterFlagCompletionFunc("tunnel", flags.config.complete)
 	f.StringVarP(&flags.jumps.jumps, "jump", "J", "", "SSH `servers` to go through, in this order, each [user@]host[:port], with commas between them")
@@ -112,24 +100,24 @@ type scannedKey struct {
 // run scans the servers, or a tunnel's.
 func (flags *keyscanFlags) run(ctx context.Context, out io.Writer, args []string) error {
 	var scans []keyscan
-	var end func()
+	var opened []*tunnel.Handle
 	var err error
+	defer func() { closeHandles(opened) }()
 	switch {
 	case flags.tunnel != "" && len(args) > 0:
 		return errors.New("--tunnel scans the bastion of a tunnel; leave out the hosts, or --tunnel")
 	case flags.tunnel != "" && flags.jumps.jumps != "":
 		return errors.New("--tunnel goes the way that the configuration says; leave out -J, or --tunnel")
 	case flags.tunnel != "":
-		scans, end, err = flags.ofTunnel(ctx)
+		scans, opened, err = flags.ofTunnel(ctx)
 	case len(args) == 0:
 		return errors.New("nothing to scan; write a <host>[:<port>], or --tunnel <name>")
 	default:
-		scans, end, err = flags.ofHosts(ctx, args)
+		scans, opened, err = flags.ofHosts(ctx, args)
 	}
 	if err != nil {
 		return err
 	}
-	defer end()
 
 	var all []scannedHost
 	failed := false
@@ -145,9 +133,7 @@ func (flags *keyscanFlags) run(ctx context.Context, out io.Writer, args []string
 		}
 	}
 	if flags.json {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		if err := encoder.Encode(map[string]any{"ok": !failed, "hosts": all}); err != nil {
+		if err := printJSON(out, map[string]any{"ok": !failed, "hosts": all}); err != nil {
 			return err
 		}
 	} else if slices.ContainsFunc(all, func(h scannedHost) bool { return h.OK }) {
@@ -168,7 +154,6 @@ type keyscan struct {
 	cfg     tunnel.Config
 	via     *tunnel.Handle
 	timeout time.Duration
-	name    string // as known_hosts files have it
 }
 
 func (s keyscan) run(ctx context.Context) scannedHost {
@@ -179,9 +164,10 @@ func (s keyscan) run(ctx context.Context) scannedHost {
 		return h
 	}
 	h.OK, h.Server, h.Unread = true, scanned.Server, scanned.Unread
+	name := hostkey.KnownName(s.cfg.Address, s.cfg.HostKeyAlias)
 	for _, key := range scanned.Keys {
 		h.Keys = append(h.Keys, scannedKey{
-			Type: key.Type(), KnownHosts: s.name + " " + keystorage.AuthorizedKey(key),
+			Type: key.Type(), KnownHosts: name + " " + keystorage.AuthorizedKey(key),
 			HostKey: ssh.FingerprintSHA256(key), Compare: hostkey.KeygenCommand(key),
 		})
 	}
@@ -203,103 +189,75 @@ func (h scannedHost) print(w io.Writer) {
 	}
 }
 
-// ofHosts returns the servers that are named, behind the jumps. end closes the
-// connections to these.
-func (flags *keyscanFlags) ofHosts(ctx context.Context, args []string) (scans []keyscan, end func(), err error) {
-	way := &scanWay{flags: &flags.jumps, output: newOutput(os.Stderr, &flags.jumps), handles: map[string]*tunnel.Handle{}}
-	defer way.end()
+// ofHosts returns the servers that are named, behind the jumps, and the connections
+// to these, each of which is made once.
+func (flags *keyscanFlags) ofHosts(ctx context.Context, args []string) (scans []keyscan, opened []*tunnel.Handle, err error) {
+	out := newOutput(os.Stderr, &flags.jumps)
+	login := newLogin(&flags.jumps, out)
+	defer login.close()
+	known := map[string]*tunnel.Handle{} // by all servers on the way
 	for _, arg := range args {
-		s, err := way.to(ctx, arg)
+		hops, err := flags.hopsTo(arg, out)
 		if err != nil {
-			closeHandles(way.opened)
-			return nil, nil, err
+			return nil, opened, err
 		}
-		scans = append(scans, s)
+		last := len(hops) - 1
+		var via *tunnel.Handle
+		key := ""
+		for _, hop := range hops[:last] {
+			key = hop.cfg.Key(key)
+			if known[key] == nil {
+				h, err := login.connect(ctx, hop, via)
+				if err != nil {
+					return nil, opened, err
+				}
+				known[key] = h
+				opened = append(opened, h)
+			}
+			via = known[key]
+		}
+		scans = append(scans, keyscan{hops[last].cfg, via, connectTimeout(hops[last].settings)})
 	}
-	return scans, func() { closeHandles(way.opened) }, nil
+	return scans, opened, nil
 }
 
-// scanWay are the connections to the servers on the way, each of which is made
-// once.
-type scanWay struct {
-	flags   *forwardFlags
-	output  *output
-	login   *login                    // nil before it is needed
-	handles map[string]*tunnel.Handle // by all servers on the way
-	opened  []*tunnel.Handle          // the same, in order
-}
-
-func (w *scanWay) end() {
-	if w.login != nil {
-		w.login.close()
-	}
-}
-
-// to returns the scan of a server, behind those on the way.
-func (w *scanWay) to(ctx context.Context, arg string) (keyscan, error) {
+// hopsTo returns a server and those on the way. -p is about the first, and -l about
+// the others.
+func (flags *keyscanFlags) hopsTo(arg string, out *output) ([]hop, error) {
 	d, err := hostport.ParseDestination(arg)
 	if err == nil && d.Port == "" {
-		d.Port, err = w.flags.portFlag()
+		d.Port, err = flags.jumps.portFlag()
 	}
 	if err != nil {
-		return keyscan{}, err
+		return nil, err
 	}
-	hops, err := w.flags.withJumpUser().resolve(d, w.output)
-	if err != nil {
-		return keyscan{}, err
-	}
-	last := len(hops) - 1
-	var via *tunnel.Handle
-	key := ""
-	for _, hop := range hops[:last] {
-		key = hop.cfg.Key(key)
-		h := w.handles[key]
-		if h == nil {
-			if w.login == nil {
-				w.login = newLogin(w.flags, w.output)
-			}
-			if h, err = w.login.connect(ctx, hop, via); err != nil {
-				return keyscan{}, err
-			}
-			w.handles[key] = h
-			w.opened = append(w.opened, h)
-		}
-		via = h
-	}
-	cfg := hops[last].cfg
-	timeout := cmp.Or(hops[last].settings.ConnectTimeout, scanTimeout)
-	return keyscan{cfg: cfg, via: via, timeout: timeout, name: hostkey.KnownName(cfg.Address, cfg.HostKeyAlias)}, nil
+	way := flags.jumps
+	way.jumps = withUser(way.jumps, way.user)
+	return way.resolve(d, out)
 }
 
-// withJumpUser returns the flags with -l in each jump that has no user.
-func (flags *forwardFlags) withJumpUser() *forwardFlags {
-	changed := *flags
-	if flags.user == "" || flags.jumps == "" || strings.EqualFold(flags.jumps, "none") {
-		return &changed
+// withUser returns jumps with a user in each that has none.
+func withUser(jumps, user string) string {
+	if user == "" || jumps == "" || strings.EqualFold(jumps, "none") {
+		return jumps
 	}
-	jumps := strings.Split(flags.jumps, ",")
-	for i, jump := range jumps {
-		if !strings.Contains(jump, "@") {
-			rest, isURL := strings.CutPrefix(jump, "ssh://")
-			if jumps[i] = flags.user + "@" + rest; isURL {
-				jumps[i] = "ssh://" + url.PathEscape(flags.user) + "@" + rest
-			}
+	all := strings.Split(jumps, ",")
+	for i, jump := range all {
+		if strings.Contains(jump, "@") {
+			continue
+		}
+		if host, isURL := strings.CutPrefix(jump, "ssh://"); isURL {
+			all[i] = "ssh://" + url.PathEscape(user) + "@" + host
+		} else {
+			all[i] = user + "@" + jump
 		}
 	}
-	changed.jumps = strings.Join(jumps, ",")
-	return &changed
+	return strings.Join(all, ",")
 }
 
-// closeHandles closes them, the last hop first: its connection goes through those
-// before it.
-func closeHandles(handles []*tunnel.Handle) {
-	for _, h := range slices.Backward(handles) {
-		h.Close()
-	}
-}
-
-// ofTunnel returns the hosts of a tunnel, in the way that it is reached.
-func (flags *keyscanFlags) ofTunnel(ctx context.Context) (scans []keyscan, end func(), err error) {
+// ofTunnel returns the hosts of a tunnel, in the way that it is reached, and the
+// connections on that way.
+func (flags *keyscanFlags) ofTunnel(ctx context.Context) (scans []keyscan, opened []*tunnel.Handle, err error) {
 	loaded, err := flags.config.load()
 	if err != nil {
 		return nil, nil, err
@@ -316,22 +274,18 @@ func (flags *keyscanFlags) ofTunnel(ctx context.Context) (scans []keyscan, end f
 		return nil, nil, err
 	}
 	d := newDoctor(ctx, loaded, nil)
-	end = d.close
 	chain := t.Chain()
 	var via *tunnel.Handle
 	for _, hop := range chain[:len(chain)-1] {
 		logins := d.examineHop(hop, via)
 		i := slices.IndexFunc(logins, func(l *hostLogin) bool { return l.handle != nil })
 		if i < 0 {
-			end()
-			return nil, nil, fmt.Errorf("%s is not reached: %s; see caddy ssh-tunnel check %s", hop.Config.Name, logins[0].report.trouble(), flags.tunnel)
+			return nil, d.handles, fmt.Errorf("%s is not reached: %s; see caddy ssh-tunnel check %s", hop.Config.Name, logins[0].report.trouble(), flags.tunnel)
 		}
 		via = logins[i].handle
 	}
-	for _, address := range t.Config.Addresses() {
-		cfg := t.Config
-		cfg.Address, cfg.Fallbacks = address, nil
-		scans = append(scans, keyscan{cfg, via, connectTimeout(t.Settings), hostkey.KnownName(address, cfg.HostKeyAlias)})
+	for _, cfg := range eachHost(t.Config) {
+		scans = append(scans, keyscan{cfg, via, connectTimeout(t.Settings)})
 	}
-	return scans, end, nil
+	return scans, d.handles, nil
 }

@@ -1,22 +1,15 @@
 package command
 
-// known_hosts.go contains `caddy ssh-tunnel known-hosts`: the host keys
-// that were learned, and forgetting one.
-
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
@@ -33,13 +26,16 @@ runs this. Run it as the user that Caddy runs as. A running Caddy notices within
 seconds; connections that it has stay.`
 
 func newKnownHostsCommand() *cobra.Command {
-	var config, adapter, via string
-	// use has a command work with the storage.
-	use := func(f func(ctx context.Context, keys keystorage.Storage, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
+	var flags configFlags
+	var via string
+	// use runs a command with the storage.
+	use := func(run func(ctx context.Context, keys keystorage.Storage, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 		return func(cmd *cobra.Command, args []string) error {
-			return withStorage(config, adapter, func(ctx context.Context, keys keystorage.Storage) error {
-				return f(ctx, keys, cmd.OutOrStdout(), args)
-			})
+			config, err := flags.read()
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), config.storage(), cmd.OutOrStdout(), args)
 		}
 	}
 	list := &cobra.Command{
@@ -66,44 +62,9 @@ func newKnownHostsCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  list.RunE,
 	}
-	cmd.PersistentFlags().StringVarP(&config, "config", "c", "", "the `file` of the configuration that names the storage")
-	cmd.PersistentFlags().StringVarP(&adapter, "adapter", "a", "", "the `name` of the configuration's adapter")
+	flags.add(cmd, cmd.PersistentFlags(), "the `file` of the configuration that names the storage")
 	cmd.AddCommand(list, forget)
 	return cmd
-}
-
-// withStorage runs f with the storage of a configuration. It does what `caddy
-// storage` does: no app of that configuration is provisioned.
-func withStorage(file, adapter string, f func(context.Context, keystorage.Storage) error) error {
-	config, _, _, err := caddycmd.LoadConfig(file, adapter)
-	if err != nil {
-		return err
-	}
-	var wanted struct {
-		Storage json.RawMessage `json:"storage" caddy:"namespace=caddy.storage inline_key=module"`
-	}
-	if len(config) > 0 {
-		if err := json.Unmarshal(config, &wanted); err != nil {
-			return fmt.Errorf("reading the configuration: %w", err)
-		}
-	}
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	defer cancel()
-	keys := keystorage.Storage{Storage: caddy.DefaultStorage}
-	if wanted.Storage != nil {
-		module, err := ctx.LoadModule(&wanted, "Storage")
-		if err != nil {
-			return fmt.Errorf("loading the storage: %w", err)
-		}
-		converter, ok := module.(caddy.StorageConverter)
-		if !ok {
-			return fmt.Errorf("loading the storage: %T is none", module)
-		}
-		if keys.Storage, err = converter.CertMagicStorage(); err != nil {
-			return fmt.Errorf("opening the storage: %w", err)
-		}
-	}
-	return f(ctx, keys)
 }
 
 // listKeys prints a table of the keys.
@@ -167,8 +128,8 @@ func forgetKey(ctx context.Context, keys keystorage.Storage, out io.Writer, host
 // knownName returns what a host is listed as, which may be written like that, or
 // like an address of a tunnel.
 func knownName(host string) string {
-	if _, name, port, err := hostport.SplitServer(host); err == nil {
-		return hostkey.KnownName(net.JoinHostPort(name, port), "")
+	if server, err := hostport.ParseServer(host); err == nil {
+		return hostkey.KnownName(server.Address(), "")
 	}
 	return strings.ToLower(host)
 }

@@ -23,9 +23,6 @@ import (
 // passwordTries is how often a password is asked for, as by ssh.
 const passwordTries = 3
 
-// errInterrupted ends a command that a signal ends before it has started.
-var errInterrupted = errors.New("interrupted")
-
 // login connects to servers, and asks what is not known.
 type login struct {
 	terminal *terminal // nil if there is none
@@ -48,7 +45,7 @@ func (l *login) close() { l.terminal.close() }
 // they want, whatever the server's and our limits are.
 func (l *login) connect(ctx context.Context, hop hop, via *tunnel.Handle) (*tunnel.Handle, error) {
 	cfg := hop.cfg
-	if hop.batch {
+	if hop.BatchMode {
 		l = &login{output: l.output} // BatchMode
 	}
 	if err := l.unlock(ctx, &cfg); err != nil {
@@ -185,10 +182,10 @@ func (l *login) acceptHostKey(ctx context.Context, hop hop, offered *failure.Hos
 		unknown += " (" + strings.Join(offered.Skipped, "; ") + ")"
 	}
 	switch {
-	case hop.strict == "no", hop.strict == "accept-new":
+	case hop.StrictHostKeyChecking == "no", hop.StrictHostKeyChecking == "accept-new":
 		l.remember(hop, key)
 		return nil
-	case hop.strict == "yes":
+	case hop.StrictHostKeyChecking == "yes":
 		return fmt.Errorf("%s; StrictHostKeyChecking is yes: add the key to %s once you have compared it", unknown, hop.addTo())
 	case l.terminal == nil:
 		return fmt.Errorf("%s; there is no terminal to ask on: run this on one, or add the key to %s", unknown, hop.addTo())

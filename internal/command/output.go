@@ -1,7 +1,5 @@
 package command
 
-// output.go prints what a command has to say, for people.
-
 import (
 	"fmt"
 	"io"
@@ -81,8 +79,7 @@ func (o *output) line(format string, args ...any) {
 	_, _ = fmt.Fprintln(o.w, printableText(fmt.Sprintf(format, args...)))
 }
 
-func (o *output) opened(path string) { o.line("%s", path) }
-
+// closed prints the line of a connection that has ended.
 func (o *output) closed(path string, c forward.Connection) {
 	why := ""
 	if c.Err != nil && !o.ending.Load() {

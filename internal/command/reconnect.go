@@ -1,7 +1,5 @@
 package command
 
-// reconnect.go contains `caddy ssh-tunnel reconnect`.
-
 import (
 	"fmt"
 

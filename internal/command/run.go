@@ -5,12 +5,12 @@ package command
 
 import (
 	"context"
-	"io"
 	"net"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
@@ -27,8 +27,7 @@ type forwardRun struct {
 	handles []*tunnel.Handle // one a hop, the destination's last
 	bound   []boundForward
 
-	conns forward.Registry // the clients, to close them
-	open  forward.Registry // the same, to wait for what closing them leads to
+	conns forward.Registry // the clients
 }
 
 // boundForward is a forward and the listener that serves it. There may be two
@@ -95,49 +94,25 @@ func (r *forwardRun) forwarder(spec hostport.Forward) *forward.Forwarder {
 	f := &forward.Forwarder{
 		Target:  spec.Target.String(),
 		Logger:  r.output.logger,
-		Track:   r.track,
-		OnOpen:  func(c forward.Connection) { r.output.opened(r.path(spec, c)) },
+		Track:   r.conns.Track,
+		OnOpen:  func(c forward.Connection) { r.output.line("%s", r.path(spec, c)) },
 		OnClose: func(c forward.Connection) { r.output.closed(r.path(spec, c), c) },
 	}
-	dial := r.dial
+	dialTo := func(target tunnel.Target) dialer.Func {
+		return dialer.For(dialer.New(r.destination(), dialer.Permission{}), target)
+	}
 	if spec.Kind == hostport.Remote {
-		dial = func(ctx context.Context, _ net.Conn, network, address string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, address)
-		}
+		dialTo = dialer.FromHere
 	}
 	if spec.IsProxy() {
 		socks := &forward.SOCKS5{Dial: func(ctx context.Context, client net.Conn, address string) (net.Conn, error) {
-			return dial(ctx, client, "tcp", address)
+			return dialTo(tunnel.Target{Network: "tcp", Address: address})(ctx, client)
 		}}
 		f.Dial, f.DialTimeout, f.Target = socks.Connect, socks.DialTimeout(), ""
-		return f
-	}
-	f.Dial = func(ctx context.Context, client net.Conn) (net.Conn, error) {
-		return dial(ctx, client, spec.Target.Network(), spec.Target.Address())
+	} else {
+		f.Dial = dialTo(tunnel.Target{Network: spec.Target.Network(), Address: spec.Target.Address()})
 	}
 	return f
-}
-
-// dial connects through the tunnel, on behalf of a client.
-func (r *forwardRun) dial(ctx context.Context, client net.Conn, network, address string) (net.Conn, error) {
-	conn, err := r.destination().Dial(ctx, tunnel.Target{
-		Network:    network,
-		Address:    address,
-		Originator: forward.AddrPort(client.RemoteAddr()),
-		Class:      tunnel.Stream,
-	})
-	if err != nil {
-		return nil, err // not a nil *tunnel.Conn
-	}
-	return conn, nil
-}
-
-func (r *forwardRun) track(conn io.Closer) (done func()) {
-	closed, ended := r.conns.Track(conn), r.open.Track(conn)
-	return func() {
-		closed()
-		ended()
-	}
 }
 
 // close ends everything. The lines about the connections' ends are printed
@@ -149,11 +124,16 @@ func (r *forwardRun) close() {
 	}
 	r.conns.End(0)
 	select {
-	case <-r.open.Idle():
+	case <-r.conns.Idle():
 	case <-time.After(endTimeout):
 	}
-	// The last hop first: its connection goes through those before it.
-	for _, h := range slices.Backward(r.handles) {
+	closeHandles(r.handles)
+}
+
+// closeHandles closes them, the last hop first: its connection goes through those
+// before it.
+func closeHandles(handles []*tunnel.Handle) {
+	for _, h := range slices.Backward(handles) {
 		h.Close()
 	}
 }
@@ -190,7 +170,7 @@ func (r *forwardRun) path(spec hostport.Forward, c forward.Connection) string {
 func (r *forwardRun) bastion() string {
 	var names []string
 	for _, h := range r.hops {
-		names = append(names, h.name)
+		names = append(names, h.Alias)
 	}
 	return strings.Join(names, " -> ")
 }

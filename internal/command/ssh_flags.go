@@ -1,7 +1,5 @@
 package command
 
-// ssh_flags.go takes the flags that users of ssh and autossh type.
-
 import (
 	"errors"
 	"fmt"
@@ -45,24 +43,19 @@ var refusedFlags = map[string]string{
 
 const switchFlags = "1fGsV"
 
-// add adds the flags. Help does not list them: it names them.
-func (s *sshFlags) add(f *pflag.FlagSet) {
-	hidden := func(name string) { _ = f.MarkHidden(name) }
+// add adds the flags. Help does not list them, except for -o: it names them.
+func (s *sshFlags) add(to *pflag.FlagSet) {
+	f := pflag.NewFlagSet("", pflag.ContinueOnError)
 	for _, letter := range harmlessFlags {
-		name := "ssh-" + string(letter)
-		f.BoolP(name, string(letter), false, "changes nothing")
-		hidden(name)
+		f.BoolP("ssh-"+string(letter), string(letter), false, "changes nothing")
 	}
 	for letter := range refusedFlags {
-		name := refusedName(letter)
 		if strings.Contains(switchFlags, letter) {
-			f.BoolP(name, letter, false, "not supported")
+			f.BoolP("ssh-"+letter, letter, false, "not supported")
 		} else {
-			f.StringP(name, letter, "", "not supported")
+			f.StringP("ssh-"+letter, letter, "", "not supported")
 		}
-		hidden(name)
 	}
-	s.flags = f
 	f.BoolVarP(&s.ipv4, "ipv4", "4", false, "AddressFamily inet")
 	f.BoolVarP(&s.ipv6, "ipv6", "6", false, "AddressFamily inet6")
 	f.BoolVarP(&s.gateway, "gateway-ports", "g", false, "GatewayPorts yes")
@@ -72,18 +65,16 @@ func (s *sshFlags) add(f *pflag.FlagSet) {
 	f.StringVarP(&s.tag, "tag", "P", "", "Tag")
 	f.StringP("escape-char", "e", "", "changes nothing")
 	f.StringVarP(&s.monitor, "monitor", "M", "", "autossh's port")
-	for _, name := range []string{"ipv4", "ipv6", "gateway-ports", "bind-address", "ciphers", "macs", "tag", "escape-char", "monitor"} {
-		hidden(name)
-	}
-	f.StringArrayVarP(&s.written, "option", "o", nil, "an `option` as in ssh_config(5), such as -o ServerAliveInterval=30. Repeats")
+	f.VisitAll(func(flag *pflag.Flag) { flag.Hidden = true })
+	to.AddFlagSet(f)
+	s.flags = to
+	to.StringArrayVarP(&s.written, "option", "o", nil, "an `option` as in ssh_config(5), such as -o ServerAliveInterval=30. Repeats")
 }
-
-func refusedName(letter string) string { return "ssh-" + letter }
 
 // refuse refuses what is not supported.
 func (s *sshFlags) refuse() error {
 	for _, letter := range slices.Sorted(maps.Keys(refusedFlags)) {
-		f := s.flags.Lookup(refusedName(letter))
+		f := s.flags.ShorthandLookup(letter)
 		if f.Changed && (letter != "S" || f.Value.String() != "none") {
 			return fmt.Errorf("-%s: %s", letter, refusedFlags[letter])
 		}

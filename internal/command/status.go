@@ -1,7 +1,5 @@
 package command
 
-// status.go contains `caddy ssh-tunnel status`.
-
 import (
 	"context"
 	"encoding/json"
@@ -51,11 +49,7 @@ func newStatusCommand() *cobra.Command {
 		Example: `  caddy ssh-tunnel status
   caddy ssh-tunnel status --watch=5s prod
   caddy ssh-tunnel status --json | jq '.[] | {tunnel, state, rtt}'`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := untilInterrupted()
-			defer stop()
-			return flags.run(ctx, cmd.OutOrStdout(), args)
-		},
+		RunE: interruptible(flags.run),
 	}
 	flags.add(cmd)
 	f := cmd.Flags()

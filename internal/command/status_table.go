@@ -1,7 +1,5 @@
 package command
 
-// status_table.go lays tunnels' status out for people.
-
 import (
 	"fmt"
 	"math/big"

@@ -90,19 +90,20 @@ func TestAdminFlags(t *testing.T) {
 	}
 	for want, flags := range map[string]adminFlags{
 		"localhost:2019": {},
-		"localhost:2020": {config: write(`"listen": "localhost:2020"`)},
-		"localhost:2021": {config: write(`"disabled": true`), address: "localhost:2021"},
+		"localhost:2020": {configFlags: configFlags{file: write(`"listen": "localhost:2020"`)}},
+		"localhost:2021": {configFlags: configFlags{file: write(`"disabled": true`)}, address: "localhost:2021"},
 	} {
 		if got, err := flags.admin(); err != nil || string(got) != want {
 			t.Errorf("got %q %v, want %q", got, err, want)
 		}
 	}
-	flags := adminFlags{config: write(`"disabled": true`)}
+	flags := adminFlags{configFlags: configFlags{file: write(`"disabled": true`)}}
 	if _, err := flags.admin(); err == nil || !strings.Contains(err.Error(), "has admin off") {
 		t.Errorf("got %v", err)
 	}
 	// With nobody to ask, names to complete come from the configuration.
 	cmd := newStatusCommand()
+	cmd.SetContext(t.Context())
 	if got, _ := flags.complete(cmd, []string{"prod"}, ""); len(got) != 1 || got[0] != "dev" {
 		t.Errorf("completing: got %q", got)
 	}

@@ -1,11 +1,8 @@
 package command
 
-// targets.go finds what a configuration sends through a tunnel.
-
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 
@@ -64,8 +61,8 @@ func (c *commandConfig) targets(t *config.Resolved) []wantedTarget {
 			continue
 		}
 		for _, host := range other.Hosts {
-			if _, host, port, err := hostport.SplitServer(host); err == nil {
-				add("proxy_jump of "+name, tunnel.Target{Network: "tcp", Address: net.JoinHostPort(host, port)})
+			if bastion, err := hostport.ParseServer(host); err == nil {
+				add("proxy_jump of "+name, tunnel.Target{Network: "tcp", Address: bastion.Address()})
 			}
 		}
 	}

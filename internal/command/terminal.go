@@ -1,7 +1,5 @@
 package command
 
-// terminal.go asks questions on the terminal.
-
 import (
 	"context"
 	"errors"

@@ -3,9 +3,6 @@
 // changes nothing that was decoded. The root and the commands import it.
 package config
 
-// app.go contains the configuration of the app, and what holds for all of
-// its tunnels together.
-
 import (
 	"fmt"
 	"maps"

@@ -1,8 +1,5 @@
 package config
 
-// caddyfile.go reads the block of the app in a Caddyfile. The options of a
-// tunnel are in options.go.
-
 import (
 	"errors"
 	"fmt"
@@ -114,15 +111,15 @@ func (t *Tunnel) unmarshalOption(d *caddyfile.Dispenser, options map[string]Opti
 	seen[name] = d.Line()
 
 	args := d.RemainingArgs()
-	err := opt.set(t, args)
 	if slices.Contains(args, "") {
 		// An empty value would be as good as none, and nobody would notice.
-		err = errors.New("an empty argument; remove the option, or write its value")
+		return fmt.Errorf("%s: an empty argument; remove the option, or write its value", name)
 	}
-	if errors.Is(err, errUsage) {
+	if len(args) < opt.least || opt.most > 0 && len(args) > opt.most {
+		// What was written is not shown: it may be a secret.
 		return fmt.Errorf("usage: %s", strings.TrimSpace(name+" "+opt.Usage))
 	}
-	if err != nil {
+	if err := opt.set(t, args); err != nil {
 		return fmt.Errorf("%s: %w", name, redact.Misplaced(args, err))
 	}
 	seenWithin := make(map[string]int)

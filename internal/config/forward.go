@@ -1,11 +1,9 @@
 package config
 
-// forward.go contains the forwards of a tunnel: their configuration, and how
-// it is checked.
-
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -189,18 +187,15 @@ func (u ProxyUser) resolve(users map[string]string, logger *zap.Logger) error {
 // claimAddresses notes where the tunnel's forwards listen here, of which there
 // may be one per address.
 func (r *Resolved) claimAddresses(claimed map[string]string) error {
-	claim := func(option string, forwards []ResolvedForward) error {
-		for _, f := range forwards {
-			address := f.Listen.String()
-			if by, ok := claimed[address]; ok {
-				return fmt.Errorf("tunnel %q: %s: %q is listened on already, by %s", r.Config.Name, option, address, by)
-			}
-			claimed[address] = fmt.Sprintf("a %s of tunnel %q", option, r.Config.Name)
+	for i, f := range slices.Concat(r.LocalForwards, r.DynamicForwards) {
+		option, address := "local_forward", f.Listen.String()
+		if i >= len(r.LocalForwards) {
+			option = "dynamic_forward"
 		}
-		return nil
+		if by, ok := claimed[address]; ok {
+			return fmt.Errorf("tunnel %q: %s: %q is listened on already, by %s", r.Config.Name, option, address, by)
+		}
+		claimed[address] = fmt.Sprintf("a %s of tunnel %q", option, r.Config.Name)
 	}
-	if err := claim("local_forward", r.LocalForwards); err != nil {
-		return err
-	}
-	return claim("dynamic_forward", r.DynamicForwards)
+	return nil
 }

@@ -1,8 +1,5 @@
 package config
 
-// forward_options.go contains the options that raw connections have, whichever
-// way they come.
-
 import (
 	"fmt"
 	"time"
@@ -27,11 +24,7 @@ type ForwardOptions struct {
 	MaxConnections int `json:"max_connections,omitempty"`
 }
 
-// RawOptions are these options by name, as a Caddyfile has them:
-//
-//	proxy_protocol               v1|v2
-//	idle_timeout                 <duration>
-//	max_connections              <n>
+// RawOptions are these options by name, as a Caddyfile has them.
 var RawOptions = map[string]struct {
 	Usage string
 	Set   func(o *ForwardOptions, arg string) error

@@ -1,13 +1,8 @@
 package config
 
-// options.go contains the options of a tunnel, as a Caddyfile has
-// them.
-
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -27,8 +22,10 @@ type Option struct {
 	// repeats says that the option may be written more than once.
 	repeats bool
 
-	// set takes the arguments in. It returns errUsage if there are too few or
-	// too many.
+	// least and most are how many arguments the option takes; no most is any number.
+	least, most int
+
+	// set takes the arguments in.
 	set func(t *Tunnel, args []string) error
 
 	// Block are the options in the option's own block. If it is nil there must
@@ -36,70 +33,11 @@ type Option struct {
 	Block map[string]Option
 }
 
-// errUsage is returned for a wrong number of arguments. It is replaced by the
-// option's usage, and not by what was written, which may be a secret.
-var errUsage = errors.New("wrong number of arguments")
-
-// TunnelOptions are the options by name:
-//
-//	tunnel <name> [[<user>@]<host>[:<port>]] {
-//		host                         [<user>@]<host>[:<port>]...
-//		user                         <user>
-//		ssh_config                   <alias> [<file>]
-//
-//		identity_file                <path>|none [<passphrase>]
-//		certificate_file             <path>
-//		identity_agent               <socket>|SSH_AUTH_SOCK|none
-//		password                     <secret>
-//		identities_only              [yes|no]
-//
-//		known_hosts                  <path>...
-//		host_key                     SHA256:<fingerprint> | <type> <base64>
-//		host_certificate_authority   <type> <base64> | <path>
-//		host_key_alias               <name>
-//		strict_host_key_checking     yes|accept-new|no
-//		revoked_host_keys            <path>...
-//
-//		proxy_jump                   <tunnel>
-//		proxy                        socks5|http://[<user>:<password>@]<host>:<port>
-//		proxy_command                <command> [<argument>...]
-//		bind_address                 <ip>
-//		address_family               any|inet|inet6
-//
-//		connect_timeout              <duration>
-//		server_alive_interval        <duration>
-//		server_alive_count_max       <n>
-//		reconnect_delay              <min> <max>
-//		drain_timeout                <duration>
-//		connections                  <min> [<max>]
-//		rekey_limit                  <size>|default [<duration>]
-//		lazy                         [yes|no]
-//
-//		kex_algorithms               <algorithm>...
-//		ciphers                      <algorithm>...
-//		macs                         <algorithm>...
-//		host_key_algorithms          <algorithm>...
-//		pubkey_accepted_algorithms   <algorithm>...
-//		ca_signature_algorithms      <algorithm>...
-//		required_rsa_size            <bits>
-//
-//		permit_open                  <host>:<port>...
-//		local_forward                <listen> <target>
-//		remote_forward               <listen> <target>
-//		dynamic_forward              <listen>
-//	}
-//
-// The forwards may have a block of their own; see options_forward.go.
-//
-// identity_file, certificate_file, known_hosts, host_key,
-// host_certificate_authority, revoked_host_keys, permit_open and the forwards
-// may be repeated.
-// Lists of algorithms may also be separated by commas, as in ssh_config(5).
+// TunnelOptions are the options by name. Lists of algorithms may also be separated by
+// commas, as in ssh_config(5). The forwards may have a block of their own; see
+// options_forward.go.
 var TunnelOptions = map[string]Option{
-	"host": {Usage: "[<user>@]<host>[:<port>]...", set: func(t *Tunnel, args []string) error {
-		if len(args) < 1 {
-			return errUsage
-		}
+	"host": {Usage: "[<user>@]<host>[:<port>]...", least: 1, set: func(t *Tunnel, args []string) error {
 		for _, arg := range args {
 			if err := t.addHost(arg); err != nil {
 				return err
@@ -107,20 +45,14 @@ var TunnelOptions = map[string]Option{
 		}
 		return nil
 	}},
-	"user": {Usage: "<user>", set: func(t *Tunnel, args []string) error {
-		switch {
-		case len(args) != 1:
-			return errUsage
-		case t.User != "": // by host; one that is written twice does not get here
+	"user": {Usage: "<user>", least: 1, most: 1, set: func(t *Tunnel, args []string) error {
+		if t.User != "" { // by host; one that is written twice does not get here
 			return fmt.Errorf("%q; the host has %q: keep one", args[0], t.User)
 		}
 		t.User = args[0]
 		return nil
 	}},
-	"ssh_config": {Usage: "<alias> [<file>]", set: func(t *Tunnel, args []string) error {
-		if len(args) < 1 || len(args) > 2 {
-			return errUsage
-		}
+	"ssh_config": {Usage: "<alias> [<file>]", least: 1, most: 2, set: func(t *Tunnel, args []string) error {
 		t.SSHConfig = &SSHConfig{Alias: args[0]}
 		if len(args) == 2 {
 			t.SSHConfig.File = args[1]
@@ -128,10 +60,7 @@ var TunnelOptions = map[string]Option{
 		return nil
 	}},
 
-	"identity_file": {Usage: "<path>|none [<passphrase>]", repeats: true, set: func(t *Tunnel, args []string) error {
-		if len(args) < 1 || len(args) > 2 {
-			return errUsage
-		}
+	"identity_file": {Usage: "<path>|none [<passphrase>]", repeats: true, least: 1, most: 2, set: func(t *Tunnel, args []string) error {
 		file := IdentityFile{Path: args[0]}
 		if len(args) == 2 {
 			file.Passphrase = args[1]
@@ -139,10 +68,7 @@ var TunnelOptions = map[string]Option{
 		t.IdentityFiles = append(t.IdentityFiles, file)
 		return nil
 	}},
-	"certificate_file": {Usage: "<path>", repeats: true, set: func(t *Tunnel, args []string) error {
-		if len(args) != 1 {
-			return errUsage
-		}
+	"certificate_file": {Usage: "<path>", repeats: true, least: 1, most: 1, set: func(t *Tunnel, args []string) error {
 		t.CertificateFiles = append(t.CertificateFiles, args[0])
 		return nil
 	}},
@@ -150,31 +76,16 @@ var TunnelOptions = map[string]Option{
 	"password":        one("<secret>", word, func(t *Tunnel) *string { return &t.Password }),
 	"identities_only": flag(func(t *Tunnel, on bool) { t.IdentitiesOnly = &on }),
 
-	"known_hosts": {Usage: "<path>...", repeats: true, set: func(t *Tunnel, args []string) error {
-		if len(args) < 1 {
-			return errUsage
-		}
-		t.KnownHosts = append(t.KnownHosts, args...)
-		return nil
-	}},
+	"known_hosts":                several("<path>...", func(t *Tunnel) *[]string { return &t.KnownHosts }),
 	"host_key":                   key("SHA256:<fingerprint> | <type> <base64>", func(t *Tunnel) *[]string { return &t.HostKeys }),
 	"host_certificate_authority": key("<type> <base64> | <path>", func(t *Tunnel) *[]string { return &t.HostCertificateAuthorities }),
 	"host_key_alias":             one("<name>", word, func(t *Tunnel) *string { return &t.HostKeyAlias }),
 	"strict_host_key_checking":   one("yes|accept-new|no", word, func(t *Tunnel) *string { return &t.StrictHostKeyChecking }),
-	"revoked_host_keys": {Usage: "<path>...", repeats: true, set: func(t *Tunnel, args []string) error {
-		if len(args) < 1 {
-			return errUsage
-		}
-		t.RevokedHostKeys = append(t.RevokedHostKeys, args...)
-		return nil
-	}},
+	"revoked_host_keys":          several("<path>...", func(t *Tunnel) *[]string { return &t.RevokedHostKeys }),
 
 	"proxy_jump": one("<tunnel>", word, func(t *Tunnel) *string { return &t.ProxyJump }),
 	"proxy":      one("socks5|http://[<user>:<password>@]<host>:<port>", word, func(t *Tunnel) *string { return &t.Proxy }),
-	"proxy_command": {Usage: "<command> [<argument>...]", set: func(t *Tunnel, args []string) error {
-		if len(args) < 1 {
-			return errUsage
-		}
+	"proxy_command": {Usage: "<command> [<argument>...]", least: 1, set: func(t *Tunnel, args []string) error {
 		t.ProxyCommand = args
 		return nil
 	}},
@@ -184,30 +95,21 @@ var TunnelOptions = map[string]Option{
 	"connect_timeout":        one("<duration>", positiveDuration, func(t *Tunnel) *caddy.Duration { return &t.ConnectTimeout }),
 	"server_alive_interval":  one("<duration>", durationOrZero, func(t *Tunnel) **caddy.Duration { return &t.ServerAliveInterval }),
 	"server_alive_count_max": one("<n>", positive, func(t *Tunnel) *int { return &t.ServerAliveCountMax }),
-	"reconnect_delay": {Usage: "<min> <max>", set: func(t *Tunnel, args []string) error {
-		if len(args) != 2 {
-			return errUsage
-		}
+	"reconnect_delay": {Usage: "<min> <max>", least: 2, most: 2, set: func(t *Tunnel, args []string) error {
 		lo, errLo := positiveDuration(args[0])
 		hi, errHi := positiveDuration(args[1])
 		t.ReconnectDelay = &ReconnectDelay{Min: lo, Max: hi}
 		return cmp.Or(errLo, errHi)
 	}},
 	"drain_timeout": one("<duration>", durationOrZero, func(t *Tunnel) **caddy.Duration { return &t.DrainTimeout }),
-	"connections": {Usage: "<min> [<max>]", set: func(t *Tunnel, args []string) (err error) {
-		if len(args) < 1 || len(args) > 2 {
-			return errUsage
-		}
+	"connections": {Usage: "<min> [<max>]", least: 1, most: 2, set: func(t *Tunnel, args []string) (err error) {
 		t.Connections = new(Connections)
 		if t.Connections.Min, err = positive(args[0]); err == nil && len(args) == 2 {
 			t.Connections.Max, err = positive(args[1])
 		}
 		return err
 	}},
-	"rekey_limit": {Usage: "<size>|default [<duration>]", set: func(t *Tunnel, args []string) (err error) {
-		if len(args) < 1 || len(args) > 2 {
-			return errUsage
-		}
+	"rekey_limit": {Usage: "<size>|default [<duration>]", least: 1, most: 2, set: func(t *Tunnel, args []string) (err error) {
 		t.RekeyLimit = new(RekeyLimit)
 		if args[0] != "default" {
 			t.RekeyLimit.Size, err = size(args[0])
@@ -227,10 +129,7 @@ var TunnelOptions = map[string]Option{
 	"ca_signature_algorithms":    algorithmList(func(t *Tunnel) *[]string { return &t.CASignatureAlgorithms }),
 	"required_rsa_size":          one("<bits>", positive, func(t *Tunnel) *int { return &t.RequiredRSASize }),
 
-	"permit_open": {Usage: "<host>:<port>...", repeats: true, set: func(t *Tunnel, args []string) error {
-		if len(args) < 1 {
-			return errUsage
-		}
+	"permit_open": {Usage: "<host>:<port>...", repeats: true, least: 1, set: func(t *Tunnel, args []string) error {
 		t.PermitOpen = append(t.PermitOpen, args...)
 		return checkPatterns(args)
 	}},
@@ -259,24 +158,21 @@ func (t *Tunnel) addHost(address string) error {
 		t.Hosts = append(t.Hosts, address)
 		return nil
 	}
-	user, host, port, err := hostport.SplitServer(address)
+	server, err := hostport.ParseServer(address)
 	if err != nil {
 		return err
 	}
-	if user != "" && t.User != "" && (len(t.Hosts) == 0 || user != t.User) {
+	if server.User != "" && t.User != "" && (len(t.Hosts) == 0 || server.User != t.User) {
 		return fmt.Errorf("%q: user is written as well; keep one", address)
 	}
-	t.Hosts = append(t.Hosts, net.JoinHostPort(host, port))
-	t.User = cmp.Or(user, t.User)
+	t.Hosts = append(t.Hosts, server.Address())
+	t.User = cmp.Or(server.User, t.User)
 	return nil
 }
 
 // one is an option with one argument that can be parsed into a T.
 func one[T any](usage string, parse func(string) (T, error), field func(*Tunnel) *T) Option {
-	return Option{Usage: usage, set: func(t *Tunnel, args []string) (err error) {
-		if len(args) != 1 {
-			return errUsage
-		}
+	return Option{Usage: usage, least: 1, most: 1, set: func(t *Tunnel, args []string) (err error) {
 		*field(t), err = parse(args[0])
 		return err
 	}}
@@ -284,10 +180,8 @@ func one[T any](usage string, parse func(string) (T, error), field func(*Tunnel)
 
 // flag is an option that is on when its name stands alone.
 func flag(set func(t *Tunnel, on bool)) Option {
-	return Option{Usage: "[yes|no]", set: func(t *Tunnel, args []string) error {
+	return Option{Usage: "[yes|no]", most: 1, set: func(t *Tunnel, args []string) error {
 		switch {
-		case len(args) > 1:
-			return errUsage
 		case len(args) == 0 || args[0] == "yes":
 			set(t, true)
 		case args[0] == "no":
@@ -299,25 +193,29 @@ func flag(set func(t *Tunnel, on bool)) Option {
 	}}
 }
 
+// several is a repeatable option with one argument or more.
+func several(usage string, field func(*Tunnel) *[]string) Option {
+	return Option{Usage: usage, repeats: true, least: 1, set: func(t *Tunnel, args []string) error {
+		*field(t) = append(*field(t), args...)
+		return nil
+	}}
+}
+
 // key is a repeatable option for one key, which has a space in it when it is
 // written out.
 func key(usage string, field func(*Tunnel) *[]string) Option {
-	return Option{Usage: usage, repeats: true, set: func(t *Tunnel, args []string) error {
-		switch len(args) {
-		case 1, 2:
-			*field(t) = append(*field(t), strings.Join(args, " "))
-			return nil
-		case 0:
-			return errUsage
-		default:
+	return Option{Usage: usage, repeats: true, least: 1, set: func(t *Tunnel, args []string) error {
+		if len(args) > 2 {
 			return fmt.Errorf("%d arguments; write one key, its comment left out: %s", len(args), usage)
 		}
+		*field(t) = append(*field(t), strings.Join(args, " "))
+		return nil
 	}}
 }
 
 // algorithmList is an option for a list that may be separated by commas as well.
 func algorithmList(field func(*Tunnel) *[]string) Option {
-	return Option{Usage: "<algorithm>...", set: func(t *Tunnel, args []string) error {
+	return Option{Usage: "<algorithm>...", least: 1, set: func(t *Tunnel, args []string) error {
 		for _, arg := range args {
 			for name := range strings.SplitSeq(arg, ",") {
 				if name == "" {
@@ -328,9 +226,6 @@ func algorithmList(field func(*Tunnel) *[]string) Option {
 				}
 				*field(t) = append(*field(t), name)
 			}
-		}
-		if len(args) == 0 {
-			return errUsage
 		}
 		return nil
 	}}

@@ -1,25 +1,5 @@
 package config
 
-// options_forward.go contains the forwards of a tunnel, as a Caddyfile has
-// them:
-//
-//	local_forward <listen> <target> {
-//		proxy_protocol               v1|v2
-//		idle_timeout                 <duration>
-//		max_connections              <n>
-//	}
-//	remote_forward <listen> <target> {
-//		<the same>
-//	}
-//	dynamic_forward <listen> {
-//		user                         <name> <password>
-//		idle_timeout                 <duration>
-//		max_connections              <n>
-//	}
-//
-// Addresses are checked when the configuration is loaded, where placeholders in
-// them are replaced. user may be repeated.
-
 // forwardOption is an option for a local or remote forward.
 func forwardOption(list func(*Tunnel) *[]*Forward) Option {
 	block := make(map[string]Option)
@@ -29,10 +9,7 @@ func forwardOption(list func(*Tunnel) *[]*Forward) Option {
 			return o.Set(&forwards[len(forwards)-1].ForwardOptions, arg)
 		})
 	}
-	return Option{Usage: "<listen> <target>", repeats: true, Block: block, set: func(t *Tunnel, args []string) error {
-		if len(args) != 2 {
-			return errUsage
-		}
+	return Option{Usage: "<listen> <target>", repeats: true, least: 2, most: 2, Block: block, set: func(t *Tunnel, args []string) error {
 		*list(t) = append(*list(t), &Forward{Listen: args[0], Target: args[1]})
 		return nil
 	}}
@@ -40,19 +17,13 @@ func forwardOption(list func(*Tunnel) *[]*Forward) Option {
 
 // dynamicForwardOption is the option for a dynamic forward.
 var dynamicForwardOption = Option{
-	Usage: "<listen>", repeats: true,
+	Usage: "<listen>", repeats: true, least: 1, most: 1,
 	set: func(t *Tunnel, args []string) error {
-		if len(args) != 1 {
-			return errUsage
-		}
 		t.DynamicForwards = append(t.DynamicForwards, &DynamicForward{Listen: args[0]})
 		return nil
 	},
 	Block: map[string]Option{
-		"user": {Usage: "<name> <password>", repeats: true, set: func(t *Tunnel, args []string) error {
-			if len(args) != 2 {
-				return errUsage
-			}
+		"user": {Usage: "<name> <password>", repeats: true, least: 2, most: 2, set: func(t *Tunnel, args []string) error {
 			f := lastDynamicForward(t)
 			f.Users = append(f.Users, ProxyUser{Name: args[0], Password: args[1]})
 			return nil
@@ -75,10 +46,7 @@ func lastDynamicForward(t *Tunnel) *DynamicForward {
 
 // oneArgument is an option with one argument.
 func oneArgument(usage string, set func(t *Tunnel, arg string) error) Option {
-	return Option{Usage: usage, set: func(t *Tunnel, args []string) error {
-		if len(args) != 1 {
-			return errUsage
-		}
+	return Option{Usage: usage, least: 1, most: 1, set: func(t *Tunnel, args []string) error {
 		return set(t, args[0])
 	}}
 }

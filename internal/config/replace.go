@@ -84,32 +84,19 @@ func (r *resolver) resolve(option, s string, check func(string) error) string {
 	return value
 }
 
-// values resolves the values of an option that is a list.
-func (r *resolver) values(option string, list []string) []string {
-	return r.each(option, list, r.value)
-}
-
-// secrets resolves the values of a list that may have secrets in it, which no
-// error shows.
-func (r *resolver) secrets(option string, list []string) []string {
-	return r.each(option, list, func(option, s string) string {
-		if r.err != nil || s == "" {
-			return s
-		}
-		s, err := replaceSecret(s)
-		r.fail(option, err)
+// secret resolves a value that may have a secret in it, which no error shows.
+func (r *resolver) secret(option, s string) string {
+	if r.err != nil || s == "" {
 		return s
-	})
-}
-
-// key resolves a value that may be a public key.
-func (r *resolver) key(option, s string) string {
-	return r.resolve(option, s, redact.CheckPublicKey)
+	}
+	s, err := replaceSecret(s)
+	r.fail(option, err)
+	return s
 }
 
 // keyOrPath resolves a value that may be a public key, or else is a path.
 func (r *resolver) keyOrPath(option, s string) string {
-	return r.inHome(option, r.key(option, s))
+	return r.inHome(option, r.resolve(option, s, redact.CheckPublicKey))
 }
 
 // path resolves a path: a ~ at its start stands for the home directory.
@@ -117,33 +104,27 @@ func (r *resolver) path(option, s string) string {
 	return r.inHome(option, r.resolve(option, s, redact.CheckPath))
 }
 
-// knownHosts resolves the paths of known_hosts files. What belongs into such a file is
-// often written in their place.
-func (r *resolver) knownHosts(list []string) []string {
-	return r.each("known_hosts", list, func(option, s string) string {
-		return r.inHome(option, r.resolve(option, s, checkKnownHosts))
-	})
+// knownHosts resolves the path of a known_hosts file. What belongs into such a file is
+// often written in its place.
+func (r *resolver) knownHosts(option, s string) string {
+	return r.inHome(option, r.resolve(option, s, func(s string) error {
+		if strings.HasPrefix(s, "SHA256:") {
+			return errors.New("the value is a fingerprint, not a path; write it as host_key")
+		}
+		if err := redact.CheckPath(s); err != nil {
+			return fmt.Errorf("%w, or write the host's key as host_key <type> <base64>", err)
+		}
+		return nil
+	}))
 }
 
-func checkKnownHosts(s string) error {
-	if strings.HasPrefix(s, "SHA256:") {
-		return errors.New("the value is a fingerprint, not a path; write it as host_key")
-	}
-	if err := redact.CheckPath(s); err != nil {
-		return fmt.Errorf("%w, or write the host's key as host_key <type> <base64>", err)
-	}
-	return nil
-}
-
-// hostKeys resolves host keys. A line of known_hosts has a name before the key.
-func (r *resolver) hostKeys(list []string) []string {
-	return r.each("host_key", list, func(option, s string) string {
-		return r.resolve(option, s, func(s string) error {
-			if t := redact.Content(s); t != nil && t.Is == redact.KnownHosts {
-				return fmt.Errorf("the value is %s; write <type> <base64>, without the name of the host", t)
-			}
-			return redact.CheckPublicKey(s)
-		})
+// hostKey resolves a host key. A line of known_hosts has a name before the key.
+func (r *resolver) hostKey(option, s string) string {
+	return r.resolve(option, s, func(s string) error {
+		if t := redact.Content(s); t != nil && t.Is == redact.KnownHosts {
+			return fmt.Errorf("the value is %s; write <type> <base64>, without the name of the host", t)
+		}
+		return redact.CheckPublicKey(s)
 	})
 }
 
@@ -162,11 +143,7 @@ func (r *resolver) inHome(option, s string) string {
 	return filepath.Join(r.home, rest)
 }
 
-// paths resolves the paths of an option that is a list.
-func (r *resolver) paths(option string, list []string) []string {
-	return r.each(option, list, r.path)
-}
-
+// each resolves the values of an option that is a list.
 func (r *resolver) each(option string, list []string, resolve func(option, s string) string) []string {
 	var resolved []string
 	for _, s := range list {

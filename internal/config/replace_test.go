@@ -130,9 +130,9 @@ func TestHostKeysInWrongPlaces(t *testing.T) {
 	} {
 		r := &resolver{}
 		if c.option == "known_hosts" {
-			r.knownHosts([]string{c.value})
+			r.knownHosts(c.option, c.value)
 		} else {
-			r.hostKeys([]string{c.value})
+			r.hostKey(c.option, c.value)
 		}
 		got := ""
 		if r.err != nil {

@@ -1,7 +1,5 @@
 package config
 
-// resolve.go turns a tunnel's configuration into what package tunnel takes.
-
 import (
 	"cmp"
 	"errors"
@@ -133,30 +131,29 @@ func (t *Tunnel) resolveOptions(r *resolver, name string, h *sshconfig.Host, app
 
 // resolveConfig resolves what needs no more than that.
 func (t *Tunnel) resolveConfig(r *resolver, name string) tunnel.Config {
-	cfg := tunnel.Config{
+	return tunnel.Config{
 		Name:                       name,
-		CertificateFiles:           r.paths("certificate_file", t.CertificateFiles),
+		CertificateFiles:           r.each("certificate_file", t.CertificateFiles, r.path),
 		IdentityAgent:              r.path("identity_agent", t.IdentityAgent),
 		Password:                   t.Password,
-		KnownHosts:                 r.knownHosts(t.KnownHosts),
-		HostKeys:                   r.hostKeys(t.HostKeys),
+		KnownHosts:                 r.each("known_hosts", t.KnownHosts, r.knownHosts),
+		HostKeys:                   r.each("host_key", t.HostKeys, r.hostKey),
 		HostCertificateAuthorities: r.each("host_certificate_authority", t.HostCertificateAuthorities, r.keyOrPath),
-		RevokedHostKeys:            r.paths("revoked_host_keys", t.RevokedHostKeys),
+		RevokedHostKeys:            r.each("revoked_host_keys", t.RevokedHostKeys, r.path),
 		HostKeyAlias:               r.value("host_key_alias", t.HostKeyAlias),
 		BindAddress:                r.value("bind_address", t.BindAddress),
 		AddressFamily:              r.value("address_family", t.AddressFamily),
 		Lists: algorithms.Lists{
-			KexAlgorithms:            r.values("kex_algorithms", t.KexAlgorithms),
-			Ciphers:                  r.values("ciphers", t.Ciphers),
-			MACs:                     r.values("macs", t.MACs),
-			HostKeyAlgorithms:        r.values("host_key_algorithms", t.HostKeyAlgorithms),
-			PubkeyAcceptedAlgorithms: r.values("pubkey_accepted_algorithms", t.PubkeyAcceptedAlgorithms),
-			CASignatureAlgorithms:    r.values("ca_signature_algorithms", t.CASignatureAlgorithms),
+			KexAlgorithms:            r.each("kex_algorithms", t.KexAlgorithms, r.value),
+			Ciphers:                  r.each("ciphers", t.Ciphers, r.value),
+			MACs:                     r.each("macs", t.MACs, r.value),
+			HostKeyAlgorithms:        r.each("host_key_algorithms", t.HostKeyAlgorithms, r.value),
+			PubkeyAcceptedAlgorithms: r.each("pubkey_accepted_algorithms", t.PubkeyAcceptedAlgorithms, r.value),
+			CASignatureAlgorithms:    r.each("ca_signature_algorithms", t.CASignatureAlgorithms, r.value),
 			RequiredRSASize:          t.RequiredRSASize,
 		},
 		Resolve: replaceSecret,
 	}
-	return cfg
 }
 
 // resolveStrict resolves whether the host key has to be known.
@@ -177,21 +174,22 @@ func (t *Tunnel) resolveStrict(r *resolver, cfg *tunnel.Config, h *sshconfig.Hos
 	}
 }
 
-// resolveAddress resolves where the tunnel itself says that the bastion is, and
-// whom to log in as. What it does not say is zero.
-func (t *Tunnel) resolveAddress(r *resolver) (login, host string, port int) {
+// resolveAddresses resolves where the tunnel itself says that the bastion is, and
+// whom to log in as.
+func (t *Tunnel) resolveAddresses(r *resolver) (login string, addresses []string) {
 	login = r.value("user", t.User)
 	if login != "" && r.err == nil {
 		r.fail("user", hostname.CheckUser(login))
 	}
 	written := t.User != ""
-	for i, address := range r.values("host", t.Hosts) {
+	for _, address := range r.each("host", t.Hosts, r.value) {
 		if r.err != nil {
-			return "", "", 0
+			return "", nil
 		}
-		user, name, number, err := hostport.SplitServer(address)
+		server, err := hostport.ParseServer(address)
 		r.fail("host", err)
-		switch {
+		addresses = append(addresses, server.Address())
+		switch user := server.User; {
 		case user == "" || user == login && !written:
 		case login != "" && written:
 			r.fail("user", fmt.Errorf("%q; the host has %q: keep one", login, user))
@@ -200,31 +198,17 @@ func (t *Tunnel) resolveAddress(r *resolver) (login, host string, port int) {
 		default:
 			login = user
 		}
-		if i == 0 {
-			host = name
-			port, _ = strconv.Atoi(number) // SplitServer has checked it
-		}
 	}
-	return login, host, port
-}
-
-// resolveFallbacks resolves the addresses after the first.
-func (t *Tunnel) resolveFallbacks(r *resolver) []string {
-	var fallbacks []string
-	for _, address := range r.values("host", t.Hosts)[min(1, len(t.Hosts)):] {
-		_, host, port, err := hostport.SplitServer(address)
-		r.fail("host", err)
-		fallbacks = append(fallbacks, net.JoinHostPort(host, port))
-	}
-	return fallbacks
+	return login, addresses
 }
 
 // resolveHost resolves where the bastion is and whom to log in as.
 func (t *Tunnel) resolveHost(r *resolver, cfg *tunnel.Config, h *sshconfig.Host, logger *zap.Logger) {
-	login, host, port := t.resolveAddress(r)
+	login, addresses := t.resolveAddresses(r)
 	switch {
 	case h != nil:
-		login, host, port = cmp.Or(login, h.User), h.HostName, h.Port
+		address := net.JoinHostPort(h.HostName, strconv.Itoa(h.Port))
+		login, addresses = cmp.Or(login, h.User), append([]string{address}, addresses[min(1, len(addresses)):]...)
 		if login != "" {
 			r.fail("user", hostname.CheckUser(login))
 		}
@@ -234,8 +218,7 @@ func (t *Tunnel) resolveHost(r *resolver, cfg *tunnel.Config, h *sshconfig.Host,
 	if r.err != nil {
 		return
 	}
-	cfg.Address = net.JoinHostPort(host, strconv.Itoa(port))
-	cfg.Fallbacks = t.resolveFallbacks(r)
+	cfg.Address, cfg.Fallbacks = addresses[0], append(cfg.Fallbacks, addresses[1:]...)
 	if cfg.User = login; login != "" {
 		return
 	}
@@ -270,7 +253,7 @@ func (t *Tunnel) resolvePermission(r *resolver, name string) dialer.Permission {
 	if t.PermitOpen != nil && len(t.PermitOpen) == 0 {
 		r.fail(option, errors.New("an empty list, which would permit every target; leave it out for that, or write the targets"))
 	}
-	patterns := r.values(option, t.PermitOpen)
+	patterns := r.each(option, t.PermitOpen, r.value)
 	if r.err != nil {
 		return dialer.Permission{}
 	}

@@ -6,9 +6,11 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"os"
 	"os/user"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.uber.org/zap"
@@ -45,7 +47,12 @@ func (t *Tunnel) readSSHConfig(r *resolver, files *sshconfig.Reader, logger *zap
 	const option = "ssh_config"
 	alias, file := r.value(option, t.SSHConfig.Alias), r.path(option, t.SSHConfig.File)
 	var written sshconfig.Written
-	written.User, written.HostName, written.Port = t.resolveAddress(r)
+	var addresses []string
+	if written.User, addresses = t.resolveAddresses(r); len(addresses) > 0 {
+		var port string
+		written.HostName, port, _ = net.SplitHostPort(addresses[0])
+		written.Port, _ = strconv.Atoi(port) // it is a number
+	}
 	if t.ProxyJump != "" || t.Proxy != "" || len(t.ProxyCommand) > 0 {
 		written.ProxyJump = "none"
 	}

@@ -1,7 +1,5 @@
 package config
 
-// tunnel.go contains a tunnel's configuration. resolve.go makes use of it.
-
 import "github.com/caddyserver/caddy/v2"
 
 // Tunnel says where a bastion is, who we are to it, how to know it, and how to

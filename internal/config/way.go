@@ -6,7 +6,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -45,7 +44,7 @@ func (t *Tunnel) resolveWay(r *resolver, cfg *tunnel.Config, h *sshconfig.Host) 
 		r.fail("proxy", err)
 	}
 	if len(t.ProxyCommand) > 0 {
-		cfg.ProxyCommand = r.secrets("proxy_command", t.ProxyCommand)
+		cfg.ProxyCommand = r.each("proxy_command", t.ProxyCommand, r.secret)
 		r.fail("proxy_command", redact.CheckPath(cfg.ProxyCommand[0])) // which is shown where it runs
 		if !commandsAllowed() {
 			r.fail("proxy_command", ErrCommandsForbidden)
@@ -192,11 +191,11 @@ func parseProxy(raw string, replace func(string) (string, error)) (*dial.Proxy, 
 	if !strings.Contains(address, ":") {
 		return nil, fmt.Errorf("%q is not <host>:<port>; a proxy has no default port", address)
 	}
-	user, host, port, err := hostport.SplitServer(address)
-	if err != nil || user != "" || !hostport.HasPort(address) {
+	server, err := hostport.ParseServer(address)
+	if err != nil || server.User != "" || server.Port == "" {
 		return nil, errProxyAddress
 	}
-	p.Address = net.JoinHostPort(host, port)
+	p.Address = server.Address()
 	return p, nil
 }
 

@@ -3,10 +3,6 @@
 // changes. The packages that import Caddy import it.
 package contract
 
-// contract.go contains what the plugin relies on and Caddy does not promise. Each
-// names the version of Caddy that it was read in, and has a test that fails when it
-// changes.
-
 import (
 	"context"
 	"fmt"

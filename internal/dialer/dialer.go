@@ -3,8 +3,6 @@
 // does not import. All packages above tunnel may import it.
 package dialer
 
-// dialer.go contains what dials through a tunnel, and where to find it.
-
 import (
 	"context"
 	"errors"
@@ -68,6 +66,14 @@ func For(tun Dialer, target tunnel.Target) Func {
 		to := target
 		to.Originator = forward.AddrPort(client.RemoteAddr())
 		return tun.Dial(ctx, to)
+	}
+}
+
+// FromHere returns a forwarder's dial function that goes through no tunnel: the target
+// is that of a remote forward.
+func FromHere(target tunnel.Target) Func {
+	return func(ctx context.Context, _ net.Conn) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, target.Network, target.Address)
 	}
 }
 

@@ -109,12 +109,14 @@ func (f *Forwarder) Forward(client net.Conn) {
 	if f.Track != nil {
 		defer f.Track(resetter{client})()
 	}
-	logger := f.logger()
-	if !f.count().enter(f.MaxConnections, logger) {
+	logger, count := f.logger(), f.count()
+	if !count.enter(f.MaxConnections) {
+		level, unlogged := count.logged.Level(zap.WarnLevel, "limit", 1)
+		logger.Log(level, "too many connections; refusing more", zap.Int("max_connections", f.MaxConnections), unloggedField(unlogged))
 		reset(client)
 		return
 	}
-	defer f.count().leave()
+	defer count.leave()
 
 	if err := handshake(client); err != nil {
 		logger.Debug("TLS handshake failed", zap.Stringer("remote", client.RemoteAddr()), zap.Error(err))
@@ -129,11 +131,8 @@ func (f *Forwarder) Forward(client net.Conn) {
 		return
 	}
 	if err != nil {
-		level, unlogged := f.count().failed()
-		if unlogged > 0 {
-			logger = logger.With(zap.Int("unlogged", unlogged))
-		}
-		logger.Log(level, "dialing target failed", f.targetField(nil), zap.Error(err))
+		level, unlogged := count.logged.Level(zap.ErrorLevel, "failure", failuresLogged)
+		logger.Log(level, "dialing target failed", f.targetField(nil), unloggedField(unlogged), zap.Error(err))
 		reset(client)
 		return
 	}
@@ -235,6 +234,14 @@ func hangUp(client net.Conn) {
 func (f *Forwarder) targetField(conn net.Conn) zap.Field {
 	if name := f.targetName(conn); name != "" {
 		return zap.String("target", name)
+	}
+	return zap.Skip()
+}
+
+// unloggedField is the log field that says how many like it were for debugging.
+func unloggedField(n int) zap.Field {
+	if n > 0 {
+		return zap.Int("unlogged", n)
 	}
 	return zap.Skip()
 }

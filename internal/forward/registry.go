@@ -1,9 +1,9 @@
 package forward
 
-// registry.go keeps open connections, so that all can be ended.
-
 import (
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -67,13 +67,12 @@ func (r *Registry) End(grace time.Duration) {
 
 	r.mu.Lock()
 	r.ended = true
-	conns := r.conns
-	r.conns = nil
+	conns := slices.Collect(maps.Keys(r.conns))
 	r.mu.Unlock()
 
 	// A Close may take its time: they are closed side by side.
 	var closing sync.WaitGroup
-	for c := range conns {
+	for _, c := range conns {
 		closing.Go(func() { _ = c.Close() })
 	}
 	closing.Wait()

@@ -8,7 +8,7 @@ import (
 
 func TestParseDestination(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]Destination{
+	for text, want := range map[string]Server{
 		"host":                         {"", "host", ""},
 		"user@host":                    {"user", "host", ""},
 		"user@host:2222":               {"user", "host", "2222"},

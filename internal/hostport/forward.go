@@ -1,7 +1,5 @@
 package hostport
 
-// forward.go reads what ssh takes behind -L, -R and -D, as ssh does.
-
 import (
 	"errors"
 	"fmt"

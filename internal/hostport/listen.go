@@ -1,7 +1,5 @@
 package hostport
 
-// listen.go reads the addresses that forwards listen on.
-
 import (
 	"errors"
 	"fmt"

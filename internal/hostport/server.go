@@ -3,9 +3,8 @@
 // names and opens nothing. All packages above tunnel may import it.
 package hostport
 
-// server.go takes a bastion's address apart.
-
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -17,12 +16,17 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
-// SplitServer splits "[user@]host[:port]". The user is "" and the port "22" if
-// they are not written. A user may have an @ in it, a host may not. IPv6
-// addresses stand in brackets, and are returned without.
-func SplitServer(s string) (user, host, port string, err error) {
-	fail := func(problem string) (string, string, string, error) {
-		return "", "", "", fmt.Errorf("%s: %s", redact.Quote(s), problem)
+// Server is an SSH server as it was written. What was not is "".
+type Server struct{ User, Host, Port string }
+
+// Address is "host:port".
+func (s Server) Address() string { return net.JoinHostPort(s.Host, cmp.Or(s.Port, "22")) }
+
+// ParseServer reads "[user@]host[:port]". A user may have an @ in it, a host may not.
+// IPv6 addresses stand in brackets, and are returned without.
+func ParseServer(s string) (Server, error) {
+	fail := func(problem string) (Server, error) {
+		return Server{}, fmt.Errorf("%s: %s", redact.Quote(s), problem)
 	}
 	_, bare, isURL := strings.Cut(s, "://")
 	if !isURL {
@@ -30,63 +34,51 @@ func SplitServer(s string) (user, host, port string, err error) {
 	}
 	if i := strings.LastIndexByte(bare, '@'); i >= 0 && strings.Contains(bare[:i], ":") {
 		// Not shown: it may be a secret, and would be in every log line.
-		return "", "", "", errors.New("a password in the address; write [user@]host[:port], and the option password {env.NAME}")
+		return Server{}, errors.New("a password in the address; write [user@]host[:port], and the option password {env.NAME}")
 	}
 	if isURL {
 		return fail("a URL; write [user@]host[:port]")
 	}
 
+	var server Server
 	rest := s
 	if i := strings.LastIndexByte(s, '@'); i >= 0 {
-		user, rest = s[:i], s[i+1:]
-		if err := hostname.CheckUser(user); err != nil {
+		server.User, rest = s[:i], s[i+1:]
+		if err := hostname.CheckUser(server.User); err != nil {
 			return fail(err.Error())
 		}
 	}
-
-	port = "22"
+	var port string
+	var hasPort bool
 	if inner, ok := strings.CutPrefix(rest, "["); ok {
-		host, rest, ok = strings.Cut(inner, "]")
-		if ip, err := netip.ParseAddr(host); !ok || err != nil || !ip.Is6() {
+		server.Host, rest, ok = strings.Cut(inner, "]")
+		if ip, err := netip.ParseAddr(server.Host); !ok || err != nil || !ip.Is6() {
 			return fail("brackets are for an IPv6 address, as in [2001:db8::1]:22")
 		}
-		if err := hostname.CheckHost(host); err != nil {
-			return fail(err.Error())
-		}
-		if rest != "" {
-			if port, ok = strings.CutPrefix(rest, ":"); !ok {
-				return fail("expected :port after the bracket")
-			}
+		if port, hasPort = strings.CutPrefix(rest, ":"); !hasPort && rest != "" {
+			return fail("expected :port after the bracket")
 		}
 	} else {
-		var hasPort bool
-		host, rest, hasPort = strings.Cut(rest, ":")
-		if hasPort {
-			port = rest
-		}
+		server.Host, port, hasPort = strings.Cut(rest, ":")
 		if strings.Contains(port, ":") {
 			return fail("put an IPv6 address in brackets, as in [2001:db8::1]:22")
 		}
-		if err := hostname.CheckHost(host); err != nil {
-			return fail(err.Error())
+	}
+	if err := hostname.CheckHost(server.Host); err != nil {
+		return fail(err.Error())
+	}
+	if hasPort {
+		number, ok := portNumber(port)
+		if !ok {
+			return fail(fmt.Sprintf("port %q is not a number from 1 to 65535", port))
 		}
+		server.Port = number
 	}
-
-	n, ok := portNumber(port)
-	if !ok {
-		return fail(fmt.Sprintf("port %q is not a number from 1 to 65535", port))
-	}
-	return user, host, n, nil
+	return server, nil
 }
 
 // portNumber returns the number of a port, from 1 to 65535, without leading zeros.
 func portNumber(s string) (number string, ok bool) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	return strconv.FormatUint(n, 10), err == nil && n > 0
-}
-
-// HasPort reports whether an address that SplitServer took has a port written.
-func HasPort(address string) bool {
-	_, _, err := net.SplitHostPort(address[strings.LastIndexByte(address, '@')+1:])
-	return err == nil
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestSplitAddress(t *testing.T) {
+func TestParseServer(t *testing.T) {
 	for _, test := range []struct{ in, user, host, port string }{
 		{"bastion", "", "bastion", "22"},
 		{"bastion.example.com", "", "bastion.example.com", "22"},
@@ -21,9 +21,9 @@ func TestSplitAddress(t *testing.T) {
 		{"my_host-1", "", "my_host-1", "22"},
 		{"bücher.example", "", "bücher.example", "22"},
 	} {
-		user, host, port, err := SplitServer(test.in)
-		if err != nil || user != test.user || host != test.host || port != test.port {
-			t.Errorf("splitAddress(%q) = %q, %q, %q, %v; want %q, %q, %q", test.in, user, host, port, err, test.user, test.host, test.port)
+		server, err := ParseServer(test.in)
+		if err != nil || server.User != test.user || server.Host != test.host || server.Address() != net.JoinHostPort(test.host, test.port) {
+			t.Errorf("ParseServer(%q) = %q, %v; want %q, %q, %q", test.in, server, err, test.user, test.host, test.port)
 		}
 	}
 
@@ -55,33 +55,33 @@ func TestSplitAddress(t *testing.T) {
 		"a\nb":                  `a host has no '\n'`,
 		"a\xffb":                `a host has no`,
 	} {
-		user, host, port, err := SplitServer(in)
+		server, err := ParseServer(in)
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("splitAddress(%q) = %q, %q, %q, %v; want an error with %q", in, user, host, port, err, want)
+			t.Errorf("ParseServer(%q) = %q, %v; want an error with %q", in, server, err, want)
 		}
 	}
 }
 
-// FuzzSplitAddress checks that what was split can be joined and split again.
-func FuzzSplitAddress(f *testing.F) {
+// FuzzParseServer checks that what was read can be joined and read again.
+func FuzzParseServer(f *testing.F) {
 	for _, s := range []string{"bastion", "deploy@bastion:22", "a@b@[::1]:22", "[::1]", "@", ":", "[", "]:1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		user, host, port, err := SplitServer(s)
+		server, err := ParseServer(s)
 		if err != nil {
 			return
 		}
-		if host == "" || port == "" {
-			t.Fatalf("%q has host %q and port %q", s, host, port)
+		if server.Host == "" {
+			t.Fatalf("%q has no host", s)
 		}
-		joined := net.JoinHostPort(host, port)
-		if user != "" {
-			joined = user + "@" + joined
+		joined := server.Address()
+		if server.User != "" {
+			joined = server.User + "@" + joined
 		}
-		user2, host2, port2, err := SplitServer(joined)
-		if err != nil || user2 != user || host2 != host || port2 != port {
-			t.Fatalf("%q: split into %q, %q, %q; joined and split again %q, %q, %q, %v", s, user, host, port, user2, host2, port2, err)
+		again, err := ParseServer(joined)
+		if err != nil || again.User != server.User || again.Host != server.Host || again.Address() != server.Address() {
+			t.Fatalf("%q: read as %q; joined and read again %q, %v", s, server, again, err)
 		}
 	})
 }

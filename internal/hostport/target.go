@@ -1,7 +1,5 @@
 package hostport
 
-// target.go reads the addresses that raw connections are forwarded to.
-
 import (
 	"errors"
 	"fmt"

@@ -1,10 +1,7 @@
 // Package keystorage keeps, in Caddy's storage, the host keys that were accepted because
-// they were the first. It does not decide whether one is accepted: package tunnel does.
+// they were the first; whoever shares the storage shares them. It does not decide whether one is accepted: package tunnel does.
 // The root and the commands import it.
 package keystorage
-
-// keystorage.go remembers, in Caddy's storage, the host keys that were accepted
-// because they were the first. Whoever shares the storage shares them.
 
 import (
 	"context"

@@ -4,8 +4,6 @@
 // import it.
 package listen
 
-// listen.go listens on this machine.
-
 import (
 	"context"
 	"errors"

@@ -70,20 +70,19 @@ func TestStatusWhileListening(t *testing.T) {
 		return nil, errors.New("no name server")
 	}}
 	t.Cleanup(func() { net.DefaultResolver = resolver })
-	var r registry
 	a, err := hostport.ParseListen("name.example.com:80", hostport.Here)
 	if err != nil {
 		t.Fatal(err)
 	}
 	opened := make(chan error, 1)
 	go func() {
-		_, err := r.open(a, new(forward.Forwarder))
+		_, err := Open(a, new(forward.Forwarder))
 		opened <- err
 	}()
 	<-asked
 	told := make(chan bool)
 	go func() {
-		listening, _ := r.status(a)
+		listening, _ := Status(a)
 		told <- listening
 	}()
 	select {

@@ -19,32 +19,19 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 )
 
-// sockets are those that forwards listen on.
-var sockets registry
-
-// Open opens the socket of an address, which it has in common with the
-// forwards of other configurations. Once the lease serves, connections are forwarded
-// by f, until another serves after it.
-func Open(a hostport.ListenAddress, f *forward.Forwarder) (Lease, error) { return sockets.open(a, f) }
-
-// Status reports whether there is a socket of an address, and how many of its
-// connections are open.
-func Status(a hostport.ListenAddress) (listening bool, connections int) { return sockets.status(a) }
-
-// registry has one socket per address, whichever configurations listen
-// on it. Its zero value is empty.
-type registry struct {
+var (
 	// mu guards sockets, and the holds and serving of each. It is not held while
 	// anything is done to a socket or its file, such as the lookup of a name to
 	// listen on: who asks for the status does not wait for that. Caddy starts and
 	// stops one configuration at a time, so nobody else does the same meanwhile.
 	mu sync.Mutex
-	// sockets lacks one whose file was removed, once another took its place.
-	sockets map[string]*shared
-}
+	// sockets has one per address, whichever configurations listen on it. It lacks one
+	// whose file was removed, once another took its place.
+	sockets = map[string]*socket{}
+)
 
-// shared is a listener and who gets its connections.
-type shared struct {
+// socket is a listener and who gets its connections.
+type socket struct {
 	ln net.Listener
 	// count is of the connections, whichever configuration they came by.
 	count forward.Count
@@ -73,48 +60,50 @@ type Lease struct {
 	Stop func()
 }
 
-// open opens the socket of an address. Once it serves, connections are
-// forwarded by f, until somebody serves after it.
-func (r *registry) open(a hostport.ListenAddress, f *forward.Forwarder) (Lease, error) {
-	s := r.at(a)
+// Open opens the socket of an address, which it has in common with the
+// forwards of other configurations. Once the lease serves, connections are forwarded
+// by f, until another serves after it.
+func Open(a hostport.ListenAddress, f *forward.Forwarder) (Lease, error) {
+	s := at(a)
 	if s == nil || !s.isInPlace() {
 		ln, err := listenAt(a)
 		if err != nil {
-			return Lease{}, r.explain(a, err)
+			return Lease{}, explain(a, err)
 		}
-		s = &shared{ln: ln}
+		s = &socket{ln: ln}
 	}
-	r.hold(a, s)
+	mu.Lock()
+	defer mu.Unlock()
+	sockets[a.String()] = s
+	s.holds++
 	f.Count = &s.count
 	t := &tenant{f, a}
 	return Lease{
-		Serve: func() { r.serve(s, t) },
-		Stop:  sync.OnceFunc(func() { r.release(s, t) }),
+		Serve: func() { s.serve(t) },
+		Stop:  sync.OnceFunc(func() { s.release(t) }),
 	}, nil
 }
 
-// at returns the socket of an address, or nil.
-func (r *registry) at(a hostport.ListenAddress) *shared {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.sockets[a.String()]
+// Status reports whether there is a socket of an address, and how many of its
+// connections are open.
+func Status(a hostport.ListenAddress) (listening bool, connections int) {
+	s := at(a)
+	if s == nil {
+		return false, 0
+	}
+	return true, s.count.Open()
 }
 
-// hold counts one more who has a socket open, which is that of the address from
-// now on.
-func (r *registry) hold(a hostport.ListenAddress, s *shared) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.sockets == nil {
-		r.sockets = make(map[string]*shared)
-	}
-	r.sockets[a.String()] = s
-	s.holds++
+// at returns the socket of an address, or nil.
+func at(a hostport.ListenAddress) *socket {
+	mu.Lock()
+	defer mu.Unlock()
+	return sockets[a.String()]
 }
 
 // isInPlace reports whether clients can come by the socket: if it has a file, that
 // may have been removed, or another put in its place.
-func (s *shared) isInPlace() bool {
+func (s *socket) isInPlace() bool {
 	file, ok := s.ln.(*FileListener)
 	return !ok || file.isInPlace()
 }
@@ -122,14 +111,14 @@ func (s *shared) isInPlace() bool {
 // explain says why an address cannot be listened on, where it is one of ours that
 // has the port: at another address, which an earlier configuration has, or this
 // one as well.
-func (r *registry) explain(a hostport.ListenAddress, err error) error {
+func explain(a hostport.ListenAddress, err error) error {
 	_, port, _ := net.SplitHostPort(a.Address)
 	if !errors.Is(err, syscall.EADDRINUSE) || port == "" {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for key, s := range r.sockets {
+	mu.Lock()
+	defer mu.Unlock()
+	for key, s := range sockets {
 		if _, taken, _ := net.SplitHostPort(s.ln.Addr().String()); taken == port {
 			return fmt.Errorf("%w, by a forward of this Caddy that listens on %q; load a configuration without that one first", err, key)
 		}
@@ -137,30 +126,22 @@ func (r *registry) explain(a hostport.ListenAddress, err error) error {
 	return err
 }
 
-func (r *registry) status(a hostport.ListenAddress) (listening bool, connections int) {
-	s := r.at(a)
-	if s == nil {
-		return false, 0
-	}
-	return true, s.count.Open()
-}
-
 // serve puts t in service.
-func (r *registry) serve(s *shared, t *tenant) {
-	r.mu.Lock()
+func (s *socket) serve(t *tenant) {
+	mu.Lock()
 	first := s.current.Load() == nil
 	s.serving = append(s.serving, t)
 	s.current.Store(t.forwarder)
-	r.mu.Unlock()
+	mu.Unlock()
 	s.setMode(t)
 	if first {
-		go s.serve()
+		go func() { _ = forward.Serve(s.ln, s.current.Load) }() // until the socket is closed
 	}
 }
 
 // setMode gives the socket the permissions that t wants: not before t serves,
 // since a configuration may fail to start.
-func (s *shared) setMode(t *tenant) {
+func (s *socket) setMode(t *tenant) {
 	file, ok := s.ln.(*FileListener)
 	if !ok {
 		return
@@ -172,8 +153,8 @@ func (s *shared) setMode(t *tenant) {
 
 // release takes t out of service, and closes the socket if nobody else has it
 // open.
-func (r *registry) release(s *shared, t *tenant) {
-	newest, open := r.remove(s, t)
+func (s *socket) release(t *tenant) {
+	newest, open := s.remove(t)
 	switch {
 	case newest != nil:
 		s.setMode(newest)
@@ -184,22 +165,17 @@ func (r *registry) release(s *shared, t *tenant) {
 
 // remove is the part of release that is done under mu. It returns who is the
 // newest in service, nil if nobody is, and whether somebody has the socket open.
-func (r *registry) remove(s *shared, t *tenant) (newest *tenant, open bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (s *socket) remove(t *tenant) (newest *tenant, open bool) {
+	mu.Lock()
+	defer mu.Unlock()
 	s.serving = slices.DeleteFunc(s.serving, func(o *tenant) bool { return o == t })
 	if n := len(s.serving); n > 0 {
 		newest = s.serving[n-1]
 		s.current.Store(newest.forwarder)
 	}
 	s.holds--
-	if key := t.address.String(); s.holds == 0 && r.sockets[key] == s {
-		delete(r.sockets, key)
+	if key := t.address.String(); s.holds == 0 && sockets[key] == s {
+		delete(sockets, key)
 	}
 	return newest, s.holds > 0
-}
-
-// serve accepts connections. It returns when the socket is closed.
-func (s *shared) serve() {
-	_ = forward.Serve(s.ln, s.current.Load) // it says that the socket is closed
 }

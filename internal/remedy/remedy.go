@@ -2,8 +2,6 @@
 // does not find causes: package tunnel does. The commands import it.
 package remedy
 
-// remedy.go says what each cause of a failure means, and what to do about it.
-
 import (
 	"cmp"
 	"net"

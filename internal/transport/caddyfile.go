@@ -1,7 +1,5 @@
 package transport
 
-// caddyfile.go contains the transport's Caddyfile syntax.
-
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 

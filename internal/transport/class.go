@@ -1,7 +1,5 @@
 package transport
 
-// class.go tells requests that will be streams from others.
-
 import (
 	"net/http"
 	"strings"

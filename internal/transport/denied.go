@@ -1,7 +1,5 @@
 package transport
 
-// denied.go answers requests that may not go where they would.
-
 import (
 	"encoding/json"
 	"net/http"

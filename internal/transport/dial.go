@@ -1,8 +1,5 @@
 package transport
 
-// dial.go contains the dial functions that http.Transport gets, and
-// what their errors are to Caddy.
-
 import (
 	"context"
 	"crypto/tls"
@@ -102,16 +99,15 @@ type dialError struct {
 
 func newDialError(err error) *dialError {
 	status, retryAfter := http.StatusBadGateway, time.Duration(0)
-	if down, ok := errors.AsType[*tunnel.DownError](err); ok {
-		status = http.StatusServiceUnavailable
-		retryAfter = max(down.RetryAfter, time.Second)
-	} else if _, ok := errors.AsType[*tunnel.FullError](err); ok {
-		status = http.StatusServiceUnavailable
-		retryAfter = time.Second
-	} else if errors.Is(err, tunnel.ErrClosed) {
-		status = http.StatusServiceUnavailable
-		retryAfter = time.Second // by then the configuration is another
-	} else if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+	down, isDown := errors.AsType[*tunnel.DownError](err)
+	_, isFull := errors.AsType[*tunnel.FullError](err)
+	timeout, mayBeTimeout := errors.AsType[net.Error](err)
+	switch {
+	case isDown:
+		status, retryAfter = http.StatusServiceUnavailable, max(down.RetryAfter, time.Second)
+	case isFull, errors.Is(err, tunnel.ErrClosed): // by then the configuration is another
+		status, retryAfter = http.StatusServiceUnavailable, time.Second
+	case mayBeTimeout && timeout.Timeout():
 		status = http.StatusGatewayTimeout
 	}
 	return &dialError{caddyhttp.Error(status, errors.New(err.Error())), retryAfter}

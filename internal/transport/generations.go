@@ -103,9 +103,7 @@ func (g *generation) of(class tunnel.Class) *http.Transport {
 
 func (g *generation) closeIdle() {
 	g.requests.CloseIdleConnections()
-	if g.streams != g.requests {
-		g.streams.CloseIdleConnections()
-	}
+	g.streams.CloseIdleConnections()
 }
 
 // pooledBody is the body of an HTTP/2 response, at whose end the channel stays

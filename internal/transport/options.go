@@ -1,8 +1,5 @@
 package transport
 
-// options.go refuses the options of the http transport that cannot
-// mean anything through a tunnel.
-
 import (
 	"fmt"
 	"slices"

@@ -1,8 +1,5 @@
 package transport
 
-// report.go says of a request, in placeholders and in the access log,
-// how it went through the tunnel.
-
 import (
 	"context"
 	"crypto/tls"

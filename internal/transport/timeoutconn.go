@@ -1,7 +1,5 @@
 package transport
 
-// timeoutconn.go contains read_timeout and write_timeout.
-
 import (
 	"time"
 

@@ -4,9 +4,6 @@
 // upstreams with it.
 package transport
 
-// transport.go contains the reverse proxy's transport: http.Transport as Caddy
-// configures it, with channels of a tunnel in place of sockets.
-
 import (
 	"context"
 	"fmt"

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/url"
 	"slices"
@@ -198,43 +197,6 @@ func hasForeignPlaceholder(s string) bool {
 		return nil, nil
 	})
 	return foreign || err != nil
-}
-
-// findString returns a string in a JSON value.
-func findString(value any, is func(string) bool) (string, bool) {
-	switch v := value.(type) {
-	case string:
-		return v, is(v)
-	case []any:
-		for _, e := range v {
-			if s, ok := findString(e, is); ok {
-				return s, true
-			}
-		}
-	case map[string]any:
-		for _, e := range v {
-			if s, ok := findString(e, is); ok {
-				return s, true
-			}
-		}
-	}
-	return "", false
-}
-
-// WalkObjects calls f for each object within a JSON value, in the order of their
-// keys.
-func WalkObjects(value any, f func(map[string]any)) {
-	switch v := value.(type) {
-	case []any:
-		for _, e := range v {
-			WalkObjects(e, f)
-		}
-	case map[string]any:
-		f(v)
-		for _, key := range slices.Sorted(maps.Keys(v)) {
-			WalkObjects(v[key], f)
-		}
-	}
 }
 
 // renameUpstreams gives each static upstream a network of the tunnel's own:

@@ -1,8 +1,5 @@
 package transport
 
-// values.go refuses keys in the place of the http transport's paths and
-// names. Caddy would print them.
-
 import (
 	"encoding/json"
 	"fmt"
@@ -19,8 +16,8 @@ import (
 // themselves, by their JSON names.
 var certificateOptions = []string{"ca", "root_ca_pool"}
 
-// checkValues is to be called before t is provisioned, which clears what it has
-// read.
+// checkValues refuses keys in the place of paths and names, which Caddy would print.
+// It is to be called before t is provisioned, which clears what it has read.
 func checkValues(t *reverseproxy.HTTPTransport) error {
 	written, err := json.Marshal(t)
 	if err != nil {
@@ -30,32 +27,54 @@ func checkValues(t *reverseproxy.HTTPTransport) error {
 	if err := json.Unmarshal(written, &options); err != nil {
 		return err
 	}
-	return checkValue("", options)
+	walk("", options, func(option string, value any) bool {
+		if s, ok := value.(string); ok && err == nil {
+			// With what is known now. The rest is of each request.
+			if bad := redact.CheckContent(caddy.NewReplacer().ReplaceKnown(s, "")); bad != nil {
+				err = fmt.Errorf("%s: %w", option, bad)
+			}
+		}
+		return !slices.Contains(certificateOptions, option)
+	})
+	return err
 }
 
-// checkValue checks the value of an option, and those within it.
-func checkValue(option string, value any) error {
+// walk calls f for a JSON value and, while that returns true, for all within it, in
+// the order of their keys. key is the one behind which a value stands, or the list
+// that it is in.
+func walk(key string, value any, f func(key string, value any) (within bool)) {
+	if !f(key, value) {
+		return
+	}
 	switch v := value.(type) {
-	case string:
-		// With what is known now. The rest is of each request.
-		if err := redact.CheckContent(caddy.NewReplacer().ReplaceKnown(v, "")); err != nil {
-			return fmt.Errorf("%s: %w", option, err)
-		}
 	case []any:
 		for _, e := range v {
-			if err := checkValue(option, e); err != nil {
-				return err
-			}
+			walk(key, e, f)
 		}
 	case map[string]any:
-		for _, name := range slices.Sorted(maps.Keys(v)) {
-			if slices.Contains(certificateOptions, name) {
-				continue
-			}
-			if err := checkValue(name, v[name]); err != nil {
-				return err
-			}
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			walk(key, v[key], f)
 		}
 	}
-	return nil
+}
+
+// WalkObjects calls f for each object within a JSON value.
+func WalkObjects(value any, f func(map[string]any)) {
+	walk("", value, func(_ string, value any) bool {
+		if object, ok := value.(map[string]any); ok {
+			f(object)
+		}
+		return true
+	})
+}
+
+// findString returns a string within a JSON value.
+func findString(value any, is func(string) bool) (found string, ok bool) {
+	walk("", value, func(_ string, value any) bool {
+		if s, isString := value.(string); isString && is(s) {
+			found, ok = s, true
+		}
+		return !ok
+	})
+	return found, ok
 }
