@@ -21,7 +21,7 @@ type keyword struct {
 	// keyword has one.
 	name string
 
-	// ignored says that it says nothing about a tunnel, whatever its arguments are.
+	// ignored says that it says nothing about a tunnel.
 	ignored bool
 
 	// max is how many arguments there may be. Default: 1.
@@ -30,7 +30,7 @@ type keyword struct {
 	// mayLack says that there may be no argument.
 	mayLack bool
 
-	// raw takes the rest of the line as the only argument.
+	// raw takes the rest of the line as the only argument, whatever it is.
 	raw bool
 
 	// repeats keeps the arguments of every line rather than of the first.
@@ -93,25 +93,29 @@ var notTaken = map[string]string{
 	"BindInterface": "none", "CanonicalizeHostname": "no", "KnownHostsCommand": "none", "PKCS11Provider": "none", "VerifyHostKeyDNS": "no",
 }
 
-// ignored are the keywords that a tunnel does not need. ssh checks what is written
-// behind them. Here it does not matter: a newer ssh may take more.
-var ignored = strings.Fields(`
-	AddKeysToAgent CanonicalDomains CanonicalizeFallbackLocal CanonicalizeMaxDots
-	CanonicalizePermittedCNAMEs ChannelTimeout CheckHostIP Compression
-	ConnectionAttempts ControlMaster ControlPath ControlPersist
-	EnableEscapeCommandline EnableSSHKeysign EscapeChar ExitOnForwardFailure
-	FingerprintHash ForkAfterAuthentication ForwardAgent ForwardX11
-	ForwardX11Timeout ForwardX11Trusted GSSAPIAuthentication
-	GSSAPIDelegateCredentials HashKnownHosts HostbasedAcceptedAlgorithms
-	HostbasedAuthentication IPQoS KbdInteractiveAuthentication
-	KbdInteractiveDevices LocalCommand LogLevel LogVerbose
-	NoHostAuthenticationForLocalhost NumberOfPasswordPrompts
-	ObscureKeystrokeTiming PasswordAuthentication PermitLocalCommand
-	PermitRemoteOpen ProxyUseFdpass RemoteCommand RequestTTY SecurityKeyProvider
-	SendEnv SessionType SetEnv StdinNull SyslogFacility TCPKeepAlive Tunnel
-	TunnelDevice UpdateHostKeys VersionAddendum VisualHostKey WarnWeakCrypto
-	XAuthLocation
-`)
+// ignoredFlags, ignoredNumbers and ignored are the keywords that a tunnel does not need.
+// ssh checks the arguments of all of them. Here those of the last do not matter: a newer
+// ssh may take more.
+var (
+	ignoredFlags = strings.Fields(`
+		CanonicalizeFallbackLocal CheckHostIP EnableEscapeCommandline
+		EnableSSHKeysign ExitOnForwardFailure ForkAfterAuthentication ForwardX11
+		ForwardX11Trusted GSSAPIAuthentication GSSAPIDelegateCredentials
+		HashKnownHosts HostbasedAuthentication KbdInteractiveAuthentication
+		NoHostAuthenticationForLocalhost PasswordAuthentication PermitLocalCommand
+		ProxyUseFdpass StdinNull TCPKeepAlive VisualHostKey
+	`)
+	ignoredNumbers = strings.Fields(`CanonicalizeMaxDots ConnectionAttempts NumberOfPasswordPrompts`)
+	ignored        = strings.Fields(`
+		AddKeysToAgent CanonicalDomains CanonicalizePermittedCNAMEs ChannelTimeout
+		Compression ControlMaster ControlPath ControlPersist EscapeChar FingerprintHash
+		ForwardAgent ForwardX11Timeout HostbasedAcceptedAlgorithms IPQoS
+		KbdInteractiveDevices LocalCommand LogLevel LogVerbose
+		ObscureKeystrokeTiming PermitRemoteOpen RemoteCommand RequestTTY
+		SecurityKeyProvider SendEnv SessionType SetEnv SyslogFacility Tunnel
+		TunnelDevice UpdateHostKeys VersionAddendum WarnWeakCrypto XAuthLocation
+	`)
+)
 
 // rare are ignored, too, and are no correction of a typo: those of Debian's ssh, and
 // those that have no meaning any more.
@@ -143,7 +147,7 @@ var synonyms = map[string]string{
 var blocks = []string{"Host", "Match", "Include"}
 
 // spellings are the keywords as ssh_config(5) writes them.
-var spellings = slices.Concat(blocks, ignored, slices.Sorted(maps.Keys(taken)), slices.Sorted(maps.Keys(notTaken)))
+var spellings = slices.Concat(blocks, ignoredFlags, ignoredNumbers, ignored, slices.Sorted(maps.Keys(taken)), slices.Sorted(maps.Keys(notTaken)))
 
 // keywords are all that ssh knows, in lower case.
 var keywords = allKeywords()
@@ -160,11 +164,18 @@ func allKeywords() map[string]keyword {
 	for spelling := range notTaken {
 		add(spelling, keyword{max: many, mayLack: true, raw: spelling == "KnownHostsCommand"})
 	}
-	for _, spelling := range slices.Concat(blocks, ignored, rare) {
-		add(spelling, keyword{ignored: true})
+	for _, spelling := range ignoredFlags {
+		add(spelling, keyword{ignored: true, check: one(parseFlag)})
 	}
+	for _, spelling := range ignoredNumbers {
+		add(spelling, keyword{ignored: true, check: one(parseNumber)})
+	}
+	rest := slices.Concat(blocks, ignored, rare)
 	if runtime.GOOS == "darwin" {
-		add("UseKeychain", keyword{ignored: true}) // of Apple's ssh alone
+		rest = append(rest, "UseKeychain") // of Apple's ssh alone
+	}
+	for _, spelling := range rest {
+		add(spelling, keyword{ignored: true, raw: true})
 	}
 	for synonym, name := range synonyms {
 		all[synonym] = all[name]
@@ -204,10 +215,10 @@ var (
 // take takes a line in. One that is not active is only checked.
 func (e *evaluation) take(l line, active bool) error {
 	k, known := keywords[l.keyword]
-	switch {
-	case !known && matchList(l.keyword, strings.ToLower(e.values.first("ignoreunknown"))), k.ignored:
-		return nil
-	case !known:
+	if !known {
+		if matchList(l.keyword, strings.ToLower(e.values.first("ignoreunknown"))) {
+			return nil
+		}
 		return l.unknown()
 	}
 	args := l.args
@@ -218,11 +229,15 @@ func (e *evaluation) take(l line, active bool) error {
 		args = []string{strings.Join(args, " ")} // of the host's name, ssh complains later
 	}
 	if !k.raw { // a command is not shown
-		if err := cmp.Or(l.check(), l.checkArguments(k, args)); err != nil {
+		err := l.checkArguments(k, args)
+		if err != nil || !k.ignored {
+			err = cmp.Or(l.check(), err) // which would show the argument
+		}
+		if err != nil {
 			return err
 		}
 	}
-	if !active || len(args) == 0 {
+	if k.ignored || !active || len(args) == 0 {
 		return nil
 	}
 	if _, set := e.values.get(k.name); k.name == "hostname" && !set {

@@ -218,7 +218,7 @@ func judgedOtherwise(line, why string) bool {
 	switch {
 	case slices.Contains(rareKeywords, word):
 		return true
-	case word != "host" && word != "match" && (keywords[word].ignored || isNotTaken):
+	case word != "host" && word != "match" && (keywords[word].ignored && keywords[word].raw || isNotTaken):
 		return refused
 	case strings.HasPrefix(why, "Bad SSH2 "), strings.HasPrefix(why, "Bad key types "): // algorithms, which are warned of
 		return true
