@@ -17,7 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keyfile"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
 )
@@ -70,37 +70,8 @@ func (b *badLine) warning() string {
 	return fmt.Sprintf("%s is skipped: %v", b.name(), b.err)
 }
 
-// The marks that editors and programs of Windows begin a text with.
-var (
-	bomUTF8    = []byte("\xef\xbb\xbf")
-	bomsUTF16  = [][]byte{[]byte("\xff\xfe"), []byte("\xfe\xff")}
-	revocation = []byte("@revo")
-)
-
-// errBOM says of a file that it begins with a byte order mark, which ssh takes for part
-// of a name.
-func errBOM(file string) error {
-	return fmt.Errorf(`it begins with a byte order mark; run sed -i '1s/^\xEF\xBB\xBF//' %s`, keyfile.Shell(file))
-}
-
-// errUTF16 says of a file that it is UTF-16, and what makes it one that ssh reads.
-func errUTF16(file string, data []byte) error {
-	encoding := "UTF-16"
-	switch {
-	case slices.ContainsFunc(bomsUTF16, func(bom []byte) bool { return bytes.HasPrefix(data, bom) }):
-	case data[0] == 0:
-		encoding = "UTF-16BE"
-	default:
-		encoding = "UTF-16LE"
-	}
-	return fmt.Errorf(`it is UTF-16, which ssh does not read; run t=$(iconv -f %s -t UTF-8 %[2]s) && printf '%%s\n' "$t" > %[2]s`, encoding, keyfile.Shell(file))
-}
-
-// isUTF16 reports whether a text is UTF-16, of which ASCII has every other byte zero.
-func isUTF16(data []byte) bool {
-	return len(data) >= 2 && (data[0] == 0) != (data[1] == 0) ||
-		slices.ContainsFunc(bomsUTF16, func(bom []byte) bool { return bytes.HasPrefix(data, bom) })
-}
+// revocation begins a line that is meant to revoke a key.
+var revocation = []byte("@revo")
 
 // isAbout reports whether a bad line may be about the host. One with a name that cannot
 // be read may be about any.
@@ -116,9 +87,9 @@ func (b *badLine) isAbout(names hostNames) bool {
 // parseKnownHosts parses a known_hosts file. It returns apart what it cannot parse:
 // one bad line must not make every other host unknown.
 func parseKnownHosts(file string, data []byte) (lines []knownLine, bad []badLine) {
-	if isUTF16(data) {
+	if err := readfile.UTF16Error(file, data); err != nil {
 		ascii := bytes.ToLower(bytes.ReplaceAll(data, []byte{0}, nil))
-		return nil, []badLine{{source: file, err: errUTF16(file, data), revokes: bytes.Contains(ascii, revocation), whole: true}}
+		return nil, []badLine{{source: file, err: err, revokes: bytes.Contains(ascii, revocation), whole: true}}
 	}
 	number := 0
 	for text := range bytes.Lines(data) {
@@ -130,8 +101,9 @@ func parseKnownHosts(file string, data []byte) (lines []knownLine, bad []badLine
 		}
 		line, err := parseKnownLine(text)
 		source := fmt.Sprintf("%s:%d", file, number)
-		if rest, ok := bytes.CutPrefix(text, bomUTF8); ok && number == 1 {
-			bad = append(bad, badLine{source: source, err: errBOM(file), revokes: isRevocation(rest), hosts: hostsOf(rest), first: len(line.patterns) > 1})
+		if mark := readfile.ByteOrderMarkError(file, text); mark != nil && number == 1 {
+			rest := bytes.TrimPrefix(text, []byte("\ufeff"))
+			bad = append(bad, badLine{source: source, err: mark, revokes: isRevocation(rest), hosts: hostsOf(rest), first: len(line.patterns) > 1})
 		} else if err != nil {
 			bad = append(bad, badLine{source: source, err: err, revokes: isRevocation(text) && !isForeignKey(text), hosts: hostsOf(text)})
 		}

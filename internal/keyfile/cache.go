@@ -13,7 +13,7 @@ import (
 
 // cache.go keeps what was decrypted: a key with many KDF rounds takes seconds.
 
-// maxKept is how many keys are kept.
+// maxKept is how many keys are kept, which is more than anybody has.
 const maxKept = 64
 
 // Key is what a file of a private key holds.
@@ -46,14 +46,12 @@ type digest [sha256.Size]byte
 type cache struct {
 	mu   sync.Mutex
 	kept map[digest]*entry
-	uses uint64
 }
 
 type entry struct {
 	done   chan struct{} // closed when it is decrypted
 	signer ssh.Signer
 	err    error
-	used   uint64 // of cache.uses, by its mu
 }
 
 func (c *cache) get(data []byte, passphrase string) (Key, error) {
@@ -62,11 +60,11 @@ func (c *cache) get(data []byte, passphrase string) (Key, error) {
 	e, found := c.kept[id]
 	if !found {
 		e = &entry{done: make(chan struct{})}
+		if len(c.kept) >= maxKept {
+			clear(c.kept)
+		}
 		c.kept[id] = e
 	}
-	c.uses++
-	e.used = c.uses
-	c.evict()
 	c.mu.Unlock()
 
 	if found {
@@ -77,22 +75,6 @@ func (c *cache) get(data []byte, passphrase string) (Key, error) {
 	start := time.Now()
 	e.signer, e.err = parse(data, []byte(passphrase))
 	return Key{e.signer, time.Since(start)}, e.err
-}
-
-// evict drops the key that was not used for longest if there are too many. The
-// caller holds mu.
-func (c *cache) evict() {
-	if len(c.kept) <= maxKept {
-		return
-	}
-	var oldest digest
-	least := uint64(1<<64 - 1)
-	for id, e := range c.kept {
-		if e.used < least {
-			oldest, least = id, e.used
-		}
-	}
-	delete(c.kept, oldest)
 }
 
 // salt keeps a digest from telling which passphrase it is of.

@@ -44,7 +44,7 @@ func TestDecryptsOnce(t *testing.T) {
 	}
 }
 
-// TestCacheIsBounded: the key that was not used for longest goes first.
+// TestCacheIsBounded: what is decrypted now and then stays for as long as few others are.
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	need(t, "ssh-keygen")
@@ -52,13 +52,21 @@ func TestCacheIsBounded(t *testing.T) {
 	shell(t, dir, "ssh-keygen -q -t ed25519 -a 1 -N horse -f a")
 	data := read(t, dir+"/a")
 	c := cache{kept: map[digest]*entry{}}
+	times := 0
 	for i := range 2 * maxKept {
 		_, _ = c.get(data, fmt.Sprint("wrong ", i))
-		if key, err := c.get(data, "horse"); err != nil || (key.Took > 0) != (i == 0) {
-			t.Fatalf("%d: %v, took %s", i, err, key.Took)
+		key, err := c.get(data, "horse")
+		if err != nil {
+			t.Fatalf("%d: %v", i, err)
+		}
+		if key.Took > 0 {
+			times++
 		}
 	}
-	if len(c.kept) != maxKept {
+	if times > 3 {
+		t.Errorf("decrypted %d times", times)
+	}
+	if len(c.kept) > maxKept {
 		t.Errorf("%d are kept", len(c.kept))
 	}
 }

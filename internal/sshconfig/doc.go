@@ -11,7 +11,6 @@
 //	evaluate.go    going through the lines of a file, and of those it includes
 //	match.go       which Host and Match blocks match
 //	keywords.go    the keywords that are taken, and those that are not
-//	ignored.go     the keywords that say nothing about a tunnel
 //	similar.go     what is said of a keyword that ssh does not know
 //	forward.go     LocalForward, RemoteForward and DynamicForward
 //	values.go      times, sizes, flags and the like

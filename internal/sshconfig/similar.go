@@ -11,34 +11,6 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
-// spellings are the keywords as ssh_config(5) writes them.
-var spellings = strings.Fields(`
-	Host Match Include AddKeysToAgent AddressFamily BatchMode BindAddress
-	BindInterface CanonicalDomains CanonicalizeFallbackLocal CanonicalizeHostname
-	CanonicalizeMaxDots CanonicalizePermittedCNAMEs CASignatureAlgorithms
-	CertificateFile ChannelTimeout CheckHostIP Ciphers ClearAllForwardings
-	Compression ConnectionAttempts ConnectTimeout ControlMaster ControlPath
-	ControlPersist DynamicForward EnableEscapeCommandline EnableSSHKeysign
-	EscapeChar ExitOnForwardFailure FingerprintHash ForkAfterAuthentication
-	ForwardAgent ForwardX11 ForwardX11Timeout ForwardX11Trusted GatewayPorts
-	GlobalKnownHostsFile GSSAPIAuthentication GSSAPIDelegateCredentials
-	HashKnownHosts HostbasedAcceptedAlgorithms HostbasedAuthentication
-	HostKeyAlgorithms HostKeyAlias Hostname IdentitiesOnly IdentityAgent
-	IdentityFile IgnoreUnknown IPQoS KbdInteractiveAuthentication
-	KbdInteractiveDevices KexAlgorithms KnownHostsCommand LocalCommand LocalForward
-	LogLevel LogVerbose MACs NoHostAuthenticationForLocalhost
-	NumberOfPasswordPrompts ObscureKeystrokeTiming PasswordAuthentication
-	PermitLocalCommand PermitRemoteOpen PKCS11Provider Port
-	PreferredAuthentications ProxyCommand ProxyJump ProxyUseFdpass
-	PubkeyAcceptedAlgorithms PubkeyAuthentication RefuseConnection RekeyLimit
-	RemoteCommand RemoteForward RequestTTY RequiredRSASize RevokedHostKeys
-	SecurityKeyProvider SendEnv ServerAliveCountMax ServerAliveInterval SessionType
-	SetEnv StdinNull StreamLocalBindMask StreamLocalBindUnlink
-	StrictHostKeyChecking SyslogFacility Tag TCPKeepAlive Tunnel TunnelDevice
-	UpdateHostKeys User UserKnownHostsFile VerifyHostKeyDNS VersionAddendum
-	VisualHostKey WarnWeakCrypto XAuthLocation
-`)
-
 // ofServers are keywords of sshd_config(5) that people write here.
 var ofServers = strings.Fields(`
 	acceptenv allowgroups allowtcpforwarding allowusers authorizedkeysfile
@@ -90,7 +62,7 @@ func similarKeyword(word string) string {
 	letters := func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) }
 	name := strings.ToLower(strings.TrimFunc(word, letters))
 	if i := strings.IndexFunc(name, letters); i > 0 && len(name) < 2*maxKeyword {
-		if _, known := canonicalName(name[:i]); known && name[i] != '-' && name[i] != '_' {
+		if isKnown(name[:i]) && name[i] != '-' && name[i] != '_' {
 			name = name[:i] // as in Port:22
 		} else {
 			name = strings.Map(func(r rune) rune { // as in Host-Name
