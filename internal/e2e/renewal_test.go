@@ -184,14 +184,10 @@ func TestCertificateAppears(t *testing.T) {
 	}
 	sshtest.Eventually(t, patience, "the key is refused", func() bool { return strings.Contains(c.log(), "refused: publickey") })
 	a.renew("-V", "+1h")
-	start := time.Now()
 	if err := os.Rename(filepath.Join(a.dir, "..1", "id-cert.pub"), late+"/id-cert.pub"); err != nil {
 		t.Fatal(err)
 	}
-	c.wantServed()
-	if took := time.Since(start); took > 3*time.Second {
-		t.Errorf("up after %v", took)
-	}
+	c.wantServed() // the backoff has ten minutes to go
 	// Without its files, what is connected stays so.
 	if err := os.RemoveAll(late); err != nil {
 		t.Fatal(err)
