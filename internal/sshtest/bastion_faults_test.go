@@ -206,7 +206,7 @@ func TestBastionRekeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const size = 16 << 20 // some MiB may be queued during an exchange
+	const size = 8 << 20 // some MiB may be queued during an exchange
 	go func() {
 		_, _ = io.CopyN(c, Body(), size)
 		_ = c.(ssh.Channel).CloseWrite()

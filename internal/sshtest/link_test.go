@@ -117,7 +117,7 @@ func TestLinkFreezeIsBackpressure(t *testing.T) {
 		received <- b
 	}))
 	l.Freeze(Up)
-	const size = 64 << 20
+	const size = 16 << 20 // more than the kernel's buffers
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
