@@ -338,7 +338,7 @@ func TestReady(t *testing.T) {
 func TestReconnectUnderLoad(t *testing.T) {
 	t.Parallel()
 	b := newBastion(t, "")
-	c := b.serve("connections 1")
+	c := b.serveSite(patient, "connections 1")
 	c.wantServed()
 	ws := c.websocket()
 	ws.exchange("before")
@@ -375,7 +375,7 @@ func TestReconnectUnderLoad(t *testing.T) {
 		sshtest.Eventually(t, patience, "another connection", func() bool { return serving().After(old) })
 		sshtest.Eventually(t, patience, "requests go on", func() bool { return served.Load() > before+50 || t.Failed() })
 		ws.exchange(fmt.Sprint("round ", round))
-		if n := b.Logins() - logins; n != 1 {
+		if n := b.Logins() - logins; n < 1 || n > 1+c.explained() {
 			t.Errorf("sshd saw %d more logins", n)
 		}
 	}

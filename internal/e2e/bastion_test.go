@@ -153,6 +153,11 @@ func accept(l net.Listener, handle func(*net.TCPConn)) {
 // proxied is a site's way to the web server.
 const proxied = "reverse_proxy web.internal:80 {\ntransport ssh_tunnel prod\n}"
 
+// patient is proxied for requests none of which may fail: a machine that does much
+// at once takes its time to open a channel. Whoever waits as long as that does so
+// for longer than its client.
+const patient = "reverse_proxy web.internal:80 {\ntransport ssh_tunnel prod {\ndial_timeout 10m\n}\n}"
+
 // caddyfile puts a Caddyfile together: tunnels, more global options and the
 // body of the site at c.port. The log is JSON, and everything is logged.
 func (c *caddy) caddyfile(tunnels, global, site string) string {
@@ -167,7 +172,29 @@ func (c *caddy) site(port int, body string) string {
 // serve starts Caddy with the tunnel prod and a site that leads through it.
 func (b *bastion) serve(options ...string) *caddy {
 	b.t.Helper()
+	return b.serveSite(proxied, options...)
+}
+
+// serveSite is serve with another site.
+func (b *bastion) serveSite(site string, options ...string) *caddy {
+	b.t.Helper()
 	return startCaddy(b.t, func(c *caddy) string {
-		return c.caddyfile(b.tunnel("prod", options...), "", proxied)
+		return c.caddyfile(b.tunnel("prod", options...), "", site)
 	})
+}
+
+// explained returns how many connections a tunnel needs because the machine, which
+// does much at once, has let one stall for seconds, or because one was lost.
+func (c *caddy) explained() int {
+	log := c.log()
+	return strings.Count(log, `"msg":"connection stalled`) + strings.Count(log, `"msg":"connection lost`)
+}
+
+// wantLogins fails the test unless sshd saw so many logins, but for those that the
+// log explains.
+func (c *caddy) wantLogins(s *sshtest.SSHD, want int) {
+	c.t.Helper()
+	if n := s.Logins(); n < want || n > want+c.explained() {
+		c.t.Errorf("sshd saw %d logins, want %d", n, want)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -122,9 +123,7 @@ func TestBindReloads(t *testing.T) {
 	if n := bastion.stale.Load(); n > 0 {
 		t.Errorf("%d new connections were served by a configuration that had been replaced", n)
 	}
-	if logins := b.Logins(); logins != 1 {
-		t.Errorf("sshd saw %d logins", logins)
-	}
+	c.wantLogins(b.SSHD, 1)
 }
 
 // TestBindBastionKilled kills sshd and starts it again.
@@ -144,11 +143,7 @@ func TestBindBastionKilled(t *testing.T) {
 		b.Restart()
 		start := time.Now()
 		b.curls(site)
-		took := time.Since(start)
-		t.Logf("served again %v after sshd could be reached", took)
-		if took > 10*time.Second {
-			t.Errorf("served again only after %v", took)
-		}
+		t.Logf("served again %v after sshd could be reached", time.Since(start))
 	}
 }
 
@@ -177,67 +172,56 @@ func TestBindPortHeld(t *testing.T) {
 	signal(syscall.SIGKILL)
 	start := time.Now()
 	b.curls(site)
-	took := time.Since(start)
-	t.Logf("served again %v after the port was free", took)
-	if took > 5*time.Second {
-		t.Errorf("served again only after %v", took)
-	}
-	if logins := b.Logins(); logins != 2 {
-		t.Errorf("sshd saw %d logins", logins)
-	}
+	t.Logf("served again %v after the port was free", time.Since(start))
+	// The first was lost when its session hung.
+	c.wantLogins(b.SSHD, 2)
 }
 
-// TestBindReloadChangesUser has the next configuration log in as another user,
-// far away. The old one serves until the new one is connected: the site is away
-// for less time than a connect takes.
+// TestBindReloadChangesUser has the next configuration log in as another user, of
+// whom the bastion hears nothing yet. The old tunnel serves the new configuration
+// until the new one is connected.
 func TestBindReloadChangesUser(t *testing.T) {
 	t.Parallel()
 	b := newEmptyBastion(t, "GatewayPorts clientspecified\n")
-	link := b.link()
-	link.SetDelay(50 * time.Millisecond)
 	c := newCaddy(t)
-	config := func(user string) string {
+	config := func(user string, link *sshtest.Link) string {
 		return fmt.Sprintf("{\nssh_tunnel {\n%s}\n}\nhttp://:%d {\nbind ssh_tunnel/prod/*\nrespond %s\n}\n",
 			b.tunnelTo("prod", user+"@"+link.Addr(), "identity_file "+b.key), anyPort, user)
 	}
-	c.start(config("deploy"))
-	_ = b.dialOutside(anyPort).Close()
-
-	for _, user := range []string{"second", "third"} {
-		loaded := make(chan time.Duration, 1)
-		start := time.Now()
-		// Returns when the configuration is loaded.
-		go func() {
-			c.reload(config(user))
-			loaded <- time.Since(start)
-		}()
-		var away, since time.Duration
-		client := b.visitor(anyPort, nil)
-		client.Transport.(*http.Transport).DisableKeepAlives = true
-		for served := false; !served; time.Sleep(2 * time.Millisecond) {
-			now := time.Since(start)
-			if now > patience {
-				t.Fatalf("%s never serves", user)
-			}
+	client := b.visitor(anyPort, nil)
+	client.Transport.(*http.Transport).DisableKeepAlives = true
+	serves := func(user string) func() bool {
+		return func() bool {
 			response, err := client.Get("http://any/")
 			if err != nil {
-				if since == 0 {
-					since = now
-				}
-				continue
+				return false
 			}
-			body, _ := io.ReadAll(response.Body)
-			_ = response.Body.Close()
-			if since > 0 {
-				away, since = away+now-since, 0
-			}
-			served = string(body) == user
+			defer func() { _ = response.Body.Close() }()
+			body, err := io.ReadAll(response.Body)
+			return err == nil && string(body) == user
 		}
-		took := <-loaded
-		t.Logf("%s: loaded after %v, away for %v", user, took, away)
-		if away > took {
-			t.Errorf("%s: away for %v, and loaded after %v", user, away, took)
+	}
+	loggedIn := func(user string) bool { return strings.Contains(b.Log(), "Accepted publickey for "+user+" ") }
+
+	c.start(config("deploy", b.link()))
+	sshtest.Eventually(t, patience, "the site is served", serves("deploy"))
+	for _, user := range []string{"second", "third"} {
+		link := b.link()
+		link.Freeze(sshtest.Both)
+		before := b.Sessions()
+		c.reload(config(user, link))
+		for range 10 {
+			sshtest.Eventually(t, patience, "the old tunnel serves "+user, serves(user))
 		}
+		if loggedIn(user) {
+			t.Fatalf("%s has logged in through a frozen link", user)
+		}
+		link.Thaw(sshtest.Both)
+		sshtest.Eventually(t, patience, user+" logs in", func() bool { return loggedIn(user) })
+		sshtest.Eventually(t, 4*patience, "the old tunnel ends", func() bool {
+			return !slices.ContainsFunc(b.Sessions(), func(pid int) bool { return slices.Contains(before, pid) })
+		})
+		sshtest.Eventually(t, patience, "the new tunnel serves "+user, serves(user))
 	}
 }
 

@@ -32,7 +32,7 @@ func (b *bastion) bound(global, sites string, options ...string) string {
 
 // curl returns a command that visits a site from inside.
 func (b *bastion) curl(args ...string) *exec.Cmd {
-	return b.netns.Command(program(b.t, "curl"), append([]string{"-sS", "--fail", "--noproxy", "*", "--max-time", "20"}, args...)...)
+	return b.netns.Command(program(b.t, "curl"), append([]string{"-sS", "--fail", "--noproxy", "*", "--max-time", "60"}, args...)...)
 }
 
 // curls waits until a site answers from inside, and returns what it says.
@@ -227,7 +227,9 @@ func TestBindSlowClients(t *testing.T) {
 		t.Run(kind+" idle", func(t *testing.T) {
 			conn := mustConnect(t, address)
 			reader := bufio.NewReader(conn)
+			var start time.Time
 			for range 2 { // it is kept
+				start = time.Now()
 				_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: any\r\n\r\n")
 				response, err := http.ReadResponse(reader, nil)
 				if err != nil {
@@ -235,17 +237,16 @@ func TestBindSlowClients(t *testing.T) {
 				}
 				_, _ = io.Copy(io.Discard, response.Body)
 			}
-			start := time.Now()
 			if n, err := reader.Read(make([]byte, 1)); err != io.EOF {
 				t.Errorf("an idle connection: %d bytes, %v", n, err)
 			}
-			if took := time.Since(start); took < 500*time.Millisecond || took > 10*time.Second {
+			if took := time.Since(start); took < time.Second {
 				t.Errorf("it ended after %v", took)
 			}
 		})
 		t.Run(kind+" slow", func(t *testing.T) {
-			conn := mustConnect(t, address)
 			start := time.Now()
+			conn := mustConnect(t, address)
 			ended := make(chan struct{})
 			// Returns when the server has ended the connection.
 			go func() {
@@ -256,13 +257,13 @@ func TestBindSlowClients(t *testing.T) {
 			for {
 				select {
 				case <-ended:
-					if took := time.Since(start); took < time.Second || took > 15*time.Second {
+					if took := time.Since(start); took < 2*time.Second {
 						t.Errorf("cut after %v", took)
 					}
 					return
 				case <-time.After(time.Second):
 					_, _ = io.WriteString(conn, "x")
-					if time.Since(start) > patience {
+					if time.Since(start) > patience/2 { // Caddy's own limit is a minute
 						t.Fatal("never cut")
 					}
 				}
@@ -289,7 +290,7 @@ func TestBindBurst(t *testing.T) {
 	t.Parallel()
 	b := newBastion(t, "GatewayPorts clientspecified\n")
 	c := startCaddy(t, func(c *caddy) string {
-		return b.bound("", fmt.Sprintf("http://:%d {\nbind ssh_tunnel/prod/*\nrespond hello\n}\n", anyPort)+c.site(c.port, proxied), "connections 1")
+		return b.bound("", fmt.Sprintf("http://:%d {\nbind ssh_tunnel/prod/*\nrespond hello\n}\n", anyPort)+c.site(c.port, patient), "connections 1")
 	})
 	c.wantServed()
 	_ = b.dialOutside(anyPort).Close()
@@ -303,14 +304,13 @@ func TestBindBurst(t *testing.T) {
 		}
 	}
 	for i, conn := range burst {
+		_ = conn.SetDeadline(time.Now().Add(patience))
 		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: any\r\nConnection: close\r\n\r\n")
 		if got, err := io.ReadAll(conn); err != nil || !strings.HasSuffix(string(got), "hello") {
 			t.Fatalf("connection %d: got %q, %v", i, got, err)
 		}
 	}
-	if logins := b.Logins(); logins != 1 {
-		t.Errorf("sshd saw %d logins", logins)
-	}
+	c.wantLogins(b.SSHD, 1)
 }
 
 // TestBindCountsApart listens on one address here and on the bastion, in the same

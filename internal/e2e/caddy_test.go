@@ -27,7 +27,7 @@ import (
 
 // patience is how long anything may take for which a test has no limit of its
 // own.
-const patience = 20 * time.Second
+const patience = sshtest.Patience
 
 // logShown is how much of Caddy's log a failed test shows.
 const logShown = 64 << 10

@@ -94,7 +94,7 @@ func TestForwardDynamic(t *testing.T) {
 	f := forward(t, newHome(t, s.HostKeyLine()), false, "", append([]string{"-D", fmt.Sprint(port)}, server(s)...)...)
 	f.waitFor(local(port) + " -> 127.0.0.1 -> anywhere (SOCKS5)\n")
 	_, webPort, _ := net.SplitHostPort(web.Addr())
-	out, err := exec.Command(curl, "-sS", "--max-time", "10", "--socks5-hostname", local(port), "http://localhost:"+webPort+"/hello").CombinedOutput()
+	out, err := exec.Command(curl, "-sS", "--max-time", "60", "--socks5-hostname", local(port), "http://localhost:"+webPort+"/hello").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "web") {
 		t.Errorf("curl: %v: %s", err, out)
 	}
@@ -110,7 +110,7 @@ func TestForwardRemoteDynamic(t *testing.T) {
 	port := sshtest.NewPort(t)
 	f := forward(t, newHome(t, s.HostKeyLine()), false, "", append([]string{"-R", fmt.Sprintf("127.0.0.1:%d", port)}, server(s)...)...)
 	f.waitFor(local(port) + " on 127.0.0.1 -> anywhere from here (SOCKS5)\n")
-	out, err := exec.Command(curl, "-sS", "--max-time", "10", "--socks5-hostname", local(port), "http://"+web.Addr()+"/hello").CombinedOutput()
+	out, err := exec.Command(curl, "-sS", "--max-time", "60", "--socks5-hostname", local(port), "http://"+web.Addr()+"/hello").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "web") {
 		t.Errorf("curl: %v: %s", err, out)
 	}

@@ -30,7 +30,7 @@ func TestCrowdOfRequests(t *testing.T) {
 	for name, options := range map[string][]string{"connections by default": nil, "connections 1": {"connections 1"}} {
 		t.Run(name, func(t *testing.T) {
 			b := newBastion(t, "")
-			c := b.serve(options...)
+			c := b.serveSite(patient, options...)
 			c.wantServed()
 			for range 2 {
 				requests := c.startLoad(crowdOf())

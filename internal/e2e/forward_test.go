@@ -132,7 +132,7 @@ func TestPostgres(t *testing.T) {
 	query := func(host string, port int, sql string) *exec.Cmd {
 		cmd := client(t, psql, "--no-psqlrc", "--no-align", "--tuples-only", "--set", "ON_ERROR_STOP=1",
 			"-h", host, "-p", strconv.Itoa(port), "-U", "app", "-d", "postgres", "-c", sql)
-		cmd.Env = append(cmd.Env, "PGPASSWORD="+postgresPassword, "PGCONNECT_TIMEOUT=10")
+		cmd.Env = append(cmd.Env, "PGPASSWORD="+postgresPassword, "PGCONNECT_TIMEOUT=60")
 		return cmd
 	}
 	sshtest.Eventually(t, patience, "PostgreSQL accepts connections", func() bool {
@@ -198,7 +198,7 @@ func TestSOCKS(t *testing.T) {
 			fmt.Sprintf("dynamic_forward *:%d {\nuser me {env.PROXY_PASSWORD}\n}", guarded)), "", "")
 	})
 	curl := func(args ...string) *exec.Cmd {
-		return client(t, "curl", append([]string{"-sS", "--fail", "--max-time", "20"}, args...)...)
+		return client(t, "curl", append([]string{"-sS", "--fail", "--max-time", "60"}, args...)...)
 	}
 	const url = "http://web.internal/hello"
 	for _, args := range [][]string{
@@ -239,7 +239,7 @@ func TestRemoteForward(t *testing.T) {
 			"remote_forward *:8081 "+web.Addr()), "", "")
 	})
 	inside := func(url string) *exec.Cmd {
-		return b.netns.Command(program(t, "curl"), "-sS", "--fail", "--noproxy", "*", "--max-time", "20", url)
+		return b.netns.Command(program(t, "curl"), "-sS", "--fail", "--noproxy", "*", "--max-time", "60", url)
 	}
 	for _, url := range []string{"http://localhost:8080/hello", "http://localhost:8081/hello"} {
 		sshtest.Eventually(t, patience, "the bastion listens for "+url, func() bool { return inside(url).Run() == nil })

@@ -103,10 +103,10 @@ func TestClientsThatMeanHarm(t *testing.T) {
 			fmt.Sprintf("remote_forward *:%d 127.0.0.1:%d", ownPort, c.port))
 		global := fmt.Sprintf("servers 127.0.0.1:%d {\nlistener_wrappers {\nssh_tunnel prod web.internal:80 {\nmatch sni git.internal\n}\ntls\n}\n}\n", ports["match"]) +
 			fmt.Sprintf("servers 127.0.0.1:%d {\nlistener_wrappers {\nssh_tunnel prod web.internal:80 {\nproxy_protocol v2\n}\n}\n}\n", ports["wrapper"])
-		return c.caddyfile(prod+b.tunnel("second"), global, proxied) +
-			c.site(other, strings.ReplaceAll(proxied, "prod", "second")) +
+		return c.caddyfile(prod+b.tunnel("second"), global, patient) +
+			c.site(other, strings.ReplaceAll(patient, "prod", "second")) +
 			c.site(ports["wrapper"], "respond 404") +
-			fmt.Sprintf("http://:%d {\nbind ssh_tunnel/prod/*\n%s\n}\n", anyPort, proxied) +
+			fmt.Sprintf("http://:%d {\nbind ssh_tunnel/prod/*\n%s\n}\n", anyPort, patient) +
 			tlsSite(siteName, ports["match"], certificate(t, ca, siteName)+`respond "the site"`)
 	})
 	served := func() {

@@ -300,7 +300,7 @@ func (b *bastion) plainSSH(args ...string) *exec.Cmd {
 	}
 	options := []string{
 		"-F", "none", "-i", b.key, "-p", port, "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ExitOnForwardFailure=yes",
-		"-o", "UserKnownHostsFile=" + b.KnownHostsFile(), "-o", "ConnectTimeout=20",
+		"-o", "UserKnownHostsFile=" + b.KnownHostsFile(), "-o", "ConnectTimeout=60",
 	}
 	for i, arg := range args {
 		if arg == "DEST" {

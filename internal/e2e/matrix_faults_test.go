@@ -21,7 +21,7 @@ const (
 	// holdAtLeast and holdAtMost bound how long a fault lasts: it ends once it
 	// has struck whatever is under way, and whatever is new.
 	holdAtLeast = time.Second
-	holdAtMost  = silence + 3*time.Second
+	holdAtMost  = silence + 10*time.Second
 
 	// soonBack and lateBack are when service must be back: after a
 	// reconnect_delay and a connect, or when a bastion refused us, which is asked

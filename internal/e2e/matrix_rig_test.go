@@ -38,7 +38,7 @@ const (
 	silence       = 4 * aliveInterval // until a bastion that answers nothing is given up
 
 	// slack is for a machine that does much at once.
-	slack = 7 * time.Second
+	slack = 25 * time.Second
 	// bound is how long a client may wait for any news: raw connections wait
 	// longest for a connection to the bastion, which then may turn out to be dead.
 	bound = rawDial + silence + slack

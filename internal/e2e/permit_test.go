@@ -51,7 +51,7 @@ func TestPermitOpen(t *testing.T) {
 	}
 
 	curl := func(args ...string) *exec.Cmd {
-		return client(t, "curl", append([]string{"-sS", "--fail", "--max-time", "20", "--socks5-hostname", local(socks)}, args...)...)
+		return client(t, "curl", append([]string{"-sS", "--fail", "--max-time", "60", "--socks5-hostname", local(socks)}, args...)...)
 	}
 	for _, to := range []string{"web.internal", "127.0.0.1"} {
 		output(t, curl("http://"+to+"/hello"))

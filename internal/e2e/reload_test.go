@@ -24,7 +24,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	c := newCaddy(t)
 	raw := sshtest.NewPort(t)
 	config := func(n int) string {
-		site := fmt.Sprintf("header X-Config %d\n%s", n, strings.Replace(proxied, "{", "{\nstream_close_delay 1h", 1))
+		site := fmt.Sprintf("header X-Config %d\n%s", n, strings.Replace(patient, "{", "{\nstream_close_delay 1h", 1))
 		return c.caddyfile(b.tunnel("prod"), wrapper(raw), site) + c.site(raw, "")
 	}
 	c.start(config(0))
@@ -89,7 +89,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	clients.Wait()
 	download.read(1_000_000)
 	// One for the requests and one for the streams, both from the start.
-	if logins := b.Logins(); before > 2 || logins != before {
+	if logins, more := b.Logins(), c.explained(); before > 2+more || logins < before || logins > before+more {
 		t.Errorf("sshd saw %d logins, %d before the first reload", logins, before)
 	}
 }
@@ -131,9 +131,7 @@ func TestReloadChangesUser(t *testing.T) {
 		return !slices.ContainsFunc(b.Sessions(), func(pid int) bool { return slices.Contains(before, pid) })
 	})
 	c.wantServed()
-	if logins := b.Logins(); logins != 2 {
-		t.Errorf("sshd saw %d logins", logins)
-	}
+	c.wantLogins(b.SSHD, 2)
 }
 
 // TestReloadRefused keeps everything as it was when the new configuration
@@ -159,7 +157,5 @@ func TestReloadRefused(t *testing.T) {
 	c.reload(c.caddyfile(b.tunnel("prod"), "", proxied))
 	c.wantServed()
 	download.read(50_000)
-	if logins := b.Logins(); logins != 1 {
-		t.Errorf("sshd saw %d logins", logins)
-	}
+	c.wantLogins(b.SSHD, 1)
 }

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"net/http"
@@ -18,14 +19,15 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
-// renewal_test.go logs in with certificates that live for seconds.
+// renewal_test.go logs in with certificates that are renewed.
 
 // life is that of a certificate, which is renewed after two thirds of it. With
 //
 //	go test ./internal/e2e -run TestRenewal -args -life 1m
 //
-// the test takes more than five minutes.
-var life = flag.Duration("life", 24*time.Second, "how long the certificates of TestRenewal are valid")
+// the test takes more than five minutes. Otherwise no certificate ends: each is
+// renewed once it has let somebody in.
+var life = flag.Duration("life", 0, "how long the certificates of TestRenewal are valid")
 
 // authority signs certificates for the user deploy of a bastion, as Vault or
 // step-ca would.
@@ -62,12 +64,13 @@ func (a *authority) renew(args ...string) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		a.t.Fatal(err)
 	}
+	valid := cmp.Or(*life, time.Hour)
 	for _, name := range []string{"id", "id.pub"} {
 		if err := os.Link(filepath.Join(a.dir, name), filepath.Join(dir, name)); err != nil {
 			a.t.Fatal(err)
 		}
 	}
-	a.keygen(append([]string{"-s", filepath.Join(a.dir, "ca"), "-I", fmt.Sprintf("renewal-%d", a.n), "-n", "deploy", "-V", fmt.Sprintf("+%ds", int(life.Seconds()))}, append(args, filepath.Join(dir, "id.pub"))...)...)
+	a.keygen(append([]string{"-s", filepath.Join(a.dir, "ca"), "-I", fmt.Sprintf("renewal-%d", a.n), "-n", "deploy", "-V", fmt.Sprintf("+%ds", int(valid.Seconds()))}, append(args, filepath.Join(dir, "id.pub"))...)...)
 	next, data := filepath.Join(a.dir, "..tmp"), filepath.Join(a.dir, "..data")
 	if err := os.Symlink(version, next); err != nil {
 		a.t.Fatal(err)
@@ -140,25 +143,28 @@ func TestRenewal(t *testing.T) {
 			}
 		})
 	}
-	every := *life * 2 / 3
-	renewals := max(3, int(*life/(7500*time.Millisecond)))
-	renewal := time.NewTicker(every)
-	defer renewal.Stop()
-	for range renewals {
+	var renewal <-chan time.Time // when the next is due, if not at once
+	if every := *life * 2 / 3; every > 0 {
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		renewal = ticker.C
+	}
+	for range max(3, int(*life/(7500*time.Millisecond))) {
 		a.renew()
 		id := fmt.Sprintf(" ID renewal-%d ", a.n)
-		sshtest.Eventually(t, every, "logins with the new certificate", func() bool { return strings.Count(b.Log(), id) >= 2 })
+		sshtest.Eventually(t, patience, "logins with the new certificate", func() bool { return strings.Count(b.Log(), id) >= 2 })
 		stream.read(10_000)
-		<-renewal.C
+		if renewal != nil {
+			<-renewal
+		}
+		before := requests.Load()
+		sshtest.Eventually(t, patience, "requests go on", func() bool { return requests.Load() > before+8 })
 	}
 	end()
 	t.Logf("%d requests, %d failed, %d certificates", requests.Load(), failed.Load(), a.n)
-	if requests.Load() < 1000 {
-		t.Errorf("only %d requests", requests.Load())
-	}
 	// Times are whole seconds in certificates: of a short-lived one there may be less
 	// left at its renewal than there should be.
-	soon := *life >= time.Minute && c.logged("expires soon")
+	soon := (*life == 0 || *life >= time.Minute) && c.logged("expires soon")
 	if soon || c.logged("has expired") {
 		t.Error("a certificate that was renewed in time is told of")
 	}
@@ -184,14 +190,10 @@ func TestCertificateAppears(t *testing.T) {
 	}
 	sshtest.Eventually(t, patience, "the key is refused", func() bool { return strings.Contains(c.log(), "refused: publickey") })
 	a.renew("-V", "+1h")
-	start := time.Now()
 	if err := os.Rename(filepath.Join(a.dir, "..1", "id-cert.pub"), late+"/id-cert.pub"); err != nil {
 		t.Fatal(err)
 	}
-	c.wantServed()
-	if took := time.Since(start); took > 3*time.Second {
-		t.Errorf("up after %v", took)
-	}
+	c.wantServed() // the backoff has ten minutes to go
 	// Without its files, what is connected stays so.
 	if err := os.RemoveAll(late); err != nil {
 		t.Fatal(err)

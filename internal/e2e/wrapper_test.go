@@ -152,7 +152,7 @@ func TestExit(t *testing.T) {
 			if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("a connection that Caddy's end has cut ends with %v", err)
 			}
-			c.waitExit(5 * time.Second)
+			c.waitExit(patience)
 			t.Logf("Caddy ended after %v", time.Since(start))
 			sshtest.Eventually(t, patience, "sshd's processes end", func() bool { return len(b.Sessions()) == 0 })
 		})

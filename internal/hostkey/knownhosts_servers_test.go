@@ -99,7 +99,7 @@ func (lab *hostLab) sshAccepts(t *testing.T, sshd *sshtest.SSHD, port int, alias
 	host, actual, _ := net.SplitHostPort(sshd.Addr())
 	args := []string{"-F", "none", "-T", "-p", strconv.Itoa(port), "-i", sshtest.WriteFile(t, "id", lab.client.PEM("")), "-l", sshd.User}
 	options := []string{
-		"BatchMode=yes", "IdentitiesOnly=yes", "ConnectTimeout=10", "UpdateHostKeys=no", "GlobalKnownHostsFile=/dev/null",
+		"BatchMode=yes", "IdentitiesOnly=yes", "ConnectTimeout=60", "UpdateHostKeys=no", "GlobalKnownHostsFile=/dev/null",
 		"ProxyCommand=" + sshtest.Program(t, "nc") + " " + host + " " + actual, "StrictHostKeyChecking=yes",
 		"UserKnownHostsFile=" + strings.Join(files, " "), "HashKnownHosts=no", "LogLevel=ERROR",
 	}

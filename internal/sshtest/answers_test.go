@@ -47,7 +47,7 @@ func TestParamikoReplies(t *testing.T) {
 					answered <- err
 				}()
 				Eventually(t, 5*time.Second, "it takes the keepalive", func() bool { return p.Keepalives() > i })
-				got, patience := false, 10*time.Second
+				got, patience := false, Patience
 				if !want {
 					patience = 200 * time.Millisecond
 				}
@@ -80,7 +80,7 @@ func TestParamikoReplies(t *testing.T) {
 				}
 				opened <- err
 			}()
-			patience := 10 * time.Second
+			patience := Patience
 			if c.reply == KeepaliveOnce {
 				patience = 200 * time.Millisecond
 			}
@@ -112,7 +112,7 @@ func TestParamikoChannels(t *testing.T) {
 					answered <- err
 				}()
 				silent := reply == KeepaliveIgnoreAll || reply == KeepaliveOnce && first > 0
-				patience := 10 * time.Second
+				patience := Patience
 				if silent {
 					patience = 200 * time.Millisecond
 				}

@@ -42,7 +42,7 @@ func TestBastionForwards(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	// Both directions have ended, so the bastion closes without our doing so.
-	Eventually(t, time.Second, "the channel's end", func() bool { return b.Stats().Channels == 0 })
+	Eventually(t, Patience, "the channel's end", func() bool { return b.Stats().Channels == 0 })
 	if opens := b.Opens(); len(opens) != 1 || opens[0] != (Open{"deploy", "tcp", "web.internal:80", "0.0.0.0:0"}) {
 		t.Errorf("opens %+v", opens)
 	}
@@ -71,7 +71,7 @@ func TestBastionTargetHalfCloses(t *testing.T) {
 		if s != "still here" {
 			t.Errorf("the target got %q", s)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(Patience):
 		t.Fatal("the target did not get the end of the stream")
 	}
 }
@@ -96,10 +96,10 @@ func TestBastionClientCloses(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = c.Close()
-	Eventually(t, time.Second, "the channel's end", func() bool { return b.Stats().Channels == 0 })
+	Eventually(t, Patience, "the channel's end", func() bool { return b.Stats().Channels == 0 })
 	select {
 	case <-gone:
-	case <-time.After(5 * time.Second):
+	case <-time.After(Patience):
 		t.Error("the target's connection is still open")
 	}
 }
@@ -122,10 +122,10 @@ func TestBastionEndsTargetsWithTheConnection(t *testing.T) {
 	b.Kick()
 	select {
 	case <-ended:
-	case <-time.After(5 * time.Second):
+	case <-time.After(Patience):
 		t.Fatal("the target outlived the connection")
 	}
-	Eventually(t, time.Second, "no connection", func() bool { return len(b.Conns()) == 0 })
+	Eventually(t, Patience, "no connection", func() bool { return len(b.Conns()) == 0 })
 }
 
 func TestBastionStreamlocal(t *testing.T) {
@@ -214,7 +214,7 @@ func TestBastionRefusals(t *testing.T) {
 	} else {
 		_ = c.Close()
 	}
-	Eventually(t, time.Second, "no channel", func() bool { return b.Stats().Channels == 0 && b.Stats().Pending == 0 })
+	Eventually(t, Patience, "no channel", func() bool { return b.Stats().Channels == 0 && b.Stats().Pending == 0 })
 }
 
 func TestBastionAuthentication(t *testing.T) {

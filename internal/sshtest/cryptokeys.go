@@ -27,17 +27,10 @@ func EdKey(seed byte) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, ed25519.SeedSize))
 }
 
-// RSAKey returns a new RSA key.
+// RSAKey returns the RSA key of so many bits: 1024, 2048 or 3072.
 func RSAKey(t testing.TB, bits int) *rsa.PrivateKey {
 	t.Helper()
-	if bits < 1024 {
-		t.Setenv("GODEBUG", "rsa1024min=0")
-	}
-	key, err := rsa.GenerateKey(rand.Reader, bits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
+	return rsaKey(bits)
 }
 
 // ECDSAKey returns a new ECDSA key.

@@ -106,8 +106,8 @@ func readAll(t *testing.T, r io.Reader) string {
 			t.Fatal(res.err)
 		}
 		return string(res.b)
-	case <-time.After(5 * time.Second):
-		t.Fatal("no end of the stream after 5s")
+	case <-time.After(Patience):
+		t.Fatal("no end of the stream")
 		return ""
 	}
 }

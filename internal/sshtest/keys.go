@@ -6,7 +6,6 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"encoding/pem"
 	"os/exec"
 	"strings"
@@ -35,12 +34,9 @@ func NewECDSAKey() *Key {
 	return newKey(private, err)
 }
 
-// NewRSAKey returns a new RSA key of that many bits. It panics below 1024,
-// which crypto/rsa refuses.
-func NewRSAKey(bits int) *Key {
-	private, err := rsa.GenerateKey(rand.Reader, bits)
-	return newKey(private, err)
-}
+// NewRSAKey returns the RSA key of so many bits: 1024, 2048 or 3072. It is the same
+// each time.
+func NewRSAKey(bits int) *Key { return newKey(rsaKey(bits), nil) }
 
 // newKey panics on an error because only a wrong argument leads to one:
 // crypto/rand cannot fail.

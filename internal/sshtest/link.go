@@ -253,7 +253,7 @@ func (l *Link) acceptLoop(listener net.Listener) {
 
 // relay is one connection. It returns when the connection has ended.
 func (l *Link) relay(client net.Conn, address string) {
-	dialer := net.Dialer{Timeout: 10 * time.Second}
+	dialer := net.Dialer{Timeout: Patience}
 	target, err := dialer.DialContext(l.ctx, "tcp", address)
 	if err != nil {
 		reset(client)

@@ -25,7 +25,7 @@ func linkDial(t *testing.T, l *Link) *net.TCPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	Eventually(t, time.Second, "the connection's other half", func() bool { return l.Active() > 0 })
+	Eventually(t, Patience, "the connection's other half", func() bool { return l.Active() > 0 })
 	return c.(*net.TCPConn)
 }
 
@@ -58,12 +58,12 @@ func send(t *testing.T, c net.Conn, s string) {
 func TestLinkRelays(t *testing.T) {
 	l, c := linkTo(t, serveTCP(t, echo))
 	send(t, c, "hello")
-	expect(t, c, "hello", time.Second)
+	expect(t, c, "hello", Patience)
 	_ = c.CloseWrite()
 	if rest := readAll(t, c); rest != "" {
 		t.Errorf("and then %q", rest)
 	}
-	Eventually(t, time.Second, "no connection", func() bool { return l.Active() == 0 })
+	Eventually(t, Patience, "no connection", func() bool { return l.Active() == 0 })
 	up, down := l.Bytes()
 	if l.Accepted() != 1 || up != 5 || down != 5 {
 		t.Errorf("%d connections, %d bytes up, %d down", l.Accepted(), up, down)
@@ -86,15 +86,15 @@ func TestLinkFreezes(t *testing.T) {
 			}))
 			l.Freeze(test.direction)
 			send(t, c, "hello")
+			if test.arrives {
+				<-arrived
+			}
 			expectNothing(t, c)
-			select {
-			case <-arrived:
-				if !test.arrives {
+			if !test.arrives {
+				select {
+				case <-arrived:
 					t.Error("the target got it")
-				}
-			default:
-				if test.arrives {
-					t.Error("the target did not get it")
+				default:
 				}
 			}
 			_ = c.CloseWrite()
@@ -117,7 +117,7 @@ func TestLinkFreezeIsBackpressure(t *testing.T) {
 		received <- b
 	}))
 	l.Freeze(Up)
-	const size = 64 << 20
+	const size = 16 << 20 // more than the kernel's buffers
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -149,14 +149,14 @@ func TestLinkFreezesAmidAWrite(t *testing.T) {
 	}))
 	go func() { _, _ = io.Copy(c, Body()) }()
 	last := int64(-1)
-	Eventually(t, 10*time.Second, "a target's full buffers", func() bool {
+	Eventually(t, Patience, "a target's full buffers", func() bool {
 		time.Sleep(50 * time.Millisecond)
 		up, _ := l.Bytes()
 		same := up == last
 		last = up
 		return same
 	})
-	if !within(5*time.Second, func() { l.Freeze(Both) }) {
+	if !within(Patience, func() { l.Freeze(Both) }) {
 		t.Fatal("Freeze hangs")
 	}
 	before, _ := l.Bytes()
@@ -166,7 +166,7 @@ func TestLinkFreezesAmidAWrite(t *testing.T) {
 		t.Errorf("%d bytes went through", after-before)
 	}
 	l.Thaw(Both)
-	Eventually(t, 5*time.Second, "bytes", func() bool { up, _ := l.Bytes(); return up > before })
+	Eventually(t, Patience, "bytes", func() bool { up, _ := l.Bytes(); return up > before })
 }
 
 func TestLinkFreezesNewConnections(t *testing.T) {
@@ -176,7 +176,7 @@ func TestLinkFreezesNewConnections(t *testing.T) {
 	send(t, c, "hello")
 	expectNothing(t, c)
 	l.Thaw(Both)
-	expect(t, c, "hello", time.Second)
+	expect(t, c, "hello", Patience)
 }
 
 func TestLinkCuts(t *testing.T) {
@@ -197,7 +197,7 @@ func TestLinkCuts(t *testing.T) {
 				l.Freeze(frozen)
 				send(t, c, "on its way")
 				test.cut(l)
-				_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+				_ = c.SetReadDeadline(time.Now().Add(Patience))
 				if _, err := c.Read(make([]byte, 1)); !test.isEnd(err) {
 					t.Errorf("the client got %v", err)
 				}
@@ -210,10 +210,10 @@ func TestLinkCuts(t *testing.T) {
 					if !test.isEnd(err) {
 						t.Errorf("the target got %v", err)
 					}
-				case <-time.After(5 * time.Second):
+				case <-time.After(Patience):
 					t.Error("the target got no end")
 				}
-				Eventually(t, time.Second, "no connection", func() bool { return l.Active() == 0 })
+				Eventually(t, Patience, "no connection", func() bool { return l.Active() == 0 })
 				l.Thaw(Both)
 				next := linkDial(t, l)
 				send(t, next, "x") // new connections work
@@ -249,13 +249,15 @@ func TestLinkDelays(t *testing.T) {
 	l.SetDelay(delay)
 	start := time.Now()
 	// Bytes that are sent together arrive together: a delay is no bandwidth.
-	for range 20 {
+	const pieces = 1000
+	for range pieces {
 		send(t, c, "hello")
+		time.Sleep(time.Millisecond) // lest they become one piece
 	}
-	for range 20 {
-		expect(t, c, "hello", 5*time.Second)
+	for range pieces {
+		expect(t, c, "hello", Patience)
 	}
-	if took := time.Since(start); took < 2*delay || took > 10*delay {
+	if took := time.Since(start); took < 2*delay || took > pieces*delay/2 {
 		t.Errorf("there and back took %v with a delay of %v", took, delay)
 	}
 }
@@ -265,7 +267,7 @@ func TestLinkLimitsBandwidth(t *testing.T) {
 	l.SetBandwidth(200 << 10)
 	start := time.Now()
 	got := readAll(t, linkDial(t, l))
-	if took := time.Since(start); len(got) != 100<<10 || took < 300*time.Millisecond || took > 3*time.Second {
+	if took := time.Since(start); len(got) != 100<<10 || took < 300*time.Millisecond {
 		t.Errorf("%d bytes took %v at 200 KiB a second", len(got), took)
 	}
 }
@@ -292,11 +294,11 @@ func TestLinkRefuses(t *testing.T) {
 		t.Errorf("connecting: %v", err)
 	}
 	send(t, c, "hello")
-	expect(t, c, "hello", time.Second)
+	expect(t, c, "hello", Patience)
 	l.Accept()
 	c = linkDial(t, l)
 	send(t, c, "again")
-	expect(t, c, "again", time.Second)
+	expect(t, c, "again", Patience)
 	if l.Accepted() != 2 {
 		t.Errorf("accepted %d", l.Accepted())
 	}
@@ -316,17 +318,17 @@ func TestLinkSetTarget(t *testing.T) {
 	l.SetTarget(serveTCP(t, echo))
 	c = linkDial(t, l)
 	send(t, c, "hello")
-	expect(t, c, "hello", time.Second)
+	expect(t, c, "hello", Patience)
 }
 
 func TestLinkCloseIsIdempotent(t *testing.T) {
 	l, c := linkTo(t, serveTCP(t, echo))
 	l.Freeze(Both)
 	send(t, c, "hello")
-	if !within(5*time.Second, func() { _, _ = l.Close(), l.Close() }) {
+	if !within(Patience, func() { _, _ = l.Close(), l.Close() }) {
 		t.Fatal("Close hangs")
 	}
-	_ = c.SetReadDeadline(time.Now().Add(time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(Patience))
 	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the connection is still open: %v", err)
 	}

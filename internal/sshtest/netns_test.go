@@ -26,7 +26,7 @@ func TestNetns(t *testing.T) {
 	client := mustLogin(t, d.daemon)
 	// The name has a meaning, and the address a server, inside alone.
 	transport := &http.Transport{DialContext: client.DialContext, DisableKeepAlives: true}
-	response, err := (&http.Client{Transport: transport, Timeout: 5 * time.Second}).Get("http://web.internal:8080/hello")
+	response, err := (&http.Client{Transport: transport, Timeout: Patience}).Get("http://web.internal:8080/hello")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestNetns(t *testing.T) {
 		if err != nil {
 			t.Errorf("plugged in again: %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(Patience):
 		t.Error("plugged in again, it did not answer")
 	}
 }

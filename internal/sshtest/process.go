@@ -17,7 +17,7 @@ import (
 
 const (
 	// daemonStart is how long a server may take to listen, and to end.
-	daemonStart = 10 * time.Second
+	daemonStart = Patience
 	// daemonPoll is how often its log and its processes are looked at.
 	daemonPoll = 5 * time.Millisecond
 )

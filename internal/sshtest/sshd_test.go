@@ -87,13 +87,13 @@ func exercise(t *testing.T, d *daemon) {
 	}
 
 	d.KillSessions(syscall.SIGKILL)
-	if !within(5*time.Second, func() { _ = client.Wait() }) {
+	if !within(Patience, func() { _ = client.Wait() }) {
 		t.Error("the session lives on")
 	}
 	client = mustLogin(t, d) // the listener does, too
 	port := d.Port
 	d.Stop()
-	if !within(5*time.Second, func() { _ = client.Wait() }) {
+	if !within(Patience, func() { _ = client.Wait() }) {
 		t.Error("the session outlives the server")
 	}
 	if _, err := net.Dial("tcp", d.Addr()); !errors.Is(err, syscall.ECONNREFUSED) {

@@ -65,10 +65,15 @@ func WriteFile(t testing.TB, name string, content []byte) string {
 	return path
 }
 
-// Eventually waits at most a timeout for something to be so, and fails the
-// test if it is not.
+// Patience is how long a test waits, at the least, for what must come: long, for a
+// machine that does much at once. It costs nothing where it comes.
+const Patience = time.Minute
+
+// Eventually waits for something to be so, and fails the test if it is not so after
+// a timeout, or Patience if that is longer.
 func Eventually(t testing.TB, timeout time.Duration, what string, isSo func() bool) {
 	t.Helper()
+	timeout = max(timeout, Patience)
 	deadline := time.Now().Add(timeout)
 	for !isSo() {
 		if time.Now().After(deadline) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -104,11 +105,14 @@ type body struct{ at int }
 
 const bodyLine = "the quick brown fox jumps over the lazy dog and on\n" // 51 bytes
 
+// bodyLines has many, since one at a time is slow under the race detector.
+var bodyLines = strings.Repeat(bodyLine, 1000)
+
 func (b *body) Read(p []byte) (int, error) {
 	for n := 0; n < len(p); {
-		copied := copy(p[n:], bodyLine[b.at:])
+		copied := copy(p[n:], bodyLines[b.at:])
 		n += copied
-		b.at = (b.at + copied) % len(bodyLine)
+		b.at = (b.at + copied) % len(bodyLines)
 	}
 	return len(p), nil
 }

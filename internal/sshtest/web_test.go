@@ -167,19 +167,18 @@ func TestWebUploads(t *testing.T) {
 
 func TestWebExpectContinue(t *testing.T) {
 	w, url, client := webClient(t, WebOptions{}, nil)
-	client.Transport.(*http.Transport).ExpectContinueTimeout = time.Minute
+	client.Transport.(*http.Transport).ExpectContinueTimeout = time.Hour
 	r, _ := http.NewRequestWithContext(t.Context(), "POST", url+"/echo", bytes.NewReader([]byte("wait")))
 	r.Header.Set("Expect", "100-continue")
-	start := time.Now()
-	response, err := client.Do(r)
+	response, err := client.Do(r) // that waits for an hour, unless it is told to go on
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	if got := readAll(t, response.Body); got != "wait" || time.Since(start) > 10*time.Second {
-		t.Errorf("%q after %v", got, time.Since(start))
+	if got := readAll(t, response.Body); got != "wait" {
+		t.Errorf("%q", got)
 	}
-	Eventually(t, time.Second, "no request", func() bool { return w.Active() == 0 })
+	Eventually(t, Patience, "no request", func() bool { return w.Active() == 0 })
 }
 
 func TestWebEvents(t *testing.T) {
@@ -192,7 +191,7 @@ func TestWebEvents(t *testing.T) {
 		t.Errorf("%q, %v", line, err)
 	}
 	_ = response.Body.Close()
-	Eventually(t, 5*time.Second, "the handler's end", func() bool { return w.Active() == 0 })
+	Eventually(t, Patience, "the handler's end", func() bool { return w.Active() == 0 })
 }
 
 func TestWebHangs(t *testing.T) {
@@ -204,7 +203,7 @@ func TestWebHangs(t *testing.T) {
 		_ = response.Body.Close()
 		t.Errorf("it answered %s", response.Status)
 	}
-	Eventually(t, 5*time.Second, "the handler's end", func() bool { return w.Active() == 0 })
+	Eventually(t, Patience, "the handler's end", func() bool { return w.Active() == 0 })
 }
 
 func TestWebSocket(t *testing.T) {
@@ -225,7 +224,7 @@ func TestWebSocket(t *testing.T) {
 	}
 	// A hijacked connection ends with the server all the same.
 	_ = w.Close()
-	_ = ws.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = ws.SetReadDeadline(time.Now().Add(Patience))
 	if err := websocket.Message.Receive(ws, new(string)); err != io.EOF {
 		t.Errorf("after Close: %v", err)
 	}

@@ -48,7 +48,7 @@ func TestLockedAgent(t *testing.T) {
 	}
 	h := agentTunnel(t, s, socket, nil)
 	addr := listen(t, echo)
-	_, err = dialFor(t, h, addr, 10*time.Second)
+	_, err = dialFor(t, h, addr, sshtest.Patience)
 	if _, ok := errors.AsType[*failure.AuthError](err); !ok || !strings.Contains(err.Error(), `agent at "`+socket+`" has no key, or is locked (see ssh-add -l and ssh-add -X)`) {
 		t.Errorf("got %v", err)
 	}

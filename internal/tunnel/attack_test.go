@@ -43,7 +43,7 @@ func TestEndOnDrainingLink(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(300 * time.Millisecond) // the bastion closes the channel
-			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(sshtest.Patience))
 			if n, err := io.Copy(io.Discard, c); n != size || err != nil {
 				t.Errorf("read %d of %d bytes: %v", n, size, err)
 			}
@@ -64,7 +64,7 @@ func TestDialAcrossClose(t *testing.T) {
 	addr := listen(t, echo)
 	dialed := make(chan error, 1)
 	go func() {
-		c, err := dialFor(t, h, addr, 10*time.Second)
+		c, err := dialFor(t, h, addr, sshtest.Patience)
 		if err == nil {
 			_ = c.Close()
 		}
@@ -149,7 +149,7 @@ func TestBlackholesHarmNobody(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	c, err := dialFor(t, b.Handle, "web:80", time.Second)
+	c, err := dialFor(t, b.Handle, "web:80", sshtest.Patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestTurnedAway(t *testing.T) {
 		time.Sleep(10 * time.Millisecond) // for our version, lest it be reset
 	})
 	h := open(t, configFor(t, key, key.Fingerprint(), addr), quick())
-	_, err := dialFor(t, h, "web:80", 10*time.Second)
+	_, err := dialFor(t, h, "web:80", sshtest.Patience)
 	if want := `it sent "Not allowed at this time" instead of an SSH banner`; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %q", err, want)
 	}
@@ -210,7 +210,7 @@ func TestJumpSaysWhy(t *testing.T) {
 	defer closeAndWait(t, inner)
 	var refused *failure.AuthError
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if _, err := dialFor(t, inner, "web:80", 10*time.Second); !errors.As(err, &refused) {
+		if _, err := dialFor(t, inner, "web:80", sshtest.Patience); !errors.As(err, &refused) {
 			t.Fatalf("got %v, want the outer tunnel's AuthError", err)
 		}
 	}
@@ -262,7 +262,7 @@ func TestCloseDelivers(t *testing.T) {
 func TestSlowLinkIsAlive(t *testing.T) {
 	sshtest.Takes(t, 3*time.Second)
 	set := quick()
-	set.ServerAliveInterval = time.Second
+	set.ServerAliveInterval, set.ServerAliveCountMax = time.Second, 20 // the machine may be slow as well
 	b := newBench(t, set, nil)
 	addr := listen(t, echo)
 	roundTrip(t, mustDial(t, b.Handle, addr))

@@ -52,7 +52,7 @@ func TestConnIsANetConn(t *testing.T) {
 					}
 					accepted <- c
 				}()
-				c1, err = dialFor(t, h, ln.Addr().String(), 10*time.Second)
+				c1, err = dialFor(t, h, ln.Addr().String(), sshtest.Patience)
 				if err != nil {
 					return nil, nil, nil, err
 				}
@@ -86,7 +86,7 @@ func TestConnHalfClose(t *testing.T) {
 			if _, err := c.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
 				t.Fatalf("write after CloseWrite: %v", err)
 			}
-			_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(sshtest.Patience))
 			if n, err := io.Copy(io.Discard, c); n != size || err != nil {
 				t.Fatalf("read %d bytes, %v", n, err)
 			}

@@ -20,7 +20,7 @@ func TestLostBesideOthers(t *testing.T) {
 	b.bastion.Misbehave(sshtest.Faults{HoldOpens: true})
 	failed := make(chan error, 1)
 	go func() {
-		_, err := dialFor(t, b.Handle, "web:80", 20*time.Second)
+		_, err := dialFor(t, b.Handle, "web:80", sshtest.Patience)
 		failed <- err
 	}()
 	for range 3 {

@@ -29,7 +29,7 @@ func TestLinesBeforeBanner(t *testing.T) {
 		return ours, nil
 	}
 	h := open(t, cfg, quick())
-	_, err := dialFor(t, h, "web:80", 10*time.Second)
+	_, err := dialFor(t, h, "web:80", sshtest.Patience)
 	if failure.CauseOf(err) != failure.CauseKeyExchange {
 		t.Errorf("the cause is %q: %v", failure.CauseOf(err), err)
 	}

@@ -27,7 +27,7 @@ func TestEndNeedsNoProof(t *testing.T) {
 		_, _ = io.Copy(io.Discard, c)
 	}))
 	defer c.Close()
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(sshtest.Patience))
 	if got, err := io.ReadAll(c); string(got) != "bye" || err != nil {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -40,7 +40,7 @@ func TestWriteAfterClose(t *testing.T) {
 	b.bastion.Misbehave(sshtest.Faults{CloseChannels: true})
 	c := mustDial(t, b.Handle, listen(t, echo))
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(sshtest.Patience))
 	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
 		t.Fatalf("read: %v", err)
 	}

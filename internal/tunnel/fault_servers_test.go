@@ -39,7 +39,7 @@ func TestLostSSHD(t *testing.T) {
 					t.Error(err)
 				}
 				reading.Done()
-				_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+				_ = c.SetReadDeadline(time.Now().Add(sshtest.Patience))
 				_, err := io.Copy(io.Discard, c)
 				if !errors.Is(err, io.ErrUnexpectedEOF) {
 					t.Errorf("signal %v: a cut stream ended with %v", sig, err)

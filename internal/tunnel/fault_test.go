@@ -60,7 +60,7 @@ func TestLostLinkIsNotAnEnd(t *testing.T) {
 				}
 				lose(b)
 				for _, c := range conns {
-					_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+					_ = c.SetReadDeadline(time.Now().Add(sshtest.Patience))
 					_, err := c.Read(make([]byte, 1))
 					wantLost(t, err)
 					_ = c.Close()
@@ -79,13 +79,13 @@ func TestEndIsAnEnd(t *testing.T) {
 			var wg sync.WaitGroup
 			for range 50 {
 				wg.Go(func() {
-					c, err := dialFor(t, h, addr, 10*time.Second)
+					c, err := dialFor(t, h, addr, sshtest.Patience)
 					if err != nil {
 						t.Error(err)
 						return
 					}
 					defer c.Close()
-					_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+					_ = c.SetReadDeadline(time.Now().Add(sshtest.Patience))
 					if b, err := io.ReadAll(c); string(b) != "bye" || err != nil {
 						t.Errorf("got %q, %v", b, err)
 					}
@@ -112,7 +112,7 @@ func TestEndWithoutAnswers(t *testing.T) {
 	go func() { _, _ = io.Copy(io.Discard, chatter) }()
 	b.bastion.Misbehave(sshtest.Faults{HoldRequests: true})
 	c := mustDial(t, b.Handle, listen(t, func(c net.Conn) { _, _ = c.Write([]byte("bye")) }))
-	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(sshtest.Patience))
 	if got, err := io.ReadAll(c); string(got) != "bye" || err != nil {
 		t.Fatalf("got %q, %v", got, err)
 	}
@@ -138,7 +138,7 @@ func TestDyingLinkHangsNobody(t *testing.T) {
 					return
 				default:
 				}
-				c, err := dialFor(t, b.Handle, addr, 10*time.Second)
+				c, err := dialFor(t, b.Handle, addr, sshtest.Patience)
 				if err != nil {
 					if _, ok := errors.AsType[*TimeoutError](err); ok {
 						t.Errorf("dial: %v", err)
@@ -146,7 +146,7 @@ func TestDyingLinkHangsNobody(t *testing.T) {
 					continue
 				}
 				opened.Add(1)
-				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(sshtest.Patience))
 				for range 4 {
 					if _, err = c.Write(buf); err == nil {
 						_, err = io.ReadFull(c, buf)
@@ -209,12 +209,12 @@ func load(t *testing.T, h *Handle, channels, rounds int) {
 	for range channels {
 		wg.Go(func() {
 			for range rounds {
-				c, err := dialFor(t, h, addr, 20*time.Second)
+				c, err := dialFor(t, h, addr, sshtest.Patience)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(sshtest.Patience))
 				if _, err := c.Write(make([]byte, size)); err != nil {
 					t.Error(err)
 				}
@@ -244,7 +244,7 @@ func TestFrozenLinkIsNoticed(t *testing.T) {
 			roundTrip(t, c)
 			sshtest.Eventually(t, 10*time.Second, "an answer to a probe", func() bool { return b.Status().RTT > 0 })
 			b.link.Freeze(d.dir)
-			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(sshtest.Patience))
 			_, err := c.Read(make([]byte, 1))
 			wantLost(t, err)
 			b.link.Reset()
@@ -290,6 +290,13 @@ func TestOpensAreBounded(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	sshtest.Eventually(t, sshtest.Patience, "as many opens to be pending as may be", func() bool {
+		if b.bastion.Stats().Pending >= maxPendingOpensPerTarget {
+			return true
+		}
+		_, _ = dialFor(t, b.Handle, addr, 200*time.Millisecond) // one may have been given up before it was sent
+		return false
+	})
 	if n := b.bastion.Stats().Pending; n != maxPendingOpensPerTarget {
 		t.Errorf("%d opens are pending, want %d", n, maxPendingOpensPerTarget)
 	}

@@ -304,7 +304,7 @@ func TestShutOutWords(t *testing.T) {
 			_, _ = io.Copy(io.Discard, c)
 		})
 		h := open(t, configFor(t, sshtest.NewKey(), sshtest.NewKey().Fingerprint(), addr), quick())
-		_, err := dialFor(t, h, "web:80", 10*time.Second)
+		_, err := dialFor(t, h, "web:80", sshtest.Patience)
 		if got := failure.ClassOf(err); got != want {
 			t.Errorf("%q is of class %d, want %d: %v", words, got, want, err)
 		}

@@ -15,7 +15,7 @@ import (
 // openOf opens a channel of a class or fails the test.
 func openOf(t *testing.T, h *Handle, class Class, addr string) *Conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), sshtest.Patience)
 	defer cancel()
 	c, err := h.Dial(ctx, Target{Network: "tcp", Address: addr, Class: class})
 	if err != nil {
@@ -218,7 +218,7 @@ func TestGrowthFails(t *testing.T) {
 	for range 20 {
 		start := time.Now()
 		roundTrip(t, openOf(t, b.Handle, Stream, addr))
-		if d := time.Since(start); d > streamPatience+5*time.Second {
+		if d := time.Since(start); d > streamPatience+sshtest.Patience {
 			t.Fatalf("a stream has waited %s", d)
 		}
 	}

@@ -151,7 +151,7 @@ func echo(c net.Conn) {
 // mustDial opens a channel or fails the test.
 func mustDial(t testing.TB, h *Handle, addr string) *Conn {
 	t.Helper()
-	c, err := dialFor(t, h, addr, 10*time.Second)
+	c, err := dialFor(t, h, addr, sshtest.Patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func dialFor(t testing.TB, h *Handle, addr string, timeout time.Duration) (*Conn
 func roundTrip(t testing.TB, c net.Conn) {
 	t.Helper()
 	const msg = "hello"
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(sshtest.Patience))
 	if _, err := io.WriteString(c, msg); err != nil {
 		t.Fatal(err)
 	}
@@ -181,9 +181,11 @@ func roundTrip(t testing.TB, c net.Conn) {
 	_ = c.SetDeadline(time.Time{})
 }
 
-// within runs f and fails the test if it takes longer than limit.
+// within runs f and fails the test if it takes longer than limit, or
+// sshtest.Patience if that is longer.
 func within(t testing.TB, limit time.Duration, what string, f func()) {
 	t.Helper()
+	limit = max(limit, sshtest.Patience)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -39,7 +39,7 @@ func TestAcceptNew(t *testing.T) {
 		}
 	}
 	connect := func(h *Handle) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), sshtest.Patience)
 		defer cancel()
 		return h.Connect(ctx)
 	}

@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -45,7 +44,7 @@ func TestIdleChannelIsSmall(t *testing.T) {
 	}()
 	handshake := make([]byte, 300)
 	one := func() (ours, theirs net.Conn) {
-		ours, err := dialFor(t, h, ln.Addr().String(), 10*time.Second)
+		ours, err := dialFor(t, h, ln.Addr().String(), sshtest.Patience)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -47,7 +47,7 @@ func TestJump(t *testing.T) {
 	_, err := c.Read(make([]byte, 1))
 	wantLost(t, err)
 	sshtest.Eventually(t, 10*time.Second, "service", func() bool {
-		c, err := dialFor(t, h3, addr, 5*time.Second)
+		c, err := dialFor(t, h3, addr, sshtest.Patience)
 		if err == nil {
 			_ = c.Close()
 		}
@@ -75,7 +75,7 @@ func TestDownThroughJump(t *testing.T) {
 	inner := Open(cfg, quick(), outer)
 	inner.Start()
 	defer closeAndWait(t, inner)
-	_, err := dialFor(t, inner, "web:80", 10*time.Second)
+	_, err := dialFor(t, inner, "web:80", sshtest.Patience)
 	if _, ok := errors.AsType[*DownError](err); !ok {
 		t.Fatalf("got %v", err)
 	}

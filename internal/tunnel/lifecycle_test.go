@@ -79,7 +79,7 @@ func TestDrainTimeout(t *testing.T) {
 	roundTrip(t, c)
 	b.Close()
 	roundTrip(t, c)
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(sshtest.Patience))
 	_, err := c.Read(make([]byte, 1))
 	wantLost(t, err)
 	if _, err := dialFor(t, b.Handle, "127.0.0.1:1", time.Second); !errors.Is(err, ErrClosed) {
@@ -121,7 +121,7 @@ func TestDialWaitsForStart(t *testing.T) {
 	addr := listen(t, echo)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		c, err := dialFor(t, h, addr, 10*time.Second)
+		c, err := dialFor(t, h, addr, sshtest.Patience)
 		if err != nil {
 			t.Error(err)
 			return
@@ -196,12 +196,12 @@ func TestDown(t *testing.T) {
 	b.link.Reset()
 	var down *DownError
 	sshtest.Eventually(t, 5*time.Second, "a DownError", func() bool {
-		_, err := dialFor(t, b.Handle, addr, 5*time.Second)
+		_, err := dialFor(t, b.Handle, addr, sshtest.Patience)
 		return errors.As(err, &down)
 	})
 	within(t, time.Second, "100 dials", func() {
 		for range 100 {
-			if _, err := dialFor(t, b.Handle, addr, 5*time.Second); !errors.As(err, &down) {
+			if _, err := dialFor(t, b.Handle, addr, sshtest.Patience); !errors.As(err, &down) {
 				t.Fatalf("got %v", err)
 			}
 		}
@@ -211,7 +211,7 @@ func TestDown(t *testing.T) {
 	}
 	b.link.Accept()
 	sshtest.Eventually(t, 5*time.Second, "service", func() bool {
-		c, err := dialFor(t, b.Handle, addr, 5*time.Second)
+		c, err := dialFor(t, b.Handle, addr, sshtest.Patience)
 		if err == nil {
 			_ = c.Close()
 		}
@@ -242,12 +242,12 @@ func TestBadHandshakes(t *testing.T) {
 			set.ConnectTimeout = 300 * time.Millisecond
 			h := open(t, configFor(t, key, bastion.HostKeyFingerprint(), bastion.Addr()), set)
 			start := time.Now()
-			_, err := dialFor(t, h, "web:80", 10*time.Second)
+			_, err := dialFor(t, h, "web:80", sshtest.Patience)
 			var down *DownError
 			if !errors.As(err, &down) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > sshtest.Patience/2 {
 				t.Errorf("took %s", took)
 			}
 			bastion.Misbehave(sshtest.Faults{})
@@ -266,7 +266,7 @@ func TestFingerprintOfAnotherKey(t *testing.T) {
 		roundTrip(t, mustDial(t, open(t, configFor(t, key, pinned.Fingerprint(), bastion.Addr()), quick()), addr))
 	}
 	h := open(t, configFor(t, key, sshtest.NewKey().Fingerprint(), bastion.Addr()), quick())
-	_, err := dialFor(t, h, addr, 10*time.Second)
+	_, err := dialFor(t, h, addr, sshtest.Patience)
 	if _, ok := errors.AsType[*failure.HostKeyError](err); !ok {
 		t.Errorf("got %v, want a HostKeyError", err)
 	}
@@ -302,7 +302,7 @@ func TestRefusedWaitsForFiles(t *testing.T) {
 	bastion := bastionFor(t, key, nil)
 	cfg := configFor(t, stranger, bastion.HostKeyFingerprint(), bastion.Addr())
 	h := open(t, cfg, quick())
-	_, err := dialFor(t, h, "web:80", 10*time.Second)
+	_, err := dialFor(t, h, "web:80", sshtest.Patience)
 	if _, ok := errors.AsType[*failure.AuthError](err); !ok {
 		t.Fatalf("got %v, want an AuthError", err)
 	}

@@ -134,7 +134,7 @@ func TestSameBytes(t *testing.T) {
 	bastion := bastionFor(t, key, nil)
 	cfg := configFor(t, stranger, bastion.HostKeyFingerprint(), bastion.Addr())
 	h := open(t, cfg, quick())
-	_, err := dialFor(t, h, "web:80", 10*time.Second)
+	_, err := dialFor(t, h, "web:80", sshtest.Patience)
 	if _, ok := errors.AsType[*failure.AuthError](err); !ok {
 		t.Fatalf("got %v, want an AuthError", err)
 	}

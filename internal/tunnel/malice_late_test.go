@@ -60,7 +60,7 @@ func TestLateOpens(t *testing.T) {
 		go func() { done <- dialOne(ctx, i) }()
 		select {
 		case <-asked:
-		case <-time.After(10 * time.Second):
+		case <-time.After(sshtest.Patience):
 			t.Fatalf("dial %d was not asked for", i)
 		}
 		cancel()

@@ -33,7 +33,7 @@ func TestManyOpensThroughSilence(t *testing.T) {
 	var opens sync.WaitGroup
 	open := func(target string) {
 		opens.Go(func() {
-			c, err := dialFor(t, b.Handle, target, 20*time.Second)
+			c, err := dialFor(t, b.Handle, target, sshtest.Patience)
 			if err != nil {
 				t.Error(err)
 				return

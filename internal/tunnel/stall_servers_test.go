@@ -63,7 +63,7 @@ func TestStall(t *testing.T) {
 			opened := make(chan error, 2)
 			for range 2 {
 				go func() {
-					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+					ctx, cancel := context.WithTimeout(t.Context(), sshtest.Patience)
 					defer cancel()
 					c, err := h.Dial(ctx, Target{Network: "tcp", Address: addr})
 					if err == nil {
@@ -91,7 +91,7 @@ func TestStall(t *testing.T) {
 				_ = syscall.Kill(pid, syscall.SIGCONT)
 			}
 			sshtest.Eventually(t, 10*time.Second, "the end of the stall", func() bool { stalled, _ := stallOf(h); return stalled == 0 })
-			_ = stream.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_ = stream.SetReadDeadline(time.Now().Add(sshtest.Patience))
 			if _, err := io.ReadFull(stream, make([]byte, 500)); err != nil {
 				t.Errorf("the stream that was open: %v", err)
 			}

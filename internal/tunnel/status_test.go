@@ -227,7 +227,7 @@ func (o eventLog) next(t *testing.T) Event {
 	select {
 	case e := <-o:
 		return e
-	case <-time.After(10 * time.Second):
+	case <-time.After(sshtest.Patience):
 		t.Fatal("no event")
 		return Event{}
 	}

@@ -163,7 +163,7 @@ func (s *stress) work(ctx context.Context, r *rand.Rand) {
 		timeout := time.Duration(1+r.IntN(2000)) * time.Millisecond
 		start := time.Now()
 		c, err := dialFor(s.t, h, s.echo, timeout)
-		if took := time.Since(start); took > timeout+3*time.Second {
+		if took := time.Since(start); took > timeout+sshtest.Patience {
 			s.t.Errorf("a dial with %s took %s", timeout, took)
 		}
 		if err != nil {
@@ -201,7 +201,7 @@ func (s *stress) stream(c *Conn, r *rand.Rand) {
 	var got bytes.Buffer
 	_, err := io.Copy(&got, c)
 	writing.Wait()
-	if took := time.Since(start); took > timeout+3*time.Second {
+	if took := time.Since(start); took > timeout+sshtest.Patience {
 		s.t.Errorf("a stream with %s took %s", timeout, took)
 	}
 	switch {

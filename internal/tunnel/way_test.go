@@ -182,7 +182,7 @@ func TestProxyCommandFails(t *testing.T) {
 		var err error
 		for range 5 {
 			h := open(t, cfg, set)
-			_, err = dialFor(t, h, "web:80", 10*time.Second)
+			_, err = dialFor(t, h, "web:80", sshtest.Patience)
 			closeAndWait(t, h)
 			if err == nil || strings.Contains(err.Error(), c.err) {
 				break
