@@ -14,14 +14,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-func TestContributingLinks(t *testing.T) { checkLinks(t, readFile(t, "CONTRIBUTING.md")) }
+func TestContributingContents(t *testing.T) { checkContents(t, "CONTRIBUTING.md") }
 
 // TestContributingMake compares the Makefile's targets with those in
 // CONTRIBUTING.md.
 func TestContributingMake(t *testing.T) {
 	var listed []string
-	for _, row := range tableRows(readFile(t, "CONTRIBUTING.md")) {
-		if target, ok := strings.CutPrefix(code(row[0]), "make "); ok {
+	for _, r := range read(t, "CONTRIBUTING.md").rows() {
+		if target, ok := strings.CutPrefix(code(r.cells[0]), "make "); ok {
 			listed = append(listed, target)
 		}
 	}

@@ -155,8 +155,8 @@ func TestInsertTable(t *testing.T) {
 	}
 }
 
-// TestRendered is that the README's table and the plot are what results.json
-// has: go run ./bench -render makes them so.
+// TestRendered is that the manual's table and the plot are what results.json has:
+// go run ./bench -render makes them so.
 func TestRendered(t *testing.T) {
 	r, err := readResults(filepath.Join("..", resultsFile))
 	if errors.Is(err, os.ErrNotExist) {
@@ -176,7 +176,7 @@ func TestRendered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if updated, ok := insertTable(string(readme), table(r)); ok && updated != string(readme) {
+	if updated, ok := insertTable(string(readme), table(r)); !ok || updated != string(readme) {
 		t.Errorf("the table in %s is not what %s has; run 'go run ./bench -render'", readmeFile, resultsFile)
 	}
 }
