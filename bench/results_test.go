@@ -79,7 +79,8 @@ func TestTable(t *testing.T) {
 		"|                 | p99      |   1.00 ms |      2.00 ms |    40 ms |            0.05× |             2.00× |                          |             |",
 		"| cold <start>    |          |     50 ms |       100 ms |    25 ms |            4.00× |             2.00× |                          |             |",
 		"",
-		"Medians of 3 rounds. 2026-01-02, 2 cores of A & B, Debian, Linux 6.1, Go 1.26.1, Caddy v2.11.9, OpenSSH 9.2p1. Load: wrk 4.1.0.",
+		"Medians of 3 rounds. 2026-01-02, 2 cores of A & B, Debian, Linux 6.1, Go 1.26.1, Caddy v2.11.9,",
+		"OpenSSH 9.2p1. Load: wrk 4.1.0.",
 		"",
 	}, "\n")
 	if got := table(example()); got != want {
