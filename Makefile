@@ -42,12 +42,12 @@ fuzz:
 		go test -timeout 15m -run '^$$' -fuzz "^$${target##*:}\$$" -fuzztime $(FUZZTIME) "$${file%/*}"; \
 	done
 
-faults: ## breaks everything while anything is in flight; writes docs/reliability.md
-	FAULTS='$(FAULTS)' RELIABILITY='$(CURDIR)/docs/reliability.md' \
+faults: ## breaks everything while anything is in flight; writes docs/reliability/matrix.md
+	FAULTS='$(FAULTS)' RELIABILITY='$(CURDIR)/docs/reliability' \
 		go test -count=1 -timeout 5h -parallel 6 -run '^TestFaults$$' -v ./internal/e2e
 
-soak: ## all traffic at once, one fault after the other; writes docs/reliability.md
-	SOAK='$(SOAK)' RELIABILITY='$(CURDIR)/docs/reliability.md' \
+soak: ## all traffic at once, one fault after the other; writes docs/reliability/soak.md
+	SOAK='$(SOAK)' RELIABILITY='$(CURDIR)/docs/reliability' \
 		go test -count=1 -timeout 0 -run '^TestSoak$$' -v ./internal/e2e
 
 cross: ## for systems other than Linux

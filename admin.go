@@ -24,12 +24,15 @@ func init() {
 	caddy.RegisterModule(adminAPI{})
 }
 
-// adminAPI is part of Caddy's admin API, which decides who may use it:
+// adminAPI shows the state of SSH tunnels on Caddy's admin API, and reconnects
+// them:
 //
 //	GET  /ssh_tunnel/tunnels                   the tunnels' status
 //	GET  /ssh_tunnel/tunnels/<name>            one tunnel's
 //	POST /ssh_tunnel/tunnels/<name>/reconnect  replaces its connections
-//	GET  /ssh_tunnel/ready                     200 if all tunnels are up that are to be
+//	GET  /ssh_tunnel/ready                     200 if all tunnels are up that should be
+//
+// The admin API decides who may use it.
 //
 // It has no state. Its module is provisioned before the apps of a configuration,
 // and outlives one that cannot start.

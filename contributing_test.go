@@ -14,14 +14,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-func TestContributingLinks(t *testing.T) { checkLinks(t, readFile(t, "CONTRIBUTING.md")) }
+func TestContributingContents(t *testing.T) { checkContents(t, "CONTRIBUTING.md") }
 
 // TestContributingMake compares the Makefile's targets with those in
 // CONTRIBUTING.md.
 func TestContributingMake(t *testing.T) {
 	var listed []string
-	for _, row := range tableRows(readFile(t, "CONTRIBUTING.md")) {
-		if target, ok := strings.CutPrefix(code(row[0]), "make "); ok {
+	for _, r := range read(t, "CONTRIBUTING.md").rows() {
+		if target, ok := strings.CutPrefix(code(r.cells[0]), "make "); ok {
 			listed = append(listed, target)
 		}
 	}
@@ -46,13 +46,17 @@ func TestGitHubFiles(t *testing.T) {
 	}
 }
 
-// TestVersionsAgree compares the versions of Caddy and Go that the Dockerfile and
-// the workflows name with those of go.mod.
+// TestVersionsAgree compares the versions of Caddy and Go that the Dockerfile, the
+// workflows and the manual name with those of go.mod.
 func TestVersionsAgree(t *testing.T) {
 	for _, c := range []struct{ what, inGoMod, file, inFile string }{
 		{"Caddy", `(?m)^\tgithub\.com/caddyserver/caddy/v2 v(\S+)$`, "Dockerfile", `(?m)^FROM caddy:([\d.]+)`},
 		{"Go", `(?m)^go (\d+\.\d+)`, ".github/workflows/ci.yml", `golang:([\d.]+)-`},
 		{"Go", `(?m)^go (\d+\.\d+)`, ".github/workflows/release.yml", `go-version: "([\d.]+)"`},
+		{"Caddy", `(?m)^\tgithub\.com/caddyserver/caddy/v2 v(\S+)$`, "README.md", `(?i)caddy[ :](\d[\d.]*\d)`},
+		{"Go", `(?m)^go (\d+\.\d+)`, "README.md", `Go ([\d.]+)`},
+		{"Caddy", `(?m)^\tgithub\.com/caddyserver/caddy/v2 v(\S+)$`, "docs/getting-started.md", `Caddy (\d[\d.]*\d)`},
+		{"Go", `(?m)^go (\d+\.\d+)`, "docs/getting-started.md", `Go ([\d.]+)`},
 	} {
 		want := regexp.MustCompile(c.inGoMod).FindStringSubmatch(readFile(t, "go.mod"))
 		got := regexp.MustCompile(c.inFile).FindAllStringSubmatch(readFile(t, c.file), -1)

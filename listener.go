@@ -26,15 +26,15 @@ func init() {
 }
 
 // ListenerWrapper forwards the connections that a listener accepts to a target
-// behind an SSH bastion, as `ssh -L` does: all of them, so that none is left
-// for the HTTP server, or those that match.
+// behind an SSH bastion, as `ssh -L` does.
 //
-// Before the `tls` wrapper it forwards the raw bytes, so that TLS passes
-// through; after `tls`, what was decrypted. HTTP/3 does not pass through
-// listener wrappers.
+// It forwards those that `match`, or else all of them, so that none is left for
+// the HTTP server. Before the `tls` wrapper it forwards the raw bytes, so that TLS
+// passes through. After `tls` it forwards the decrypted bytes. HTTP/3 does not
+// pass through listener wrappers.
 //
-// Connections live on when the configuration is reloaded. When the process
-// exits they have the `grace_period` of the `ssh_tunnel` app to end.
+// A reload keeps the connections. When the process exits they have the
+// `grace_period` of the `ssh_tunnel` app to end.
 type ListenerWrapper struct {
 	// The name of the tunnel, as configured in the `ssh_tunnel` app.
 	// Placeholders are not allowed. Required.
@@ -45,15 +45,15 @@ type ListenerWrapper struct {
 	// when the configuration is loaded. Required.
 	Target string `json:"target"`
 
-	// Which connections to forward: those whose TLS ClientHello all of these
-	// match, as in a TLS connection policy. The others pass on unchanged, as
-	// does what is not TLS, or sends no whole ClientHello within 5 seconds and
-	// 16 KiB. After the `tls` wrapper the connection's state is what is matched.
-	// Default: every connection is forwarded.
+	// Which connections to forward: those whose TLS ClientHello matches all of
+	// these, as in a TLS connection policy. Other connections pass on unchanged.
+	// So do connections that are not TLS, and those without a whole ClientHello
+	// within 5 seconds and 16 KiB. After the `tls` wrapper the matchers see the
+	// state of the connection. Default: every connection.
 	MatchersRaw caddy.ModuleMap `json:"match,omitempty" caddy:"namespace=tls.handshake_match"`
 
-	// What holds for those that are forwarded. The connections of a listener
-	// count as one lot, those from before a reload included.
+	// How to forward them. `max_connections` counts all connections of a listener,
+	// those from before a reload included.
 	config.ForwardOptions
 
 	owner    any // the configuration that the wrapper belongs to

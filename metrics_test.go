@@ -177,7 +177,7 @@ func gatherLabels(t *testing.T) map[string][]string {
 	return labels
 }
 
-// wantDashboard checks that the dashboard and the README know all metrics, and no
+// wantDashboard checks that the dashboard and the manual have all metrics, and no
 // others.
 func wantDashboard(t *testing.T, labels map[string][]string) {
 	t.Helper()
@@ -218,27 +218,28 @@ func wantDashboard(t *testing.T, labels map[string][]string) {
 		}
 	}
 	documented := make(map[string]string)
-	section, causes, _ := strings.Cut(readmeSection(t, "Metrics"), "### Causes")
-	for _, row := range tableRows(section) {
-		documented[code(row[0])] = strings.Join(codes(row[1]), " ")
+	for _, r := range metricNames.rows(t) {
+		if name := code(r.cells[0]); strings.HasPrefix(name, "caddy_ssh_tunnel_") {
+			documented[name] = strings.Join(codes(r.cells[1]), " ")
+		}
 	}
 	for name, want := range labels {
 		got := strings.Fields(documented[name])
 		want := slices.DeleteFunc(slices.Clone(want), func(l string) bool { return l == "le" || l == "tunnel" })
 		if _, ok := documented[name]; !ok {
-			t.Errorf("README.md does not know %s", name)
+			t.Errorf("%s does not have %s", metricNames.page, name)
 		} else if slices.Sort(got); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
-			t.Errorf("README.md: %s has the labels %q, want %q", name, got, want)
+			t.Errorf("%s: %s has the labels %q, want %q", metricNames.page, name, got, want)
 		}
 	}
 	for name := range maps.Keys(documented) {
 		if _, ok := labels[name]; !ok {
-			t.Errorf("README.md has the metric %q, which there is not", name)
+			t.Errorf("%s has the metric %q, which does not exist", metricNames.page, name)
 		}
 	}
 	var got, want []string
-	for _, row := range tableRows(causes) {
-		got = append(got, code(row[0]))
+	for _, r := range causes.rows(t) {
+		got = append(got, code(r.cells[0]))
 	}
 	for _, cause := range failure.Causes {
 		want = append(want, string(cause))

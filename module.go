@@ -43,15 +43,29 @@ func init() {
 	caddy.RegisterModule(App{})
 }
 
-// App keeps SSH tunnels to bastions, through which other modules reach what
-// lies behind these: the reverse proxy's transport `ssh_tunnel` and the
-// listener wrapper `ssh_tunnel`. It forwards raw connections through them by
-// itself, as `ssh -L`, `-R` and `-D` do.
+// App manages SSH connections to bastion hosts, through which other modules
+// dial.
 //
-// Tunnels connect in the background when the configuration starts; a bastion
-// that is down does not keep it from starting. A tunnel that a new
-// configuration leaves as it was keeps its connections, and all that goes on
-// through them.
+// These modules are the transport `ssh_tunnel` of `reverse_proxy` and the
+// listener wrapper `ssh_tunnel`. A site can listen on a bastion with the network
+// address `ssh_tunnel/<tunnel>/*:443`. The app itself forwards raw connections,
+// as `ssh -L`, `-R` and `-D` do.
+//
+// Tunnels connect in the background when the configuration starts. A bastion
+// that is down does not keep it from starting. A reload that does not change a
+// tunnel keeps its connections, with all requests and streams on them.
+//
+// ### Events
+//
+// The app emits these events, whose data is available to handlers as
+// `{event.data.*}`. All have `tunnel` and `address`. Durations are in seconds.
+//
+// Event | When | Data
+// ------|------|------
+// `ssh_tunnel_connected` | The tunnel has a connection, and had none. | `reconnected`, `duration`, `remote`, `user`, `server`, `auth`, `host_key`, `kex`, `cipher`; after a loss, `downtime`; with a certificate, `certificate_expires`
+// `ssh_tunnel_lost` | The last connection was lost. | `error`, `duration`, `channels`
+// `ssh_tunnel_refused` | The bastion refused the login, or its host key was refused. | `error`, `cause`, `attempt`, `retry_in`
+// `ssh_tunnel_certificate_expiring` | A certificate expires soon, or has expired, and was not renewed. | `certificate`, `path`, `expires`, `remaining`
 type App struct {
 	config.App
 

@@ -54,8 +54,8 @@ func TestSecurity(t *testing.T) {
 	}
 
 	line := regexp.MustCompile(`(?m)^restrict,.*$`).FindString(security)
-	if line == "" || !strings.Contains(readmeSection(t, "Security"), line) {
-		t.Errorf("the README does not have %q", line)
+	if line == "" || !strings.Contains(authorizedKey.section(t).text(fenced), line) {
+		t.Errorf("%s does not have %q", authorizedKey.page, line)
 	}
-	checkLinks(t, security)
+	checkContents(t, "SECURITY.md")
 }

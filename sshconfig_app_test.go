@@ -2,12 +2,10 @@ package sshtunnel
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 )
 
 // TestSSHConfigShared checks that tunnels share the hosts on the way, and that
@@ -46,23 +44,4 @@ func TestSSHConfigShared(t *testing.T) {
 	if !slices.Equal(keys[0], keys[1]) {
 		t.Error("the next configuration has other connections")
 	}
-}
-
-// TestReadmeSSHConfig checks that the README has each keyword in its place.
-func TestReadmeSSHConfig(t *testing.T) {
-	section := readmeSection(t, "ssh_config")
-	var taken, warnedOf []string
-	for _, row := range tableRows(section) {
-		for _, keyword := range codes(row[0]) {
-			taken = append(taken, strings.ToLower(keyword))
-		}
-	}
-	_, list, _ := strings.Cut(section, "\nNot taken")
-	list, _, _ = strings.Cut(list, "\n")
-	for _, keyword := range codes(list) {
-		warnedOf = append(warnedOf, strings.ToLower(keyword))
-	}
-	wantTaken, wantWarned := sshconfig.Keywords()
-	sameNames(t, "keywords of ssh_config that are taken", taken, wantTaken)
-	sameNames(t, "keywords of ssh_config that are warned of", warnedOf, wantWarned)
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// readme.go keeps the table in README.md, and the plot, as results.json has
+// readme.go keeps the table in docs/performance.md, and the plot, as results.json has
 // them.
 
 const (
@@ -19,11 +19,11 @@ const (
 const (
 	resultsFile = "bench/results.json"
 	plotFile    = "bench/results.svg"
-	readmeFile  = "README.md"
+	readmeFile  = "docs/performance.md"
 )
 
-// insertTable returns the README with the table between its markers. It is
-// false if there are none.
+// insertTable returns a page with the table between its markers. It is false if there
+// are none.
 func insertTable(readme, table string) (string, bool) {
 	before, rest, ok := strings.Cut(readme, readmeBegin)
 	if !ok {
@@ -36,7 +36,7 @@ func insertTable(readme, table string) (string, bool) {
 	return before + readmeBegin + table + readmeEnd + after, true
 }
 
-// render writes the plot and the README's table anew from results.json.
+// render writes the plot and the table anew from results.json.
 func render(root string) error {
 	r, err := readResults(filepath.Join(root, resultsFile))
 	if err != nil {

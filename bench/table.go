@@ -32,7 +32,26 @@ func caption(r results) string {
 	if r.Settings.Rounds == 1 {
 		plural = ""
 	}
-	return fmt.Sprintf("Medians of %d round%s. %s. Load: %s.", r.Settings.Rounds, plural, r.Environment, r.Settings.LoadGenerator)
+	return wrap(fmt.Sprintf("Medians of %d round%s. %s. Load: %s.", r.Settings.Rounds, plural, r.Environment, r.Settings.LoadGenerator), 100)
+}
+
+// wrap breaks a text into lines of at most so many bytes.
+func wrap(text string, limit int) string {
+	var wrapped strings.Builder
+	length := 0
+	for i, word := range strings.Fields(text) {
+		switch length += 1 + len(word); {
+		case i == 0:
+			length--
+		case length > limit:
+			wrapped.WriteByte('\n')
+			length = len(word)
+		default:
+			wrapped.WriteByte(' ')
+		}
+		wrapped.WriteString(word)
+	}
+	return wrapped.String()
 }
 
 // tableRows are those of one workload: one for each metric that has a place.

@@ -8,30 +8,31 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const checkHelp = `  caddy ssh-tunnel check prod --config /etc/caddy/Caddyfile
+const checkHelp = `Logs in as Caddy would, by the same code, and shows how far it gets. It prints the
+cause of what fails, and the fix.
 
-logs in to the bastion of the tunnel prod as Caddy would, and shows how far it
-gets: each hop, each step, how long it took, and for what fails the cause and what
-to do about it. Without a name it checks all tunnels. Of several hosts it checks
-each.
+  caddy ssh-tunnel check prod --config /etc/caddy/Caddyfile
 
-It reads the configuration that caddy run reads, and starts nothing of it: no
-running Caddy is needed, or touched. Run it as the user that Caddy runs as, with
-the same environment: otherwise home directory, agent and placeholders are
-others.
+checks the tunnel prod and those that it goes through. Without a name it checks all
+tunnels. Of several hosts it checks each.
 
-The steps: reach (TCP, a proxy, a command, or a channel of the hop before), banner,
-key exchange, host key and what knows it, authentication, the certificate if one
-was used, whether forwarding is permitted, and each target.
+It reads the configuration that caddy run reads, and starts nothing of it. It neither
+needs nor touches a running Caddy. Run it as the user that Caddy runs as, with the
+same environment. Otherwise the home directory, the agent and the placeholders
+differ.
 
-Targets are what the configuration sends through the tunnel: upstreams of reverse
-proxies without placeholders, targets of listener wrappers and local_forward; or
-what --target says. They are dialed from the bastion, and nothing is sent. The
-tunnel's permit_open holds for them. Without any target, port 1 of the bastion
-itself is dialed, where nothing listens, to see whether that is forbidden.
+The steps are: reach (TCP, a proxy, a command, or a channel of the hop before),
+banner, key exchange, host key, authentication, the certificate if there is one,
+whether forwarding is permitted, and each target.
 
-The exit status is 0 if all is well, and otherwise 1. With strict_host_key_checking
-accept-new, an unknown host key is accepted and not remembered.`
+The targets are those that the configuration has: upstreams without placeholders,
+targets of listener wrappers and local_forward, and tunnels that jump through this
+one. --target names others. The bastion connects to each, and nothing is sent.
+permit_open applies. Where no target is known, it dials port 1 of the bastion
+itself, to see whether the bastion forbids forwarding.
+
+The exit status is 0 if all is well, and 1 otherwise. With strict_host_key_checking
+accept-new, it accepts an unknown host key and does not remember it.`
 
 // checkFlags is what the command line says.
 type checkFlags struct {
@@ -44,7 +45,7 @@ func newCheckCommand() *cobra.Command {
 	var flags checkFlags
 	cmd := &cobra.Command{
 		Use:   "check [flags] [<tunnel>...]",
-		Short: "Logs in as Caddy would, and says what is wrong and how to fix it",
+		Short: "Log in as Caddy would, and show what is wrong and how to fix it",
 		Long:  checkHelp,
 		Example: `  caddy ssh-tunnel check
   caddy ssh-tunnel check prod --config /etc/caddy/Caddyfile

@@ -25,10 +25,10 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "ssh-tunnel",
 		Usage: "<command>",
-		Short: "Checks, shows and makes SSH tunnels",
+		Short: "Commands for working with SSH tunnels",
 		Long: `
-Works with SSH tunnels: those of a running Caddy, those of a configuration, or with
-neither.`,
+Forwards ports through an SSH server without a configuration, finds out what is
+wrong with a tunnel, and shows the tunnels of a running Caddy.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.AddCommand(All()...)
 			cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -19,40 +19,41 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 )
 
-const forwardHelp = `  caddy ssh-tunnel forward 8008:web:80 user@sshserver
+const forwardHelp = `Forwards ports and Unix sockets through an SSH server, as ssh -N -L does. It
+reconnects, and reports its connections on stderr. It needs no configuration and no
+running Caddy. Ctrl-C ends it.
 
-forwards port 8008 of this machine to port 80 of the host web, as the SSH server
-sees it: http://localhost:8008 is then http://web. It needs no configuration, and
-no running Caddy. Ctrl-C ends it.
+  caddy ssh-tunnel forward 8008:web:80 user@sshserver
 
-Before the destination there may be any number of forwards, written as behind
-ssh's -L:
+makes http://localhost:8008 lead to port 80 of the host web, as the SSH server sees it.
 
-  [bind:]port:host:hostport            a port here, to a port there
-  [bind:]port:/remote/socket           a port here, to a Unix socket there
-  /local/socket:host:hostport          a Unix socket here, to a port there
+Write any number of forwards, as after ssh's -L, and the destination last:
+
+  [bind:]port:host:hostport            a port here leads to a port there
+  [bind:]port:/remote/socket           a port here leads to a Unix socket there
+  /local/socket:host:hostport          a Unix socket here leads to a port there
   /local/socket:/remote/socket
 
-IPv6 addresses stand in brackets. Without a bind address only this machine can
-connect; an empty one, or *, is all interfaces. -R listens there and connects
-from here. -D is a SOCKS5 proxy here, -R with a port alone one there.
+Write IPv6 addresses in brackets. Without a bind address only this machine can
+connect; an empty one, or *, means all addresses. With -R the SSH server listens, and
+connections go to a target here. -D is a SOCKS5 proxy here, and -R with a port alone
+is one there.
 
 The destination is [user@]host[:port], ssh://[user@]host[:port] or a Host of
-~/.ssh/config, which is read as ssh reads it, with /etc/ssh/ssh_config: its keys, its
-ProxyJump, and its LocalForward, RemoteForward and DynamicForward, unless
-ClearAllForwardings is set. -F names another file, or none. Keys are taken from the
-agent and ~/.ssh, as ssh does. Host keys are looked up in known_hosts. An unknown
-one is shown and asked about on the terminal, and added to known_hosts; where there is
-no terminal it is refused.
+~/.ssh/config. That file and /etc/ssh/ssh_config count as they do for ssh: keys,
+ProxyJump and more. Their LocalForward, RemoteForward and DynamicForward are opened as
+well, unless ClearAllForwardings is set. -F names another file, or none.
 
-Flags of ssh and autossh that change nothing here, such as -N, -T, -C and -M, are
-ignored; -4, -6, -b, -c, -m, -g and -P mean what they do for ssh.
+Keys are those of the agent and of ~/.ssh, as for ssh. Host keys are looked up in
+known_hosts. On a terminal you are asked about an unknown one, and yes adds it to
+known_hosts. Without a terminal it is refused.
 
-It prints to stderr what it forwards, and a line as each connection opens and as
-it closes. If it cannot start it says why in one line, and the exit status is 1:
-when a forward cannot be listened on, or the SSH server cannot be reached or
-refuses. A connection to the server that is lost later is made again. After
-Ctrl-C, SIGTERM or SIGHUP the exit status is 0.`
+Flags of ssh and autossh that mean nothing here, such as -N, -T, -C and -M, are
+ignored. -4, -6, -b, -c, -m, -g and -P mean what they do for ssh.
+
+If the command cannot start, it prints one line and exits with status 1: if it cannot
+listen, or if the SSH server cannot be reached or refuses the login. It reconnects
+if the connection is lost later. After Ctrl-C, SIGTERM or SIGHUP the exit status is 0.`
 
 // forwardFlags is what the command line says.
 type forwardFlags struct {
@@ -73,7 +74,7 @@ func newForwardCommand() *cobra.Command { return new(forwardFlags).command() }
 func (flags *forwardFlags) command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "forward [flags] [<forward>...] <destination>",
-		Short: "Forwards ports through an SSH server, as ssh -L, -R and -D do",
+		Short: "Forward ports through an SSH server, as ssh -L, -R and -D do",
 		Long:  forwardHelp,
 		Example: `  caddy ssh-tunnel forward 8008:web:80 user@sshserver
   caddy ssh-tunnel forward 5432:/run/postgresql/.s.PGSQL.5432 db.example.com

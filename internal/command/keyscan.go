@@ -22,23 +22,23 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-const keyscanHelp = `  caddy ssh-tunnel keyscan bastion.example.com:2222
+const keyscanHelp = `Prints the host keys of a server: for each type of key a line for a known_hosts file
+and, in the comment below it, the host_key to paste into a tunnel.
 
-prints the host keys that a server shows, each as a line for a known_hosts file
-and, in the comment below it, as a host_key to paste into a tunnel.
+  caddy ssh-tunnel keyscan bastion.example.com:2222
 
 Nothing has verified these keys: whoever answers at that address has shown them.
 Before you paste one, compare its fingerprint with what this prints on the server
-itself, or what its administrator or cloud console says:
+itself, or with what its administrator or cloud console says:
 
   ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub
 
-It logs in nowhere, except to the servers on the way: with -J as caddy ssh-tunnel
-forward does, whose other flags are about these; with --tunnel as the
-configuration's tunnel does, by its proxy_jump, ssh_config, proxy or proxy_command.
-If the server shows a certificate, the plain key in it is printed.
+It logs in only to the servers on the way. --tunnel goes as that tunnel of the
+configuration does, by its proxy_jump, ssh_config, proxy or proxy_command. -J goes as
+for caddy ssh-tunnel forward, and so do -i, -l, --no-key, --password and
+--known-hosts. If the server shows a certificate, the plain key in it is printed.
 
-The exit status is 0 if all servers have answered, and otherwise 1.`
+The exit status is 0 if all servers have answered, and 1 otherwise.`
 
 // keyscanFlags is what the command line says.
 type keyscanFlags struct {
@@ -52,7 +52,7 @@ func newKeyscanCommand() *cobra.Command {
 	var flags keyscanFlags
 	cmd := &cobra.Command{
 		Use:   "keyscan [flags] <host>[:<port>]... | --tunnel <name>",
-		Short: "Prints the host keys of SSH servers, to compare and paste",
+		Short: "Print the host keys of SSH servers, to compare and paste",
 		Long:  keyscanHelp,
 		Example: `  caddy ssh-tunnel keyscan bastion.example.com
   caddy ssh-tunnel keyscan -J deploy@jump.example.com db.internal

@@ -17,13 +17,13 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 )
 
-const knownHostsHelp = `Lists the host keys that were learned with strict_host_key_checking accept-new, or
-forgets one, so that the next key that this bastion shows is learned instead.
+const knownHostsHelp = `Lists the host keys that Caddy learned with strict_host_key_checking accept-new, or
+forgets one, so that Caddy learns the next one that the bastion shows.
 
-They are in Caddy's storage: that of the configuration that --config names, or
-else of a Caddyfile in this directory, or else the default one of the user that
-runs this. Run it as the user that Caddy runs as. A running Caddy notices within
-seconds; connections that it has stay.`
+They are in Caddy's storage: that of the configuration that --config names, or else
+of a Caddyfile in this directory, or else the default one of the user that runs the
+command. Run it as the user that Caddy runs as. A running Caddy notices within
+seconds. Its open connections stay.`
 
 func newKnownHostsCommand() *cobra.Command {
 	var flags configFlags
@@ -40,13 +40,13 @@ func newKnownHostsCommand() *cobra.Command {
 	}
 	list := &cobra.Command{
 		Use:   "list",
-		Short: "Lists the learned host keys",
+		Short: "List the learned host keys",
 		Args:  cobra.NoArgs,
 		RunE:  use(listKeys),
 	}
 	forget := &cobra.Command{
 		Use:     "forget [--via <host>,...] <host>",
-		Short:   "Forgets the host key that was learned for a host",
+		Short:   "Forget the host key that Caddy learned for a host",
 		Example: "  caddy ssh-tunnel known-hosts forget bastion.example.com:2222 --config /etc/caddy/Caddyfile",
 		Args:    cobra.ExactArgs(1),
 		RunE: use(func(ctx context.Context, keys keystorage.Storage, out io.Writer, args []string) error {
@@ -57,7 +57,7 @@ func newKnownHostsCommand() *cobra.Command {
 
 	cmd := &cobra.Command{
 		Use:   "known-hosts [--config <file> [--adapter <name>]] [list | forget <host>]",
-		Short: "Lists or forgets the host keys that were learned at first use",
+		Short: "List or forget the host keys that Caddy learned at first use",
 		Long:  knownHostsHelp,
 		Args:  cobra.NoArgs,
 		RunE:  list.RunE,

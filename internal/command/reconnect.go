@@ -8,19 +8,21 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-const reconnectHelp = `  caddy ssh-tunnel reconnect prod
+const reconnectHelp = `Replaces the connections of tunnels of the running Caddy. New ones take over, and
+what goes on through the old ones continues.
 
-makes the running Caddy replace the connections of the tunnel prod: new ones take
-over, and what goes on through the old ones goes on. A tunnel that is down tries
-at once, within seconds even if the bastion has refused it before: when a key was
-added there, no file here tells. It does not wait for the outcome, which
-caddy ssh-tunnel status shows.`
+  caddy ssh-tunnel reconnect prod
+
+A tunnel that is down tries at once, and within 5 seconds if the bastion has refused
+it. Use it after a change on the bastion, such as a key that was added there: Caddy
+cannot see that. The command does not wait for the outcome, which caddy ssh-tunnel
+status shows.`
 
 func newReconnectCommand() *cobra.Command {
 	var flags adminFlags
 	cmd := &cobra.Command{
 		Use:   "reconnect [flags] <tunnel>...",
-		Short: "Replaces the connections of tunnels of the running Caddy",
+		Short: "Replace the connections of tunnels of the running Caddy",
 		Long:  reconnectHelp,
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

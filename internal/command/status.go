@@ -16,19 +16,17 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
 )
 
-const statusHelp = `  caddy ssh-tunnel status
+const statusHelp = `Shows the tunnels of the running Caddy: whether each is up, its host and since when,
+the round-trip time of its last keepalive, its SSH connections and open channels, and
+the bytes that Caddy received from the bastion and sent there. The lines below a
+tunnel say what is wrong with it.
 
-shows the tunnels of the running Caddy: whether each is up, to which host and
-since when, the round-trip time of its last keepalive, its SSH connections, the
-open channels, and the bytes received from the bastion and sent to it. Below one
-that is not up stands what went wrong last, and when it tries again.
+It asks Caddy's admin API: at --address, or where the configuration that --config
+names has it, or else at CADDY_ADMIN or localhost:2019.
 
-Caddy is asked through its admin API: at --address, or where the configuration
-that --config names has it, or else at localhost:2019.
-
-The exit status is 0 if every tunnel that was asked for is up, or needs not be
-(it is lazy, or its bastion closes connections that are not used), and 1
-otherwise. --json prints what the API says, which is more.`
+The exit status is 1 if a tunnel is not up that should be. A tunnel that is lazy, or
+whose bastion closes unused connections, need not be up. --json prints the JSON of
+the admin API, which has more.`
 
 // defaultWatch is how often --watch asks.
 const defaultWatch = 2 * time.Second
@@ -44,7 +42,7 @@ func newStatusCommand() *cobra.Command {
 	var flags statusFlags
 	cmd := &cobra.Command{
 		Use:   "status [flags] [<tunnel>...]",
-		Short: "Shows the tunnels of the running Caddy",
+		Short: "Show the tunnels of the running Caddy",
 		Long:  statusHelp,
 		Example: `  caddy ssh-tunnel status
   caddy ssh-tunnel status --watch=5s prod

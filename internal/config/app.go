@@ -17,7 +17,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// App is what is configured of the app.
+// App is the configuration of the app.
 type App struct {
 	// The tunnels, by name. A name may have letters, digits, dots, underscores
 	// and hyphens. Default: none.

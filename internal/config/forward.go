@@ -44,7 +44,7 @@ type DynamicForward struct {
 	Users []ProxyUser `json:"users,omitempty"`
 
 	// How long a connection may go without a byte in either direction before it
-	// is ended. Default: for ever.
+	// is ended, such as `1h`. Default: for ever.
 	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
 
 	// How many connections there may be at a time; those beyond are refused.

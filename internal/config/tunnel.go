@@ -2,30 +2,30 @@ package config
 
 import "github.com/caddyserver/caddy/v2"
 
-// Tunnel says where a bastion is, who we are to it, how to know it, and how to
-// keep connected to it. Options are named after their ssh_config(5) keyword
+// Tunnel is a bastion: where it is, how to log in to it, how to verify it, and how
+// to stay connected. Options are named after their ssh_config(5) keyword
 // wherever one exists, and mean the same.
 //
-// With nothing but a host it behaves like `ssh host` run by the same user.
+// With nothing but a host it behaves like `ssh host`, run by the same user.
 //
 // Strings take placeholders, which are replaced when the configuration is
-// loaded; one that is unknown or empty is an error. Secrets are replaced each
-// time the tunnel connects. In paths, `~/` stands for $HOME, or else for the
-// home directory of the user Caddy runs as.
+// loaded. One that is unknown or empty is an error. Secrets are replaced each
+// time the tunnel connects. In paths, `~/` is $HOME, or else the home directory
+// of the user that Caddy runs as.
 //
 // A duration is a string such as `"15s"`, or a number of nanoseconds. One that is
 // negative, or below 1ms and not 0, is an error. 0 is the default, unless the
 // option says otherwise.
 type Tunnel struct {
 	// The bastion's address: `[user@]host[:port]`, an IPv6 address in brackets.
-	// The port is 22 if it is not written. Of several, each with its own host
-	// key, the first that answers and lets us in is used, and left for one before
-	// it once that is back. The same one twice is an error. Required, unless
-	// `ssh_config` is set.
+	// The port is 22 if it is not written. If there are several, the tunnel uses
+	// the first that answers and accepts the login. It goes back to one before
+	// that as soon as it can. Each has its own host key. The same one twice is an
+	// error. Required, unless `ssh_config` is set.
 	Hosts []string `json:"hosts,omitempty"`
 
 	// The user to log in as. An error if one of the hosts has a user, too. Default:
-	// theirs, or else the user Caddy runs as, which is logged.
+	// the hosts' user, or else the user that Caddy runs as, which is logged.
 	User string `json:"user,omitempty"`
 
 	// Where in ssh_config(5) files to look up what is not set here: address,
@@ -34,9 +34,9 @@ type Tunnel struct {
 	SSHConfig *SSHConfig `json:"ssh_config,omitempty"`
 
 	// Private keys to log in with, offered in this order. Once these, a
-	// certificate, an agent or a password are set, nothing else is offered. One
-	// that does not exist is waited for; one that cannot be read is an error.
-	// Default: the standard `~/.ssh/id_*` files, and the agent's keys.
+	// certificate, an agent or a password are set, nothing else is offered. The
+	// tunnel waits for a file that does not exist. One that cannot be read is an
+	// error. Default: the standard `~/.ssh/id_*` files, and the agent's keys.
 	IdentityFiles []IdentityFile `json:"identity_files,omitempty"`
 
 	// Paths of OpenSSH certificates for these keys or the agent's. The one
@@ -116,12 +116,12 @@ type Tunnel struct {
 	// `inet6`. Default: `any`.
 	AddressFamily string `json:"address_family,omitempty"`
 
-	// How long one connect to one hop may take: TCP, key exchange and
-	// authentication. Default: 10s.
+	// How long the connect to one hop may take: TCP, key exchange and
+	// authentication. Default: `10s`.
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
 
 	// How long the bastion may be silent before it is probed. 0 is never.
-	// Default: 15s.
+	// Default: `15s`.
 	ServerAliveInterval *caddy.Duration `json:"server_alive_interval,omitempty"`
 
 	// How many probes in a row, each `server_alive_interval` after the one before,
@@ -129,23 +129,23 @@ type Tunnel struct {
 	// that is after a minute of silence. Default: 3.
 	ServerAliveCountMax int `json:"server_alive_count_max,omitempty"`
 
-	// How long to wait before a reconnect. Default: from 250ms to 30s.
+	// How long to wait before a reconnect. Default: from `250ms` to `30s`.
 	ReconnectDelay *ReconnectDelay `json:"reconnect_delay,omitempty"`
 
-	// How long what goes on through a replaced connection may go on. 0 is not at
-	// all. Default: 1h.
+	// How long the requests and streams on a replaced connection may continue. 0
+	// ends them at once. Default: `1h`.
 	DrainTimeout *caddy.Duration `json:"drain_timeout,omitempty"`
 
 	// How many connections to keep. Default: 1, and up to 8 as channels need
 	// them.
 	Connections *Connections `json:"connections,omitempty"`
 
-	// When to replace a connection, rather than exchange its keys anew. Default:
-	// after 32 GiB.
+	// When to replace a connection. `ssh` exchanges its keys again instead.
+	// Default: after 32 GiB.
 	RekeyLimit *RekeyLimit `json:"rekey_limit,omitempty"`
 
 	// Whether to connect at first use rather than at once. A health check is a
-	// use. Default: false.
+	// use, and so is a remote forward or a site on the bastion. Default: false.
 	Lazy bool `json:"lazy,omitempty"`
 
 	// Key exchange algorithms, in order of preference. In this list and those
@@ -173,8 +173,8 @@ type Tunnel struct {
 	// Default: those that Go's SSH library considers secure.
 	CASignatureAlgorithms []string `json:"ca_signature_algorithms,omitempty"`
 
-	// The least size of an RSA key, the bastion's and our own, in bits: from 1024
-	// to 16384. Default: 2048.
+	// The least size of RSA keys in bits, for the bastion's and Caddy's own: from
+	// 1024 to 16384. Default: 2048.
 	RequiredRSASize int `json:"required_rsa_size,omitempty"`
 
 	// Which targets may be dialed through this tunnel, by whatever does that:
@@ -198,11 +198,11 @@ type Tunnel struct {
 	DynamicForwards []*DynamicForward `json:"dynamic_forwards,omitempty"`
 }
 
-// SSHConfig says where to look up what a tunnel does not say itself. The files
-// are read when the configuration is loaded, and nothing in them is executed but
-// a ProxyCommand, where that is allowed (see proxy_command).
+// SSHConfig is where to look up what a tunnel does not set itself. The files are
+// read when the configuration is loaded. Nothing in them is executed, except a
+// ProxyCommand where that is allowed (see `proxy_command`).
 type SSHConfig struct {
-	// The host to look for, as it would be written behind `ssh`. Required.
+	// The host to look up, as after `ssh`. Required.
 	Alias string `json:"alias"`
 
 	// The path of the file to read, and no other. An error if it does not exist.
@@ -226,32 +226,32 @@ type IdentityFile struct {
 // ReconnectDelay bounds the wait before a reconnect, which grows with each
 // failure and is jittered. A first delay above the longest is an error.
 type ReconnectDelay struct {
-	// The first delay. Default: 250ms.
+	// The first delay. Default: `250ms`.
 	Min caddy.Duration `json:"min,omitempty"`
 
-	// The longest delay. Default: 30s.
+	// The longest delay. Default: `30s`.
 	Max caddy.Duration `json:"max,omitempty"`
 }
 
-// Connections says how many connections a tunnel keeps. Those above the least
-// number are opened in the background, one at a time, when there are requests
-// beside streams, or more channels than a connection serves well; and closed
-// when they have been idle for a minute.
+// Connections is how many connections a tunnel keeps. Those above the least number
+// are opened in the background, one at a time, when there are requests beside
+// streams, or more channels than a connection serves well. They are closed when
+// they have been idle for a minute.
 type Connections struct {
-	// How many to keep at least. Default: 1.
+	// The least number of connections. Default: 1.
 	Min int `json:"min,omitempty"`
 
-	// How many to keep at most. Less than `min` is an error. Default: `min`, so
-	// that 1 alone is exactly one.
+	// The greatest number of connections. Less than `min` is an error. Default:
+	// `min`, so that 1 alone is exactly one.
 	Max int `json:"max,omitempty"`
 }
 
-// RekeyLimit says when a connection is replaced.
+// RekeyLimit is when a connection is replaced.
 type RekeyLimit struct {
 	// After how many bytes, both ways together. More than the default is an
 	// error. Default: 34359738368 (32 GiB).
 	Size int64 `json:"size,omitempty"`
 
-	// After how long. Default: never.
+	// After how long, such as `1h`. Default: never.
 	Interval caddy.Duration `json:"interval,omitempty"`
 }

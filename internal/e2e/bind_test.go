@@ -131,7 +131,7 @@ func TestBindCurl(t *testing.T) {
 	}
 }
 
-// homeServer is what the README has in the sshd_config of a bastion that serves
+// homeServer is what docs/serving-from-the-bastion.md has in the sshd_config of a bastion that serves
 // a site, but for the user.
 const homeServer = `Match User deploy
 	AllowTcpForwarding remote

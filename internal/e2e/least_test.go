@@ -18,19 +18,34 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
-// least_test.go takes what SECURITY.md has a bastion permit at its word: that it
-// is enough for everything here, and that without any word of it something fails
-// or somebody gets further.
+// least_test.go takes what SECURITY.md and the manual have a bastion permit at its
+// word: that it is enough for everything here, and that without any word of it
+// something fails or somebody gets further.
 
-// securityBlock returns the block of SECURITY.md that begins with a text.
-func securityBlock(t *testing.T, begin string) string {
+// administrator is the page for whoever sets the bastion up.
+const administrator = "docs/bastion-administrator.md"
+
+// documentBlock returns the block of a document that begins with a text.
+func documentBlock(t *testing.T, document, begin string) string {
 	t.Helper()
-	_, after, ok := strings.Cut(string(readFile(t, "../../SECURITY.md")), "\n```\n"+begin)
+	text := strings.ReplaceAll(string(readFile(t, "../../"+document)), "\n```text\n", "\n```\n")
+	_, after, ok := strings.Cut(text, "\n```\n"+begin)
 	block, _, ended := strings.Cut(after, "```\n")
 	if !ok || !ended {
-		t.Fatalf("SECURITY.md has no block that begins with %q", begin)
+		t.Fatalf("%s has no block that begins with %q", document, begin)
 	}
 	return begin + block
+}
+
+// securityBlock returns the block of SECURITY.md that begins with a text. The page for
+// the bastion's administrator has the same one.
+func securityBlock(t *testing.T, begin string) string {
+	t.Helper()
+	block := documentBlock(t, "SECURITY.md", begin)
+	if other := documentBlock(t, administrator, begin); other != block {
+		t.Errorf("%s has\n%s\nand SECURITY.md\n%s", administrator, other, block)
+	}
+	return block
 }
 
 // securityMatch returns its Match block, for the user who logs in here.
@@ -98,17 +113,10 @@ var (
 // rights returns what whoever has the key can do, in order.
 func (b *bastion) rights(t *testing.T, socket string) (rights []string) {
 	t.Helper()
-	signer, err := ssh.NewSignerFromSigner(b.identity.Private())
+	client, err := b.login(t, "deploy")
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := ssh.Dial("tcp", b.Addr(), &ssh.ClientConfig{
-		User: "deploy", Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, HostKeyCallback: ssh.FixedHostKey(b.HostKey.PublicKey()), Timeout: patience,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
 	can := func(what string, may bool) {
 		if may {
 			rights = append(rights, what)

@@ -17,7 +17,7 @@ import (
 )
 
 // matrix_report_test.go writes what the fault matrix and the soak test found into
-// docs/reliability.md.
+// matrix.md and soak.md of docs/reliability.
 
 // markers are around what is written.
 func markers(name string) (begin, end string) {
@@ -170,4 +170,16 @@ func reportSoak(t *testing.T, path string, s *soak, took time.Duration) {
 		fmt.Sprintf("\nFirst and last, at rest: %d and %d goroutines, %d and %d files, %.1f and %.1f MiB of live heap. Service was back after %s at most.\n",
 			s.first.goroutines, s.last.goroutines, s.first.files, s.last.files,
 			float64(s.first.heap)/(1<<20), float64(s.last.heap)/(1<<20), millis(s.longestBack)))
+}
+
+// TestReports checks that the reports are where they are written next time.
+func TestReports(t *testing.T) {
+	t.Parallel()
+	const dir = "../../docs/reliability"
+	if rows := tableRows(readReport(t, dir+"/matrix.md", "matrix")); len(rows) < len(faultKinds) {
+		t.Errorf("matrix.md has %d rows, want one or more for each of %d faults", len(rows), len(faultKinds))
+	}
+	if report := readReport(t, dir+"/soak.md", "soak"); !strings.Contains(report, "| bind |") {
+		t.Errorf("soak.md has\n%s", report)
+	}
 }

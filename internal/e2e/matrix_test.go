@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -86,8 +87,8 @@ func TestFaults(t *testing.T) {
 			})
 		}
 	})
-	if path := os.Getenv("RELIABILITY"); path != "" {
-		reportMatrix(t, path, rows, all, time.Since(start))
+	if dir := os.Getenv("RELIABILITY"); dir != "" {
+		reportMatrix(t, filepath.Join(dir, "matrix.md"), rows, all, time.Since(start))
 	}
 }
 

@@ -162,40 +162,55 @@ func (p *passthrough) unlessLate(do func() error) error {
 // inside is the page of the server inside.
 func inside(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the inside") }
 
-// TestGitPassthrough has git clone from a server inside, whose TLS Caddy does
-// not end, on the port of an ordinary site.
-func TestGitPassthrough(t *testing.T) {
-	t.Parallel()
-	root := t.TempDir()
-	git := func(args ...string) *exec.Cmd {
-		cmd := client(t, "git", append([]string{"-c", "user.name=a", "-c", "user.email=a@example.com"}, args...)...)
-		cmd.Env = append(cmd.Env, "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0")
-		return cmd
-	}
+// git returns a git(1) command that has nothing of our configuration.
+func git(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := client(t, "git", append([]string{"-c", "user.name=a", "-c", "user.email=a@example.com"}, args...)...)
+	cmd.Env = append(cmd.Env, "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0")
+	return cmd
+}
+
+// newGitRepository returns a directory with a repository of that name, which has a
+// file of some size.
+func newGitRepository(t *testing.T) (root string) {
+	t.Helper()
+	root = t.TempDir()
 	repository := filepath.Join(root, "repository")
-	output(t, git("init", "-q", "-b", "main", repository))
+	output(t, git(t, "init", "-q", "-b", "main", repository))
 	content := make([]byte, 5_000_000)
 	_, _ = rand.Read(content)
 	if err := os.WriteFile(filepath.Join(repository, "file"), content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	output(t, git("-C", repository, "add", "file"))
-	output(t, git("-C", repository, "commit", "-q", "-m", "a file"))
+	output(t, git(t, "-C", repository, "add", "file"))
+	output(t, git(t, "-C", repository, "commit", "-q", "-m", "a file"))
+	return root
+}
 
-	backend := filepath.Join(output(t, git("--exec-path")), "git-http-backend")
+// gitHandler serves the repositories below root as git's own web server does.
+func gitHandler(t *testing.T, root string) http.Handler {
+	t.Helper()
+	return &cgi.Handler{
+		Path: filepath.Join(output(t, git(t, "--exec-path")), "git-http-backend"),
+		Env:  []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_NOSYSTEM=1"},
+	}
+}
+
+// TestGitPassthrough has git clone from a server inside, whose TLS Caddy does
+// not end, on the port of an ordinary site.
+func TestGitPassthrough(t *testing.T) {
+	t.Parallel()
+	root := newGitRepository(t)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", inside)
-	mux.Handle("/repository/", &cgi.Handler{
-		Path: backend,
-		Env:  []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_NOSYSTEM=1"},
-	})
+	mux.Handle("/repository/", gitHandler(t, root))
 	p := servePassthrough(t, mux)
 	p.serveAll()
 
 	clone := filepath.Join(t.TempDir(), "clone")
 	authority := sshtest.WriteFile(t, "ca.pem", p.ca.PEM())
 	if err := p.unlessLate(func() error {
-		cmd := git("-c", fmt.Sprintf("http.curloptResolve=%s:%d:127.0.0.1", innerName, p.port),
+		cmd := git(t, "-c", fmt.Sprintf("http.curloptResolve=%s:%d:127.0.0.1", innerName, p.port),
 			"clone", "-q", fmt.Sprintf("https://%s:%d/repository/.git", innerName, p.port), clone)
 		cmd.Env = append(cmd.Env, "GIT_SSL_CAINFO="+authority)
 		out, err := cmd.CombinedOutput()
@@ -206,8 +221,8 @@ func TestGitPassthrough(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := os.ReadFile(filepath.Join(clone, "file")); err != nil || !bytes.Equal(got, content) {
-		t.Errorf("the clone has %d bytes, %v", len(got), err)
+	if got := readFile(t, clone+"/file"); !bytes.Equal(got, readFile(t, root+"/repository/file")) {
+		t.Errorf("the clone has %d bytes", len(got))
 	}
 	p.serveAll()
 	if !p.logged("connection closed", "web.internal:443", "prod") {

@@ -5,6 +5,7 @@ package e2e
 import (
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -134,8 +135,8 @@ func TestSoak(t *testing.T) {
 			t.Errorf("%s: no operation", k.name)
 		}
 	}
-	if path := os.Getenv("RELIABILITY"); path != "" {
-		reportSoak(t, path, s, took)
+	if dir := os.Getenv("RELIABILITY"); dir != "" {
+		reportSoak(t, filepath.Join(dir, "soak.md"), s, took)
 	}
 }
 

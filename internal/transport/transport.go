@@ -25,9 +25,10 @@ func init() {
 	caddy.RegisterModule(Transport{})
 }
 
-// Transport proxies requests to upstreams behind an SSH bastion. It takes the
-// options of the `http` transport; those that cannot mean anything through a
-// tunnel are refused when the configuration is loaded.
+// Transport proxies requests to upstreams behind an SSH bastion.
+//
+// It takes the options of the `http` transport. Those that mean nothing through
+// a tunnel are errors when the configuration is loaded.
 //
 // Upstreams are `host:port`, whose name is resolved by the bastion and never
 // here, or `unix//path` for a socket on the bastion. Without a host, as in
@@ -36,22 +37,32 @@ func init() {
 // `direct-streamlocal@openssh.com` one for a socket. Upstreams with placeholders
 // need the tunnel's `permit_open`.
 //
-// If the tunnel is down, requests get status 503 at once, and
-// `{http.reverse_proxy.ssh_tunnel.retry_after}` in `handle_errors` is the
-// number of seconds until the next attempt to connect. If it is full they wait
-// for their turn; they get 503, and 1 as that number, when no request gets its turn
-// for `dial_timeout`. They get 504 if it does not connect within `dial_timeout`, and
-// 502 if the bastion cannot reach the upstream or may not. All these are retried as
-// `lb_try_duration` says. They get 403 if the tunnel's `permit_open` does not permit
-// the upstream, which is not retried and not counted as a failure.
+// A request that cannot be sent gets one of these statuses:
 //
-// `{http.reverse_proxy.ssh_tunnel.name}` is the tunnel of a request, `.host` the
-// bastion that it went through, and `.dial_duration` and `.dial_duration_ms` how
-// long it took to open the channel: 0 if there was one. The access log has them in
-// the field `ssh_tunnel`.
+// Status | When
+// -------|------
+// 403 | The tunnel's `permit_open` does not permit the upstream.
+// 502 | The bastion cannot reach the upstream, or may not; or the TLS handshake with it failed.
+// 503 | The tunnel is down; or it is full, and no channel has ended for `dial_timeout`.
+// 504 | The tunnel did not connect, or the bastion did not answer, within `dial_timeout`; or the TLS handshake took longer than the TLS timeout.
 //
-// Static upstreams are known to metrics and to the admin endpoint
-// `/reverse_proxy/upstreams` as `ssh_tunnel+<tunnel>/host:port`, or
+// All of these but 403 are failed dials, which `lb_try_duration` retries.
+//
+// Upon proxying, this module sets the following placeholders (which can be used
+// both within and after this handler; for example, in response headers):
+//
+// Placeholder | Description
+// ------------|-------------
+// `{http.reverse_proxy.ssh_tunnel.name}` | The name of the tunnel
+// `{http.reverse_proxy.ssh_tunnel.host}` | The bastion, as host:port; of several, the one in use
+// `{http.reverse_proxy.ssh_tunnel.dial_duration}` | How long it took to open the channel, the wait for a connection included; 0 if the channel was open already
+// `{http.reverse_proxy.ssh_tunnel.dial_duration_ms}` | Same as 'dial_duration', but in milliseconds.
+// `{http.reverse_proxy.ssh_tunnel.retry_after}` | With status 503, the number of whole seconds until the next attempt to connect, or 1 if the tunnel is full
+//
+// The access log has the first three in the field `ssh_tunnel`.
+//
+// Metrics and the admin endpoint `/reverse_proxy/upstreams` show a static
+// upstream as `ssh_tunnel+<tunnel>/host:port`, or
 // `unix+ssh_tunnel+<tunnel>//path`.
 type Transport struct {
 	// The name of the tunnel, as configured in the `ssh_tunnel` app.
