@@ -46,13 +46,17 @@ func TestGitHubFiles(t *testing.T) {
 	}
 }
 
-// TestVersionsAgree compares the versions of Caddy and Go that the Dockerfile and
-// the workflows name with those of go.mod.
+// TestVersionsAgree compares the versions of Caddy and Go that the Dockerfile, the
+// workflows and the manual name with those of go.mod.
 func TestVersionsAgree(t *testing.T) {
 	for _, c := range []struct{ what, inGoMod, file, inFile string }{
 		{"Caddy", `(?m)^\tgithub\.com/caddyserver/caddy/v2 v(\S+)$`, "Dockerfile", `(?m)^FROM caddy:([\d.]+)`},
 		{"Go", `(?m)^go (\d+\.\d+)`, ".github/workflows/ci.yml", `golang:([\d.]+)-`},
 		{"Go", `(?m)^go (\d+\.\d+)`, ".github/workflows/release.yml", `go-version: "([\d.]+)"`},
+		{"Caddy", `(?m)^\tgithub\.com/caddyserver/caddy/v2 v(\S+)$`, "README.md", `(?i)caddy[ :](\d[\d.]*\d)`},
+		{"Go", `(?m)^go (\d+\.\d+)`, "README.md", `Go ([\d.]+)`},
+		{"Caddy", `(?m)^\tgithub\.com/caddyserver/caddy/v2 v(\S+)$`, "docs/getting-started.md", `Caddy (\d[\d.]*\d)`},
+		{"Go", `(?m)^go (\d+\.\d+)`, "docs/getting-started.md", `Go ([\d.]+)`},
 	} {
 		want := regexp.MustCompile(c.inGoMod).FindStringSubmatch(readFile(t, "go.mod"))
 		got := regexp.MustCompile(c.inFile).FindAllStringSubmatch(readFile(t, c.file), -1)

@@ -36,6 +36,10 @@ func TestManualPages(t *testing.T) {
 			if d.lines[0].kind != heading || !strings.HasPrefix(d.lines[0].text, "# ") {
 				t.Errorf("%s does not begin with its title", d.name)
 			}
+			paragraphs := d.paragraphs()
+			if last := paragraphs[len(paragraphs)-1].text; !strings.HasPrefix(last, "See also: ") || !strings.Contains(last, "(../README.md#manual)") {
+				t.Errorf("%s does not end with links, one of them to the manual's index", d.name)
+			}
 		}
 		if len(d.lines) > limit {
 			t.Errorf("%s has %d lines, want at most %d", d.name, len(d.lines), limit)
