@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -226,7 +227,7 @@ func (t *openTunnel) status() adminapi.Status {
 		s.Forwards = append(s.Forwards, listeningHere("dynamic_forward", f.Listen, ""))
 	}
 	for i, f := range t.RemoteForwards {
-		var ln *tunnel.Listener
+		var ln *remote.Listener
 		if i < len(t.remote) {
 			ln = t.remote[i]
 		}
@@ -242,16 +243,16 @@ func (t *openTunnel) status() adminapi.Status {
 
 // listeningHere is the status of what listens on this machine.
 func listeningHere(kind string, a hostport.ListenAddress, target string) adminapi.Forward {
-	s := adminapi.Forward{Kind: kind, Listen: a.String(), Target: target, State: tunnel.ForwardWaiting}
+	s := adminapi.Forward{Kind: kind, Listen: a.String(), Target: target, State: remote.Waiting}
 	if listening, connections := listen.Status(a); listening {
-		s.State, s.Connections = tunnel.ForwardListening, connections
+		s.State, s.Connections = remote.Listening, connections
 	}
 	return s
 }
 
 // listeningThere is the status of what listens on the bastion.
-func listeningThere(kind string, a hostport.ListenAddress, target string, ln *tunnel.Listener) adminapi.Forward {
-	s := adminapi.Forward{Kind: kind, Listen: a.String(), Target: target, State: tunnel.ForwardWaiting}
+func listeningThere(kind string, a hostport.ListenAddress, target string, ln *remote.Listener) adminapi.Forward {
+	s := adminapi.Forward{Kind: kind, Listen: a.String(), Target: target, State: remote.Waiting}
 	if ln == nil {
 		return s // it is about to be
 	}

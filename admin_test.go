@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -117,8 +118,8 @@ func TestAdminTunnels(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 	want := []adminapi.Forward{
-		{Kind: "local_forward", Listen: local, Target: "web:80", State: tunnel.ForwardListening},
-		{Kind: "dynamic_forward", Listen: dynamic, State: tunnel.ForwardListening},
+		{Kind: "local_forward", Listen: local, Target: "web:80", State: remote.Listening},
+		{Kind: "dynamic_forward", Listen: dynamic, State: remote.Listening},
 	}
 	if fmt.Sprint(s.Forwards) != fmt.Sprint(want) {
 		t.Errorf("forwards: got %+v, want %+v", s.Forwards, want)

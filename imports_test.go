@@ -19,6 +19,7 @@ var layers = [][]string{
 	{"dialer", "hostport", "contract", "remedy"},
 	{"forward"},
 	{"tunnel"},
+	{"remote"},
 	{"sshconn", "hostkey", "sshauth", "connlimit"},
 	{"wire", "dial", "algorithms", "readfile"},
 	{"failure", "sshconfig", "filewatch", "keyfile", "permit", "hostname", "loglimit"},

@@ -35,6 +35,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport" // registers itself
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -131,7 +132,7 @@ type openTunnel struct {
 	*config.Resolved
 	handle *tunnel.Handle
 	logger *zap.Logger
-	remote []*tunnel.Listener // of RemoteForwards, once they are open
+	remote []*remote.Listener // of RemoteForwards, once they are open
 }
 
 // open takes a handle on a tunnel, which goes through another unless jump is nil.

@@ -5,6 +5,7 @@ package adminapi
 
 import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -26,8 +27,8 @@ type Forward struct {
 	Listen string `json:"listen"`
 	// Target is where connections go. A dynamic_forward's are where its clients
 	// say, and a site's to the site.
-	Target string              `json:"target,omitempty"`
-	State  tunnel.ForwardState `json:"state"`
+	Target string       `json:"target,omitempty"`
+	State  remote.State `json:"state"`
 	// Error is why the bastion refuses to listen, if it does.
 	Error string `json:"error,omitempty"`
 	// Connections counts those that are open, whichever configuration they came

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -52,7 +53,7 @@ func (l *boundListener) succeed(before *boundListener) error {
 // letGo ends the listening of the old tunnel. It returns when the new one is
 // connected, when the old one would have drained, or when l is closed. Then the
 // configuration that follows has the old one still.
-func (l *boundListener) letGo(old *tunnel.Handle, ln *tunnel.Listener, at time.Time) {
+func (l *boundListener) letGo(old *tunnel.Handle, ln *remote.Listener, at time.Time) {
 	ctx, cancel := context.WithDeadline(l.ctx, at)
 	defer cancel()
 	l.awaitConnected(ctx)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -59,7 +60,7 @@ type Bound struct {
 	Handle  *tunnel.Handle
 	Address hostport.ListenAddress
 	// Listener is nil while it is made.
-	Listener *tunnel.Listener
+	Listener *remote.Listener
 	// Unread counts what was accepted and not used.
 	Unread int
 }
@@ -83,7 +84,7 @@ func Open() []Bound {
 // boundListener is a listener on the bastion, which survives the reloads of its
 // configuration's successors without losing a connection.
 type boundListener struct {
-	*tunnel.Listener
+	*remote.Listener
 	binding binding
 	// conns are to be accepted.
 	conns chan net.Conn
@@ -97,7 +98,7 @@ type boundListener struct {
 	unread map[*unreadConn]bool
 }
 
-func newBoundListener(b binding, ln *tunnel.Listener) *boundListener {
+func newBoundListener(b binding, ln *remote.Listener) *boundListener {
 	l := &boundListener{Listener: ln, binding: b, conns: make(chan net.Conn), unread: map[*unreadConn]bool{}}
 	l.ctx, l.end = context.WithCancel(context.Background())
 	go l.pump(ln)
@@ -105,7 +106,7 @@ func newBoundListener(b binding, ln *tunnel.Listener) *boundListener {
 }
 
 // pump takes what a listener accepts. It returns when that is closed.
-func (l *boundListener) pump(ln *tunnel.Listener) {
+func (l *boundListener) pump(ln *remote.Listener) {
 	for {
 		conn, err := ln.Accept()
 		if err != nil {

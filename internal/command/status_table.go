@@ -11,6 +11,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -111,7 +112,7 @@ func statusRemarks(s *adminapi.Status, now time.Time) (remarks []string) {
 		}
 	}
 	for _, f := range s.Forwards {
-		if f.State == tunnel.ForwardListening || f.State == tunnel.ForwardWaiting && s.State != tunnel.StateUp {
+		if f.State == remote.Listening || f.State == remote.Waiting && s.State != tunnel.StateUp {
 			continue
 		}
 		remark := fmt.Sprintf("%s %s: %s", f.Kind, f.Listen, f.State)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -25,9 +26,9 @@ func fakeStatus(now time.Time) []adminapi.Status {
 				LastError:   &tunnel.ErrorStatus{Time: ago(51 * time.Hour), Cause: failure.CauseLost, Error: "long ago"},
 			},
 			Forwards: []adminapi.Forward{
-				{Kind: "local_forward", Listen: "127.0.0.1:5432", State: tunnel.ForwardListening},
-				{Kind: "remote_forward", Listen: "localhost:9000", State: tunnel.ForwardRefused, Error: "the bastion refuses"},
-				{Kind: "bind", Listen: "*:8080", State: tunnel.ForwardWaiting},
+				{Kind: "local_forward", Listen: "127.0.0.1:5432", State: remote.Listening},
+				{Kind: "remote_forward", Listen: "localhost:9000", State: remote.Refused, Error: "the bastion refuses"},
+				{Kind: "bind", Listen: "*:8080", State: remote.Waiting},
 			},
 		},
 		{
@@ -37,7 +38,7 @@ func fakeStatus(now time.Time) []adminapi.Status {
 				LastError: &tunnel.ErrorStatus{Time: ago(3 * time.Second), Cause: failure.CauseKeyRefused, Error: "no\x1b[2J\nway"},
 				NextRetry: &soon,
 			},
-			Forwards: []adminapi.Forward{{Kind: "bind", Listen: "*:8080", State: tunnel.ForwardWaiting}},
+			Forwards: []adminapi.Forward{{Kind: "bind", Listen: "*:8080", State: remote.Waiting}},
 		},
 		{Status: tunnel.Status{Tunnel: "new", State: tunnel.StateConnecting, Since: ago(400 * time.Millisecond), Hosts: []string{"new.example.com:22"}}},
 		{Status: tunnel.Status{

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -33,7 +34,7 @@ type status struct {
 	tunnel.Status
 	Forwards []struct {
 		Kind, Listen, Target string
-		State                tunnel.ForwardState
+		State                remote.State
 		Error                string
 		Connections          int
 	}

@@ -2,6 +2,8 @@ package failure
 
 import (
 	"errors"
+	"fmt"
+	"net"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -61,3 +63,26 @@ type NotSSHError struct {
 }
 
 func (e *NotSSHError) Error() string { return e.Message }
+
+// TimeoutError is returned when a context ends before the tunnel is connected or before
+// the bastion has answered. It is a net.Error.
+type TimeoutError struct {
+	Tunnel string
+	// Doing says what was waited for, as in "opening channel to \"web:80\"".
+	Doing string
+	// Cause is the context's.
+	Cause error
+}
+
+func (e *TimeoutError) Error() string {
+	return fmt.Sprintf("tunnel %q: %s: %v", e.Tunnel, e.Doing, e.Cause)
+}
+func (e *TimeoutError) Unwrap() error { return e.Cause }
+
+// Timeout implements net.Error.
+func (e *TimeoutError) Timeout() bool { return true }
+
+// Temporary implements net.Error.
+func (e *TimeoutError) Temporary() bool { return true }
+
+var _ net.Error = (*TimeoutError)(nil)

@@ -1,7 +1,8 @@
 // Package tunnel keeps SSH connections to bastions and opens channels through them. A
 // Handle is one configuration's hold on a tunnel; all handles with the same Key share a
-// pool, which connects, places channels, grows, replaces its connections, drains them,
-// fails over between hosts and listens on the bastion. It knows nothing of Caddy.
+// pool, which connects, places channels, grows, replaces its connections, drains them
+// and fails over between hosts. It knows nothing of Caddy, and leaves listening on the
+// bastion to package remote.
 // Packages config, dialer, forward and those above import it.
 //
 //	h := tunnel.Open(cfg, settings, nil)

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -56,7 +57,7 @@ func TestLargeOpens(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, quick(), nil)
 	addr := freeAddr(t)
-	serve(t, remote(t, b.Handle, "tcp", addr), echoBack)
+	serve(t, listenRemote(t, b.Handle, "tcp", addr), echoBack)
 	serving(t, "tcp", addr)
 	conn := b.bastion.Conns()[0]
 	host, port, err := net.SplitHostPort(addr)
@@ -67,7 +68,7 @@ func TestLargeOpens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for size, want := range map[int]bool{0: true, maxOpenPayload + 1: false, 250 << 10: false} {
+	for size, want := range map[int]bool{0: true, remote.MaxOpenPayload + 1: false, 250 << 10: false} {
 		originator := "192.0.2.1" + strings.Repeat("1", size)
 		payload := ssh.Marshal(forwardedTCPIP{host, uint32(n), originator, 1})
 		ch, requests, err := conn.OpenChannel("forwarded-tcpip", payload)

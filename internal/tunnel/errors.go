@@ -3,8 +3,9 @@ package tunnel
 import (
 	"errors"
 	"fmt"
-	"net"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
 // ErrClosed is returned by dials on a Handle that was closed before it was
@@ -24,26 +25,8 @@ type DownError struct {
 func (e *DownError) Error() string { return fmt.Sprintf("tunnel %q is down: %v", e.Tunnel, e.Cause) }
 func (e *DownError) Unwrap() error { return e.Cause }
 
-// TimeoutError is returned by a dial whose context ended before the tunnel was
-// connected or before the bastion had answered. It is a net.Error.
-type TimeoutError struct {
-	Tunnel string
-	// Doing says what was waited for, as in "opening channel to \"web:80\"".
-	Doing string
-	// Cause is the context's.
-	Cause error
-}
-
-func (e *TimeoutError) Error() string {
-	return fmt.Sprintf("tunnel %q: %s: %v", e.Tunnel, e.Doing, e.Cause)
-}
-func (e *TimeoutError) Unwrap() error { return e.Cause }
-
-// Timeout implements net.Error.
-func (e *TimeoutError) Timeout() bool { return true }
-
-// Temporary implements net.Error.
-func (e *TimeoutError) Temporary() bool { return true }
+// TimeoutError is what a dial gets whose time is over.
+type TimeoutError = failure.TimeoutError
 
 // FullError is returned by a dial when every connection has as many channels as
 // it takes, there can be no more connections, and the dial has waited in vain for a
@@ -65,5 +48,3 @@ func (e *FullError) Error() string {
 }
 
 func (e *FullError) Unwrap() error { return e.Cause }
-
-var _ net.Error = (*TimeoutError)(nil)

@@ -1,16 +1,13 @@
 package tunnel
 
 import (
-	"errors"
 	"io"
-	"os"
 	"testing"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
-	"golang.org/x/crypto/ssh"
 )
 
 // locks_test.go has what may take its time take it, and looks for anybody who waits
@@ -64,43 +61,4 @@ func TestSlowLog(t *testing.T) {
 	if len(told) != 3 || told[0] != "connection lost; others serve" || told[1] != "connection lost" || told[2] != "reconnected" {
 		t.Errorf("the log says %q", told)
 	}
-}
-
-// stalledOpen is a channel of a bastion's whose accept waits: what is written to the
-// connection does not go out.
-type stalledOpen struct {
-	ssh.NewChannel
-	out <-chan struct{}
-}
-
-func (o stalledOpen) Accept() (ssh.Channel, <-chan *ssh.Request, error) {
-	<-o.out
-	return nil, nil, errors.New("connection lost")
-}
-
-// TestAcceptStalled: a connection that takes no writes does not hold up Accept. What
-// was accepted on it can be given deadlines, and closed.
-func TestAcceptStalled(t *testing.T) {
-	t.Parallel()
-	m := mortal(t, newTestMember(Stream, 2, 0))
-	m.conns = map[*Conn]*activity{}
-	p := crew(1, 8, m)
-	out := make(chan struct{})
-	defer close(out)
-	f := &forward{pool: p, address: remoteAddress{path: "/run/s"}}
-	within(t, 10*time.Second, "accepting", func() {
-		for range 2 {
-			c := (&inbound{link: m, forward: f, open: stalledOpen{out: out}, local: f.address.addr(), remote: f.address.addr()}).accept()
-			if _, err := c.Write([]byte("hello")); err != nil {
-				t.Errorf("writing: %v", err)
-			}
-			_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
-			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("reading: %v", err)
-			}
-			if err := c.Close(); err != nil {
-				t.Errorf("closing: %v", err)
-			}
-		}
-	})
 }

@@ -28,7 +28,7 @@ func (p *pool) wanted() bool {
 	case !p.mayAdd():
 		return false
 	default:
-		return p.retry.demand.Dials || p.forwarding() || len(p.handles) > 0 && !p.set.Lazy && !p.history.unused.onDemand
+		return p.retry.demand.Dials || p.forwards.Wanted() || len(p.handles) > 0 && !p.set.Lazy && !p.history.unused.onDemand
 	}
 }
 

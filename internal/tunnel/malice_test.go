@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -428,7 +429,7 @@ func checkText(t *testing.T, what, text string) {
 }
 
 // TestInboundLimit: a bastion that opens connections to a forward without end, all
-// of which are accepted, has maxInbound of them, and one line in the log.
+// of which are accepted, has remote.MaxInbound of them, and one line in the log.
 func TestInboundLimit(t *testing.T) {
 	key, hostKey := sshtest.NewKey(), sshtest.NewKey()
 	var refused atomic.Int64
@@ -438,7 +439,7 @@ func TestInboundLimit(t *testing.T) {
 			return
 		}
 		go func() {
-			for i := range uint32(2 * maxInbound) {
+			for i := range uint32(2 * remote.MaxInbound) {
 				_ = c.Send(sshtest.OpenChannel{Type: "forwarded-tcpip", Ours: i, Window: 1 << 20, MaxPacket: 1 << 15, Data: ssh.Marshal(forwardedTCPIP{"localhost", 8080, "192.0.2.1", 4711})})
 				time.Sleep(50 * time.Microsecond) // within the backlog, mostly
 			}
@@ -474,9 +475,9 @@ func TestInboundLimit(t *testing.T) {
 			t.Cleanup(func() { _ = c.Close() })
 		}
 	}()
-	sshtest.Eventually(t, 30*time.Second, "an answer to each", func() bool { return malice.Done()+refused.Load() == 2*maxInbound })
-	if malice.Done() > maxInbound || malice.Done() < forwardBacklog {
-		t.Errorf("%d accepted, want %d at most", malice.Done(), maxInbound)
+	sshtest.Eventually(t, 30*time.Second, "an answer to each", func() bool { return malice.Done()+refused.Load() == 2*remote.MaxInbound })
+	if malice.Done() > remote.MaxInbound || malice.Done() < remote.Backlog {
+		t.Errorf("%d accepted, want %d at most", malice.Done(), remote.MaxInbound)
 	}
 	told := logs.FilterLevelExact(zapcore.WarnLevel).FilterMessageSnippet("refused a connection to a remote forward").Len()
 	if told != 1 {
@@ -486,9 +487,5 @@ func TestInboundLimit(t *testing.T) {
 	m := h.pool.only()
 	h.pool.mu.Unlock()
 	malice.Reform()
-	sshtest.Eventually(t, 10*time.Second, "the count to go back", func() bool {
-		h.pool.mu.Lock()
-		defer h.pool.mu.Unlock()
-		return m.inbound == 0
-	})
+	sshtest.Eventually(t, 10*time.Second, "the count to go back", func() bool { return h.pool.forwards.Inbound(m) == 0 })
 }

@@ -43,8 +43,8 @@ type member struct {
 	reason reason
 	// channels counts the open channels and those being opened.
 	channels int
-	// inbound are those of them that the bastion has opened for forwards.
-	inbound int
+	// held are those of them that are held for remote forwards.
+	held int
 	// limit is how many channels it takes; if less than any, since cappedAt.
 	limit    int
 	cappedAt time.Time
@@ -133,7 +133,7 @@ func (m *member) Probed(took time.Duration) { m.pool.counters.roundTrips.Observe
 // Incoming implements sshconn.Owner. It queues a channel for the listener that asked
 // for it.
 func (m *member) Incoming(open ssh.NewChannel) bool {
-	if m.takeForwarded(open) {
+	if m.pool.forwards.Take(m, open) {
 		return true
 	}
 	r := &m.pool.reports

@@ -189,7 +189,7 @@ func (p *pool) channelEnded(m *member) {
 	defer p.mu.Unlock()
 	m.channels--
 	m.used = time.Now()
-	if m.channels == m.inbound && !m.carries.isApart() {
+	if m.channels == m.held && !m.carries.isApart() {
 		m.carries, m.shedAt, m.shed = anyClass, time.Time{}, false
 	}
 	p.serveQueue()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
@@ -21,12 +22,13 @@ func crew(lo, hi int, links ...*member) *pool {
 			key: "crew", cfg: Config{Name: "test"}, counters: newCounters("test"),
 			hosts: []*host{{limiter: connlimit.New(), login: (&Config{Name: "test"}).login("")}},
 		},
-		life:    life{held: true},
-		workers: workers{watching: true, woken: make(chan struct{}, 1)}, // nothing ends watching
-		configs: configs{set: Settings{MinConnections: lo, MaxConnections: hi}.withDefaults()},
-		changes: changes{changed: make(chan struct{}), moved: make(chan struct{})},
+		life:      life{held: true},
+		workers:   workers{watching: true, woken: make(chan struct{}, 1)}, // nothing ends watching
+		configs:   configs{set: Settings{MinConnections: lo, MaxConnections: hi}.withDefaults()},
+		takeovers: takeovers{moved: make(chan struct{})},
 	}
 	p.ctx, p.end = context.WithCancel(context.Background())
+	p.forwards = remote.New(p.ctx, "test", forwarding{p}, &p.counters.accepted)
 	p.failback.inUse = p.hosts[0]
 	for _, m := range links {
 		m.pool, m.host = p, p.failback.inUse

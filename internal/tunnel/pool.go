@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 )
 
@@ -32,7 +33,7 @@ type pool struct {
 	// mu guards the rest. It is never held across I/O or a call upwards.
 	mu sync.Mutex
 	configs
-	changes
+	takeovers
 	// members are all connections, oldest first.
 	members []*member
 	// growth is what connections are lacking.
@@ -45,8 +46,6 @@ type pool struct {
 	retry retry
 	// queue are the dials that wait.
 	queue dialQueue
-	// forwards are what the bastion is to listen on, while it is or shall be.
-	forwards map[remoteAddress]*forward
 	// history is what has happened, for status among others.
 	history history
 }
@@ -61,6 +60,8 @@ type identity struct {
 	jump *Handle
 	// counters count what happens to the tunnel.
 	counters *counters
+	// forwards are what the bastion is to listen on. Their lock is taken within mu.
+	forwards *remote.Forwards
 }
 
 // workers are the goroutines of a pool.
@@ -82,26 +83,26 @@ type configs struct {
 	set Settings
 }
 
-// changes are channels that are closed, and replaced, when something changes.
-type changes struct {
-	// changed is for the connections, and whether the tunnel is down.
-	changed chan struct{}
-	// moved is for generation, which is that of the last takeover.
-	moved      chan struct{}
+// takeovers are counted for those who keep channels.
+type takeovers struct {
+	// generation is that of the last takeover. moved is closed, and replaced, when it
+	// changes.
 	generation uint64
+	moved      chan struct{}
 }
 
 // newPool makes the pool of a handle, which jumps through the tunnel that
 // jump is a handle on. It connects to nothing.
 func newPool(h, jump *Handle) *pool {
 	p := &pool{
-		identity: identity{key: h.key, cfg: h.cfg, jump: jump, counters: counts.get(h.cfg.Name)},
-		workers:  workers{woken: make(chan struct{}, 1), certified: make(chan struct{}, 1)},
-		configs:  configs{set: h.set},
-		changes:  changes{changed: make(chan struct{}), moved: make(chan struct{})},
-		history:  history{since: time.Now()},
+		identity:  identity{key: h.key, cfg: h.cfg, jump: jump, counters: counts.get(h.cfg.Name)},
+		workers:   workers{woken: make(chan struct{}, 1), certified: make(chan struct{}, 1)},
+		configs:   configs{set: h.set},
+		takeovers: takeovers{moved: make(chan struct{})},
+		history:   history{since: time.Now()},
 	}
 	p.ctx, p.end = context.WithCancel(context.Background())
+	p.forwards = remote.New(p.ctx, h.cfg.Name, forwarding{p}, &p.counters.accepted)
 	p.hosts = newHosts(h.cfg, jump, p.woken)
 	p.failback.inUse = p.hosts[0]
 	return p
@@ -114,7 +115,7 @@ func (p *pool) attach(h *Handle) {
 	p.drainAt = time.Time{}
 	p.handles = append(p.handles, h)
 	p.set = h.set
-	p.wakeForwards()
+	p.forwards.Start(h)
 	p.wake()
 }
 
@@ -126,7 +127,7 @@ func (p *pool) detach(h *Handle) {
 	if n := len(p.handles); n > 0 {
 		p.set = p.handles[n-1].set
 	}
-	p.wakeForwards()
+	p.forwards.Stop(h)
 }
 
 // settings returns those in force.
@@ -151,11 +152,10 @@ func (p *pool) addressInUse() string {
 	return p.failback.inUse.cfg.Address
 }
 
-// broadcast wakes everybody who waits for a change, and serves the dials that do.
-// The caller holds mu.
+// broadcast wakes the forwards and serves the dials that wait: the connections have
+// changed, or whether the tunnel is down. The caller holds mu.
 func (p *pool) broadcast() {
-	close(p.changed)
-	p.changed = make(chan struct{})
+	p.forwards.Changed()
 	p.serveQueue()
 }
 

@@ -1,10 +1,6 @@
 package tunnel
 
-import (
-	"context"
-	"fmt"
-	"net"
-)
+import "context"
 
 // Connect waits, as Dial does, until the tunnel has a connection, and opens no
 // channel. A lazy tunnel connects. Errors are those of Dial.
@@ -28,40 +24,4 @@ func (h *Handle) connect(ctx context.Context, patient bool) error {
 	}
 	e.channelEnded(m) // the place for a channel that pick has counted
 	return nil
-}
-
-// Established waits until the bastion listens, or has refused to for longer
-// than a port may be held by the connection before. A listener that was refused
-// goes on asking.
-func (l *Listener) Established(ctx context.Context) error {
-	f := l.forward
-	p := f.pool
-	for {
-		p.mu.Lock()
-		outcome, closed, changed := f.outcome, l.closed || p.ctx.Err() != nil, p.changed
-		p.mu.Unlock()
-		switch {
-		case closed:
-			return net.ErrClosed
-		case outcome != nil:
-			return outcome.err
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return &TimeoutError{Tunnel: p.cfg.Name, Doing: fmt.Sprintf("waiting for the bastion to listen on %q", f.address), Cause: context.Cause(ctx)}
-		}
-	}
-}
-
-// outcome is what the bastion has answered to a forward, last: nil if it
-// listens.
-type outcome struct{ err error }
-
-// answered records an outcome.
-func (f *forward) answered(err error) {
-	f.pool.mu.Lock()
-	defer f.pool.mu.Unlock()
-	f.outcome = &outcome{err}
-	f.pool.broadcast()
 }

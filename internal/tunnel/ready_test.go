@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -112,7 +113,7 @@ func TestEstablished(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), forwardRefusedFor/4)
+	ctx, cancel := context.WithTimeout(t.Context(), remote.RefusedFor/4)
 	_, ok := errors.AsType[*TimeoutError](ln.Established(ctx))
 	cancel()
 	if !ok {

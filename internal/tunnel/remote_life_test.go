@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -32,7 +33,7 @@ func TestListenPortHeld(t *testing.T) {
 	b := newBench(t, set, nil)
 	b.bastion.Misbehave(sshtest.Faults{RefuseForwards: true})
 	addr := freeAddr(t)
-	serve(t, remote(t, b.Handle, "tcp", addr), echoBack)
+	serve(t, listenRemote(t, b.Handle, "tcp", addr), echoBack)
 	sshtest.Eventually(t, 10*time.Second, "a warning", func() bool { return len(warnings(logs)) > 0 })
 	time.Sleep(300 * time.Millisecond)
 	if n := len(warnings(logs)); n != 1 {
@@ -58,10 +59,10 @@ func TestListenUnanswered(t *testing.T) {
 	c := mustDial(t, b.Handle, listen(t, echo))
 	b.bastion.Misbehave(sshtest.Faults{HoldRequests: true})
 	addr := freeAddr(t)
-	ln := remote(t, b.Handle, "tcp", addr)
+	ln := listenRemote(t, b.Handle, "tcp", addr)
 	time.Sleep(100 * time.Millisecond)
 	within(t, time.Second, "Close", func() { _ = ln.Close() })
-	ln = remote(t, b.Handle, "tcp", addr)
+	ln = listenRemote(t, b.Handle, "tcp", addr)
 	roundTrip(t, c)
 	b.bastion.Misbehave(sshtest.Faults{})
 	serve(t, ln, echoBack)
@@ -87,7 +88,7 @@ func TestListenUnansweredTakeover(t *testing.T) {
 	roundTrip(t, mustDial(t, b.Handle, listen(t, echo)))
 	b.bastion.Misbehave(sshtest.Faults{HoldRequests: true})
 	addr := freeAddr(t)
-	serve(t, remote(t, b.Handle, "tcp", addr), echoBack)
+	serve(t, listenRemote(t, b.Handle, "tcp", addr), echoBack)
 	time.Sleep(50 * time.Millisecond)
 	replaceNow(t, b.Handle)
 	b.bastion.Misbehave(sshtest.Faults{RefuseForwards: true})
@@ -102,7 +103,7 @@ func TestListenTakeover(t *testing.T) {
 	sshtest.Takes(t, 2*time.Second)
 	b := newBench(t, quick(), nil)
 	addr := freeAddr(t)
-	serve(t, remote(t, b.Handle, "tcp", addr), echoBack)
+	serve(t, listenRemote(t, b.Handle, "tcp", addr), echoBack)
 	serving(t, "tcp", addr)
 	old := b.bastion.Conns()[0]
 	b.bastion.Misbehave(sshtest.Faults{HoldRequests: true})
@@ -115,7 +116,7 @@ func TestListenTakeover(t *testing.T) {
 	b.bastion.Misbehave(sshtest.Faults{})
 	_ = c.Close()
 	sshtest.Eventually(t, 5*time.Second, "the forward to be asked for again", func() bool { return b.bastion.Stats().ForwardRequests > 1 })
-	time.Sleep(forwardGrace / 10)
+	time.Sleep(remote.Grace / 10)
 	n, _ := strconv.ParseUint(port(t, addr), 10, 16)
 	ch, requests, err := old.OpenChannel("forwarded-tcpip", ssh.Marshal(forwardedTCPIP{"127.0.0.1", uint32(n), "127.0.0.1", 1}))
 	if err != nil {
@@ -163,9 +164,9 @@ func TestListenReload(t *testing.T) {
 	cfg := configFor(t, key, bastion.HostKeyFingerprint(), bastion.Addr())
 	addr := freeAddr(t)
 	var last atomic.Int32
-	start := func(i int32) (*Handle, *Listener) {
+	start := func(i int32) (*Handle, *remote.Listener) {
 		h := Open(cfg, quick(), nil)
-		ln := remote(t, h, "tcp", addr)
+		ln := listenRemote(t, h, "tcp", addr)
 		serve(t, ln, func(c net.Conn) {
 			last.Store(i)
 			echoBack(c)
@@ -199,23 +200,19 @@ func TestListenReload(t *testing.T) {
 func TestListenTakesOverBack(t *testing.T) {
 	b := newBench(t, quick(), nil)
 	addr := freeAddr(t)
-	old := remote(t, b.Handle, "tcp", addr)
+	old := listenRemote(t, b.Handle, "tcp", addr)
 	serve(t, old, echoBack)
 	serving(t, "tcp", addr)
 
 	h := Open(b.cfg, quick(), nil)
 	defer h.Close()
-	newer := remote(t, h, "tcp", addr)
+	newer := listenRemote(t, h, "tcp", addr)
 	serving(t, "tcp", addr)
 
 	h.Start()
 	result := make(chan error, 1)
 	go func() { result <- visit("tcp", addr) }()
-	sshtest.Eventually(t, 5*time.Second, "the connection to wait", func() bool {
-		b.pool.mu.Lock()
-		defer b.pool.mu.Unlock()
-		return len(newer.forward.queue) == 1
-	})
+	sshtest.Eventually(t, 5*time.Second, "the connection to wait", func() bool { return newer.Waiting() == 1 })
 	_ = newer.Close()
 	if err := <-result; err != nil {
 		t.Error(err)
@@ -238,7 +235,7 @@ func TestListenReplacement(t *testing.T) {
 		}
 	})
 	addr := freeAddr(t)
-	serve(t, remote(t, b.Handle, "tcp", addr), echoBack)
+	serve(t, listenRemote(t, b.Handle, "tcp", addr), echoBack)
 	serving(t, "tcp", addr)
 	long, err := net.Dial("tcp", addr)
 	if err != nil {

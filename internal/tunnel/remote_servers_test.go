@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -29,13 +30,13 @@ func TestListenSSHD(t *testing.T) {
 			addr := freeAddr(t)
 			p := port(t, addr)
 			for _, listenOn := range []string{"127.0.0.1:" + p, "localhost:" + p} {
-				ln := remote(t, h, "tcp", listenOn)
+				ln := listenRemote(t, h, "tcp", listenOn)
 				checkListener(t, ln, "tcp", addr)
 				_ = ln.Close()
 				portFree(t, addr)
 			}
 			path := filepath.Join(t.TempDir(), "s")
-			ln := remote(t, h, "unix", path)
+			ln := listenRemote(t, h, "unix", path)
 			checkListener(t, ln, "unix", path)
 			_ = ln.Close()
 		})
@@ -50,14 +51,14 @@ func TestListenDropbear(t *testing.T) {
 	cfg.User, cfg.HostKeys, cfg.KnownHosts = d.User, nil, []string{d.KnownHostsFile()}
 	h := open(t, cfg, quick())
 	addr := freeAddr(t)
-	ln := remote(t, h, "tcp", "localhost:"+port(t, addr))
+	ln := listenRemote(t, h, "tcp", "localhost:"+port(t, addr))
 	checkListener(t, ln, "tcp", addr)
 	_ = ln.Close()
 	portFree(t, addr)
 
 	// Others on the same connection are served all the while.
 	other := freeAddr(t)
-	serve(t, remote(t, h, "tcp", "localhost:"+port(t, other)), echoBack)
+	serve(t, listenRemote(t, h, "tcp", "localhost:"+port(t, other)), echoBack)
 	serving(t, "tcp", other)
 	long, err := net.Dial("tcp", other)
 	if err != nil {
@@ -65,13 +66,13 @@ func TestListenDropbear(t *testing.T) {
 	}
 	defer long.Close()
 	roundTrip(t, long)
-	ln = remote(t, h, "tcp", "localhost:"+port(t, addr))
+	ln = listenRemote(t, h, "tcp", "localhost:"+port(t, addr))
 	checkListener(t, ln, "tcp", addr)
 	before := h.Generation()
 	stop := hammer(other)
 	_ = ln.Close()
 	sshtest.Eventually(t, 10*time.Second, "a new connection", func() bool { return h.Generation() > before })
-	time.Sleep(2 * forwardGrace)
+	time.Sleep(2 * remote.Grace)
 	roundTrip(t, long)
 	if visits, errs := stop(); len(errs) > 0 {
 		t.Errorf("%d of %d visits failed: %v", len(errs), visits, errs[0])
@@ -85,8 +86,8 @@ func TestListenForbidden(t *testing.T) {
 	logs := observed(&set)
 	permitted := freeAddr(t)
 	_, h := sshdTunnel(t, set, "PermitListen "+permitted)
-	forbidden := remote(t, h, "tcp", freeAddr(t))
-	serve(t, remote(t, h, "tcp", permitted), echoBack)
+	forbidden := listenRemote(t, h, "tcp", freeAddr(t))
+	serve(t, listenRemote(t, h, "tcp", permitted), echoBack)
 	serving(t, "tcp", permitted)
 	sshtest.Eventually(t, 10*time.Second, "a warning", func() bool { return len(warnings(logs)) > 0 })
 	_ = forbidden.Close()
@@ -99,7 +100,7 @@ func TestListenForbidden(t *testing.T) {
 func TestListenSSHDRestarts(t *testing.T) {
 	s, h := sshdTunnel(t, quick(), "")
 	addr := freeAddr(t)
-	serve(t, remote(t, h, "tcp", addr), echoBack)
+	serve(t, listenRemote(t, h, "tcp", addr), echoBack)
 	serving(t, "tcp", addr)
 
 	s.Stop()
@@ -132,7 +133,7 @@ func TestListenStaleSocket(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	serve(t, remote(t, h, "unix", path), echoBack)
+	serve(t, listenRemote(t, h, "unix", path), echoBack)
 	time.Sleep(200 * time.Millisecond)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
@@ -147,7 +148,7 @@ func TestListenSSHDReplacement(t *testing.T) {
 	set.RekeyInterval = time.Second
 	_, h := sshdTunnel(t, set, "")
 	addr := freeAddr(t)
-	serve(t, remote(t, h, "tcp", addr), echoBack)
+	serve(t, listenRemote(t, h, "tcp", addr), echoBack)
 	serving(t, "tcp", addr)
 	long, err := net.Dial("tcp", addr)
 	if err != nil {

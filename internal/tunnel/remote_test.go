@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,8 +17,17 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
+
+// forwardedTCPIP is the payload of a "forwarded-tcpip" open (RFC 4254 section 7.2).
+type forwardedTCPIP struct {
+	Host           string
+	Port           uint32
+	OriginatorHost string
+	OriginatorPort uint32
+}
 
 // freeAddr returns a loopback address that nobody listens on.
 func freeAddr(t testing.TB) string {
@@ -27,8 +35,8 @@ func freeAddr(t testing.TB) string {
 	return fmt.Sprint("127.0.0.1:", sshtest.NewPort(t))
 }
 
-// remote listens through a tunnel, until the test ends.
-func remote(t testing.TB, h *Handle, network, addr string) *Listener {
+// listenRemote listens through a tunnel, until the test ends.
+func listenRemote(t testing.TB, h *Handle, network, addr string) *remote.Listener {
 	t.Helper()
 	ln, err := h.Listen(network, addr)
 	if err != nil {
@@ -118,42 +126,12 @@ func port(t testing.TB, addr string) string {
 	return p
 }
 
-func TestListenAddresses(t *testing.T) {
-	for _, test := range []struct{ network, address, host, addr, err string }{
-		{network: "tcp", address: ":80", host: "", addr: ":80"},
-		{network: "tcp", address: "*:80", host: "", addr: ":80"},
-		{network: "tcp", address: "0.0.0.0:80", host: "0.0.0.0", addr: "0.0.0.0:80"},
-		{network: "tcp", address: "[::]:80", host: "::", addr: "[::]:80"},
-		{network: "tcp", address: "[::1]:80", host: "::1", addr: "[::1]:80"},
-		{network: "tcp", address: "Localhost:80", host: "localhost", addr: "127.0.0.1:80"},
-		{network: "tcp", address: "name:80", host: "name", addr: "name:80"},
-		{network: "unix", address: "/run/a", addr: "/run/a"},
-		{network: "tcp", address: ":0", err: "port must be a number from 1 to 65535"},
-		{network: "tcp", address: ":http", err: "port must be a number from 1 to 65535"},
-		{network: "tcp", address: "80", err: `listen address "80" is not <host>:<port>: missing port in address`},
-		{network: "unix", address: "", err: "not the path of a socket"},
-		{network: "udp", address: ":80", err: `listen network "udp" is neither tcp nor unix`},
-	} {
-		a, err := parseRemoteAddress(test.network, test.address)
-		switch {
-		case test.err != "":
-			if err == nil || !strings.Contains(err.Error(), test.err) {
-				t.Errorf("%s %q: got error %v, want %q", test.network, test.address, err, test.err)
-			}
-		case err != nil:
-			t.Errorf("%s %q: %v", test.network, test.address, err)
-		case a.host != test.host || a.addr().String() != test.addr:
-			t.Errorf("%s %q: got host %q, addr %q", test.network, test.address, a.host, a.addr())
-		}
-	}
-}
-
 // TestListen: connections to the bastion's address come out of the listener,
 // with the peer's address, and a half-close either way leaves the other open.
 func TestListen(t *testing.T) {
 	b := newBench(t, quick(), nil)
 	addr := freeAddr(t)
-	ln := remote(t, b.Handle, "tcp", addr)
+	ln := listenRemote(t, b.Handle, "tcp", addr)
 	if got := ln.Addr().(*net.TCPAddr).String(); got != addr {
 		t.Errorf("Addr is %q", got)
 	}
@@ -188,7 +166,7 @@ func portFree(t testing.TB, addr string) {
 
 // checkListener makes a connection to a listener's address on the bastion and
 // checks all that it must do.
-func checkListener(t *testing.T, ln *Listener, network, addr string) {
+func checkListener(t *testing.T, ln *remote.Listener, network, addr string) {
 	t.Helper()
 	var peer net.Conn
 	sshtest.Eventually(t, 15*time.Second, "the bastion to listen", func() (ok bool) {
@@ -274,7 +252,7 @@ func checkListener(t *testing.T, ln *Listener, network, addr string) {
 func TestListenUnix(t *testing.T) {
 	b := newBench(t, quick(), nil)
 	path := filepath.Join(t.TempDir(), "s")
-	ln := remote(t, b.Handle, "unix", path)
+	ln := listenRemote(t, b.Handle, "unix", path)
 	checkListener(t, ln, "unix", path)
 	_ = ln.Close()
 	notServing(t, "unix", path)
@@ -290,7 +268,7 @@ func TestListenBeforeStart(t *testing.T) {
 	h := Open(configFor(t, key, bastion.HostKeyFingerprint(), bastion.Addr()), set, nil)
 	t.Cleanup(func() { closeAndWait(t, h) })
 	addr := freeAddr(t)
-	ln := remote(t, h, "tcp", addr)
+	ln := listenRemote(t, h, "tcp", addr)
 	serve(t, ln, echoBack)
 	time.Sleep(50 * time.Millisecond)
 	if s := bastion.Stats(); s.Connects > 0 {
@@ -318,7 +296,7 @@ func TestListenBacklog(t *testing.T) {
 	logs := observed(&set)
 	b := newBench(t, set, nil)
 	addr, echoAddr := freeAddr(t), listen(t, echo)
-	ln := remote(t, b.Handle, "tcp", addr)
+	ln := listenRemote(t, b.Handle, "tcp", addr)
 	sshtest.Eventually(t, 10*time.Second, "the forward", func() bool { return b.bastion.Stats().Forwards == 1 })
 
 	var served, refused atomic.Int32
@@ -332,13 +310,13 @@ func TestListenBacklog(t *testing.T) {
 			}
 		})
 	}
-	sshtest.Eventually(t, 10*time.Second, "72 refusals", func() bool { return refused.Load() >= 200-forwardBacklog })
+	sshtest.Eventually(t, 10*time.Second, "72 refusals", func() bool { return refused.Load() >= 200-remote.Backlog })
 	for range 5 {
 		roundTrip(t, mustDial(t, b.Handle, echoAddr))
 	}
 	serve(t, ln, echoBack)
 	wg.Wait()
-	if served.Load() != forwardBacklog {
+	if served.Load() != remote.Backlog {
 		t.Errorf("%d served, %d refused", served.Load(), refused.Load())
 	}
 	if n := logs.FilterMessageSnippet("too many wait").Len(); n != 1 {
@@ -352,7 +330,7 @@ func TestListenBacklog(t *testing.T) {
 	sshtest.Eventually(t, 10*time.Second, "no channel but the dialed ones", func() bool {
 		b.pool.mu.Lock()
 		defer b.pool.mu.Unlock()
-		return b.pool.only() != nil && b.pool.only().channels == 5 && len(b.pool.forwards) == 0
+		return b.pool.only() != nil && b.pool.only().channels == 5 && b.pool.forwards.Len() == 0
 	})
 }
 
@@ -361,18 +339,14 @@ func TestListenBacklog(t *testing.T) {
 func TestListenCloseRefuses(t *testing.T) {
 	b := newBench(t, quick(), nil)
 	addr := freeAddr(t)
-	ln := remote(t, b.Handle, "tcp", addr)
+	ln := listenRemote(t, b.Handle, "tcp", addr)
 	sshtest.Eventually(t, 10*time.Second, "the forward", func() bool { return b.bastion.Stats().Forwards == 1 })
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	sshtest.Eventually(t, 10*time.Second, "the connection to wait", func() bool {
-		b.pool.mu.Lock()
-		defer b.pool.mu.Unlock()
-		return len(ln.forward.queue) == 1
-	})
+	sshtest.Eventually(t, 10*time.Second, "the connection to wait", func() bool { return ln.Waiting() == 1 })
 	_ = ln.Close()
 	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -385,7 +359,7 @@ func TestListenCloseRefuses(t *testing.T) {
 func TestListenUnasked(t *testing.T) {
 	b := newBench(t, quick(), nil)
 	addr := freeAddr(t)
-	serve(t, remote(t, b.Handle, "tcp", addr), echoBack)
+	serve(t, listenRemote(t, b.Handle, "tcp", addr), echoBack)
 	serving(t, "tcp", addr)
 	conn := b.bastion.Conns()[0]
 	for _, payload := range [][]byte{
@@ -398,7 +372,7 @@ func TestListenUnasked(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
-	_, _, err := conn.OpenChannel("forwarded-streamlocal@openssh.com", ssh.Marshal(forwardedStreamLocal{SocketPath: "/x"}))
+	_, _, err := conn.OpenChannel("forwarded-streamlocal@openssh.com", ssh.Marshal(struct{ Path, Reserved string }{Path: "/x"}))
 	if refused, ok := errors.AsType[*ssh.OpenChannelError](err); !ok || refused.Reason != ssh.Prohibited {
 		t.Errorf("got %v", err)
 	}

@@ -3,14 +3,16 @@
 package tunnel
 
 import (
+	"cmp"
 	"errors"
+	"net"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -47,7 +49,7 @@ func TestPermitSpelling(t *testing.T) {
 // listens asks sshd to listen, as ssh -R does.
 func listens(t *testing.T, s *sshtest.SSHD, h *Handle, host, port string) {
 	t.Helper()
-	address := (remoteAddress{host: strings.TrimPrefix(host, "*"), port: portNumber(port)}).String()
+	address := net.JoinHostPort(cmp.Or(host, "*"), port)
 	cfg := configFor(t, s.ClientKey, "", s.Addr())
 	cfg.User = s.User
 	bound := address
@@ -61,11 +63,11 @@ func listens(t *testing.T, s *sshtest.SSHD, h *Handle, host, port string) {
 	}
 	defer func() {
 		_ = ln.Close()
-		sshtest.Eventually(t, 10*time.Second, "the port to be free", func() bool { return ln.Status().State != ForwardListening })
+		sshtest.Eventually(t, 10*time.Second, "the port to be free", func() bool { return ln.Status().State != remote.Listening })
 	}()
-	sshtest.Eventually(t, 10*time.Second, "an answer to "+address, func() bool { return ln.Status().State != ForwardWaiting })
+	sshtest.Eventually(t, 10*time.Second, "an answer to "+address, func() bool { return ln.Status().State != remote.Waiting })
 	status := ln.Status()
-	if got := status.State == ForwardListening; got != want {
+	if got := status.State == remote.Listening; got != want {
 		t.Errorf("%s: %v; ssh: %v\n%s", address, status, want, said)
 	}
 	if spelling := `PermitListen and permitlisten have to list "` + address + `"`; !want && !strings.Contains(status.Err.Error(), spelling) {
@@ -84,9 +86,4 @@ func dials(t *testing.T, h *Handle, address string, want bool) {
 	if want != (err == nil) || !want && (!ok || !strings.Contains(refused.Detail, `PermitOpen and permitopen have to list "`+address+`"`)) {
 		t.Errorf("%s: %v, want %v", address, err, want)
 	}
-}
-
-func portNumber(text string) uint16 {
-	n, _ := strconv.ParseUint(text, 10, 16)
-	return uint16(n)
 }

@@ -286,7 +286,7 @@ func (p *pool) addTo(g *gauges) {
 			g.expiry = t
 		}
 	}
-	for _, f := range p.forwards {
-		g.forwards[f.address.String()] = g.forwards[f.address.String()] || f.isListening()
+	for listen, up := range p.forwards.Listening() {
+		g.forwards[listen] = g.forwards[listen] || up
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -88,18 +89,18 @@ func TestStatusForward(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	is := func(state ForwardState) func() bool {
+	is := func(state remote.State) func() bool {
 		return func() bool {
 			s := ln.Status()
-			return s.State == state && (s.Err != nil) == (state == ForwardRefused)
+			return s.State == state && (s.Err != nil) == (state == remote.Refused)
 		}
 	}
-	sshtest.Eventually(t, 10*time.Second, "it is refused", is(ForwardRefused))
+	sshtest.Eventually(t, 10*time.Second, "it is refused", is(remote.Refused))
 	b.bastion.Misbehave(sshtest.Faults{})
-	sshtest.Eventually(t, 10*time.Second, "it listens", is(ForwardListening))
+	sshtest.Eventually(t, 10*time.Second, "it listens", is(remote.Listening))
 	b.link.Refuse()
 	b.link.Cut()
-	sshtest.Eventually(t, 10*time.Second, "it waits", is(ForwardWaiting))
+	sshtest.Eventually(t, 10*time.Second, "it waits", is(remote.Waiting))
 }
 
 // TestCauses: each way in which a connect fails has its own cause, and the step

@@ -1,4 +1,4 @@
-package tunnel
+package remote
 
 import (
 	"errors"
@@ -26,9 +26,9 @@ type tcpipForward struct {
 // section 2.4).
 type streamLocalForward struct{ SocketPath string }
 
-// remoteAddress is an address on the bastion to listen on, in SSH's words. It
+// address is an address on the bastion to listen on, in SSH's words. It
 // is comparable: two of the same words are the same forward.
-type remoteAddress struct {
+type address struct {
 	// path is that of a socket; if empty, the address is host and port.
 	path string
 	// host is as sshd wants it: "" for all addresses, "localhost" for the
@@ -37,37 +37,37 @@ type remoteAddress struct {
 	port uint16
 }
 
-// parseRemoteAddress reads what Handle.Listen takes.
-func parseRemoteAddress(network, address string) (remoteAddress, error) {
+// parseAddress reads what Listen takes.
+func parseAddress(network, listen string) (address, error) {
 	switch network {
 	case "unix":
-		if address == "" || strings.ContainsRune(address, 0) {
-			return remoteAddress{}, fmt.Errorf("listen address %q is not the path of a socket on the bastion", address)
+		if listen == "" || strings.ContainsRune(listen, 0) {
+			return address{}, fmt.Errorf("listen address %q is not the path of a socket on the bastion", listen)
 		}
-		return remoteAddress{path: address}, nil
+		return address{path: listen}, nil
 	case "tcp":
-		host, portText, err := net.SplitHostPort(address)
+		host, portText, err := net.SplitHostPort(listen)
 		if err != nil {
 			if reason, ok := errors.AsType[*net.AddrError](err); ok {
 				err = errors.New(reason.Err)
 			}
-			return remoteAddress{}, fmt.Errorf("listen address %q is not <host>:<port>: %w", address, err)
+			return address{}, fmt.Errorf("listen address %q is not <host>:<port>: %w", listen, err)
 		}
 		port, err := strconv.ParseUint(portText, 10, 16)
 		if err != nil || port == 0 {
-			return remoteAddress{}, fmt.Errorf("listen address %q: port must be a number from 1 to 65535", address)
+			return address{}, fmt.Errorf("listen address %q: port must be a number from 1 to 65535", listen)
 		}
 		if host == "*" {
 			host = ""
 		}
-		return remoteAddress{host: strings.ToLower(host), port: uint16(port)}, nil
+		return address{host: strings.ToLower(host), port: uint16(port)}, nil
 	default:
-		return remoteAddress{}, fmt.Errorf("listen network %q is neither tcp nor unix", network)
+		return address{}, fmt.Errorf("listen network %q is neither tcp nor unix", network)
 	}
 }
 
 // request returns the global request that asks for the forward.
-func (a remoteAddress) request() (name string, payload []byte) {
+func (a address) request() (name string, payload []byte) {
 	if a.path != "" {
 		return "streamlocal-forward@openssh.com", ssh.Marshal(streamLocalForward{a.path})
 	}
@@ -75,14 +75,14 @@ func (a remoteAddress) request() (name string, payload []byte) {
 }
 
 // cancel returns the global request that takes it back.
-func (a remoteAddress) cancel() (name string, payload []byte) {
+func (a address) cancel() (name string, payload []byte) {
 	name, payload = a.request()
 	return "cancel-" + name, payload
 }
 
 // addr is the address as a net.Addr: a *net.TCPAddr or *net.UnixAddr, unless
 // the host is a name other than localhost.
-func (a remoteAddress) addr() net.Addr {
+func (a address) addr() net.Addr {
 	switch {
 	case a.path != "":
 		return &net.UnixAddr{Net: "unix", Name: a.path}
@@ -97,14 +97,14 @@ func (a remoteAddress) addr() net.Addr {
 
 // addrFor is the address as the local one of a connection from a peer. That of
 // localhost is of the peer's family.
-func (a remoteAddress) addrFor(peer net.Addr) net.Addr {
+func (a address) addrFor(peer net.Addr) net.Addr {
 	if tcp, ok := peer.(*net.TCPAddr); ok && a.host == "localhost" && tcp.IP.To4() == nil {
 		return &net.TCPAddr{IP: net.IPv6loopback, Port: int(a.port)}
 	}
 	return a.addr()
 }
 
-func (a remoteAddress) String() string {
+func (a address) String() string {
 	if a.path != "" {
 		return a.path
 	}
@@ -121,7 +121,7 @@ const firstFreePort = 1024
 
 // refusedHint says what it can be when the bastion refuses to listen, of which
 // it never says why.
-func (a remoteAddress) refusedHint() string {
+func (a address) refusedHint() string {
 	if a.path != "" {
 		return "socket still there from an older connection? set StreamLocalBindUnlink on the bastion; or AllowStreamLocalForwarding forbids it"
 	}

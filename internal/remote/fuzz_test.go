@@ -1,4 +1,4 @@
-package tunnel
+package remote
 
 import (
 	"net"
@@ -15,14 +15,14 @@ func FuzzRemoteAddress(f *testing.F) {
 		f.Add("tcp", s)
 		f.Add("unix", s)
 	}
-	f.Fuzz(func(t *testing.T, network, address string) {
-		a, err := parseRemoteAddress(network, address)
+	f.Fuzz(func(t *testing.T, network, listen string) {
+		a, err := parseAddress(network, listen)
 		if err != nil {
 			return
 		}
-		again, err := parseRemoteAddress(network, a.String())
+		again, err := parseAddress(network, a.String())
 		if err != nil || again != a {
-			t.Errorf("%q is %+v, called %q, which is %+v, %v", address, a, a, again, err)
+			t.Errorf("%q is %+v, called %q, which is %+v, %v", listen, a, a, again, err)
 		}
 		_, _ = a.request()
 		_, _ = a.addr().String(), a.refusedHint()
@@ -36,9 +36,9 @@ func FuzzForwarded(f *testing.F) {
 	f.Add("forwarded-tcpip", ssh.Marshal(forwardedTCPIP{"\x1b[2J", 1 << 31, "\x00", 1 << 31}))
 	f.Add("forwarded-streamlocal@openssh.com", ssh.Marshal(forwardedStreamLocal{"/run/s", ""}))
 	f.Add("forwarded-tcpip", []byte{0, 0, 0, 9})
-	l := &member{pool: &pool{}}
+	forwards := New(f.Context(), "test", nil, nil)
 	f.Fuzz(func(t *testing.T, kind string, data []byte) {
-		if l.takeForwarded(saidChannel{kind, data}) {
+		if forwards.Take(&connection{}, saidChannel{kind, data}) {
 			t.Errorf("took %q %q", kind, data)
 		}
 	})

@@ -1,4 +1,4 @@
-package tunnel
+package remote
 
 import (
 	"net"
@@ -26,7 +26,7 @@ func TestAddressFor(t *testing.T) {
 		{"::1", v6, "[::1]:80"},
 		{"name", v6, "name:80"},
 	} {
-		if got := (remoteAddress{host: test.host, port: 80}).addrFor(test.peer).String(); got != test.want {
+		if got := (address{host: test.host, port: 80}).addrFor(test.peer).String(); got != test.want {
 			t.Errorf("%q from %s: got %s, want %s", test.host, test.peer, got, test.want)
 		}
 	}
@@ -51,15 +51,45 @@ func TestHostAddr(t *testing.T) {
 
 func TestRefusedHint(t *testing.T) {
 	for port, want := range map[uint16]string{80: "ports below 1024 are root's", 8080: "set ClientAliveInterval on the bastion"} {
-		if hint := (remoteAddress{port: port}).refusedHint(); !strings.Contains(hint, want) {
+		if hint := (address{port: port}).refusedHint(); !strings.Contains(hint, want) {
 			t.Errorf("port %d: %s", port, hint)
 		}
 	}
 	// Each spelling that would do, once.
 	const differ = ": to sshd, localhost and 127.0.0.1 differ"
 	for host, want := range map[string]string{"": `list "*:8080"`, "localhost": `list "localhost:8080", or "*:8080"` + differ, "::1": `list "[::1]:8080", or "*:8080"` + differ} {
-		if hint := (remoteAddress{host: host, port: 8080}).refusedHint(); !strings.HasSuffix(hint, want) {
+		if hint := (address{host: host, port: 8080}).refusedHint(); !strings.HasSuffix(hint, want) {
 			t.Errorf("host %q: %s", host, hint)
+		}
+	}
+}
+
+func TestListenAddresses(t *testing.T) {
+	for _, test := range []struct{ network, address, host, addr, err string }{
+		{network: "tcp", address: ":80", host: "", addr: ":80"},
+		{network: "tcp", address: "*:80", host: "", addr: ":80"},
+		{network: "tcp", address: "0.0.0.0:80", host: "0.0.0.0", addr: "0.0.0.0:80"},
+		{network: "tcp", address: "[::]:80", host: "::", addr: "[::]:80"},
+		{network: "tcp", address: "[::1]:80", host: "::1", addr: "[::1]:80"},
+		{network: "tcp", address: "Localhost:80", host: "localhost", addr: "127.0.0.1:80"},
+		{network: "tcp", address: "name:80", host: "name", addr: "name:80"},
+		{network: "unix", address: "/run/a", addr: "/run/a"},
+		{network: "tcp", address: ":0", err: "port must be a number from 1 to 65535"},
+		{network: "tcp", address: ":http", err: "port must be a number from 1 to 65535"},
+		{network: "tcp", address: "80", err: `listen address "80" is not <host>:<port>: missing port in address`},
+		{network: "unix", address: "", err: "not the path of a socket"},
+		{network: "udp", address: ":80", err: `listen network "udp" is neither tcp nor unix`},
+	} {
+		a, err := parseAddress(test.network, test.address)
+		switch {
+		case test.err != "":
+			if err == nil || !strings.Contains(err.Error(), test.err) {
+				t.Errorf("%s %q: got error %v, want %q", test.network, test.address, err, test.err)
+			}
+		case err != nil:
+			t.Errorf("%s %q: %v", test.network, test.address, err)
+		case a.host != test.host || a.addr().String() != test.addr:
+			t.Errorf("%s %q: got host %q, addr %q", test.network, test.address, a.host, a.addr())
 		}
 	}
 }
