@@ -27,11 +27,11 @@ func (c *connection) Release()                {}
 // owner is that of a client whose channels come and go.
 type owner struct{ sshconn.Owner }
 
-func (owner) Opened(*sshconn.Conn)  {}
-func (owner) Closed(*sshconn.Conn)  {}
+func (owner) Opened(*sshconn.Conn) {}
+func (owner) Closed(*sshconn.Conn) {}
 func (owner) Probed(time.Duration) {}
-func (owner) Stalled(string)        {}
-func (owner) Responds()             {}
+func (owner) Stalled(string)       {}
+func (owner) Responds()            {}
 
 // answering is an SSH connection that answers probes.
 type answering struct{ ssh.Conn }
