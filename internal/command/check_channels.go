@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/permit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remedy"
@@ -117,7 +118,7 @@ func (d *doctor) open(l *hostLogin, target tunnel.Target, step *checkStep) error
 	defer cancel()
 	start := time.Now()
 	conn, err := l.handle.Dial(ctx, target)
-	step.Took = tunnel.Seconds(time.Since(start).Seconds())
+	step.Took = connect.Seconds(time.Since(start).Seconds())
 	if err != nil {
 		return err
 	}
@@ -150,7 +151,7 @@ func (l *hostLogin) refused(step *checkStep, target tunnel.Target, err error) {
 
 // certificateStep is about the certificate that let us in. Where it permits no
 // forwarding, and the bastion forbids that, this is why.
-func certificateStep(l *hostLogin, c tunnel.UsedCertificate, forwarding *checkStep) *checkStep {
+func certificateStep(l *hostLogin, c connect.UsedCertificate, forwarding *checkStep) *checkStep {
 	step := &checkStep{Step: stepCertificate, OK: true}
 	expires := "never expires"
 	if c.Expires != nil {

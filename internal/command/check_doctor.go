@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remedy"
@@ -39,7 +40,7 @@ type hostLogin struct {
 	t      *config.Resolved
 	cfg    tunnel.Config
 	handle *tunnel.Handle // nil if it has failed
-	used   []tunnel.UsedCertificate
+	used   []connect.UsedCertificate
 }
 
 func newDoctor(ctx context.Context, config *commandConfig, typed []wantedTarget) *doctor {
@@ -175,7 +176,7 @@ func (d *doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle
 	elapsed := time.Since(start)
 
 	l := &hostLogin{report: &hopReport{Hop: cfg.Name, Host: cfg.Address, OK: true}, t: t, cfg: cfg}
-	attempt := &tunnel.Attempt{}
+	attempt := &connect.Attempt{}
 	if status := h.Status(); len(status.Attempts) > 0 {
 		attempt = status.Attempts[0]
 	}
@@ -186,20 +187,20 @@ func (d *doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle
 	}
 	for _, s := range loginSteps {
 		step := &checkStep{Step: s}
-		at := slices.IndexFunc(attempt.Steps, func(done tunnel.Step) bool { return done.Name == s })
+		at := slices.IndexFunc(attempt.Steps, func(done connect.Step) bool { return done.Name == s })
 		switch {
 		case err == nil || at >= 0 && s != attempt.Failed:
 			step.OK, step.Detail = true, l.detail(s, attempt, via, memory)
 			if at >= 0 {
 				step.Took = attempt.Steps[at].Took
 			}
-		case s == cmp.Or(attempt.Failed, tunnel.StepReach):
-			step.Took = tunnel.Seconds(max(0, (elapsed - sum(attempt.Steps)).Seconds()))
+		case s == cmp.Or(attempt.Failed, connect.StepReach):
+			step.Took = connect.Seconds(max(0, (elapsed - sum(attempt.Steps)).Seconds()))
 			l.diagnose(step, err, memory)
 		default:
 			step.NotReached = true
 		}
-		if s == tunnel.StepHostKey {
+		if s == connect.StepHostKey {
 			step.Warnings = cfg.HostKeyWarnings()
 		}
 		l.report.add(step)
@@ -207,7 +208,7 @@ func (d *doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle
 	return l
 }
 
-func sum(steps []tunnel.Step) (d time.Duration) {
+func sum(steps []connect.Step) (d time.Duration) {
 	for _, s := range steps {
 		d += s.Took.Duration()
 	}
@@ -215,9 +216,9 @@ func sum(steps []tunnel.Step) (d time.Duration) {
 }
 
 // detail is what there is to say of a step that has succeeded.
-func (l *hostLogin) detail(step string, a *tunnel.Attempt, via *tunnel.Handle, memory *readOnlyMemory) string {
+func (l *hostLogin) detail(step string, a *connect.Attempt, via *tunnel.Handle, memory *readOnlyMemory) string {
 	switch step {
-	case tunnel.StepReach:
+	case connect.StepReach:
 		switch {
 		case via != nil:
 			return "through " + via.Status().Tunnel
@@ -227,9 +228,9 @@ func (l *hostLogin) detail(step string, a *tunnel.Attempt, via *tunnel.Handle, m
 			return "through proxy_command " + l.cfg.ProxyCommand[0]
 		}
 		return a.Remote
-	case tunnel.StepBanner:
+	case connect.StepBanner:
 		return a.Server
-	case tunnel.StepKeyExchange:
+	case connect.StepKeyExchange:
 		if a.Algorithms == nil {
 			return ""
 		}
@@ -241,7 +242,7 @@ func (l *hostLogin) detail(step string, a *tunnel.Attempt, via *tunnel.Handle, m
 			quantum += ", not strict"
 		}
 		return fmt.Sprintf("%s (%s), %s", a.Algorithms.KeyExchange, quantum, a.Algorithms.Cipher)
-	case tunnel.StepHostKey:
+	case connect.StepHostKey:
 		switch {
 		case memory != nil && memory.isNew():
 			return a.HostKey + ", which is new; a running Caddy would learn it (accept-new)"

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remedy"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // checkReport is about all tunnels that were checked.
@@ -36,7 +36,7 @@ type hopReport struct {
 	Steps []*checkStep `json:"steps"`
 }
 
-// Steps besides those of a tunnel.Attempt.
+// Steps besides those of a connect.Attempt.
 const (
 	stepConfiguration = "configuration"
 	stepCertificate   = "certificate"
@@ -45,7 +45,7 @@ const (
 )
 
 // loginSteps are those of a login.
-var loginSteps = []string{tunnel.StepReach, tunnel.StepBanner, tunnel.StepKeyExchange, tunnel.StepHostKey, tunnel.StepAuthentication}
+var loginSteps = []string{connect.StepReach, connect.StepBanner, connect.StepKeyExchange, connect.StepHostKey, connect.StepAuthentication}
 
 // checkStep is one step, and how it went.
 type checkStep struct {
@@ -56,8 +56,8 @@ type checkStep struct {
 	// NotReached says that a step before it has failed, or a hop.
 	NotReached bool `json:"not_reached,omitempty"`
 	// Took is how long it has taken; zero where it takes no time.
-	Took   tunnel.Seconds `json:"took,omitempty"`
-	Detail string         `json:"detail,omitempty"`
+	Took   connect.Seconds `json:"took,omitempty"`
+	Detail string          `json:"detail,omitempty"`
 	// Cause is a failure.Cause, or the word of a failure.OpenReason.
 	Cause failure.Cause `json:"cause,omitempty"`
 	Error string        `json:"error,omitempty"`
@@ -160,7 +160,7 @@ func (s *checkStep) print(w io.Writer, width int) {
 }
 
 // tookText is a time for people.
-func tookText(s tunnel.Seconds) string {
+func tookText(s connect.Seconds) string {
 	switch d := s.Duration(); {
 	case d == 0:
 		return ""

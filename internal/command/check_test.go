@@ -13,9 +13,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // TestCheckPrint prints a report with all that there can be in one.
@@ -24,14 +24,14 @@ func TestCheckPrint(t *testing.T) {
 	const key = "SHA256:uNiVztksCsDhcc0u9e8BrMXMMVIpYvRXb1ZVJgQxcvE"
 	jump := &hopReport{Hop: "jump", Host: "jump.example.com:22", OK: true}
 	jump.add(
-		&checkStep{Step: tunnel.StepReach, OK: true, Took: 0.0124, Detail: "203.0.113.7:22"},
-		&checkStep{Step: tunnel.StepBanner, OK: true, Took: 0.0004, Detail: "SSH-2.0-OpenSSH_9.2p1"},
-		&checkStep{Step: tunnel.StepHostKey, OK: true, Took: 12.34, Detail: key + ", known by host_key", Warnings: []string{"known_hosts line kh:3 is skipped: no host name"}},
+		&checkStep{Step: connect.StepReach, OK: true, Took: 0.0124, Detail: "203.0.113.7:22"},
+		&checkStep{Step: connect.StepBanner, OK: true, Took: 0.0004, Detail: "SSH-2.0-OpenSSH_9.2p1"},
+		&checkStep{Step: connect.StepHostKey, OK: true, Took: 12.34, Detail: key + ", known by host_key", Warnings: []string{"known_hosts line kh:3 is skipped: no host name"}},
 	)
 	inner := &hopReport{Hop: "ssh_config inner", Host: "10.0.0.5:22", OK: true}
 	inner.add(
-		&checkStep{Step: tunnel.StepReach, Took: 10, Cause: failure.CauseRefused, Error: "connection refused", Fix: "start sshd"},
-		&checkStep{Step: tunnel.StepBanner, NotReached: true},
+		&checkStep{Step: connect.StepReach, Took: 10, Cause: failure.CauseRefused, Error: "connection refused", Fix: "start sshd"},
+		&checkStep{Step: connect.StepBanner, NotReached: true},
 	)
 	last := &hopReport{Hop: "prod", Host: "10.0.0.6:22", OK: true}
 	last.add(

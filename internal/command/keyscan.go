@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
@@ -158,7 +159,11 @@ type keyscan struct {
 
 func (s keyscan) run(ctx context.Context) scannedHost {
 	h := scannedHost{Host: s.cfg.Address, Keys: []scannedKey{}}
-	scanned, err := tunnel.Scan(ctx, s.cfg, s.via, s.timeout)
+	var dial connect.Dial
+	if s.via != nil {
+		dial = s.via.DialStream
+	}
+	scanned, err := connect.Scan(ctx, s.cfg, dial, s.timeout)
 	if err != nil {
 		h.Cause, h.Error = failure.CauseOf(err), err.Error()
 		return h

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/pipe"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -190,7 +191,7 @@ func (f *Forwarder) join(client, target net.Conn, logger *zap.Logger) {
 		f.OnOpen(c)
 	}
 
-	c.Read, c.Written, c.Err = pipe(client, target, f.IdleTimeout)
+	c.Read, c.Written, c.Err = pipeBoth(client, target, f.IdleTimeout)
 	c.Duration = time.Since(start)
 	logger.Debug("connection closed",
 		zap.Int64("read", c.Read),
@@ -202,17 +203,17 @@ func (f *Forwarder) join(client, target net.Conn, logger *zap.Logger) {
 	}
 }
 
-// pipe is tunnel.Pipe, with an idle timeout unless that is zero.
-func pipe(a, b net.Conn, idleTimeout time.Duration) (aToB, bToA int64, err error) {
+// pipeBoth is pipe.Copy, with an idle timeout unless that is zero.
+func pipeBoth(a, b net.Conn, idleTimeout time.Duration) (aToB, bToA int64, err error) {
 	cutAtExit(a)
 	cutAtExit(b)
 	defer endIfLost(a, b)()
 	defer endIfLost(b, a)()
 	if idleTimeout <= 0 {
-		return tunnel.Pipe(layered{a}, layered{b})
+		return pipe.Copy(layered{a}, layered{b})
 	}
 	idle := watchIdle(idleTimeout, a, b)
-	aToB, bToA, err = tunnel.Pipe(idle.watched(a), idle.watched(b))
+	aToB, bToA, err = pipe.Copy(idle.watched(a), idle.watched(b))
 	if idle.stop() {
 		err = fmt.Errorf("idle for %s", idleTimeout)
 	}

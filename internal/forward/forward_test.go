@@ -185,7 +185,7 @@ func TestIdleTimeoutSlowReader(t *testing.T) {
 		b, reader := net.Pipe()
 		ended := make(chan error)
 		go func() {
-			_, _, err := pipe(a, b, timeout)
+			_, _, err := pipeBoth(a, b, timeout)
 			ended <- err
 		}()
 		go func() {

@@ -90,10 +90,12 @@ func TestStillborn(t *testing.T) {
 	set.Lazy = true // so that we are the ones who connect
 	b := newBench(t, set, nil)
 	p := b.pool
-	l, failed := p.connect(p.hosts)
-	if l == nil {
+	c, failed := p.connector.Connect(t.Context(), p.connector.Hosts())
+	if c == nil {
 		t.Fatal(failed)
 	}
+	l := p.newMember(c)
+	c.Start(l)
 	l.client.Close(io.EOF)
 	time.Sleep(50 * time.Millisecond) // its death becomes known
 	p.connected(l, time.Second)
@@ -224,8 +226,8 @@ func TestEndIsNoFailure(t *testing.T) {
 	roundTrip(t, mustDial(t, b.Handle, addr))
 	closeAndWait(t, b.Handle)
 	h := b.pool.hosts[0]
-	at, _ := h.limiter.Due(h.loginWith(b.pool.set), connlimit.Demand{})
-	if n, err := h.limiter.Last(h.loginWith(b.pool.set)); err != nil || time.Until(at) > 0 {
+	at, _ := h.Limiter.Due(h.loginWith(b.pool.set), connlimit.Demand{})
+	if n, err := h.Limiter.Last(h.loginWith(b.pool.set)); err != nil || time.Until(at) > 0 {
 		t.Errorf("%d failures, next attempt in %s: %v", n, time.Until(at), err)
 	}
 }

@@ -38,7 +38,7 @@ type counters struct {
 	received, sent atomic.Int64
 	// opened and accepted count channels: ours, and those of remote forwards.
 	opened, accepted atomic.Int64
-	// handshakes is how long logins took that succeeded (see Attempt.login),
+	// handshakes is how long logins took that succeeded (see connect.Attempt),
 	// roundTrips how long the answers to keepalives did.
 	handshakes, roundTrips prometheus.Observer
 }

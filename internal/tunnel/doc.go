@@ -1,9 +1,9 @@
 // Package tunnel keeps SSH connections to bastions and opens channels through them. A
 // Handle is one configuration's hold on a tunnel; all handles with the same Key share a
-// pool, which connects, places channels, grows, replaces its connections, drains them
-// and fails over between hosts. It knows nothing of Caddy, and leaves listening on the
-// bastion to package remote.
-// Packages config, dialer, forward and those above import it.
+// pool, which places channels, grows, replaces its connections, drains them and fails
+// over between hosts. Package connect makes its connections, and package remote makes the
+// bastion listen. It knows nothing of Caddy. Packages config, dialer, forward and those
+// above import it.
 //
 //	h := tunnel.Open(cfg, settings, nil)
 //	defer h.Close()

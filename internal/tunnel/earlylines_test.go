@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -33,7 +34,7 @@ func TestLinesBeforeBanner(t *testing.T) {
 	if failure.CauseOf(err) != failure.CauseKeyExchange {
 		t.Errorf("the cause is %q: %v", failure.CauseOf(err), err)
 	}
-	if _, err := Scan(t.Context(), cfg, nil, 10*time.Second); failure.CauseOf(err) != failure.CauseKeyExchange {
+	if _, err := connect.Scan(t.Context(), cfg, nil, 10*time.Second); failure.CauseOf(err) != failure.CauseKeyExchange {
 		t.Errorf("of a scan the cause is %q: %v", failure.CauseOf(err), err)
 	}
 }

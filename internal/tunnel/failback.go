@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"context"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -50,7 +49,7 @@ func (p *pool) arrived() {
 	if p.failback.state == failbackReturning && p.toReplace() == nil {
 		p.failback.enter(failbackWatching, nil)
 	}
-	if p.failback.inUse.rank > 0 && p.failback.state == failbackOff {
+	if p.failback.inUse.Rank > 0 && p.failback.state == failbackOff {
 		p.failback.enter(failbackWatching, nil)
 		go p.watchPreferred()
 	}
@@ -115,40 +114,36 @@ func (p *pool) watchPreferred() {
 func (p *pool) preferredBefore() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.ctx.Err() != nil || len(p.active()) == 0 || p.failback.inUse.rank == 0 {
+	if p.ctx.Err() != nil || len(p.active()) == 0 || p.failback.inUse.Rank == 0 {
 		p.failback.enter(failbackOff, nil)
 		return 0
 	}
-	return p.failback.inUse.rank
+	return p.failback.inUse.Rank
 }
 
 // mayReturn reports whether an attempt to connect to a host is due.
 func (p *pool) mayReturn(h *host) bool {
 	l := h.loginWith(p.settings())
-	due, refused := h.limiter.Due(l, connlimit.Demand{})
-	if refused && h.limiter.FilesChanged(l, p.stamps(h)) {
-		due, _ = h.limiter.Due(l, connlimit.Demand{})
+	due, refused := h.Limiter.Due(l, connlimit.Demand{})
+	if refused && p.connector.FilesChanged(p.ctx, h.Host) {
+		due, _ = h.Limiter.Due(l, connlimit.Demand{})
 	}
 	return !time.Now().Before(due)
 }
 
-// answers reports whether a host can be connected to and sends an SSH banner. It
-// logs in nowhere.
+// answers reports whether a host answers.
 func (p *pool) answers(h *host) bool {
-	ctx, cancel := context.WithTimeout(p.ctx, silence)
-	defer cancel()
-	a := p.approach(ctx, h, p.reach, p.awaitBanner)
-	defer a.end()
-	if a.err != nil {
-		p.hostLog(h).Debug("a preferred host does not answer", zap.Error(a.err))
+	err := p.connector.Answers(p.ctx, h.Host)
+	if err != nil {
+		p.hostLog(h).Debug("a preferred host does not answer", zap.Error(err))
 	}
-	return a.err == nil
+	return err == nil
 }
 
 // returnTo has all connections replaced by connections to h.
 func (p *pool) returnTo(h *host) {
 	if p.mayTakeBack(h) { // before what follows from it
-		p.log().Info("a preferred host answers again; returning to it", zap.String("host", h.cfg.Address))
+		p.log().Info("a preferred host answers again; returning to it", zap.String("host", h.Address))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -176,5 +171,5 @@ func (p *pool) mayTakeBack(h *host) bool {
 // isBetter reports whether there are connections that should be to h. The caller
 // holds mu.
 func (p *pool) isBetter(h *host) bool {
-	return p.held && len(p.active()) > 0 && p.failback.inUse.rank > h.rank
+	return p.held && len(p.active()) > 0 && p.failback.inUse.Rank > h.Rank
 }

@@ -1,12 +1,12 @@
 package tunnel
 
 import (
-	"errors"
 	"io"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -162,13 +162,13 @@ func TestGrowthKeepsFailing(t *testing.T) {
 	t.Parallel()
 	p := crew(1, 8, newTestMember(Request, 1, 0))
 	for range 20 {
-		p.recordFailures(p.failure(p.unreached(p.failback.inUse, time.Now()), errors.New("no route to host")), nil)
+		p.recordFailures([]connect.Failure{failAt(p, p.failback.inUse)}, "")
 		p.connectFailed(true)
 	}
 	if d := time.Until(p.retry.at); d < 2*connlimit.NetworkMax {
 		t.Errorf("the next attempt is in %s", d)
 	}
-	limiter, login := p.hosts[0].limiter, p.hosts[0].loginWith(p.set)
+	limiter, login := p.hosts[0].Limiter, p.hosts[0].loginWith(p.set)
 	limiter.Succeeded(login) // in place of waiting: the next one is due
 	m, err := p.place(placementOf(Stream))
 	if m == nil || err != nil || p.growth.lack[Stream] == "" {
@@ -177,12 +177,12 @@ func TestGrowthKeepsFailing(t *testing.T) {
 
 	// Lost ones of several are no different; the last is.
 	for range 20 {
-		limiter.Lost(login, 0, p.set.delay(), true)
+		limiter.Lost(login, 0, p.set.pace().Delay, true)
 	}
 	if due, _ := limiter.Due(login, connlimit.Demand{}); time.Until(due) < 2*connlimit.NetworkMax {
 		t.Errorf("the next attempt is in %s", time.Until(due))
 	}
-	limiter.Lost(login, 0, p.set.delay(), false)
+	limiter.Lost(login, 0, p.set.pace().Delay, false)
 	if due, _ := limiter.Due(login, connlimit.Demand{}); time.Until(due) > connlimit.NetworkMax {
 		t.Errorf("without a connection the next attempt is in %s", time.Until(due))
 	}

@@ -3,9 +3,12 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 )
 
 // Class tells what a channel is for. Streams and requests live on different
@@ -190,50 +193,30 @@ func (h *Handle) Generation() uint64 { return h.pool.currentGeneration() }
 // Moved returns a channel that is closed once the generation is later than gen.
 func (h *Handle) Moved(gen uint64) <-chan struct{} { return h.pool.movedFrom(gen) }
 
-// withDefaults fills in the defaults that Settings documents.
-func (s Settings) withDefaults() Settings {
-	if s.Logger == nil {
-		s.Logger = nopLogger
-	}
-	if s.ConnectTimeout <= 0 {
-		s.ConnectTimeout = 10 * time.Second
-	}
-	if s.ServerAliveCountMax <= 0 {
-		s.ServerAliveCountMax = 3
-	}
-	if s.ReconnectMin <= 0 {
-		s.ReconnectMin = 250 * time.Millisecond
-	}
-	if s.ReconnectMax <= 0 {
-		s.ReconnectMax = 30 * time.Second
-	}
-	s.ReconnectMax = max(s.ReconnectMax, s.ReconnectMin)
-	switch {
-	case s.DrainTimeout == 0:
-		s.DrainTimeout = time.Hour
-	case s.DrainTimeout < 0:
-		s.DrainTimeout = 0
-	}
-	switch {
-	case s.Linger == 0:
-		s.Linger = 10 * time.Second
-	case s.Linger < 0:
-		s.Linger = 0
-	}
-	if s.ReturnAfter <= 0 {
-		s.ReturnAfter = 30 * time.Second
-	}
-	s.MinConnections = max(s.MinConnections, 1)
-	if s.MaxConnections <= 0 {
-		s.MaxConnections = 8
-	}
-	s.MaxConnections = max(s.MaxConnections, s.MinConnections)
-	if s.RekeyBytes <= 0 || s.RekeyBytes > maxRekeyBytes {
-		s.RekeyBytes = maxRekeyBytes
-	}
-	return s
+// DialStream is Dial for a connection that lives long, to a "host:port".
+func (h *Handle) DialStream(ctx context.Context, address string) (net.Conn, error) {
+	return h.dialStream(ctx, address, false)
 }
 
-// maxRekeyBytes is when a connection is replaced at the latest; see
-// Settings.RekeyBytes.
-const maxRekeyBytes = 32 << 30
+func (h *Handle) dialStream(ctx context.Context, address string, patient bool) (net.Conn, error) {
+	c, err := h.dial(ctx, Target{Network: "tcp", Address: address, Class: Stream}, patient)
+	if err != nil {
+		return nil, err // not a nil *Conn
+	}
+	return c, nil
+}
+
+// asJump returns the tunnel as those are reached through it see it, or nil.
+func (h *Handle) asJump() *connect.Jump {
+	if h == nil {
+		return nil
+	}
+	return &connect.Jump{
+		Config: &h.cfg, Key: h.key, Via: h.jump.asJump(),
+		Dial: func(ctx context.Context, address string) (net.Conn, error) {
+			return h.dialStream(ctx, address, true)
+		},
+		Connect: func(ctx context.Context) error { return h.connect(ctx, true) },
+		Timeout: func() time.Duration { return h.pool.settings().ConnectTimeout },
+	}
+}

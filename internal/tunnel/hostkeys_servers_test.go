@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
@@ -22,7 +23,7 @@ import (
 // postpone has the next attempt to connect be far away, as after many failures.
 func postpone(h *Handle) {
 	host := h.pool.hosts[0]
-	host.limiter.Postpone(host.login.HostKeys, time.Now().Add(time.Hour))
+	host.Limiter.Postpone(host.Login(connect.Pace{}).HostKeys, time.Now().Add(time.Hour))
 }
 
 // TestAcceptNew connects to sshd: each way to it has a memory of its own, and a

@@ -46,7 +46,7 @@ func newPair(t *testing.T) *pair {
 func inUse(h *Handle) string {
 	h.pool.mu.Lock()
 	defer h.pool.mu.Unlock()
-	return h.pool.failback.inUse.cfg.Address
+	return h.pool.failback.inUse.Address
 }
 
 // TestHosts: whatever is wrong with the first host, the second serves in time.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/pipe"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -92,7 +93,7 @@ func TestIdlePipeIsSmall(t *testing.T) {
 	for range pipes {
 		a, b := net.Pipe()
 		c, d := net.Pipe()
-		wg.Go(func() { _, _, _ = Pipe(b, c) })
+		wg.Go(func() { _, _, _ = pipe.Copy(b, c) })
 		ends = append(ends, a, d)
 	}
 	for i := 0; i < len(ends); i += 2 {

@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -83,5 +86,16 @@ func TestDownThroughJump(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %q", want, err)
 		}
+	}
+}
+
+// TestScanThroughJump scans what only the jump reaches.
+func TestScanThroughJump(t *testing.T) {
+	b := newBench(t, quick(), nil)
+	other := sshtest.NewKey()
+	behind := bastionFor(t, other, nil)
+	found, err := connect.Scan(t.Context(), Config{Address: behind.Addr()}, b.DialStream, 10*time.Second)
+	if err != nil || len(found.Keys) != 1 || ssh.FingerprintSHA256(found.Keys[0]) != behind.HostKeyFingerprint() {
+		t.Errorf("got %+v %v", found, err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
@@ -51,21 +52,6 @@ func (m *memory) forget() {
 
 func newMemory() *memory { return &memory{keys: map[string]ssh.PublicKey{}} }
 
-// TestRoute checks by what a bastion is remembered.
-func TestRoute(t *testing.T) {
-	outer := Open(Config{Name: "outer", Address: "A.example:22"}, quick(), nil)
-	defer closeAndWait(t, outer)
-	middle := Open(Config{Name: "middle", Address: "[fd00::1]:2222", HostKeyAlias: "Middle"}, quick(), outer)
-	defer closeAndWait(t, middle)
-	inner := Open(Config{Name: "inner", Address: "[FD00::2]:2222"}, quick(), middle)
-	defer closeAndWait(t, inner)
-	for want, h := range map[string]*Handle{"a.example": outer, "middle via a.example": middle, "[fd00::2]:2222 via a.example, middle": inner} {
-		if got := h.pool.hostKeys(h.pool.hosts[0]).Route().String(); got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-}
-
 // unwritable is a memory that learns nothing.
 type unwritable struct{ *memory }
 
@@ -87,7 +73,7 @@ func TestLearnUnwritable(t *testing.T) {
 	if err == nil || !strings.HasSuffix(err.Error(), "remembering the host key of \""+b.Addr()+"\": read-only file system") || failure.CauseOf(err) != failure.CauseConfiguration {
 		t.Errorf("%v, cause %q", err, failure.CauseOf(err))
 	}
-	if attempts := h.Status().Attempts; len(attempts) != 1 || attempts[0].Failed != StepHostKey {
+	if attempts := h.Status().Attempts; len(attempts) != 1 || attempts[0].Failed != connect.StepHostKey {
 		t.Errorf("attempts: %+v", attempts)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
@@ -50,7 +51,7 @@ func TestLateOpen(t *testing.T) {
 	}
 	p := crew(1, 8)
 	client := sshconn.New(w, sc, sshconn.About{})
-	m := newMember(p, p.failback.inUse, client, nil)
+	m := p.newMember(&connect.Connection{Host: p.failback.inUse.Host, Client: client})
 	client.Start(m, channels, requests)
 	<-slow.begun
 

@@ -112,8 +112,6 @@ func (p *pool) shutDown() {
 	if p.jump != nil {
 		p.jump.Close()
 	}
-	for _, h := range p.hosts {
-		h.limiter.Put(p.woken)
-	}
+	p.connector.Close()
 	counts.put(p.counters)
 }

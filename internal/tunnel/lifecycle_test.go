@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -308,7 +309,7 @@ func TestRefusedWaitsForFiles(t *testing.T) {
 	}
 	// Past the first, quick attempts.
 	host := h.pool.hosts[0]
-	host.limiter.Postpone(host.login.Credentials, time.Now().Add(10*time.Minute))
+	host.Limiter.Postpone(host.Login(connect.Pace{}).Credentials, time.Now().Add(10*time.Minute))
 
 	if err := os.WriteFile(cfg.IdentityFiles[0].Path, key.PEM(""), 0o600); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
@@ -35,7 +36,7 @@ func TestLossBeforeItsWatch(t *testing.T) {
 		ours, theirs := net.Pipe()
 		m := newTestMember(anyClass, 0, 0)
 		m.client = sshconn.New(wire.New(ours, sshconn.StallAfter), closedConn{why: why}, sshconn.About{})
-		m.attempt = &Attempt{}
+		m.attempt = &connect.Attempt{}
 		return m, theirs
 	}
 	old, other := connect(errors.New("wrote too much"))

@@ -8,7 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
@@ -54,13 +54,16 @@ func (p *pool) wake() {
 func (p *pool) maintain() {
 	for p.awaitTurn() {
 		start := time.Now()
-		l, failed := p.connect(p.hostsToTry())
-		p.recordFailures(failed, l)
-		if l == nil {
-			p.connectFailed(slices.ContainsFunc(failed, func(f hostFailure) bool { return !f.shared }))
+		c, failed := p.connector.Connect(p.ctx, p.hostsToTry())
+		if c == nil {
+			p.recordFailures(failed, "")
+			p.connectFailed(slices.ContainsFunc(failed, func(f connect.Failure) bool { return !f.Shared }))
 			continue
 		}
-		p.connected(l, time.Since(start))
+		m := p.newMember(c)
+		c.Start(m)
+		p.recordFailures(failed, c.Host.Address)
+		p.connected(m, time.Since(start))
 	}
 }
 
@@ -75,7 +78,7 @@ func (p *pool) awaitTurn() bool {
 			return false
 		}
 		due, refused := p.due(p.retry.demand.Dials)
-		hosts, set := p.eligible(), p.set
+		hosts := p.eligible()
 		p.retry.at = due
 		// Dials are not to wait for an attempt that is not due for a failure.
 		untold := p.retry.state == retryPending && len(p.active()) == 0
@@ -88,7 +91,7 @@ func (p *pool) awaitTurn() bool {
 		if refused {
 			changed := false
 			for _, h := range hosts {
-				changed = h.limiter.FilesChanged(h.loginWith(set), p.stamps(h)) || changed
+				changed = p.connector.FilesChanged(p.ctx, h.Host) || changed
 			}
 			if changed {
 				continue
@@ -112,7 +115,7 @@ func (p *pool) awaitTurn() bool {
 // on has changed. watchFiles wakes it when a file has; but nobody does when a
 // learned host key is forgotten, or a secret changes that is in no file of ours.
 func (p *pool) refusedPoll() time.Duration {
-	if p.memory() != nil {
+	if p.cfg.AcceptNewHostKey && p.settings().KeyMemory != nil {
 		return memoryPoll
 	}
 	return fileRecheck
@@ -121,34 +124,25 @@ func (p *pool) refusedPoll() time.Duration {
 // shareFailures takes the failures of other tunnels' attempts for an outcome, if
 // this tunnel's would be the same and is not due. It reports whether there are any.
 func (p *pool) shareFailures(hosts []*host) bool {
-	var failed []hostFailure
+	var failed []connect.Failure
 	set := p.settings()
 	for _, h := range hosts {
-		if f := h.sharedFailure(set); f.err != nil {
+		if f := h.SharedFailure(set.pace()); f.Err != nil {
 			failed = append(failed, f)
 		}
 	}
 	if len(failed) == 0 {
 		return false
 	}
-	p.recordFailures(failed, nil)
+	p.recordFailures(failed, "")
 	p.connectFailed(false)
 	return true
-}
-
-// sharedFailure is how the last attempt has failed that a host's would have shared
-// the failure of.
-func (h *host) sharedFailure(set Settings) hostFailure {
-	l := h.loginWith(set)
-	n, err := h.limiter.Last(l)
-	due, _ := h.limiter.Due(l, connlimit.Demand{})
-	return hostFailure{host: h, err: err, n: n, delay: max(0, time.Until(due)), shared: true}
 }
 
 // connected puts a new connection into service.
 func (p *pool) connected(m *member, took time.Duration) {
 	m.host.logged.Over()
-	p.counters.shook(m.attempt.login())
+	p.counters.shook(m.attempt.LoginTime())
 	p.noteAttempt(m.host, m.attempt)
 	msg, more := p.takeOver(m)
 	if msg != "" {
@@ -160,7 +154,7 @@ func (p *pool) connected(m *member, took time.Duration) {
 			p.log().Log(p.reports.followUp(zap.InfoLevel, m.client.Age()), msg, fields...)
 			p.remark(m)
 			if msg == "connected" || msg == "reconnected" {
-				p.emit(EventConnected, m.host.cfg.Address, append(fields, zap.Bool("reconnected", msg == "reconnected"))...)
+				p.emit(EventConnected, m.host.Address, append(fields, zap.Bool("reconnected", msg == "reconnected"))...)
 			}
 		})
 	}
@@ -170,7 +164,7 @@ func (p *pool) connected(m *member, took time.Duration) {
 }
 
 // noteAttempt records an attempt to connect to a host, if it was made.
-func (p *pool) noteAttempt(h *host, a *Attempt) {
+func (p *pool) noteAttempt(h *host, a *connect.Attempt) {
 	if a == nil {
 		return
 	}
@@ -183,37 +177,38 @@ func (p *pool) noteAttempt(h *host, a *Attempt) {
 }
 
 // noteShared records an error that another tunnel's attempt has ended with.
-func (p *pool) noteShared(f hostFailure) {
+func (p *pool) noteShared(f connect.Failure) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.history.lastErr = &ErrorStatus{time.Now(), f.host.cfg.Address, failure.CauseOf(f.err), f.err.Error()}
+	p.history.lastErr = &ErrorStatus{time.Now(), f.Host.Address, failure.CauseOf(f.Err), f.Err.Error()}
 }
 
-// recordFailures records why attempts failed. They came before l, unless that is
-// nil.
-func (p *pool) recordFailures(failed []hostFailure, m *member) {
+// recordFailures records why attempts failed. They came before a connection to instead,
+// unless that is "".
+func (p *pool) recordFailures(failed []connect.Failure, instead string) {
 	if p.ctx.Err() != nil {
 		return
 	}
 	for _, f := range failed {
-		log := p.hostLog(f.host)
-		if m != nil {
-			log = log.With(zap.String("instead", m.host.cfg.Address))
+		h := p.hosts[f.Host.Rank]
+		log := p.hostLog(h)
+		if instead != "" {
+			log = log.With(zap.String("instead", instead))
 		}
-		if f.shared {
+		if f.Shared {
 			log = log.With(zap.Bool("shared", true))
 			p.noteShared(f)
 		} else {
-			p.counters.connectFailed(f.err)
-			p.noteAttempt(f.host, f.attempt)
+			p.counters.connectFailed(f.Err)
+			p.noteAttempt(h, f.Attempt)
 		}
-		logged := p.logFailure(log, f) // before the requests that fail for it
+		logged := h.logFailure(log, f) // before the requests that fail for it
 		if logged {
 			p.reports.quiet.Store(false) // and so is its end
 		}
-		if logged && failure.ClassOf(f.err) == failure.ClassRefused {
-			p.emit(EventRefused, f.host.cfg.Address, zap.Error(f.err), zap.String("cause", string(failure.CauseOf(f.err))),
-				zap.Int("attempt", f.n), zap.Duration("retry_in", f.delay))
+		if logged && failure.ClassOf(f.Err) == failure.ClassRefused {
+			p.emit(EventRefused, h.Address, zap.Error(f.Err), zap.String("cause", string(failure.CauseOf(f.Err))),
+				zap.Int("attempt", f.N), zap.Duration("retry_in", f.Delay))
 		}
 	}
 }
@@ -251,13 +246,13 @@ func kindOf(err error) string {
 
 // logFailure logs that an attempt to connect to a host has failed, and reports whether
 // above debug. The first failure of each kind and a reminder now and then are.
-func (p *pool) logFailure(log *zap.Logger, f hostFailure) bool {
+func (h *host) logFailure(log *zap.Logger, f connect.Failure) bool {
 	level := zap.WarnLevel
-	if _, ok := errors.AsType[*failure.HostKeyError](f.err); ok {
+	if _, ok := errors.AsType[*failure.HostKeyError](f.Err); ok {
 		level = zap.ErrorLevel
 	}
-	level, _ = f.host.logged.Level(level, kindOf(f.err), 1)
-	log.Log(level, "connecting failed; will retry", zap.Error(f.err), zap.String("cause", string(failure.CauseOf(f.err))),
-		zap.Int("attempt", f.n), zap.Duration("retry_in", f.delay.Round(time.Millisecond)))
+	level, _ = h.logged.Level(level, kindOf(f.Err), 1)
+	log.Log(level, "connecting failed; will retry", zap.Error(f.Err), zap.String("cause", string(failure.CauseOf(f.Err))),
+		zap.Int("attempt", f.N), zap.Duration("retry_in", f.Delay.Round(time.Millisecond)))
 	return level > zap.DebugLevel
 }

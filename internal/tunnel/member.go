@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
@@ -23,7 +24,7 @@ type member struct {
 	// certificates are those that let it in.
 	certificates []sshauth.Certificate
 	// attempt is the record of its connect.
-	attempt *Attempt
+	attempt *connect.Attempt
 	// draining is closed once the connection takes no more channels.
 	draining chan struct{}
 
@@ -96,9 +97,9 @@ func (m *member) replace(why reason) {
 }
 
 // newMember makes a member of a connection. Whoever puts it into service runs watch.
-func newMember(p *pool, h *host, client *sshconn.Client, about []zap.Field) *member {
+func (p *pool) newMember(c *connect.Connection) *member {
 	return &member{
-		pool: p, host: h, client: client, about: about,
+		pool: p, host: p.hosts[c.Host.Rank], client: c.Client, about: c.About, certificates: c.Certificates, attempt: c.Attempt,
 		opens: newOpenLimiter(), draining: make(chan struct{}), used: time.Now(),
 		carries: anyClass, limit: maxChannels, conns: map[*Conn]*activity{},
 	}

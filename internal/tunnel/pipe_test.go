@@ -4,70 +4,42 @@ import (
 	"io"
 	"net"
 	"testing"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/pipe"
 )
 
-// TestPipe copies both ways and keeps half-closes and cuts apart.
-func TestPipe(t *testing.T) {
-	pair := func() (*net.TCPConn, *net.TCPConn) {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		a, err := net.Dial("tcp", ln.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := ln.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = a.Close(); _ = b.Close() })
-		return a.(*net.TCPConn), b.(*net.TCPConn)
+// TestCut: a stream that a lost connection has cut is reset, and not ended.
+func TestCut(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Run("half-close", func(t *testing.T) {
-		client, a := pair()
-		b, target := pair()
-		done := make(chan error, 1)
-		var up, down int64
-		go func() {
-			var err error
-			up, down, err = Pipe(a, b)
-			done <- err
-		}()
-		_, _ = client.Write([]byte("ping"))
-		_ = client.CloseWrite()
-		if got, err := io.ReadAll(target); string(got) != "ping" || err != nil {
-			t.Fatalf("target got %q, %v", got, err)
-		}
-		_, _ = target.Write([]byte("ponged"))
-		_ = target.Close()
-		if got, err := io.ReadAll(client); string(got) != "ponged" || err != nil {
-			t.Fatalf("client got %q, %v", got, err)
-		}
-		if err := <-done; err != nil || up != 4 || down != 6 {
-			t.Fatalf("%d, %d, %v", up, down, err)
-		}
-	})
-	t.Run("cut", func(t *testing.T) {
-		b := newBench(t, quick(), nil)
-		c := mustDial(t, b.Handle, listen(t, func(c net.Conn) {
-			_, _ = c.Write([]byte("half of "))
-			_, _ = io.Copy(io.Discard, c)
-		}))
-		client, a := pair()
-		done := make(chan error, 1)
-		go func() {
-			_, _, err := Pipe(a, c)
-			done <- err
-		}()
-		if _, err := io.ReadFull(client, make([]byte, 8)); err != nil {
-			t.Fatal(err)
-		}
-		b.link.Reset()
-		wantLost(t, <-done)
-		if _, err := client.Read(make([]byte, 1)); err == nil || err == io.EOF {
-			t.Errorf("the client's stream ended with %v, want a reset", err)
-		}
-	})
+	defer ln.Close()
+	client, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	a, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, quick(), nil)
+	c := mustDial(t, b.Handle, listen(t, func(c net.Conn) {
+		_, _ = c.Write([]byte("half of "))
+		_, _ = io.Copy(io.Discard, c)
+	}))
+	done := make(chan error, 1)
+	go func() {
+		_, _, err := pipe.Copy(a, c)
+		done <- err
+	}()
+	if _, err := io.ReadFull(client, make([]byte, 8)); err != nil {
+		t.Fatal(err)
+	}
+	b.link.Reset()
+	wantLost(t, <-done)
+	if _, err := client.Read(make([]byte, 1)); err == nil || err == io.EOF {
+		t.Errorf("the client's stream ended with %v, want a reset", err)
+	}
 }

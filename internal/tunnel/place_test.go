@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
@@ -20,7 +21,6 @@ func crew(lo, hi int, links ...*member) *pool {
 	p := &pool{
 		identity: identity{
 			key: "crew", cfg: Config{Name: "test"}, counters: newCounters("test"),
-			hosts: []*host{{limiter: connlimit.New(), login: (&Config{Name: "test"}).login("")}},
 		},
 		life:      life{held: true},
 		workers:   workers{watching: true, woken: make(chan struct{}, 1)}, // nothing ends watching
@@ -29,6 +29,11 @@ func crew(lo, hi int, links ...*member) *pool {
 	}
 	p.ctx, p.end = context.WithCancel(context.Background())
 	p.forwards = remote.New(p.ctx, "test", forwarding{p}, &p.counters.accepted)
+	p.connector = connect.New(Config{Name: "test", Fallbacks: []string{"b.example:22"}}, nil, p.woken, p.attemptState, nil, nil)
+	for _, h := range p.connector.Hosts() {
+		h.Limiter = connlimit.New()
+	}
+	p.hosts = []*host{{Host: p.connector.Hosts()[0]}}
 	p.failback.inUse = p.hosts[0]
 	for _, m := range links {
 		m.pool, m.host = p, p.failback.inUse
@@ -36,6 +41,15 @@ func crew(lo, hi int, links ...*member) *pool {
 	}
 	p.members = links
 	return p
+}
+
+// failAt makes an attempt to connect to a host fail.
+func failAt(p *pool, h *host) connect.Failure {
+	f := connect.Failure{Host: h.Host, Err: errors.New("no route to host"), Attempt: &connect.Attempt{Failed: connect.StepReach}}
+	f.N, f.Delay = h.Limiter.Failed(h.loginWith(p.set), connlimit.Failure{
+		Err: f.Err, Started: time.Now(), Served: len(p.activeMembers()) > 0,
+	}, p.set.pace().Delay)
+	return f
 }
 
 // noConn is a connection on which nothing happens.
@@ -183,7 +197,7 @@ func TestPlace(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p := crew(max(1, c.min), c.max, c.links...)
 			if c.failed {
-				p.failure(p.unreached(p.hosts[0], time.Now()), errors.New("no route to host"))
+				failAt(p, p.hosts[0])
 			}
 			m, err := p.place(placementOf(c.class))
 			switch _, isFull := errors.AsType[*FullError](err); {

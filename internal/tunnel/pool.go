@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
@@ -58,6 +59,8 @@ type identity struct {
 	hosts []*host
 	// jump is our own handle on the tunnel jumped through, or nil.
 	jump *Handle
+	// connector connects to them.
+	connector *connect.Connector
 	// counters count what happens to the tunnel.
 	counters *counters
 	// forwards are what the bastion is to listen on. Their lock is taken within mu.
@@ -103,7 +106,10 @@ func newPool(h, jump *Handle) *pool {
 	}
 	p.ctx, p.end = context.WithCancel(context.Background())
 	p.forwards = remote.New(p.ctx, h.cfg.Name, forwarding{p}, &p.counters.accepted)
-	p.hosts = newHosts(h.cfg, jump, p.woken)
+	p.connector = connect.New(h.cfg, jump.asJump(), p.woken, p.attemptState, &p.counters.received, &p.counters.sent)
+	for _, h := range p.connector.Hosts() {
+		p.hosts = append(p.hosts, &host{Host: h})
+	}
 	p.failback.inUse = p.hosts[0]
 	return p
 }
@@ -140,7 +146,7 @@ func (p *pool) settings() Settings {
 // log returns the logger in force. The caller does not hold mu.
 func (p *pool) log() *zap.Logger {
 	p.mu.Lock()
-	logger, address := p.set.Logger, p.failback.inUse.cfg.Address
+	logger, address := p.set.Logger, p.failback.inUse.Address
 	p.mu.Unlock()
 	return logger.With(zap.String("tunnel", p.cfg.Name), zap.String("address", address))
 }
@@ -149,7 +155,7 @@ func (p *pool) log() *zap.Logger {
 func (p *pool) addressInUse() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.failback.inUse.cfg.Address
+	return p.failback.inUse.Address
 }
 
 // broadcast wakes the forwards and serves the dials that wait: the connections have

@@ -17,7 +17,7 @@ import (
 func (p *pool) noteProhibited(m *member, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	m.prohibited = &ErrorStatus{time.Now(), m.host.cfg.Address, failure.CauseProhibited, err.Error()}
+	m.prohibited = &ErrorStatus{time.Now(), m.host.Address, failure.CauseProhibited, err.Error()}
 }
 
 // isProhibited reports whether an open was refused for a setting of the bastion.

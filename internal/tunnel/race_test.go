@@ -36,7 +36,7 @@ func TestSlowHost(t *testing.T) {
 				ours, theirs := net.Pipe()
 				go func() { // returns when our side is closed
 					defer func() { _ = theirs.Close() }()
-					time.Sleep(2 * silence)
+					time.Sleep(6 * time.Second) // twice what it is waited for
 					conn, channels, requests, err := ssh.NewServerConn(theirs, server)
 					if err != nil {
 						return

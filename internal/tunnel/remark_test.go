@@ -8,6 +8,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -66,7 +67,7 @@ func TestExposedIsTold(t *testing.T) {
 	set := quick()
 	logs := observed(&set)
 	h := open(t, Config{Name: t.Name(), Address: "127.0.0.1:1"}, set)
-	l := &member{host: h.pool.hosts[0], attempt: &Attempt{Server: "SSH-2.0-old", Algorithms: &algorithms.Negotiated{
+	l := &member{host: h.pool.hosts[0], attempt: &connect.Attempt{Server: "SSH-2.0-old", Algorithms: &algorithms.Negotiated{
 		KeyExchange: ssh.KeyExchangeMLKEM768X25519, PostQuantum: true, Cipher: ssh.CipherChaCha20Poly1305,
 	}}}
 	h.pool.remark(l)

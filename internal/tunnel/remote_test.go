@@ -29,6 +29,9 @@ type forwardedTCPIP struct {
 	OriginatorPort uint32
 }
 
+// closeWriter is a connection that can be half-closed.
+type closeWriter interface{ CloseWrite() error }
+
 // freeAddr returns a loopback address that nobody listens on.
 func freeAddr(t testing.TB) string {
 	t.Helper()

@@ -58,7 +58,7 @@ func (k *certKeeper) look(now time.Time) (next time.Time) {
 	for _, m := range k.pool.activeMembers() {
 		for _, cert := range m.certificates {
 			if cert.Path != "" {
-				successor, from := k.pool.cfg.auth().Successor(cert)
+				successor, from := k.pool.cfg.Auth().Successor(cert)
 				soonest(from)
 				if successor != nil {
 					k.pool.replace(m, reasonCert, fmt.Sprintf("a new certificate, which expires %s", algorithms.FormatTime(successor.ValidBefore)))

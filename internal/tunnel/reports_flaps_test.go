@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/loglimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
@@ -69,7 +70,7 @@ func TestFailureBetweenFlaps(t *testing.T) {
 	p := crew(1, 1)
 	p.set.Logger = set.Logger
 	p.reports.quiet.Store(true)
-	p.recordFailures([]hostFailure{{host: p.hosts[0], err: errors.New("connection refused")}}, nil)
+	p.recordFailures([]connect.Failure{{Host: p.hosts[0].Host, Err: errors.New("connection refused")}}, "")
 	if p.reports.quiet.Load() || logs.FilterLevelExact(zapcore.WarnLevel).Len() != 1 {
 		t.Errorf("quiet after %v", logs.All())
 	}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
@@ -29,7 +30,7 @@ func (closer) OpenChannel(string, []byte) (ssh.Channel, <-chan *ssh.Request, err
 // mortal gives a member a wire that can die.
 func mortal(t *testing.T, m *member) *member {
 	ours, theirs := net.Pipe()
-	m.client, m.attempt = sshconn.New(wire.New(ours, sshconn.StallAfter), closer{}, sshconn.About{}), &Attempt{}
+	m.client, m.attempt = sshconn.New(wire.New(ours, sshconn.StallAfter), closer{}, sshconn.About{}), &connect.Attempt{}
 	t.Cleanup(func() {
 		_ = theirs.Close()
 		m.client.Close(io.EOF)

@@ -3,15 +3,13 @@ package tunnel
 import (
 	"io"
 	"testing"
-
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 )
 
 // returning is a tunnel with connections to the second of its two hosts, that is
 // about to return to the first. The test plays the part of maintain.
 func returning(links ...*member) (p *pool, first, second *host) {
 	p = crew(1, 8, links...)
-	first, second = p.hosts[0], &host{rank: 1, limiter: connlimit.New(), login: p.hosts[0].login}
+	first, second = p.hosts[0], &host{Host: p.connector.Hosts()[1]}
 	p.hosts = append(p.hosts, second)
 	p.failback.inUse = second
 	for _, l := range links {
@@ -53,7 +51,7 @@ func TestReturnHalfway(t *testing.T) {
 		t.Errorf("%d connections stay, want the one that has returned", len(got))
 	}
 	if got := e.eligible(); len(got) != 1 || got[0] != first {
-		t.Errorf("the next attempt is for %d hosts, the first of rank %d", len(got), got[0].rank)
+		t.Errorf("the next attempt is for %d hosts, the first of rank %d", len(got), got[0].Rank)
 	}
 
 	// It is lost, and there is no other to be had: what is left is the tunnel.
@@ -61,10 +59,10 @@ func TestReturnHalfway(t *testing.T) {
 	e.takeOut(back, io.EOF)
 	e.connectFailed(true)
 	if got := staying(e); len(got) != 1 || got[0].host != second || e.failback.inUse != second {
-		t.Errorf("%d connections stay; the host of rank %d is in use", len(got), e.failback.inUse.rank)
+		t.Errorf("%d connections stay; the host of rank %d is in use", len(got), e.failback.inUse.Rank)
 	}
 	if got := e.eligible(); len(got) != 1 || got[0] != second {
-		t.Errorf("the next attempt is for %d hosts, the first of rank %d", len(got), got[0].rank)
+		t.Errorf("the next attempt is for %d hosts, the first of rank %d", len(got), got[0].Rank)
 	}
 }
 

@@ -88,6 +88,6 @@ func (p *pool) reportStall(m *member, level zapcore.Level, msg string, fields ..
 	if !m.stall.logged {
 		level = zapcore.DebugLevel
 	}
-	address := m.host.cfg.Address
+	address := m.host.Address
 	p.reports.add(func() { p.logAbout(address).Log(level, msg, fields...) })
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
@@ -52,7 +53,7 @@ type Status struct {
 	// RTT is the last round-trip time of a keepalive, in seconds, on the newest of
 	// the connections that take channels. A connection has one soon after it was
 	// made, unless server_alive_interval is 0.
-	RTT Seconds `json:"rtt,omitempty"`
+	RTT connect.Seconds `json:"rtt,omitempty"`
 	// Connections are its SSH connections, oldest first.
 	Connections []ConnectionStatus `json:"connections"`
 	// Channels counts those that are open, ChannelsTotal those that ever were,
@@ -79,7 +80,7 @@ type Status struct {
 	// NextRetry is when the next attempt is, if one is wanted and not due.
 	NextRetry *time.Time `json:"next_retry,omitempty"`
 	// Attempts are the last attempts, one for each host that there was one at.
-	Attempts []*Attempt `json:"attempts,omitempty"`
+	Attempts []*connect.Attempt `json:"attempts,omitempty"`
 }
 
 // ConnectionStatus is about one SSH connection.
@@ -93,7 +94,7 @@ type ConnectionStatus struct {
 	// Stalled says that it takes none for now: the bastion does not respond.
 	Stalled bool      `json:"stalled,omitempty"`
 	Since   time.Time `json:"since"`
-	// These are as in Attempt.
+	// These are as in connect.Attempt.
 	Server         string                 `json:"server"`
 	Algorithms     *algorithms.Negotiated `json:"algorithms,omitempty"`
 	HostKey        string                 `json:"host_key,omitempty"`
@@ -103,7 +104,7 @@ type ConnectionStatus struct {
 	// CertificateExpires is when that does that it was let in with.
 	CertificateExpires *time.Time `json:"certificate_expires,omitempty"`
 	// RTT is the last round-trip time of a keepalive, in seconds.
-	RTT Seconds `json:"rtt,omitempty"`
+	RTT connect.Seconds `json:"rtt,omitempty"`
 	// Channels counts the open channels, QuietChannels those of them without
 	// traffic for 10 seconds, and PendingOpens those that the bastion has yet to
 	// answer.
@@ -143,7 +144,7 @@ func (p *pool) status() Status {
 		Since: p.history.since, LastError: p.history.lastErr,
 	}
 	if s.State == StateUp {
-		s.Host = p.failback.inUse.cfg.Address
+		s.Host = p.failback.inUse.Address
 	}
 	for _, l := range p.members {
 		c := l.status()
@@ -218,11 +219,11 @@ var classNames = []string{"requests", "streams", "lookups", "any", ClassDraining
 func (m *member) status() ConnectionStatus {
 	received, sent := m.client.Traffic()
 	c := ConnectionStatus{
-		Host: m.host.cfg.Address, Remote: m.client.RemoteAddr().String(),
+		Host: m.host.Address, Remote: m.client.RemoteAddr().String(),
 		Class: m.class(), Stalled: m.isStalledNow(), Since: m.client.Started(),
 		Channels: len(m.conns), QuietChannels: m.quiet, PendingOpens: m.opens.pending(),
 		Received: received, Sent: sent,
-		RTT: secondsOf(m.client.RoundTrip()),
+		RTT: connect.SecondsOf(m.client.RoundTrip()),
 	}
 	if a := m.attempt; a != nil {
 		c.Server, c.Algorithms = a.Server, a.Algorithms

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
@@ -44,7 +45,7 @@ func TestStatus(t *testing.T) {
 	for _, step := range s.Attempts[0].Steps {
 		steps = append(steps, step.Name)
 	}
-	if want := []string{StepReach, StepBanner, StepKeyExchange, StepHostKey, StepAuthentication}; !slices.Equal(steps, want) {
+	if want := []string{connect.StepReach, connect.StepBanner, connect.StepKeyExchange, connect.StepHostKey, connect.StepAuthentication}; !slices.Equal(steps, want) {
 		t.Errorf("steps %v, want %v", steps, want)
 	}
 	if s.Attempts[0].HostKeySource != "host_key" || s.Attempts[0].Failed != "" {
@@ -119,16 +120,16 @@ func TestCauses(t *testing.T) {
 		cause  failure.Cause
 		step   string
 	}{
-		"down":     {func(c *Config) { c.Address = "127.0.0.1:1" }, failure.CauseRefused, StepReach},
-		"no name":  {func(c *Config) { c.Address = "bastion.invalid:22" }, failure.CauseUnknownName, StepReach},
-		"silent":   {func(c *Config) { c.Address = silent.Addr() }, failure.CauseNoBanner, StepBanner},
-		"not SSH":  {func(c *Config) { c.Address = http.Addr() }, failure.CauseNotSSH, StepBanner},
-		"old":      {func(c *Config) { c.Address = old.Addr() }, failure.CauseKeyExchange, StepKeyExchange},
-		"changed":  {func(c *Config) { c.HostKeys = []string{stranger.Fingerprint()} }, failure.CauseHostKeyMismatch, StepHostKey},
-		"unknown":  {func(c *Config) { c.HostKeys, c.KnownHosts = nil, []string{"/nonexistent"} }, failure.CauseHostKeyUnknown, StepHostKey},
-		"key":      {func(c *Config) { c.IdentityFiles[0].Path = sshtest.WriteFile(t, "id", stranger.PEM("")) }, failure.CauseKeyRefused, StepAuthentication},
-		"password": {func(c *Config) { c.IdentityFiles, c.Password = nil, "wrong" }, failure.CausePasswordRefused, StepAuthentication},
-		"nothing":  {func(c *Config) { c.IdentityFiles = nil }, failure.CauseNoCredentials, StepAuthentication},
+		"down":     {func(c *Config) { c.Address = "127.0.0.1:1" }, failure.CauseRefused, connect.StepReach},
+		"no name":  {func(c *Config) { c.Address = "bastion.invalid:22" }, failure.CauseUnknownName, connect.StepReach},
+		"silent":   {func(c *Config) { c.Address = silent.Addr() }, failure.CauseNoBanner, connect.StepBanner},
+		"not SSH":  {func(c *Config) { c.Address = http.Addr() }, failure.CauseNotSSH, connect.StepBanner},
+		"old":      {func(c *Config) { c.Address = old.Addr() }, failure.CauseKeyExchange, connect.StepKeyExchange},
+		"changed":  {func(c *Config) { c.HostKeys = []string{stranger.Fingerprint()} }, failure.CauseHostKeyMismatch, connect.StepHostKey},
+		"unknown":  {func(c *Config) { c.HostKeys, c.KnownHosts = nil, []string{"/nonexistent"} }, failure.CauseHostKeyUnknown, connect.StepHostKey},
+		"key":      {func(c *Config) { c.IdentityFiles[0].Path = sshtest.WriteFile(t, "id", stranger.PEM("")) }, failure.CauseKeyRefused, connect.StepAuthentication},
+		"password": {func(c *Config) { c.IdentityFiles, c.Password = nil, "wrong" }, failure.CausePasswordRefused, connect.StepAuthentication},
+		"nothing":  {func(c *Config) { c.IdentityFiles = nil }, failure.CauseNoCredentials, connect.StepAuthentication},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -202,7 +203,7 @@ func TestEvents(t *testing.T) {
 func TestLoginDuration(t *testing.T) {
 	t.Parallel()
 	m := mortal(t, newTestMember(anyClass, 0, 0))
-	m.attempt = &Attempt{Steps: []Step{{StepReach, 30}, {StepBanner, .25}, {StepKeyExchange, .5}, {StepHostKey, 0}, {StepAuthentication, 1}}}
+	m.attempt = &connect.Attempt{Steps: []connect.Step{{Name: connect.StepReach, Took: 30}, {Name: connect.StepBanner, Took: .25}, {Name: connect.StepKeyExchange, Took: .5}, {Name: connect.StepHostKey, Took: 0}, {Name: connect.StepAuthentication, Took: 1}}}
 	p := crew(1, 8)
 	p.set.Lazy = true
 	m.pool, m.host = p, p.failback.inUse

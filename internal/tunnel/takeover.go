@@ -178,7 +178,7 @@ func (p *pool) reportLost(m *member, cause error) {
 	}
 	m.reported = true
 	others, last := len(p.present()), p.isLast(m)
-	lasted, address := m.client.Age(), p.failback.inUse.cfg.Address
+	lasted, address := m.client.Age(), p.failback.inUse.Address
 	about := []zap.Field{zap.Duration("duration", lasted), zap.Int("channels", m.channels)}
 	closed, draining, unused := m.state == memberClosed, m.isDraining(), m.unused(cause)
 	p.reports.add(func() {
@@ -198,7 +198,7 @@ func (p *pool) reportLost(m *member, cause error) {
 				log = log.With(zap.Int("unlogged", unlogged))
 			}
 			log.Log(level, "connection lost", zap.Error(cause))
-			p.emit(EventLost, m.host.cfg.Address, append(about, zap.Error(cause))...)
+			p.emit(EventLost, m.host.Address, append(about, zap.Error(cause))...)
 		}
 	})
 }
@@ -230,18 +230,18 @@ func (p *pool) takeOut(m *member, cause error) (onDemand bool) {
 		}
 		if last {
 			now := time.Now()
-			p.history.lost(now, &ErrorStatus{now, m.host.cfg.Address, failure.CauseLost, cause.Error()})
+			p.history.lost(now, &ErrorStatus{now, m.host.Address, failure.CauseLost, cause.Error()})
 		}
 		login := m.host.loginWith(p.set)
 		switch {
 		case m.state == memberClosed, unused && !last: // one that was not needed is no loss
 		case unused:
-			m.host.limiter.Ended(login)
+			m.host.Limiter.Ended(login)
 		default:
-			m.host.limiter.Lost(login, m.client.Age(), p.set.delay(), !last)
+			m.host.Limiter.Lost(login, m.client.Age(), p.set.pace().Delay, !last)
 		}
 		if last {
-			due, _ := m.host.limiter.Due(login, connlimit.Demand{})
+			due, _ := m.host.Limiter.Due(login, connlimit.Demand{})
 			p.retry.notBefore = earlier(due, time.Now().Add(p.set.ReconnectMin))
 		}
 		p.broadcast()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -74,7 +75,7 @@ func TestLinesBeforeVersion(t *testing.T) {
 			if (err == nil) != want {
 				t.Errorf("connected: %v; ssh: %v\n%s", err, want, said)
 			}
-			found, err := Scan(t.Context(), cfg, nil, 10*time.Second)
+			found, err := connect.Scan(t.Context(), cfg, nil, 10*time.Second)
 			if (err == nil) != want {
 				t.Errorf("scanned: %+v, %v; ssh: %v", found, err, want)
 			}

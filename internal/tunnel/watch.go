@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/filewatch"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 )
 
 const (
@@ -26,12 +27,12 @@ func (p *pool) watchFiles() {
 	watch := filewatch.New()
 	defer watch.Close()
 	keeper := newCertKeeper(p)
-	modes := newKeyModes(p)
+	var modes sshauth.KeyModes
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	stamp := ""
 	for {
-		paths := p.cfg.files()
+		paths := p.cfg.Files()
 		complete := watch.Set(paths)
 		// After that, so that no change is missed in between.
 		if now := filewatch.Stamp(paths); now != stamp {
@@ -40,7 +41,7 @@ func (p *pool) watchFiles() {
 			p.wake()
 			p.mu.Unlock()
 		}
-		modes.look()
+		modes.Look(p.cfg.IdentityFiles, p.log)
 		wait := fileRecheck
 		if !complete {
 			wait = filePoll

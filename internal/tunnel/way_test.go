@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
@@ -270,7 +271,7 @@ func TestProxyAnswers(t *testing.T) {
 					t.Errorf("got %v, want %q", err, want)
 				}
 			}
-			if _, err := Scan(t.Context(), cfg, nil, 300*time.Millisecond); err == nil || failure.CauseOf(err) != c.cause || !strings.Contains(err.Error(), c.wants[len(c.wants)-1]) {
+			if _, err := connect.Scan(t.Context(), cfg, nil, 300*time.Millisecond); err == nil || failure.CauseOf(err) != c.cause || !strings.Contains(err.Error(), c.wants[len(c.wants)-1]) {
 				t.Errorf("scan: got %v of cause %q, want %q and %q", err, failure.CauseOf(err), c.cause, c.wants)
 			}
 		})

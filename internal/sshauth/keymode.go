@@ -1,6 +1,4 @@
-// keymode.go warns of private keys that others than their owner can read.
-
-package tunnel
+package sshauth
 
 import (
 	"bytes"
@@ -19,11 +17,10 @@ import (
 // readableByOthers are the permissions that let group or others read a file.
 const readableByOthers fs.FileMode = 0o044
 
-// keyModes warns once of each private key of a pool that others can read, and
-// again when its mode or its content changes. It only warns: the secrets of a
-// Kubernetes volume look like that. It is watchFiles's alone.
-type keyModes struct {
-	pool   *pool
+// KeyModes warns once of each private key of a tunnel that others than its owner can
+// read, and again when its mode or its content changes. It only warns: the secrets of a
+// Kubernetes volume look like that. Its zero value is ready for use, by one goroutine.
+type KeyModes struct {
 	looked map[string]keyLook // by path
 	warned map[string]keyMode // by path
 }
@@ -41,23 +38,22 @@ type keyMode struct {
 	digest [sha256.Size]byte
 }
 
-func newKeyModes(p *pool) *keyModes {
-	return &keyModes{pool: p, looked: map[string]keyLook{}, warned: map[string]keyMode{}}
-}
-
-// look looks at the identity files.
-func (k *keyModes) look() {
+// Look looks at identity files, and logs the warnings.
+func (k *KeyModes) Look(files []IdentityFile, log func() *zap.Logger) {
 	if runtime.GOOS == "windows" {
 		return // where access control lists say who can read a file
 	}
-	for _, file := range k.pool.cfg.IdentityFiles {
-		k.lookAt(file.Path)
+	if k.looked == nil {
+		k.looked, k.warned = map[string]keyLook{}, map[string]keyMode{}
+	}
+	for _, file := range files {
+		k.lookAt(file.Path, log)
 	}
 }
 
 // lookAt looks at a file. What is wrong with one that cannot be read is for the
 // connect to say.
-func (k *keyModes) lookAt(path string) {
+func (k *KeyModes) lookAt(path string, log func() *zap.Logger) {
 	f, err := readfile.Open(path)
 	if err != nil {
 		return
@@ -82,7 +78,7 @@ func (k *keyModes) lookAt(path string) {
 	}
 	if now := (keyMode{look.mode, sha256.Sum256(data)}); now != k.warned[path] {
 		k.warned[path] = now
-		k.pool.log().Warn("private key can be read by others than its owner; run chmod 600 on it",
+		log().Warn("private key can be read by others than its owner; run chmod 600 on it",
 			zap.String("path", path), zap.String("mode", fmt.Sprintf("%#o", look.mode)))
 	}
 }

@@ -1,4 +1,6 @@
-package tunnel
+// Package pipe copies between two connections until both have ended, and keeps the end of
+// a stream apart from a cut. It opens no connection. Any package may import it.
+package pipe
 
 import (
 	"errors"
@@ -13,13 +15,13 @@ import (
 // closeWriter is a connection that can be half-closed.
 type closeWriter interface{ CloseWrite() error }
 
-// Pipe copies both ways between two connections until both directions have
+// Copy copies both ways between two connections until both directions have
 // ended. A direction that ends half-closes the other side's connection. If
 // one fails, both connections are closed, and reset where they can be, lest
 // their peers take a stream that was cut for a complete one. It closes both in
 // any case, without a reset if all went well, and returns the bytes copied and
 // the error that ended it, if any.
-func Pipe(a, b net.Conn) (aToB, bToA int64, err error) {
+func Copy(a, b net.Conn) (aToB, bToA int64, err error) {
 	var (
 		wg   sync.WaitGroup
 		once sync.Once

@@ -1,6 +1,6 @@
 //go:build unix
 
-package tunnel
+package connect
 
 import (
 	"bytes"
@@ -16,11 +16,30 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
+
+// listen starts a loopback listener whose connections serve gets.
+func listen(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go serve(c)
+		}
+	}()
+	return ln.Addr().String()
+}
 
 // keyServer shows host keys to whoever connects, and counts connections.
 func keyServer(t *testing.T, keys ...ssh.Signer) (addr string) {
@@ -66,16 +85,6 @@ func TestScan(t *testing.T) {
 		if got, want := scanned(found.Keys), scanned(c.want); !slices.Equal(got, want) || found.Server != "SSH-2.0-Go" || len(found.Unread) > 0 {
 			t.Errorf("%s: got %q of %q, and %q; want %q", name, got, found.Server, found.Unread, want)
 		}
-	}
-}
-
-// TestScanThroughJump scans what only the jump reaches.
-func TestScanThroughJump(t *testing.T) {
-	ed := sshtest.NewKey()
-	b := newBench(t, quick(), nil)
-	found, err := Scan(t.Context(), Config{Address: keyServer(t, ed)}, b.Handle, 10*time.Second)
-	if err != nil || len(found.Keys) != 1 || !algorithms.SameKey(found.Keys[0], ed.PublicKey()) {
-		t.Errorf("got %+v %v", found, err)
 	}
 }
 

@@ -1,6 +1,6 @@
 // check.go finds, before anything is connected, what cannot work.
 
-package tunnel
+package connect
 
 import (
 	"errors"
@@ -170,7 +170,7 @@ func (c *checker) algorithms() error {
 
 // auth checks what the tunnel authenticates with.
 func (c *checker) auth() error {
-	warnings, err := c.cfg.auth().Check()
+	warnings, err := c.cfg.Auth().Check()
 	c.warnings = append(c.warnings, warnings...)
 	return err
 }

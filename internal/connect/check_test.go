@@ -1,4 +1,4 @@
-package tunnel
+package connect
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -57,7 +58,7 @@ func TestCheck(t *testing.T) {
 		{name: "negative RSA size", edit: func(c *Config) { c.RequiredRSASize = -1 }, err: `required_rsa_size -1 is not from 1024 to 16384 bits`},
 		{name: "weak RSA size", edit: func(c *Config) { c.RequiredRSASize = 1024 }, warnings: []string{`required_rsa_size 1024: RSA keys of fewer than 2048 bits can be broken`}},
 
-		{name: "junk identity", edit: func(c *Config) { c.IdentityFiles = []IdentityFile{{Path: dir + "/junk"}} }, err: `identity_file "/junk" is not a private key in OpenSSH or PEM form; write the path of the file that ssh-keygen -y -f reads`},
+		{name: "junk identity", edit: func(c *Config) { c.IdentityFiles = []sshauth.IdentityFile{{Path: dir + "/junk"}} }, err: `identity_file "/junk" is not a private key in OpenSSH or PEM form; write the path of the file that ssh-keygen -y -f reads`},
 		{name: "no identity", edit: func(c *Config) { c.IdentityFiles, c.IdentityAgent = nil, "none" }, warnings: []string{`nothing to authenticate as "deploy" with: no identity file, agent or password; the tunnel is down, unless the bastion lets this user in without any; add identity_file or password`}},
 		{name: "literal password", edit: func(c *Config) { c.IdentityFiles, c.Password = nil, "hunter2" }, warnings: []string{`password is written literally and shows in the configuration; use a placeholder, {env.NAME} or {file./path}`}},
 		{name: "literal password of a proxy", edit: func(c *Config) { c.Proxy = &dial.Proxy{Scheme: "http", Address: "p:1", User: "u", Password: "hunter2"} }, warnings: []string{`password of proxy http://p:1 is written literally and shows in the configuration; use a placeholder, {env.NAME} or {file./path}`}},
@@ -92,7 +93,7 @@ func TestCheck(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := &Config{
 				Name: "prod", Address: "b.example:22", User: "deploy",
-				IdentityFiles: []IdentityFile{{Path: dir + "/id"}}, HostKeys: []string{ssh.FingerprintSHA256(one)},
+				IdentityFiles: []sshauth.IdentityFile{{Path: dir + "/id"}}, HostKeys: []string{ssh.FingerprintSHA256(one)},
 				Resolve: func(s string) (string, error) {
 					switch s {
 					case "{ok}":

@@ -1,7 +1,7 @@
 // login.go says which attempts to log in share their failures: those that would
 // fail for the same reason, whatever their tunnels are called.
 
-package tunnel
+package connect
 
 import (
 	"context"
@@ -36,23 +36,18 @@ func (cfg *Config) login(jump string) connlimit.Login {
 			cfg.AcceptNewHostKey, cfg.InsecureIgnoreHostKey, cfg.HostKeyAlgorithms, cfg.CASignatureAlgorithms, cfg.RequiredRSASize,
 		)},
 		Credentials: connlimit.Key{Of: "credentials " + digest(
-			cfg.User, cfg.IdentityFiles, cfg.CertificateFiles, cfg.auth().AgentPath(), cfg.IdentitiesOnly, cfg.Password, cfg.PreferredAuthentications,
+			cfg.User, cfg.IdentityFiles, cfg.CertificateFiles, cfg.Auth().AgentPath(), cfg.IdentitiesOnly, cfg.Password, cfg.PreferredAuthentications,
 			cfg.PubkeyAcceptedAlgorithms, cfg.RequiredRSASize,
 		)},
 	}
 }
 
-// loginWith returns the host's login under settings: what does not answer within one
-// tunnel's time may do so within another's.
-func (h *host) loginWith(set Settings) connlimit.Login {
+// Login returns the host's login at a pace: what does not answer within one tunnel's time
+// may do so within another's.
+func (h *Host) Login(pace Pace) connlimit.Login {
 	login := h.login
-	login.Reach.Timeout, login.Reach.Delay = set.ConnectTimeout, set.delay()
+	login.Reach.Timeout, login.Reach.Delay = pace.Timeout, pace.Delay
 	return login
-}
-
-// delay bounds the delay before a reconnect.
-func (s *Settings) delay() connlimit.Delay {
-	return connlimit.Delay{Min: s.ReconnectMin, Max: s.ReconnectMax}
 }
 
 // digest shows nothing of what it is of.
@@ -65,10 +60,10 @@ func digest(parts ...any) string {
 
 // wayTo describes the way to a host, by what is on it and not by any name: the
 // same address by another way may be another machine's.
-func (cfg *Config) wayTo(jump *Handle) string {
+func (cfg *Config) wayTo(jump *Jump) string {
 	switch {
 	case jump != nil:
-		return " via " + strings.ToLower(strings.Join(jump.cfg.Addresses(), ",")) + jump.cfg.wayTo(jump.jump)
+		return " via " + strings.ToLower(strings.Join(jump.Config.Addresses(), ",")) + jump.Config.wayTo(jump.Via)
 	case cfg.Proxy != nil:
 		return " via " + cfg.Proxy.String()
 	case len(cfg.ProxyCommand) > 0:
@@ -81,12 +76,18 @@ func (cfg *Config) wayTo(jump *Handle) string {
 // recallTimeout bounds a look at what may have been forgotten.
 const recallTimeout = 2 * time.Second
 
+// FilesChanged forgets what a host has refused for files and secrets that have changed
+// since, and reports whether there was any.
+func (c *Connector) FilesChanged(ctx context.Context, h *Host) bool {
+	return h.Limiter.FilesChanged(h.Login(c.state().Pace), c.stamps(ctx, h))
+}
+
 // stamps reads what a login at a host depends on.
-func (p *pool) stamps(h *host) connlimit.Stamps {
-	keys := p.hostKeys(h)
+func (c *Connector) stamps(ctx context.Context, h *Host) connlimit.Stamps {
+	keys := c.hostKeys(h)
 	hostKeys := contentStamp(keys.Files())
 	if keys.Memory != nil {
-		ctx, cancel := context.WithTimeout(p.ctx, recallTimeout)
+		ctx, cancel := context.WithTimeout(ctx, recallTimeout)
 		defer cancel()
 		switch learned, err := keys.Memory.Recall(ctx, keys.Route()); {
 		case err != nil:
@@ -97,7 +98,7 @@ func (p *pool) stamps(h *host) connlimit.Stamps {
 	}
 	return connlimit.Stamps{
 		h.login.HostKeys:    hostKeys,
-		h.login.Credentials: contentStamp(h.cfg.auth().Files()) + h.cfg.secretStamp(),
+		h.login.Credentials: contentStamp(h.cfg.Auth().Files()) + h.cfg.secretStamp(),
 	}
 }
 

@@ -1,4 +1,4 @@
-package tunnel
+package connect
 
 import (
 	"slices"
@@ -57,9 +57,9 @@ type Attempt struct {
 	Error string        `json:"error,omitempty"`
 }
 
-// login returns how long the host took once it was reached: neither the way there
+// LoginTime returns how long the host took once it was reached: neither the way there
 // is in it nor the wait for a turn or for other hosts.
-func (a *Attempt) login() (took time.Duration) {
+func (a *Attempt) LoginTime() (took time.Duration) {
 	for _, s := range a.Steps {
 		if s.Name != StepReach {
 			took += s.Took.Duration()
@@ -82,7 +82,8 @@ type Seconds float64
 // Duration returns it as Go has it.
 func (s Seconds) Duration() time.Duration { return time.Duration(float64(s) * float64(time.Second)) }
 
-func secondsOf(d time.Duration) Seconds { return Seconds(d.Seconds()) }
+// SecondsOf returns a duration as JSON and logs have it.
+func SecondsOf(d time.Duration) Seconds { return Seconds(d.Seconds()) }
 
 // attemptLog records an attempt while that is made. A handshake's callbacks come
 // from goroutines of x/crypto's, which may outlive it.
@@ -95,9 +96,9 @@ type attemptLog struct {
 	last, progress time.Time
 }
 
-func newAttemptLog(h *host) *attemptLog {
+func newAttemptLog(h *Host) *attemptLog {
 	now := time.Now()
-	return &attemptLog{attempt: Attempt{Host: h.cfg.Address, Started: now, Steps: []Step{}}, last: now, progress: now}
+	return &attemptLog{attempt: Attempt{Host: h.Address, Started: now, Steps: []Step{}}, last: now, progress: now}
 }
 
 // restart forgets the steps from reaching the host on: it is reached once more.
@@ -123,7 +124,7 @@ func (l *attemptLog) doneAt(now time.Time, step string, note func(a *Attempt)) {
 	if slices.ContainsFunc(l.attempt.Steps, func(s Step) bool { return s.Name == step }) {
 		return
 	}
-	l.attempt.Steps = append(l.attempt.Steps, Step{step, secondsOf(max(0, now.Sub(l.last)))})
+	l.attempt.Steps = append(l.attempt.Steps, Step{step, SecondsOf(max(0, now.Sub(l.last)))})
 	l.last = now
 }
 

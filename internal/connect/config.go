@@ -1,4 +1,4 @@
-package tunnel
+package connect
 
 import (
 	"context"
@@ -7,9 +7,6 @@ import (
 	"encoding/json"
 	"net"
 	"strings"
-	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
@@ -40,8 +37,9 @@ type Config struct {
 	// User is the login name on the bastion.
 	User string
 
-	// IdentityFiles are offered in this order. See IdentityFile.
-	IdentityFiles []IdentityFile
+	// IdentityFiles are offered in this order. See
+	// sshauth.IdentityFile.
+	IdentityFiles []sshauth.IdentityFile
 
 	// NoIdentityFiles is "identity_file none": no private key file is read,
 	// the default ones included.
@@ -94,7 +92,7 @@ type Config struct {
 
 	// AcceptNewHostKey is "strict_host_key_checking accept-new": where nothing
 	// is known about the bastion, the first key that it shows is remembered in
-	// Settings.KeyMemory, and no other is accepted from then on.
+	// State.KeyMemory, and no other is accepted from then on.
 	AcceptNewHostKey bool
 
 	// InsecureIgnoreHostKey is "strict_host_key_checking no".
@@ -128,72 +126,6 @@ type Config struct {
 	Resolve func(secret string) (string, error) `json:"-"`
 }
 
-// IdentityFile is a private key to authenticate with. It is an alias, so that who writes a
-// Config needs no other package.
-type IdentityFile = sshauth.IdentityFile
-
-// Settings are what may change about a tunnel while it is connected. The
-// newest started Handle's Settings are in force.
-type Settings struct {
-	// Logger is where the tunnel's state changes go. If nil, nowhere.
-	Logger *zap.Logger
-
-	// Observer, if not nil, gets what happens to the tunnel.
-	Observer Observer
-
-	// KeyMemory is where host keys are remembered; see Config.AcceptNewHostKey.
-	// If nil, none is, and one that is new is refused.
-	KeyMemory hostkey.Memory
-
-	// ConnectTimeout bounds one connect to one hop: TCP, key exchange and
-	// authentication. If zero, 10s.
-	ConnectTimeout time.Duration
-
-	// ServerAliveInterval is how long the bastion may be silent before it is
-	// probed. If zero or negative, it is not.
-	ServerAliveInterval time.Duration
-
-	// ServerAliveCountMax is how many probes in a row may stay unanswered
-	// before the connection is closed. If zero or negative, 3.
-	ServerAliveCountMax int
-
-	// ReconnectMin and ReconnectMax bound the delay before a reconnect. If
-	// zero, 250ms and 30s.
-	ReconnectMin, ReconnectMax time.Duration
-
-	// DrainTimeout is how long the channels of a replaced connection, or of a
-	// tunnel that no configuration has any more, may go on. If zero, 1h; if
-	// negative, they may not.
-	DrainTimeout time.Duration
-
-	// Linger is how long a tunnel that no configuration has any more, and that
-	// has no open channel, keeps its connections: the last requests may still
-	// dial. If zero, 10s; if negative, not at all.
-	Linger time.Duration
-
-	// ReturnAfter is how long a host before the one in use must have answered
-	// again for the tunnel to return to it: it is probed this often, and must
-	// answer twice. If zero, 30s.
-	ReturnAfter time.Duration
-
-	// RekeyBytes is after how many bytes, both ways together, a connection is
-	// replaced. If zero, or above it, 32 GiB: x/crypto/ssh must never have to
-	// rekey by itself, and 32 GiB in the smallest packets are fewer than 2^30.
-	RekeyBytes int64
-
-	// RekeyInterval is after how long a connection is replaced. If zero, never.
-	RekeyInterval time.Duration
-
-	// MinConnections is how many connections are kept, MaxConnections how many
-	// there are at most. If zero, 1, and 8 or MinConnections if that is more. Up
-	// to MaxConnections they are opened as channels need them, and closed when
-	// none does.
-	MinConnections, MaxConnections int
-
-	// Lazy tunnels connect at first use, and not again before the next.
-	Lazy bool
-}
-
 // dialer returns how the bastion is reached.
 func (cfg *Config) dialer() *dial.Dialer {
 	return &dial.Dialer{
@@ -220,8 +152,8 @@ func (cfg *Config) secret(what, raw string) (string, error) {
 	return readfile.Secret(what, raw, cfg.Resolve)
 }
 
-// auth returns what the tunnel authenticates with.
-func (cfg *Config) auth() *sshauth.Config {
+// Auth returns what the tunnel authenticates with.
+func (cfg *Config) Auth() *sshauth.Config {
 	host, _, err := net.SplitHostPort(cfg.Address)
 	if err != nil {
 		host = cfg.Address
@@ -235,6 +167,11 @@ func (cfg *Config) auth() *sshauth.Config {
 		Password: cfg.Password, PreferredAuthentications: cfg.PreferredAuthentications,
 		Lists: cfg.Lists, Resolve: cfg.Resolve,
 	}
+}
+
+// Addresses are those of all bastions, in order of preference.
+func (cfg *Config) Addresses() []string {
+	return append([]string{cfg.Address}, cfg.Fallbacks...)
 }
 
 // Key identifies the tunnel that cfg describes when jumped through the tunnel

@@ -1,6 +1,6 @@
 // scan.go asks a server for its host keys, and logs in nowhere.
 
-package tunnel
+package connect
 
 import (
 	"cmp"
@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
@@ -32,12 +33,12 @@ type Scanned struct {
 	Unread []string
 }
 
-// Scan asks the server at cfg.Address, through the tunnel via if that is not
-// nil, for a host key of each type that it has. Each type takes a connection,
+// Scan asks the server at cfg.Address, which via connects to unless it is nil, for a host
+// key of each type that it has. Each type takes a connection,
 // which may take as long as timeout, and ends once the server has proved that
 // the key is its own: nothing is sent to it that is secret, and nobody logs in.
 // If ctx ends, so does Scan.
-func Scan(ctx context.Context, cfg Config, via *Handle, timeout time.Duration) (*Scanned, error) {
+func Scan(ctx context.Context, cfg Config, via Dial, timeout time.Duration) (*Scanned, error) {
 	s := &scan{cfg: &cfg, via: via, timeout: timeout}
 	crypto := cfg.CryptoConfig()
 	// Nothing depends on how well this connection is protected.
@@ -62,7 +63,7 @@ func Scan(ctx context.Context, cfg Config, via *Handle, timeout time.Duration) (
 // scan is a Scan that goes on.
 type scan struct {
 	cfg     *Config
-	via     *Handle
+	via     Dial
 	timeout time.Duration
 	crypto  ssh.Config
 	found   Scanned
@@ -192,13 +193,9 @@ var errScanned = errors.New("scanned")
 
 func (s *scan) dial(ctx context.Context) (net.Conn, error) {
 	if s.via == nil {
-		return s.cfg.dialer().Dial(ctx, nopLogger)
+		return s.cfg.dialer().Dial(ctx, zap.NewNop())
 	}
-	conn, err := s.via.Dial(ctx, Target{Network: "tcp", Address: s.cfg.Address, Class: Stream})
-	if err != nil {
-		return nil, err // not a nil *Conn
-	}
-	return conn, nil
+	return s.via(ctx, s.cfg.Address)
 }
 
 // fail is the error of a connection, in the words of one that is to last.

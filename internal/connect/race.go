@@ -1,4 +1,4 @@
-package tunnel
+package connect
 
 import (
 	"cmp"
@@ -27,9 +27,9 @@ const (
 // connections. We log in at one after the other, and at the next before the last
 // has ended only if that hangs.
 type race struct {
-	pool  *pool
-	ctx   context.Context
-	hosts []*host
+	connector *Connector
+	ctx       context.Context
+	hosts     []*Host
 	// next is the index of the host to start next. startedAt is when the last was,
 	// and entered says that it has had its turn since. hurry says that one has
 	// failed since.
@@ -39,35 +39,35 @@ type race struct {
 	hurry     bool
 	// Each of these has room for all, so that nobody waits to put one in: hosts
 	// that have got their turn, and what has become of approaches and logins.
-	turns    chan *host
+	turns    chan *Host
 	arrivals chan *approach
 	outcomes chan loginOutcome
 	// Of those that were started, racing have not come out of it, and racers are
 	// not done.
-	racing []*host
+	racing []*Host
 	racers sync.WaitGroup
 	// answered are those that we have yet to log in at, the first to come first,
 	// and loggingIn those that we do.
 	answered, loggingIn []*approach
-	failed              []hostFailure
+	failed              []Failure
 	// won is the first connection.
-	won *member
+	won *Connection
 }
 
 // loginOutcome is a login that has ended.
 type loginOutcome struct {
 	*approach
-	link *member
-	err  error
+	connection *Connection
+	err        error
 }
 
 // raceTo runs a race. It returns a connection, or nil, and what has failed.
-func (p *pool) raceTo(hosts []*host) (*member, []hostFailure) {
-	ctx, cancel := context.WithCancel(p.ctx)
+func (c *Connector) raceTo(ctx context.Context, hosts []*Host) (*Connection, []Failure) {
+	ctx, cancel := context.WithCancel(ctx)
 	n := len(hosts)
 	r := &race{
-		pool: p, ctx: ctx, hosts: hosts,
-		turns: make(chan *host, n), arrivals: make(chan *approach, n), outcomes: make(chan loginOutcome, n),
+		connector: c, ctx: ctx, hosts: hosts,
+		turns: make(chan *Host, n), arrivals: make(chan *approach, n), outcomes: make(chan loginOutcome, n),
 	}
 	r.run()
 	cancel()
@@ -81,8 +81,8 @@ func (p *pool) raceTo(hosts []*host) (*member, []hostFailure) {
 	}
 	close(r.outcomes)
 	for o := range r.outcomes { // too late
-		if o.link != nil {
-			o.link.client.Close(ErrClosed)
+		if o.connection != nil {
+			o.connection.close()
 		}
 		o.end()
 	}
@@ -138,10 +138,10 @@ func (r *race) proceed() (wait time.Duration, over bool) {
 	case r.next < len(r.hosts):
 		return patience - waited, false
 	case len(r.racing) == 0:
-		return r.pool.settings().ConnectTimeout, len(r.loggingIn) == 0
-	case len(r.failed) == 0 || slices.ContainsFunc(r.racing, func(h *host) bool { return h.passedOver }):
+		return r.connector.state().Timeout, len(r.loggingIn) == 0
+	case len(r.failed) == 0 || slices.ContainsFunc(r.racing, func(h *Host) bool { return h.passedOver }):
 		// They end by themselves, within connect_timeout.
-		return r.pool.settings().ConnectTimeout, false
+		return r.connector.state().Timeout, false
 	case waited < silence:
 		return silence - waited, false
 	}
@@ -162,7 +162,7 @@ func (r *race) hangsIn() (left time.Duration) {
 	return left
 }
 
-// start has the next host connected to.
+// start connects to the next host.
 func (r *race) start() {
 	h := r.hosts[r.next]
 	r.next++
@@ -173,12 +173,12 @@ func (r *race) start() {
 		return nil
 	}
 	r.racers.Go(func() { // returns when h has answered, has failed, or the race is over
-		r.arrivals <- r.pool.approach(r.ctx, h, hasTurn, r.pool.loadKeys, r.pool.reach, r.pool.awaitBanner)
+		r.arrivals <- r.connector.approach(r.ctx, h, hasTurn, r.connector.loadKeys, r.connector.reach, r.connector.awaitBanner)
 	})
 }
 
 // enter starts the time of the host that was started last: it has its turn.
-func (r *race) enter(h *host) {
+func (r *race) enter(h *Host) {
 	if h == r.hosts[r.next-1] {
 		r.startedAt, r.entered = time.Now(), true
 	}
@@ -199,18 +199,18 @@ func (r *race) collect() {
 }
 
 func (r *race) arrive(a *approach) {
-	r.racing = slices.DeleteFunc(r.racing, func(h *host) bool { return h == a.host })
+	r.racing = slices.DeleteFunc(r.racing, func(h *Host) bool { return h == a.host })
 	a.host.passedOver = false
 	if a.err != nil {
 		r.fail(a, a.err)
 		return
 	}
 	r.answered = append(r.answered, a)
-	slices.SortFunc(r.answered, func(a, b *approach) int { return cmp.Compare(a.host.rank, b.host.rank) })
+	slices.SortFunc(r.answered, func(a, b *approach) int { return cmp.Compare(a.host.Rank, b.host.Rank) })
 }
 
 func (r *race) fail(a *approach, err error) {
-	r.failed = append(r.failed, r.pool.failure(a, err)...)
+	r.failed = append(r.failed, r.connector.failure(a, err)...)
 	a.end()
 	r.hurry = true
 }
@@ -222,8 +222,8 @@ func (r *race) logIn() {
 	a.loginAt = time.Now()
 	r.loggingIn = append(r.loggingIn, a)
 	r.racers.Go(func() { // returns when the login has ended, which the end of the race brings about
-		l, err := r.pool.logIn(a)
-		r.outcomes <- loginOutcome{a, l, err}
+		c, err := r.connector.logIn(a)
+		r.outcomes <- loginOutcome{a, c, err}
 	})
 }
 
@@ -235,17 +235,17 @@ func (r *race) loggedIn(o loginOutcome) {
 		return
 	}
 	o.end()
-	r.won = o.link
-	better := func(h *host) bool { return h.rank < o.host.rank }
-	r.passOver(slices.DeleteFunc(slices.Clone(r.racing), func(h *host) bool { return !better(h) }))
+	r.won = o.connection
+	better := func(h *Host) bool { return h.Rank < o.host.Rank }
+	r.passOver(slices.DeleteFunc(slices.Clone(r.racing), func(h *Host) bool { return !better(h) }))
 	for _, a := range r.loggingIn {
-		r.failed = append(r.failed, r.pool.failure(a, slowLoginError(a.host))...)
+		r.failed = append(r.failed, r.connector.failure(a, slowLoginError(a.host))...)
 	}
 }
 
 // passOver counts hosts that have not answered as failed.
-func (r *race) passOver(hosts []*host) {
+func (r *race) passOver(hosts []*Host) {
 	for _, h := range hosts {
-		r.failed = append(r.failed, r.pool.failure(r.pool.unreached(h, time.Now()), noAnswerError(h))...)
+		r.failed = append(r.failed, r.connector.failure(r.connector.unreached(r.ctx, h, time.Now()), noAnswerError(h))...)
 	}
 }

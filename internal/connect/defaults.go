@@ -1,6 +1,6 @@
 // defaults.go fills in what ssh would use where nothing is written.
 
-package tunnel
+package connect
 
 import (
 	"slices"
@@ -12,12 +12,12 @@ import (
 // directory is home. Without a home ("") only the system's known_hosts files
 // and the agent are left.
 //
-// What to authenticate with is cappedAt in as sshauth.Config.ApplyDefaults says.
+// What to authenticate with is filled in as sshauth.Config.ApplyDefaults says.
 //
 // As soon as a known_hosts file, a host key or an authority is written, the
 // default known_hosts files are not read.
 func (cfg *Config) ApplyDefaults(home string) {
-	auth := cfg.auth()
+	auth := cfg.Auth()
 	auth.ApplyDefaults(home)
 	cfg.IdentityFiles, cfg.IdentityAgent, cfg.IdentitiesOnly = auth.IdentityFiles, auth.IdentityAgent, auth.IdentitiesOnly
 	if len(cfg.KnownHosts)+len(cfg.HostKeys)+len(cfg.HostCertificateAuthorities) == 0 {
@@ -26,5 +26,5 @@ func (cfg *Config) ApplyDefaults(home string) {
 	}
 }
 
-// files returns every path whose change could change how a connect ends.
-func (cfg *Config) files() []string { return append(cfg.auth().Files(), cfg.hostKeys().Files()...) }
+// Files returns every path whose change could change how a connect ends.
+func (cfg *Config) Files() []string { return append(cfg.Auth().Files(), cfg.hostKeys().Files()...) }

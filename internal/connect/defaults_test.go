@@ -1,8 +1,10 @@
-package tunnel
+package connect
 
 import (
 	"slices"
 	"testing"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 )
 
 func TestDefaultKnownHosts(t *testing.T) {
@@ -33,12 +35,12 @@ func TestDefaultKnownHosts(t *testing.T) {
 
 func TestFiles(t *testing.T) {
 	cfg := &Config{
-		IdentityFiles: []IdentityFile{{Path: "/k"}, {Path: "/p.pub"}}, CertificateFiles: []string{"/c"}, IdentityAgent: "/s",
+		IdentityFiles: []sshauth.IdentityFile{{Path: "/k"}, {Path: "/p.pub"}}, CertificateFiles: []string{"/c"}, IdentityAgent: "/s",
 		KnownHosts: []string{"/kh"}, HostCertificateAuthorities: []string{"ssh-ed25519 AAAA", "/ca.pub"},
 		RevokedHostKeys: []string{"/rev"},
 	}
 	want := []string{"/k", "/k-cert.pub", "/k.pub", "/p.pub", "/p-cert.pub", "/c", "/s", "/kh", "/ca.pub", "/rev"}
-	if got := cfg.files(); !slices.Equal(got, want) {
+	if got := cfg.Files(); !slices.Equal(got, want) {
 		t.Errorf("files %q", got)
 	}
 }
