@@ -2,6 +2,7 @@ package dial
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -55,9 +56,9 @@ func (d *Dialer) CommandLine() ([]string, error) {
 type commandConn struct {
 	net.Conn
 	name string
-	// closed is closed by Close.
-	closed    chan struct{}
-	closeOnce sync.Once
+	// ctx ends with Close.
+	ctx    context.Context
+	cancel context.CancelFunc
 	// ended is closed when the command has ended and was reaped; state is set
 	// before.
 	ended chan struct{}
@@ -90,39 +91,30 @@ func (d *Dialer) dialCommand(log *zap.Logger) (net.Conn, error) {
 	}
 	defer func() { _ = theirStderr.Close() }()
 
-	cmd := exec.Command(argv[0], argv[1:]...) //nolint:gosec // what it is for; the environment permits it
+	c := &commandConn{Conn: ours, name: argv[0], ended: make(chan struct{}), logged: make(chan struct{})}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	cmd := exec.CommandContext(c.ctx, argv[0], argv[1:]...) //nolint:gosec // what it is for; the environment permits it
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs, theirs, theirStderr
 	ownGroup(cmd)
+	cmd.Cancel = func() error { return endGroup(cmd.Process.Pid) }
+	cmd.WaitDelay = commandGrace
 	if err := cmd.Start(); err != nil {
-		_, _ = ours.Close(), stderr.Close()
+		_, _ = c.Close(), stderr.Close()
 		return nil, fmt.Errorf("proxy_command: %w", err)
 	}
-	c := &commandConn{Conn: ours, name: argv[0], closed: make(chan struct{}), ended: make(chan struct{}), logged: make(chan struct{})}
 	go c.logLines(stderr, log.With(zap.String("command", argv[0]), zap.Int("pid", cmd.Process.Pid)))
 	go c.reap(cmd, stderr)
 	return c, nil
 }
 
-// reap ends the command when the connection is closed. It returns when the
+// reap waits for the end of the command, which Close brings about. It returns when the
 // command, with all that it has started, has ended.
 func (c *commandConn) reap(cmd *exec.Cmd, stderr *os.File) {
-	go func() { // returns when the command has ended
-		c.state = cmd.Wait()
-		close(c.ended)
-	}()
-	select {
-	case <-c.ended:
-	case <-c.closed:
-		endGroup(cmd.Process.Pid)
-		select {
-		case <-c.ended:
-		case <-time.After(commandGrace):
-		}
-	}
+	c.state = cmd.Wait()
 	// The group's number is not given to another one while it has a process; if
 	// it has none, not in the moment since Wait.
 	killGroup(cmd.Process.Pid)
-	<-c.ended
+	close(c.ended)
 	// What has left the group may hold its standard error open for ever.
 	_ = stderr.SetReadDeadline(time.Now().Add(commandGrace))
 }
@@ -178,7 +170,7 @@ func (c *commandConn) explain(err error) error {
 func (c *commandConn) end() error {
 	select {
 	case <-c.ended:
-	case <-c.closed:
+	case <-c.ctx.Done():
 		return net.ErrClosed
 	case <-time.After(commandGrace):
 		return fmt.Errorf("proxy_command %q has closed the connection: %w", c.name, io.EOF)
@@ -201,7 +193,7 @@ func (c *commandConn) end() error {
 
 // Close implements net.Conn.
 func (c *commandConn) Close() error {
-	c.closeOnce.Do(func() { close(c.closed) })
+	c.cancel()
 	return c.Conn.Close()
 }
 

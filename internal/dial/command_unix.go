@@ -39,5 +39,5 @@ func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: t
 
 // endGroup asks a command's group to end, killGroup ends it. A group without
 // processes is an error, and no matter.
-func endGroup(pid int)  { _ = syscall.Kill(-pid, syscall.SIGTERM) }
-func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
+func endGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGTERM) }
+func killGroup(pid int)      { _ = syscall.Kill(-pid, syscall.SIGKILL) }

@@ -10,6 +10,7 @@
 package filewatch
 
 import (
+	"maps"
 	"path/filepath"
 	"sync"
 
@@ -23,13 +24,12 @@ type Watch struct {
 	C <-chan struct{}
 
 	notify chan struct{}
-	dirs   map[string]bool
 }
 
 // New returns a Watch that watches nothing until Set. Its Close must be called.
 func New() *Watch {
 	notify := make(chan struct{}, 1)
-	return &Watch{C: notify, notify: notify, dirs: map[string]bool{}}
+	return &Watch{C: notify, notify: notify}
 }
 
 // Set watches the paths from now on, in place of those before. The directories
@@ -57,7 +57,7 @@ func (w *Watch) Set(paths []string) (complete bool) {
 func (w *Watch) Close() { watchers.set(w, nil) }
 
 // watchers are all of this process.
-var watchers = &hub{byDir: map[string]map[*Watch]bool{}}
+var watchers = &hub{dirs: map[*Watch]map[string]bool{}}
 
 // hub watches directories for all Watches together.
 type hub struct {
@@ -66,35 +66,54 @@ type hub struct {
 	// fs is nil while nothing is watched.
 	fs *fsnotify.Watcher
 
-	// dirsMu guards byDir. It is taken within mu, and never held while fs is
+	// dirsMu guards dirs, which change with mu held as well. It is never held while fs is
 	// called: deliver needs it, and fs may wait for deliver.
 	dirsMu sync.Mutex
-	byDir  map[string]map[*Watch]bool
+	dirs   map[*Watch]map[string]bool
 }
 
-// set has w watch dirs and no other. It reports whether all of them are.
+// set makes w watch dirs and no other. It reports whether all of them are watched.
 func (h *hub) set(w *Watch, dirs map[string]bool) (complete bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for dir := range w.dirs {
-		if !dirs[dir] && h.forget(dir, w) && h.fs != nil {
+	for _, dir := range h.replace(w, dirs) {
+		if h.fs != nil {
 			_ = h.fs.Remove(dir) // it is gone already if the directory is
 		}
 	}
 	complete = true
 	for dir := range dirs {
-		h.remember(dir, w)
 		complete = h.add(dir) && complete
 	}
-	w.dirs = dirs
-	if h.fs != nil && h.unused() {
+	if h.fs != nil && len(h.dirs) == 0 {
 		_ = h.fs.Close()
 		h.fs = nil
 	}
 	return complete
 }
 
-// add has fs watch a directory. One that it watches already is added again: it
+// replace sets what w watches, and returns those directories that no Watch does any more.
+func (h *hub) replace(w *Watch, dirs map[string]bool) (unused []string) {
+	h.dirsMu.Lock()
+	defer h.dirsMu.Unlock()
+	before := h.dirs[w]
+	delete(h.dirs, w)
+	if len(dirs) > 0 {
+		h.dirs[w] = dirs
+	}
+	used := map[string]bool{}
+	for _, watched := range h.dirs {
+		maps.Copy(used, watched)
+	}
+	for dir := range before {
+		if !used[dir] {
+			unused = append(unused, dir)
+		}
+	}
+	return unused
+}
+
+// add makes fs watch a directory. One that it watches already is added again: it
 // may be another directory of the same name. The caller holds mu.
 func (h *hub) add(dir string) bool {
 	if h.fs == nil {
@@ -108,7 +127,7 @@ func (h *hub) add(dir string) bool {
 	return h.fs.Add(dir) == nil
 }
 
-// deliver tells the watches of what happens. It returns when fs is closed.
+// deliver notifies the watches of what happens. It returns when fs is closed.
 func (h *hub) deliver(fs *fsnotify.Watcher) {
 	for {
 		select {
@@ -116,65 +135,28 @@ func (h *hub) deliver(fs *fsnotify.Watcher) {
 			if !ok {
 				return
 			}
-			h.tell(filepath.Dir(event.Name)) // of what is in it
-			h.tell(event.Name)               // of the directory itself
+			in := filepath.Dir(event.Name) // or it is of the directory itself
+			h.notify(func(dirs map[string]bool) bool { return dirs[in] || dirs[event.Name] })
 		case _, ok := <-fs.Errors: // events were lost, perhaps
 			if !ok {
 				return
 			}
-			h.tellAll()
+			h.notify(func(map[string]bool) bool { return true })
 		}
 	}
 }
 
-func (h *hub) tell(dir string) {
+// notify notifies the watches whose directories concern it.
+func (h *hub) notify(concerns func(dirs map[string]bool) bool) {
 	h.dirsMu.Lock()
 	defer h.dirsMu.Unlock()
-	for w := range h.byDir[dir] {
-		w.tell()
-	}
-}
-
-func (h *hub) tellAll() {
-	h.dirsMu.Lock()
-	defer h.dirsMu.Unlock()
-	for _, watches := range h.byDir {
-		for w := range watches {
-			w.tell()
+	for w, dirs := range h.dirs {
+		if !concerns(dirs) {
+			continue
+		}
+		select {
+		case w.notify <- struct{}{}:
+		default:
 		}
 	}
-}
-
-func (w *Watch) tell() {
-	select {
-	case w.notify <- struct{}{}:
-	default:
-	}
-}
-
-func (h *hub) remember(dir string, w *Watch) {
-	h.dirsMu.Lock()
-	defer h.dirsMu.Unlock()
-	if h.byDir[dir] == nil {
-		h.byDir[dir] = map[*Watch]bool{}
-	}
-	h.byDir[dir][w] = true
-}
-
-// forget reports whether w was the last that watched dir.
-func (h *hub) forget(dir string, w *Watch) (last bool) {
-	h.dirsMu.Lock()
-	defer h.dirsMu.Unlock()
-	delete(h.byDir[dir], w)
-	if len(h.byDir[dir]) > 0 {
-		return false
-	}
-	delete(h.byDir, dir)
-	return true
-}
-
-func (h *hub) unused() bool {
-	h.dirsMu.Lock()
-	defer h.dirsMu.Unlock()
-	return len(h.byDir) == 0
 }

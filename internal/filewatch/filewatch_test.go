@@ -173,8 +173,8 @@ func TestShared(t *testing.T) {
 	wantChange(t, one, before, b+"/f")
 	one.Close()
 	one.Close()
-	if watchers.fs != nil || len(watchers.byDir) > 0 {
-		t.Errorf("%v is left", watchers.byDir)
+	if watchers.fs != nil || len(watchers.dirs) > 0 {
+		t.Errorf("%v is left", watchers.dirs)
 	}
 }
 

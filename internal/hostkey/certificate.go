@@ -98,23 +98,11 @@ func loadAuthorities(s string) ([]knownKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	var keys []knownKey
-	number := 0
-	for line := range strings.Lines(string(data)) {
-		number++
-		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
-			continue
-		}
-		key, err := parseAuthority(line)
-		if err != nil {
-			return nil, readfile.Error(option, s, fmt.Errorf("line %d %w", number, err))
-		}
-		keys = append(keys, knownKey{key, fmt.Sprintf("%s:%d", s, number)})
+	keys, err := parseKeyLines(option, s, data, parseAuthority)
+	if err == nil && len(keys) == 0 {
+		err = readfile.Error(option, s, errors.New("has no key"))
 	}
-	if len(keys) == 0 {
-		return nil, readfile.Error(option, s, errors.New("has no key"))
-	}
-	return keys, nil
+	return keys, err
 }
 
 func parseAuthority(s string) (ssh.PublicKey, error) {

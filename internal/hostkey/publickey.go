@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 )
 
 // parsePublicKey parses "<type> <base64> [comment]".
@@ -27,6 +29,24 @@ func parsePublicKey(s string) (ssh.PublicKey, error) {
 		return nil, fmt.Errorf("says %q but holds a key of type %q", fields[0], key.Type())
 	}
 	return key, nil
+}
+
+// parseKeyLines parses the content of a file that an option names: a key a line.
+func parseKeyLines(option, path string, data []byte, parse func(string) (ssh.PublicKey, error)) ([]knownKey, error) {
+	var keys []knownKey
+	number := 0
+	for line := range strings.Lines(string(data)) {
+		number++
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		key, err := parse(line)
+		if err != nil {
+			return nil, readfile.Error(option, path, fmt.Errorf("line %d %w", number, err))
+		}
+		keys = append(keys, knownKey{key, fmt.Sprintf("%s:%d", path, number)})
+	}
+	return keys, nil
 }
 
 // KeygenCommand is the command that shows the fingerprint of such a key on the server

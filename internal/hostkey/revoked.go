@@ -6,8 +6,6 @@ package hostkey
 import (
 	"bytes"
 	"errors"
-	"fmt"
-	"strings"
 
 	"golang.org/x/crypto/ssh"
 
@@ -32,20 +30,7 @@ func loadRevoked(path string) ([]knownKey, error) {
 	if bytes.HasPrefix(data, []byte(krlMagic)) {
 		return nil, readfile.Error(option, path, errors.New("is a binary KRL, which is not supported; list the public keys that it was made of, one a line"))
 	}
-	var keys []knownKey
-	number := 0
-	for line := range strings.Lines(string(data)) {
-		number++
-		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
-			continue
-		}
-		key, err := parseRevoked(line)
-		if err != nil {
-			return nil, readfile.Error(option, path, fmt.Errorf("line %d %w; write one a line, as in a .pub file", number, err))
-		}
-		keys = append(keys, knownKey{key, fmt.Sprintf("%s:%d", path, number)})
-	}
-	return keys, nil
+	return parseKeyLines(option, path, data, parseRevoked)
 }
 
 func parseRevoked(line string) (ssh.PublicKey, error) {
@@ -58,7 +43,7 @@ func parseRevoked(line string) (ssh.PublicKey, error) {
 	if key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line)); err == nil { //nolint:dogsled // no more of it counts
 		return key, nil
 	}
-	return nil, errors.New("is not a public key")
+	return nil, errors.New("is not a public key; write one a line, as in a .pub file")
 }
 
 // checkRevoked refuses a key that is revoked, or a certificate that is, or whose

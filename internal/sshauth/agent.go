@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -59,16 +60,13 @@ type agentKey struct {
 // at any call: close ends the call.
 type agentLink struct {
 	path string
-	// ctx ends with close.
+	// ctx ends with close, and with it the connection.
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	// mu guards what is below.
-	mu     sync.Mutex
-	conn   net.Conn
-	calls  int  // calls that wait for the agent
-	hung   bool // a call was waiting when the link was closed
-	closed bool
+	calls atomic.Int32 // calls that wait for the agent
+	hung  atomic.Bool  // a call was waiting when the link was closed
+	once  sync.Once    // for close
 }
 
 func newAgentLink(path string) *agentLink {
@@ -86,10 +84,9 @@ func (l *agentLink) keys(binding *sessionBind, log *zap.Logger) (keys []agentKey
 		if err != nil {
 			return readfile.RootCause(err)
 		}
-		if !l.keep(conn) {
-			return net.ErrClosed
-		}
-		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+		closeConn := func() { _ = conn.Close() }
+		context.AfterFunc(l.ctx, closeConn)
+		stop := context.AfterFunc(ctx, closeConn)
 		client := agent.NewClient(conn)
 		all, err := client.List()
 		var signers []ssh.Signer
@@ -139,58 +136,24 @@ func (l *agentLink) key(s ssh.Signer) (agentKey, bool) {
 
 // call does something that may wait for the agent.
 func (l *agentLink) call(f func() error) error {
-	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
+	if l.isClosed() {
 		return net.ErrClosed
 	}
-	l.calls++
-	l.mu.Unlock()
-	err := f()
-	l.mu.Lock()
-	l.calls--
-	l.mu.Unlock()
-	return err
-}
-
-// keep hands the connection to the link, which closes it. It returns false if
-// the link was closed already.
-func (l *agentLink) keep(conn net.Conn) bool {
-	l.mu.Lock()
-	kept := !l.closed
-	if kept {
-		l.conn = conn
-	}
-	l.mu.Unlock()
-	if !kept {
-		_ = conn.Close()
-	}
-	return kept
+	l.calls.Add(1)
+	defer l.calls.Add(-1)
+	return f()
 }
 
 // close ends the connection and every call that waits for the agent.
 func (l *agentLink) close() {
-	l.mu.Lock()
-	first, conn := !l.closed, l.conn
-	if first {
-		l.closed, l.hung = true, l.calls > 0
-	}
-	l.mu.Unlock()
-	if !first {
-		return
-	}
-	l.cancel()
-	if conn != nil {
-		_ = conn.Close()
-	}
+	l.once.Do(func() {
+		l.hung.Store(l.calls.Load() > 0)
+		l.cancel()
+	})
 }
 
-// state reports whether the link was closed, and whether that cut a call short.
-func (l *agentLink) state() (closed, hung bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.closed, l.hung
-}
+// isClosed reports whether the link was closed.
+func (l *agentLink) isClosed() bool { return l.ctx.Err() != nil }
 
 // agentSigner has the agent sign.
 type agentSigner struct {

@@ -121,10 +121,8 @@ func (a *Authenticator) choose(ctx *ssh.ClientAuthContext) (ssh.AuthMethod, erro
 	a.began = true
 	a.allowed = ctx.AllowedMethods
 	a.settle(len(ctx.PartialSuccessMethods))
-	if a.link != nil {
-		if closed, _ := a.link.state(); closed {
-			return nil, errors.New("authentication was given up")
-		}
+	if a.link != nil && a.link.isClosed() {
+		return nil, errors.New("authentication was given up")
 	}
 	for _, method := range a.memory.sortMethods(a.cfg.methods()) {
 		if !slices.Contains(a.allowed, method) {

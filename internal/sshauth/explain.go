@@ -27,14 +27,12 @@ func (a *Authenticator) Explain(err error) error {
 	if err == nil || !a.began {
 		return err
 	}
-	if a.link != nil {
-		closed, hung := a.link.state()
-		if hung {
-			return fmt.Errorf("waiting for the agent at %q: %w", a.link.path, err)
-		}
-		if closed && !a.exhausted {
-			return err
-		}
+	switch {
+	case a.link == nil:
+	case a.link.hung.Load():
+		return fmt.Errorf("waiting for the agent at %q: %w", a.link.path, err)
+	case a.link.isClosed() && !a.exhausted:
+		return err
 	}
 	if a.current != nil {
 		a.settle(a.partial)
@@ -111,17 +109,13 @@ func (a *Authenticator) message(end, fix string) string {
 	}
 
 	parts := []string{fmt.Sprintf("authentication as %q failed", a.cfg.User)}
-	if len(accepted) > 0 {
-		parts = append(parts, "accepted as a part: "+strings.Join(accepted, ", "))
-	}
-	if len(refused) > 0 {
-		parts = append(parts, "refused: "+strings.Join(refused, ", "))
-	}
-	if len(unfinished) > 0 {
-		parts = append(parts, "not finished: "+strings.Join(unfinished, ", "))
-	}
-	if len(skipped) > 0 {
-		parts = append(parts, "not offered: "+strings.Join(skipped, ", "))
+	for _, list := range []struct {
+		title string
+		texts []string
+	}{{"accepted as a part", accepted}, {"refused", refused}, {"not finished", unfinished}, {"not offered", skipped}} {
+		if len(list.texts) > 0 {
+			parts = append(parts, list.title+": "+strings.Join(list.texts, ", "))
+		}
 	}
 	if end != "" {
 		parts = append(parts, end)

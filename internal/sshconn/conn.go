@@ -32,11 +32,15 @@ const (
 // what was written, and an end of stream that tells a peer's from a lost connection's.
 type Conn struct {
 	client        *Client
-	ch            ssh.Channel
 	local, remote net.Addr
 	opened        time.Time
 	dialed        time.Duration
 
+	// ready is closed when ch and requests are set: to accept a channel is a write, which
+	// waits as long as the connection does.
+	ready chan struct{}
+	// ch is nil if the connection has ended before the channel was accepted.
+	ch ssh.Channel
 	// requests are what the bastion asks on the channel. x/crypto closes them when the
 	// bastion has closed the channel, and as it gives the connection up.
 	requests <-chan *ssh.Request
@@ -69,10 +73,11 @@ type Conn struct {
 	out  sendQueue
 }
 
-func newConn(client *Client, ch ssh.Channel, requests <-chan *ssh.Request, local, remote net.Addr) *Conn {
+// newConn returns a Conn, which can be used at once, and begins with setChannel.
+func newConn(client *Client, local, remote net.Addr) *Conn {
 	c := &Conn{
-		client: client, ch: ch, local: local, remote: remote,
-		opened: time.Now(), requests: requests, closedByPeer: make(chan struct{}),
+		client: client, local: local, remote: remote,
+		opened: time.Now(), ready: make(chan struct{}), closedByPeer: make(chan struct{}),
 		closed:       make(chan struct{}),
 		readDeadline: newDeadline(), writeDeadline: newDeadline(),
 		chunks: make(chan wire.Buffer),
@@ -83,9 +88,28 @@ func newConn(client *Client, ch ssh.Channel, requests <-chan *ssh.Request, local
 	return c
 }
 
+// setChannel sets the channel of the Conn, or says that there will be none.
+func (c *Conn) setChannel(ch ssh.Channel, requests <-chan *ssh.Request, err error) {
+	if err == nil {
+		c.ch, c.requests = ch, requests
+	}
+	close(c.ready)
+}
+
+// hasChannel waits for setChannel, and reports whether there is a channel.
+func (c *Conn) hasChannel() bool {
+	<-c.ready
+	return c.ch != nil
+}
+
 // pump reads the channel, one buffer ahead of the reader. It returns at the
 // channel's end, which Close and the death of the connection bring about.
 func (c *Conn) pump() {
+	if !c.hasChannel() {
+		c.readErr = c.lostError("read")
+		close(c.ended)
+		return
+	}
 	size := wire.NewReadSize()
 	for {
 		k := wire.BufferFor(size.Next)

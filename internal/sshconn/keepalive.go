@@ -63,7 +63,7 @@ func (c *Client) keepAlive() {
 	// process an answer may be waiting to be read.
 	measured, missed := false, 0
 	if set.Interval > 0 {
-		c.probe() // whether the server answers any
+		c.Probe() // whether the server answers any
 	}
 	for {
 		select {
@@ -78,7 +78,7 @@ func (c *Client) keepAlive() {
 		}
 		if !measured && set.Interval > 0 {
 			measured = true
-			c.probe() // how long a round trip takes: sshd's first answer is late
+			c.Probe() // how long a round trip takes: sshd's first answer is late
 		}
 
 		silent := c.Silent()
@@ -93,7 +93,7 @@ func (c *Client) keepAlive() {
 			missed++
 			if c.unansweredFor() == 0 {
 				c.owner.Probing(silent)
-				c.probe()
+				c.Probe()
 			}
 		}
 

@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -136,9 +136,8 @@ func (c *Client) Open(ctx context.Context, r *Request, mayMove bool) (*Conn, err
 // opening is the hand-over of an open channel from runChannel to Open.
 type opening struct {
 	answer chan openAnswer
-	// mu guards settled: whether the answer was delivered or given up.
-	mu      sync.Mutex
-	settled bool
+	// settled says that the answer was delivered or given up.
+	settled atomic.Bool
 }
 
 type openAnswer struct {
@@ -148,26 +147,15 @@ type openAnswer struct {
 
 // deliver hands the answer over, unless nobody waits for it any more.
 func (o *opening) deliver(a openAnswer) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.settled {
+	if !o.abandon() {
 		return false
 	}
-	o.settled = true
-	o.answer <- a
+	o.answer <- a // which has room for it
 	return true
 }
 
 // abandon gives up waiting, unless the answer has been delivered.
-func (o *opening) abandon() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.settled {
-		return false
-	}
-	o.settled = true
-	return true
-}
+func (o *opening) abandon() bool { return !o.settled.Swap(true) }
 
 // runChannel opens a channel and serves it. An open that succeeds after it was
 // given up is closed: SSH has no message to take an open back. It returns when
@@ -192,7 +180,8 @@ func (c *Client) runChannel(o *opening, r *Request) {
 		o.deliver(openAnswer{err: c.openError(r, err)})
 		return
 	}
-	conn := newConn(c, ch, requests, r.local, r.remote)
+	conn := newConn(c, r.local, r.remote)
+	conn.setChannel(ch, requests, nil)
 	if o.deliver(openAnswer{conn: conn}) {
 		c.owner.Answered(r.Address)
 		c.serve(conn)
@@ -211,7 +200,9 @@ func (c *Client) runChannel(o *opening, r *Request) {
 // drain cuts off what has arrived.
 func (c *Client) serve(conn *Conn) {
 	c.owner.Opened(conn)
-	answerRequests(conn.requests)
+	if conn.hasChannel() {
+		answerRequests(conn.requests)
+	}
 	close(conn.closedByPeer)
 	select {
 	case <-conn.ended:

@@ -32,13 +32,10 @@ type prober struct {
 	last, fastest atomic.Int64
 }
 
-// Probe sends a probe and returns a channel that is closed when it is answered.
-func (c *Client) Probe() <-chan struct{} { return c.probe() }
-
-// probe sends a probe and returns a channel that is closed when it is answered. If a
+// Probe sends a probe and returns a channel that is closed when it is answered. If a
 // probe is under way, another one follows its answer: an answer to what was sent
 // before says nothing about now. The channel is never closed if the connection ends.
-func (c *Client) probe() <-chan struct{} {
+func (c *Client) Probe() <-chan struct{} {
 	p := &c.prober
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -154,7 +151,7 @@ func (c *Client) proveAlive(stop <-chan struct{}) bool {
 		return false
 	}
 	asked := c.transport.Now()
-	answered := c.probe()
+	answered := c.Probe()
 	timeout := giveUpTime
 	if c.answersProbes() {
 		timeout = proveTimeout

@@ -101,8 +101,13 @@ func (q *sendQueue) kick(c *Conn) {
 // when the channel or the connection has ended.
 func (c *Conn) send() {
 	q := &c.out
+	open := c.hasChannel()
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if !open {
+		q.fail(errBroken)
+		return
+	}
 	for len(q.chunks) > 0 {
 		k := q.chunks[0]
 		q.chunks[0] = wire.Buffer{}
@@ -145,6 +150,9 @@ func (c *Conn) send() {
 
 // sendClose sends the CLOSE, past anything that is still to be sent.
 func (c *Conn) sendClose() {
+	if !c.hasChannel() {
+		return
+	}
 	_ = c.ch.Close() // fails only if the channel has ended
 	c.closeSent.CompareAndSwap(0, int64(c.client.transport.Now()))
 }

@@ -67,7 +67,7 @@ func (c *Client) hasResumed() bool {
 		return c.ignoresProbes()
 	}
 	if last, fastest := c.roundTrips(); last >= StallAfter+fastest {
-		c.probe()
+		c.Probe()
 		return false
 	}
 	return true
@@ -82,7 +82,7 @@ func (c *Client) hasStalled() bool {
 	if c.unansweredFor() == 0 {
 		since := c.sinceProbe()
 		if waits >= DoubtAfter && since >= waits || pending && since >= StallAfter {
-			c.probe()
+			c.Probe()
 		}
 		return false
 	}

@@ -47,7 +47,7 @@ func (c *Conn) Greeting() Greeting {
 // exchange, which x/crypto does not show but has verified; or nil. data is what
 // the host has sent, up to that reply at least, and none of it is encrypted.
 func hostKeySignature(data []byte, hostKey ssh.PublicKey) []byte {
-	data, ok := afterVersion(data)
+	_, data, ok := cutVersion(data)
 	for blob := hostKey.Marshal(); ok; {
 		var payload []byte
 		if payload, data, ok = cutPacket(data); !ok {
@@ -64,17 +64,6 @@ func hostKeySignature(data []byte, hostKey ssh.PublicKey) []byte {
 		}
 	}
 	return nil
-}
-
-// afterVersion returns what follows a server's version line.
-func afterVersion(data []byte) (rest []byte, ok bool) {
-	for {
-		line, rest, ok := bytes.Cut(data, []byte("\n"))
-		if !ok || bytes.HasPrefix(line, []byte("SSH-")) {
-			return rest, ok
-		}
-		data = rest
-	}
 }
 
 // cutPacket cuts the payload of the first packet off, which is not encrypted (RFC

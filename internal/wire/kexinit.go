@@ -88,16 +88,9 @@ var errCutShort = errors.New("the key exchange was cut short")
 // anything, its version (RFC 4253 section 4.2), and its SSH_MSG_KEXINIT in a
 // packet that is not encrypted (section 6). What follows does not matter.
 func ParseGreeting(data []byte) (version string, init *KexInit, err error) {
-	for {
-		line, rest, ok := bytes.Cut(data, []byte("\n"))
-		if !ok {
-			return "", nil, errCutShort
-		}
-		data = rest
-		if bytes.HasPrefix(line, []byte("SSH-")) {
-			version = string(bytes.TrimSuffix(line, []byte("\r")))
-			break
-		}
+	version, data, ok := cutVersion(data)
+	if !ok {
+		return "", nil, errCutShort
 	}
 	if len(data) < 5 {
 		return version, nil, errCutShort
@@ -115,4 +108,19 @@ func ParseGreeting(data []byte) (version string, init *KexInit, err error) {
 		return version, nil, fmt.Errorf("reading the server's algorithms: %w", err)
 	}
 	return version, init, nil
+}
+
+// cutVersion returns a server's version, and what follows its line. It skips the lines
+// before that.
+func cutVersion(data []byte) (version string, rest []byte, ok bool) {
+	for {
+		line, rest, ok := bytes.Cut(data, []byte("\n"))
+		if !ok {
+			return "", nil, false
+		}
+		if bytes.HasPrefix(line, []byte("SSH-")) {
+			return string(bytes.TrimSuffix(line, []byte("\r"))), rest, true
+		}
+		data = rest
+	}
 }
