@@ -99,5 +99,3 @@ func (em *emitter) run() {
 		}
 	}
 }
-
-var _ tunnel.Observer = (*emitter)(nil)

@@ -199,7 +199,7 @@ func tunnelOf(ctx caddy.Context, name string) (*openTunnel, error) {
 	return app.(*App).tunnel(name)
 }
 
-// Lookup returns what dials through the tunnel of a name. See package dialer.
+// LookupDialer returns what dials through the tunnel of a name. See package dialer.
 func (a *App) LookupDialer(name string) (dialer.Dialer, error) {
 	t, err := a.tunnel(name)
 	if err != nil {

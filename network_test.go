@@ -374,7 +374,7 @@ func FuzzParseAddress(f *testing.F) {
 			if again, err := hostport.ParseListen(name, at); err != nil || again.String() != a.String() {
 				t.Errorf("%q is %+v, read again %+v, %v", s, a, again, err)
 			}
-			if target, err := hostport.ParseTargetAt(s, at); err == nil && target.Address == "" {
+			if target, err := hostport.ParseTarget(s, at); err == nil && target.Address == "" {
 				t.Errorf("target %q has no address", s)
 			}
 		}

@@ -36,6 +36,3 @@ func (l *idleListener) Close() error {
 
 // Addr implements net.Listener.
 func (l *idleListener) Addr() net.Addr { return &net.UnixAddr{Net: "unix", Name: l.address.Address} }
-
-// Interface guards
-var _ net.Listener = (*idleListener)(nil)

@@ -215,6 +215,3 @@ type boundAddr struct {
 
 // Network implements net.Addr.
 func (a boundAddr) Network() string { return a.network }
-
-// Interface guards
-var _ net.Listener = (*boundListener)(nil)

@@ -41,13 +41,19 @@ type unreadConn struct {
 	reading int
 }
 
-// enter changes the state of a connection that is unread, and tells which state
-// it has then.
-func (c *unreadConn) enter(state int32) int32 {
+// serve makes the connection the server's. It is false if it has been taken.
+func (c *unreadConn) serve() bool {
+	if c.state.Load() == stateServed {
+		return true
+	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.state.CompareAndSwap(stateUnread, state)
-	return c.state.Load()
+	c.state.CompareAndSwap(stateUnread, stateServed)
+	c.mu.Unlock()
+	if c.state.Load() == stateTaken {
+		return false
+	}
+	c.from.forget(c)
+	return true
 }
 
 // take takes the connection back, if the server has not used it. A read that is
@@ -116,21 +122,17 @@ func (c *unreadConn) endRead(n int, err error) (pass bool) {
 
 // Write implements net.Conn.
 func (c *unreadConn) Write(p []byte) (int, error) {
-	if c.state.Load() != stateServed {
-		if c.enter(stateServed) == stateTaken {
-			return 0, net.ErrClosed
-		}
-		c.from.forget(c)
+	if !c.serve() {
+		return 0, net.ErrClosed
 	}
 	return c.Conn.Write(p)
 }
 
 // Close implements net.Conn. It leaves a connection alone that has been taken.
 func (c *unreadConn) Close() error {
-	if c.enter(stateServed) == stateTaken {
+	if !c.serve() {
 		return nil
 	}
-	c.from.forget(c)
 	return c.Conn.Close()
 }
 
@@ -159,12 +161,8 @@ func (c *unreadConn) NetConn() net.Conn { return c.Conn }
 
 // CloseWrite ends the writing direction.
 func (c *unreadConn) CloseWrite() error {
-	if c.enter(stateServed) == stateTaken {
+	if !c.serve() {
 		return net.ErrClosed
 	}
-	c.from.forget(c)
-	if l, ok := forward.Layer[interface{ CloseWrite() error }](c.Conn); ok {
-		return l.CloseWrite()
-	}
-	return c.Close()
+	return forward.CloseWrite(c.Conn)
 }

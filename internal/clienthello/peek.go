@@ -132,9 +132,4 @@ func (c *replayingConn) NetConn() net.Conn { return c.Conn }
 
 // CloseWrite ends the writing direction, as an HTTP server does once a
 // protocol was upgraded.
-func (c *replayingConn) CloseWrite() error {
-	if l, ok := forward.Layer[interface{ CloseWrite() error }](c.Conn); ok {
-		return l.CloseWrite()
-	}
-	return c.Close()
-}
+func (c *replayingConn) CloseWrite() error { return forward.CloseWrite(c.Conn) }

@@ -259,7 +259,9 @@ func listenLocal(spec hostport.Forward, configured sshconfig.Forwards) ([]net.Li
 		case host == "::1" && len(listeners) > 0 && !errors.Is(err, syscall.EADDRINUSE):
 			// This machine has no IPv6.
 		default:
-			closeAll(listeners)
+			for _, ln := range listeners {
+				_ = ln.Close()
+			}
 			return nil, listenError(spec, err)
 		}
 	}
@@ -270,10 +272,4 @@ func listenLocal(spec hostport.Forward, configured sshconfig.Forwards) ([]net.Li
 // names the address.
 func listenError(spec hostport.Forward, err error) error {
 	return fmt.Errorf("forward %q: %w", spec.Text, err)
-}
-
-func closeAll(listeners []net.Listener) {
-	for _, ln := range listeners {
-		_ = ln.Close()
-	}
 }

@@ -73,7 +73,7 @@ func (c *commandConfig) targets(t *config.Resolved) []wantedTarget {
 func parseTargets(typed []string) ([]wantedTarget, error) {
 	var targets []wantedTarget
 	for _, s := range typed {
-		target, err := hostport.ParseTarget(s)
+		target, err := hostport.ParseTarget(s, hostport.Bastion)
 		if err != nil {
 			return nil, fmt.Errorf("--target: %w", err)
 		}

@@ -157,6 +157,3 @@ func UnknownOption(name string, options []string) error {
 	}
 	return fmt.Errorf("unknown option %q; one of %s", name, strings.Join(options, ", "))
 }
-
-// Interface guards
-var _ caddyfile.Unmarshaler = (*App)(nil)

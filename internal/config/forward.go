@@ -123,7 +123,7 @@ func (f *Forward) resolve(listenAt, targetAt hostport.Side) (resolved ResolvedFo
 	if resolved.Listen, err = hostport.ParseListen(listen, listenAt); err != nil {
 		return resolved, err
 	}
-	if resolved.Target, err = hostport.ParseTargetAt(target, targetAt); err != nil {
+	if resolved.Target, err = hostport.ParseTarget(target, targetAt); err != nil {
 		return resolved, err
 	}
 	return resolved, f.Check()

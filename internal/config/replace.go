@@ -172,7 +172,7 @@ func ResolveTarget(s string) (tunnel.Target, error) {
 	if err := redact.Check(resolved); err != nil {
 		return tunnel.Target{}, fmt.Errorf("target: %w", err)
 	}
-	return hostport.ParseTarget(resolved)
+	return hostport.ParseTarget(resolved, hostport.Bastion)
 }
 
 // HomeDir returns the home directory of the user Caddy runs as: $HOME, else

@@ -73,29 +73,13 @@ func (t *Tunnel) commandLikeSSH(h *sshconfig.Host, cfg *tunnel.Config) error {
 	if err := redact.CheckPath(argv[0]); err != nil {
 		return fail(err)
 	}
+	// The other tokens are replaced when the command runs.
+	alias := strings.NewReplacer("%%", "%%", "%n", strings.ReplaceAll(h.Alias, "%", "%%"))
 	for i, arg := range argv {
-		argv[i] = replaceToken(arg, 'n', h.Alias)
+		argv[i] = alias.Replace(arg)
 	}
 	cfg.ProxyCommand = argv
 	return nil
-}
-
-// replaceToken replaces one token, and leaves the others.
-func replaceToken(s string, token byte, value string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] != '%' || i+1 == len(s):
-			b.WriteByte(s[i])
-		case s[i+1] == token:
-			b.WriteString(strings.ReplaceAll(value, "%", "%%"))
-			i++
-		default:
-			b.WriteString(s[i : i+2])
-			i++
-		}
-	}
-	return b.String()
 }
 
 // splitCommand splits a command at its spaces, those in quotes excepted. No

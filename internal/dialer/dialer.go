@@ -124,9 +124,3 @@ func CheckName(name string) error {
 	}
 	return nil
 }
-
-// Interface guards
-var (
-	_ Dialer  = handleDialer{}
-	_ Channel = (*tunnel.Conn)(nil)
-)

@@ -55,6 +55,3 @@ func CheckPermitted(p Permitter, target tunnel.Target) error {
 	}
 	return nil
 }
-
-// Interface guards
-var _ Permitter = Permission{}

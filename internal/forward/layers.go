@@ -5,14 +5,17 @@ import "net"
 // layered is a connection with what only some layer beneath it can do.
 type layered struct{ net.Conn }
 
-// CloseWrite ends the writing direction; of both, if no layer can do that.
-// Layers above the one that can, such as the PROXY protocol's, must write
+// CloseWrite ends the writing direction.
+func (c layered) CloseWrite() error { return CloseWrite(c.Conn) }
+
+// CloseWrite ends the writing direction of a connection; of both, if no layer can do
+// that. Layers above the one that can, such as the PROXY protocol's, must write
 // through unchanged.
-func (c layered) CloseWrite() error {
-	if l, ok := Layer[interface{ CloseWrite() error }](c.Conn); ok {
+func CloseWrite(conn net.Conn) error {
+	if l, ok := Layer[interface{ CloseWrite() error }](conn); ok {
 		return l.CloseWrite()
 	}
-	return c.Close()
+	return conn.Close()
 }
 
 // SetLinger of zero closes the socket at once, with a reset. The layers above

@@ -10,12 +10,8 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// ParseTarget reads "host:port" or "unix//path", as the bastion is to
-// understand it.
-func ParseTarget(s string) (tunnel.Target, error) { return ParseTargetAt(s, Bastion) }
-
-// ParseTargetAt is ParseTarget for either side, as that is to understand it.
-func ParseTargetAt(s string, at Side) (tunnel.Target, error) {
+// ParseTarget reads "host:port" or "unix//path", as one side is to understand it.
+func ParseTarget(s string, at Side) (tunnel.Target, error) {
 	where := "the bastion"
 	if at == Here {
 		where = "this machine"

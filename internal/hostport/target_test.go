@@ -14,7 +14,7 @@ func TestParseTarget(t *testing.T) {
 		"[2001:db8::1]:22":   {Network: "tcp", Address: "[2001:db8::1]:22"},
 		"unix//run/app.sock": {Network: "unix", Address: "/run/app.sock"},
 	} {
-		if got, err := ParseTarget(s); err != nil || got != want {
+		if got, err := ParseTarget(s, Bastion); err != nil || got != want {
 			t.Errorf("%q: got %+v (%v), want %+v", s, got, err, want)
 		}
 	}
@@ -34,7 +34,7 @@ func TestParseTarget(t *testing.T) {
 		"unix/":             "not an absolute path",
 		"udp/dns:53":        `network "udp" does not go through a tunnel`,
 	} {
-		if _, err := ParseTarget(s); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("target %q: ", s)+want) {
+		if _, err := ParseTarget(s, Bastion); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("target %q: ", s)+want) {
 			t.Errorf("%q: got error %v, want %s", s, err, want)
 		}
 	}

@@ -182,5 +182,3 @@ func shellWord(s string) string {
 	}
 	return s
 }
-
-var _ hostkey.Memory = Storage{}

@@ -164,11 +164,8 @@ var ByReason = map[failure.OpenReason]Remedy{
 	},
 }
 
-// streamRemedy is for a socket that the bastion forbids.
-var streamRemedy = Remedy{
-	"the bastion forbids it",
-	"in its sshd_config: AllowStreamLocalForwarding yes; a key with restrict or no-port-forwarding in authorized_keys needs port-forwarding",
-}
+// socketFix is for a socket that the bastion forbids.
+const socketFix = "in its sshd_config: AllowStreamLocalForwarding yes; a key with restrict or no-port-forwarding in authorized_keys needs port-forwarding"
 
 // Facts is what there is to know where something has failed. What is not known
 // is "", and is then left for a person to fill in.
@@ -217,7 +214,7 @@ func (p Facts) Fix(cause failure.Cause) string { return p.Fill(ByCause[cause].fi
 // FixOpen is what to do about a channel that was refused.
 func (p Facts) FixOpen(reason failure.OpenReason) string {
 	if reason == failure.OpenProhibited && strings.HasPrefix(p.Target, "/") {
-		return p.Fill(streamRemedy.fix)
+		return p.Fill(socketFix)
 	}
 	return p.Fill(ByReason[reason].fix)
 }

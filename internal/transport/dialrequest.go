@@ -96,7 +96,7 @@ func (t *Transport) prepare(e *dialRequest, req *http.Request) error {
 func (e *dialRequest) upstreamTarget(req *http.Request, tun dialer.Permitter) (tunnel.Target, error) {
 	var network, address string
 	if e.upstream == nil {
-		network, address = "tcp", hostPort(req.URL, upstreamPorts)
+		network, address = "tcp", hostPort(req.URL)
 	} else {
 		network, address = e.upstream.Network, e.upstream.Address
 		// Provision refuses this; but a module may add upstreams later.
@@ -130,23 +130,20 @@ func targetAt(network, address string) (tunnel.Target, error) {
 	return tunnel.Target{}, fmt.Errorf("upstream %s: network %s does not go through a tunnel; use host:port or unix//path", redact.Quote(address), redact.Quote(network))
 }
 
-// Ports that a URL need not have, by its scheme.
-var (
-	upstreamPorts = map[string]string{"http": "80", "https": "443"}
-	proxyPorts    = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
-)
+// defaultPorts are those that a URL need not have, by its scheme.
+var defaultPorts = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
 
 // hostPort returns where a URL leads.
-func hostPort(u *url.URL, ports map[string]string) string {
-	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), ports[u.Scheme]))
+func hostPort(u *url.URL) string {
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), defaultPorts[u.Scheme]))
 }
 
 // proxyTarget returns the target at a network_proxy's URL.
 func proxyTarget(u *url.URL) (tunnel.Target, error) {
-	if proxyPorts[u.Scheme] == "" {
+	if defaultPorts[u.Scheme] == "" {
 		return tunnel.Target{}, fmt.Errorf("unknown scheme %q; use http, https, socks5 or socks5h", u.Scheme)
 	}
-	return tunnel.Target{Network: "tcp", Address: hostPort(u, proxyPorts)}, nil
+	return tunnel.Target{Network: "tcp", Address: hostPort(u)}, nil
 }
 
 // askProxyFor makes a proxy connect to the upstream's address, whatever the

@@ -12,7 +12,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 )
 
 // Placeholders of a request that was sent through a tunnel, or should have been:
@@ -84,21 +83,9 @@ func (t *Transport) report(req *http.Request, p *usedChannel) {
 	if !ok {
 		return // a health check
 	}
-	extra.Set(zap.Object("ssh_tunnel", channelLog{t.TunnelName, p}))
-}
-
-// channelLog is a used channel as the access log shows it.
-type channelLog struct {
-	tunnel string
-	*usedChannel
-}
-
-// MarshalLogObject implements zapcore.ObjectMarshaler.
-func (l channelLog) MarshalLogObject(enc zapcore.ObjectEncoder) error {
-	enc.AddString("name", l.tunnel)
-	if l.usedChannel != nil {
-		enc.AddString("host", l.host)
-		enc.AddDuration("dial_duration", l.dialed)
+	fields := []zap.Field{zap.String("name", t.TunnelName)}
+	if p != nil {
+		fields = append(fields, zap.String("host", p.host), zap.Duration("dial_duration", p.dialed))
 	}
-	return nil
+	extra.Set(zap.Dict("ssh_tunnel", fields...))
 }
