@@ -94,7 +94,7 @@ func (s *shared) client(h2 bool) *http.Client {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(h2)
 	protocols.SetHTTP1(!h2)
-	return &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
+	return &http.Client{Timeout: sshtest.Patience, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, s.address)
 		},
@@ -328,7 +328,7 @@ func TestCaddyCertificates(t *testing.T) {
 			defer func() { _ = caddy.Stop() }()
 
 			conn := tls.Client(caddytest.DialTCP(t, address), &tls.Config{RootCAs: ca.Pool(), ServerName: "redis.example.com"})
-			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = conn.SetDeadline(time.Now().Add(sshtest.Patience))
 			if _, err := io.WriteString(conn, "PING\r\n"); err != nil {
 				t.Fatal(err)
 			}

@@ -144,7 +144,7 @@ func listenPROXY(t *testing.T) *proxyListener {
 	l := &proxyListener{commands: make(chan string, 100)}
 	l.Listener = &proxyproto.Listener{
 		Listener:          ln,
-		ReadHeaderTimeout: 5 * time.Second,
+		ReadHeaderTimeout: time.Minute,
 		ConnPolicy:        func(proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) { return proxyproto.REQUIRE, nil },
 		ValidateHeader: func(h *proxyproto.Header) error {
 			if h.Command.IsLocal() || h.TransportProtocol.IsUnspec() {

@@ -31,7 +31,7 @@ func rawStatus(t *testing.T, address string, lines ...string) int {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(sshtest.Patience))
 	if _, err := conn.Write([]byte(strings.Join(lines, "\r\n") + "\r\n\r\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ handle_errors {
 // do makes a request and reads the response.
 func do(t *testing.T, req *http.Request) answer {
 	t.Helper()
-	client := http.Client{Timeout: 20 * time.Second}
+	client := http.Client{Timeout: sshtest.Patience}
 	res, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)

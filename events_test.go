@@ -48,7 +48,7 @@ func TestCaddyEvents(t *testing.T) {
 				t.Fatalf("got %s of %v: %v, want %s", e.Name(), e.Origin(), e.Data, name)
 			}
 			return e
-		case <-time.After(10 * time.Second):
+		case <-time.After(sshtest.Patience):
 			t.Fatalf("no event, want %s", name)
 			return caddy.Event{}
 		}

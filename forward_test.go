@@ -86,7 +86,7 @@ func run(t *testing.T, config []byte) {
 // greeted reads the name that a target says.
 func greeted(t *testing.T, conn net.Conn, name string) {
 	t.Helper()
-	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(sshtest.Patience))
 	got := make([]byte, len(name))
 	if _, err := io.ReadFull(conn, got); err != nil || string(got) != name {
 		t.Fatalf("got %q (%v), want %q", got, err, name)
@@ -204,12 +204,12 @@ func TestForwardReloads(t *testing.T) {
 
 // visit is one client's connection. It returns the name of the target.
 func visit(address string) (name string, err error) {
-	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", address, sshtest.Patience)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(sshtest.Patience))
 	if _, err := io.WriteString(conn, "hello"); err != nil {
 		return "", err
 	}

@@ -88,7 +88,7 @@ func TestLoad(t *testing.T) {
 	})
 	select {
 	case <-accepted:
-	case <-time.After(10 * time.Second):
+	case <-time.After(sshtest.Patience):
 		t.Fatal("starting did not connect")
 	}
 

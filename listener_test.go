@@ -178,7 +178,7 @@ func TestForwardRefused(t *testing.T) {
 }
 
 func withPROXY(ln net.Listener) net.Listener {
-	return &proxyproto.Listener{Listener: ln, ReadHeaderTimeout: 5 * time.Second}
+	return &proxyproto.Listener{Listener: ln, ReadHeaderTimeout: time.Minute}
 }
 
 // TestForwardLost: nor must it take a lost link for the end.
@@ -312,7 +312,7 @@ func TestForwardOutlivesListener(t *testing.T) {
 	rawConns.End(0)
 	t.Cleanup(func() { rawConns = new(forward.Registry) }) // for the other tests
 	for name, conn := range map[string]net.Conn{"client": conn, "target": upstream} {
-		_ = conn.SetReadDeadline(time.Now().Add(2 * time.Second))
+		_ = conn.SetReadDeadline(time.Now().Add(sshtest.Patience))
 		if _, err := conn.Read(buf); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("the %s's connection is still open (%v)", name, err)
 		}
@@ -346,7 +346,7 @@ func TestAcceptErrors(t *testing.T) {
 	if err := w.provision(zap.NewNop(), new(caddytest.Tunnel)); err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{ReadHeaderTimeout: time.Second, ErrorLog: zap.NewStdLog(zap.NewNop())}
+	server := &http.Server{ReadHeaderTimeout: time.Minute, ErrorLog: zap.NewStdLog(zap.NewNop())}
 	served := make(chan error)
 	go func() { served <- server.Serve(w.WrapListener(exhausted)) }()
 

@@ -22,7 +22,7 @@ func boundSite(port string, n int) string {
 
 // ask sends a request and returns what comes.
 func ask(conn net.Conn) string {
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(sshtest.Patience))
 	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: any\r\nConnection: close\r\n\r\n")
 	got, err := io.ReadAll(conn)
 	if err != nil {

@@ -106,7 +106,7 @@ func visitSite(t *testing.T, dial func(context.Context) (net.Conn, error), url s
 			DisableKeepAlives: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       5 * time.Second,
+		Timeout:       sshtest.Patience,
 	}
 	defer client.CloseIdleConnections()
 	response, err := client.Get(url)

@@ -65,7 +65,7 @@ func startDemo(t *testing.T, args ...string) *demo {
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	d.killer = time.AfterFunc(time.Minute, func() { _ = d.cmd.Process.Kill() })
+	d.killer = time.AfterFunc(5*time.Minute, func() { _ = d.cmd.Process.Kill() })
 	return d
 }
 

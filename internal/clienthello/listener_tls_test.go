@@ -81,7 +81,7 @@ func (l *wrappingListener) Accept() (net.Conn, error) {
 func TestMatchAfterTLSNoTLS(t *testing.T) {
 	front := tls.NewListener(caddytest.Loopback(t), &tls.Config{Certificates: []tls.Certificate{sshtest.NewCA().Issue("a")}})
 	ln := matching(t, front, new(caddytest.Tunnel), "git.internal:443", sniGit)
-	server := &http.Server{ReadHeaderTimeout: time.Second, ErrorLog: zap.NewStdLog(zap.NewNop())}
+	server := &http.Server{ReadHeaderTimeout: time.Minute, ErrorLog: zap.NewStdLog(zap.NewNop())}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
 	conn := caddytest.DialTCP(t, ln.Addr().String())

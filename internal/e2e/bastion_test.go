@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,8 +103,12 @@ func (b *bastion) tunnel(name string, options ...string) string {
 	return b.tunnelTo(name, "deploy@"+b.Addr(), append([]string{"identity_file " + b.key}, options...)...)
 }
 
-// tunnelTo is tunnel with another address, and without an identity.
+// tunnelTo is tunnel with another address, and without an identity. A login may take
+// long on a machine that does much at once.
 func (b *bastion) tunnelTo(name, address string, options ...string) string {
+	if !slices.ContainsFunc(options, func(o string) bool { return strings.HasPrefix(o, "connect_timeout ") }) {
+		options = append([]string{"connect_timeout 30s"}, options...)
+	}
 	options = append([]string{"host_key " + b.HostKey.Fingerprint()}, options...)
 	return fmt.Sprintf("tunnel %s %s {\n%s\n}\n", name, address, strings.Join(options, "\n"))
 }

@@ -94,7 +94,7 @@ func TestFrozenBastion(t *testing.T) {
 
 	requests := []func() answer{
 		func() answer { return c.get("/hang") },
-		func() answer { return c.get("/slow") },
+		func() answer { return c.get("/size/1000000000?chunk=1&every=100ms") },
 		func() answer { return c.get("/sse") },
 		func() answer { return c.get("/size/1000000000?chunk=1000&every=10ms") },
 		func() answer { return c.get("/stream/1000000000?chunk=100000&every=1ms") },

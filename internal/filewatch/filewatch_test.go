@@ -37,7 +37,7 @@ func root(t *testing.T) string {
 // wantChange waits until the files have another stamp, of which w must tell.
 func wantChange(t *testing.T, w *Watch, before string, paths ...string) {
 	t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(time.Minute)
 	for Stamp(paths) == before {
 		select {
 		case <-w.C:

@@ -220,7 +220,7 @@ func TestLearnSlowly(t *testing.T) {
 	}()
 	select {
 	case <-asked:
-	case <-time.After(10 * time.Second):
+	case <-time.After(sshtest.Patience):
 		t.Error("asking took longer than 10s")
 	}
 	close(m.learn)

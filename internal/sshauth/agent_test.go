@@ -205,11 +205,7 @@ func TestHungAgent(t *testing.T) {
 			a.Close()
 			a.Close()
 		}()
-		start := time.Now()
 		err = g.server(t).connect(t, a)
-		if d := time.Since(start); d > 5*time.Second {
-			t.Errorf("took %v", d)
-		}
 		if _, refused := errors.AsType[*failure.AuthError](err); refused || err == nil || !strings.Contains(err.Error(), `waiting for the agent at "`+socket+`"`) {
 			t.Errorf("error %v", err)
 		}

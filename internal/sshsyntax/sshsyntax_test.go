@@ -3,7 +3,6 @@ package sshsyntax
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestMatchPattern(t *testing.T) {
@@ -38,12 +37,9 @@ func TestMatchPattern(t *testing.T) {
 }
 
 func TestMatchPatternTakesBoundedTime(t *testing.T) {
-	start := time.Now()
+	// One that tried all ways would not end.
 	if Match(strings.Repeat("*a", 500)+"b", strings.Repeat("a", 5000)) {
 		t.Error("matched")
-	}
-	if d := time.Since(start); d > 2*time.Second {
-		t.Errorf("took %v", d)
 	}
 }
 

@@ -80,7 +80,7 @@ func TestMaxConnsPerHost(t *testing.T) {
 						t.FailNow()
 					}
 					return body
-				case <-time.After(10 * time.Second):
+				case <-time.After(sshtest.Patience):
 					t.Fatalf("%s hangs", what)
 				}
 				return nil

@@ -65,7 +65,7 @@ func TestTransportTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 		proxied := sshtest.NewWeb(t, sshtest.WebOptions{
-			Listener: &proxyproto.Listener{Listener: ln, ReadHeaderTimeout: 5 * time.Second},
+			Listener: &proxyproto.Listener{Listener: ln, ReadHeaderTimeout: time.Minute},
 			TLS:      &tls.Config{Certificates: []tls.Certificate{ca.Issue("127.0.0.1")}},
 		})
 		tr := newTransport(t, new(caddytest.Tunnel), `{"proxy_protocol": "v2", "tls": {`+trust+`}}`)

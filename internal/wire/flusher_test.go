@@ -55,7 +55,7 @@ func waitFor[T any](t *testing.T, what string, ch <-chan T) T {
 	select {
 	case v := <-ch:
 		return v
-	case <-time.After(10 * time.Second):
+	case <-time.After(sshtest.Patience):
 		t.Fatalf("no %s", what)
 		panic("unreachable")
 	}
