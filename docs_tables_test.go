@@ -146,6 +146,36 @@ func httpTransportOptions(t *testing.T) (options []string) {
 	return options
 }
 
+// TestManualPlaceholders compares the placeholders that the transport sets.
+func TestManualPlaceholders(t *testing.T) {
+	var got, want []string
+	for _, r := range placeholders.rows(t) {
+		got = append(got, codes(r.cells[0])...)
+	}
+	for _, file := range sourceFiles(t) {
+		for _, m := range regexp.MustCompile(`"(http\.reverse_proxy\.ssh_tunnel\.\w+)"`).FindAllStringSubmatch(readFile(t, file), -1) {
+			want = append(want, "{"+m[1]+"}")
+		}
+	}
+	sameNames(t, "placeholders", got, want)
+}
+
+// TestManualAdminAPI compares the requests that the admin API answers.
+func TestManualAdminAPI(t *testing.T) {
+	var got, want []string
+	for _, r := range adminRequests.rows(t) {
+		if _, path, ok := strings.Cut(code(r.cells[0]), " "); ok {
+			got = append(got, path)
+		}
+	}
+	for _, route := range new(adminAPI).Routes() {
+		if route.Pattern != adminapi.Path { // serves nothing
+			want = append(want, strings.ReplaceAll(strings.ReplaceAll(route.Pattern, "{", "<"), "}", ">"))
+		}
+	}
+	sameNames(t, "requests of the admin API", got, want)
+}
+
 // TestManualCommands compares the flags of each command with those in its section: by
 // their letter or their name.
 func TestManualCommands(t *testing.T) {

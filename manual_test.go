@@ -22,8 +22,10 @@ var (
 	forwardOptions   = place{"docs/forwards.md", "Options"}
 	wrapperOptions   = place{"docs/listener-wrapper.md", "Options"}
 	transportOptions = place{"docs/transport.md", "Options"}
+	placeholders     = place{"docs/transport.md", "Placeholders"}
 	keywords         = place{"docs/ssh-config.md", "Keywords"}
 	ignoredKeywords  = place{"docs/ssh-config.md", "Ignored keywords"}
+	adminRequests    = place{"docs/monitoring.md", "Admin API"}
 	statusFields     = place{"docs/monitoring.md", "Status fields"}
 	logMessages      = place{"docs/logs.md", ""}
 	metricNames      = place{"docs/monitoring.md", "Metrics"}
