@@ -136,7 +136,7 @@ func newEtc(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for name, content := range map[string][]byte{
-		"id_ed25519": sshtest.NewKey().PEM(""), "known_hosts": nil, "ssh_config": nil, "ca.pem": []byte(sshtest.NewCA().PEM()),
+		"id_ed25519": sshtest.NewKey().PEM(""), "known_hosts": nil, "ssh_config": nil, "ca.pem": sshtest.NewCA().PEM(),
 		".ssh/id_ed25519": sshtest.NewKey().PEM(""), ".ssh/known_hosts": nil, ".ssh/config": nil,
 	} {
 		if err := os.WriteFile(filepath.Join(etc, name), content, 0o600); err != nil {

@@ -144,7 +144,7 @@ func sentences(text string) (sentences []string) {
 }
 
 func countWords(sentence string) (n int) {
-	for _, word := range strings.Fields(sentence) {
+	for word := range strings.FieldsSeq(sentence) {
 		if strings.ContainsFunc(word, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }) {
 			n++
 		}

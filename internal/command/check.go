@@ -33,7 +33,8 @@ The targets are those that the configuration has: upstreams without placeholders
 targets of listener wrappers and local_forward, and tunnels that jump through this
 one. --target names others. The bastion connects to each, and nothing is sent.
 permit_open applies. Where no target is known, it dials port 1 of the bastion
-itself, to see whether the bastion forbids forwarding.
+itself, to see whether the bastion forbids forwarding. That need not be permitted
+for a tunnel that only listens on the bastion.
 
 The exit status is 0 if all is well, and 1 otherwise. With strict_host_key_checking
 accept-new, it accepts an unknown host key and does not remember it.`

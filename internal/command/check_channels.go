@@ -50,8 +50,12 @@ func (d *doctor) examineChannels(l *hostLogin, report *hopReport) {
 	case answered:
 	case forbidden == nil: // nothing says it yet
 		forwarding = d.probe(l)
-		if forwarding.OK && len(targets) == 0 {
+		switch {
+		case len(targets) > 0:
+		case forwarding.OK:
 			forwarding.Detail += "; no target is known: name one with --target"
+		case isForbidden(forwarding) && d.config.onlyListens(l.t):
+			*forwarding = checkStep{Step: stepForwarding, OK: true, Took: forwarding.Took, Detail: "prohibited, and not needed: nothing is dialed through this tunnel"}
 		}
 	default: // each of them is, for one reason
 		forwarding = &checkStep{Step: stepForwarding, Took: forbidden.Took, Cause: forbidden.Cause, Error: forbidden.Error, Fix: forbidden.Fix}

@@ -84,3 +84,25 @@ func parseTargets(typed []string) ([]wantedTarget, error) {
 	}
 	return targets, nil
 }
+
+// onlyListens reports whether a tunnel is for what listens on its bastion alone: a
+// remote_forward or a site. Nothing is then dialed through it.
+func (c *commandConfig) onlyListens(t *config.Resolved) bool {
+	listens, dials := len(t.RemoteForwards) > 0, len(t.LocalForwards)+len(t.DynamicForwards) > 0
+	var whole any
+	_ = json.Unmarshal(c.raw, &whole) // load has read it
+	transport.WalkObjects(whole, func(object map[string]any) {
+		through, _ := object["transport"].(map[string]any)
+		dials = dials || through["protocol"] == "ssh_tunnel" && through["tunnel"] == t.Config.Name ||
+			object["wrapper"] == "ssh_tunnel" && object["tunnel"] == t.Config.Name
+		addresses, _ := object["listen"].([]any)
+		for _, a := range addresses {
+			address, _ := a.(string)
+			network, rest, _ := strings.Cut(address, "/")
+			name, _, _ := strings.Cut(strings.TrimPrefix(rest, "["), "/")
+			name, _, _ = strings.Cut(name, ":")
+			listens = listens || network == "ssh_tunnel" && name == t.Config.Name
+		}
+	})
+	return listens && !dials
+}

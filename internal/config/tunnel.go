@@ -104,8 +104,8 @@ type Tunnel struct {
 	Proxy string `json:"proxy,omitempty"`
 
 	// A command, with its arguments, whose standard input and output are the
-	// connection to the bastion. No shell reads it; in each argument `%h`, `%p`
-	// and `%r` stand for the bastion's host and port and the user, `%%` for a %.
+	// connection to the bastion. No shell reads it. In each argument `%h`, `%p`
+	// and `%r` are the bastion's host, its port and the user, and `%%` is a %.
 	// Refused unless the environment variable
 	// `CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND` is 1. Default: none.
 	ProxyCommand []string `json:"proxy_command,omitempty"`

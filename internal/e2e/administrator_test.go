@@ -109,6 +109,12 @@ func TestServingBlock(t *testing.T) {
 	if got := can(lines); !slices.Equal(got, want) {
 		t.Errorf("with the block: %q", got)
 	}
+	// The doctor asks for no more.
+	c := newCaddy(t)
+	site := "http://:80 {\nbind ssh_tunnel/vps/*\nrespond ok\n}\n"
+	if doc := c.check(c.caddyfile(b.strictly(t, byConfig(lines)).tunnel("vps"), "", "respond ok") + site); !doc.OK {
+		t.Errorf("check: %+v", doc)
+	}
 	for i, line := range lines {
 		// ClientAliveInterval permits nothing.
 		if i == 0 || strings.Contains(line, "ClientAliveInterval") {

@@ -125,7 +125,10 @@ func (a remoteAddress) refusedHint() string {
 	if a.path != "" {
 		return "socket still there from an older connection? set StreamLocalBindUnlink on the bastion; or AllowStreamLocalForwarding forbids it"
 	}
-	spelling := fmt.Sprintf("; PermitListen and permitlisten have to list %q, or \"*:%d\": to sshd, localhost and 127.0.0.1 differ", a, a.port)
+	spelling := fmt.Sprintf("; PermitListen and permitlisten have to list %q", a)
+	if everywhere := fmt.Sprintf("*:%d", a.port); a.String() != everywhere {
+		spelling += fmt.Sprintf(", or %q: to sshd, localhost and 127.0.0.1 differ", everywhere)
+	}
 	if a.port < firstFreePort {
 		return "ports below 1024 are root's, unless net.ipv4.ip_unprivileged_port_start is lower on the bastion; or the port is held by another, or AllowTcpForwarding/PermitListen/GatewayPorts forbid it" + spelling
 	}
