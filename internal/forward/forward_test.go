@@ -174,7 +174,7 @@ func TestIdleTimeoutTraffic(t *testing.T) {
 		b, upstream := net.Pipe()
 		ended := make(chan error, 1)
 		go func() {
-			_, _, err := pipe(a, b, timeout)
+			_, _, err := pipeBoth(a, b, timeout)
 			ended <- err
 		}()
 		start := time.Now()
