@@ -22,7 +22,7 @@ func crew(lo, hi int, links ...*member) *pool {
 			hosts: []*host{{limiter: connlimit.New(), login: (&Config{Name: "test"}).login("")}},
 		},
 		life:    life{held: true},
-		workers: workers{watching: true, woken: make(chan struct{}, 1)}, // nothing ends watching
+		workers: workers{running: true, watching: true, woken: make(chan struct{}, 1)}, // nothing connects, or ends watching
 		configs: configs{set: Settings{MinConnections: lo, MaxConnections: hi}.withDefaults()},
 		changes: changes{changed: make(chan struct{}), moved: make(chan struct{})},
 	}
@@ -285,7 +285,6 @@ func TestShedIdle(t *testing.T) {
 				links = append(links, c.other)
 			}
 			p := crew(1, c.max, links...)
-			p.running = true // in place of maintain
 			now := time.Now()
 			p.shedIdle(m, now)
 			if p.generation != 0 {
