@@ -303,8 +303,8 @@ func TestShedIdle(t *testing.T) {
 			if p.generation == told || !m.shed {
 				t.Errorf("generation %d, left: %v", p.generation, m.shed)
 			}
-			got, _ := p.place(placementOf(Request))
-			if _, why := p.wantedClass(); (got != m) != c.moves || (why != "") != c.grows {
+			_, why := p.wantedClass()
+			if got, _ := p.place(placementOf(Request)); (got != m) != c.moves || (why != "") != c.grows {
 				t.Errorf("a request moves: %v; growth: %q", got != m, why)
 			}
 			m.quiet = 0
