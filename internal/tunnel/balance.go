@@ -77,7 +77,10 @@ func (p *pool) shedIdle(m *member, now time.Time) {
 		p.newGeneration()
 	case !m.shed && now.Sub(m.shedAt) >= shedTime:
 		m.shed = true
-		p.newGeneration() // the next requests find a better connection, or want one
+		p.newGeneration()
+		if len(p.suited(p.active(), Request)) == 0 {
+			p.want(Request, "many quiet channels") // before the next requests come
+		}
 	}
 }
 

@@ -12,7 +12,7 @@
 //
 // # States
 //
-// A pool has three small state machines, each changed in one file. What dials get while
+// A pool has four small state machines, each changed in one file. What dials get while
 // there is no connection (retry.go):
 //
 //	pending --an attempt fails--> failed
@@ -24,6 +24,12 @@
 //	possible --an attempt for one more fails--> failed
 //	    ^                                         |
 //	    +------------a new connection-------------+
+//
+// What a connection carries (place.go):
+//
+//	any --a first channel--> requests --a stream shares it--> streams
+//	 ^ \-----------------------------------------------------^  |
+//	 +-------------------- its last channel ends ---------------+
 //
 // The return to a host before the one in use (failback.go):
 //

@@ -30,7 +30,7 @@ func (g *growth) attempted(oneMore bool) {
 }
 
 // grown records a new connection.
-func (g *growth) grown() { *g = growth{} }
+func (g *growth) grown() { *g = growth{state: growthPossible} }
 
 // present returns the connections that take new channels, or will once they are no
 // longer stalled, oldest first. The caller holds mu.
@@ -100,7 +100,7 @@ func (p *pool) want(class Class, why string) {
 	}
 }
 
-// wanted reports whether another connection is wanted besides those that there are, for
+// wantedClass reports whether another connection is wanted besides those that there are, for
 // a class apart or for any, and why. The caller holds mu.
 func (p *pool) wantedClass() (class Class, why string) {
 	n := len(p.active())
@@ -131,10 +131,7 @@ func (p *pool) wantedClass() (class Class, why string) {
 func (p *pool) assign(m *member) (why string) {
 	active := p.active()
 	if len(active) == 0 {
-		if len(carrying(p.present(), lookupClass))+len(carrying(p.present(), slowClass)) < len(p.present()) {
-			return "the others are stalled"
-		}
-		return ""
+		return "the others are stalled, or for names"
 	}
 	m.carries, why = p.wantedClass()
 	if !m.carries.isApart() && len(p.suited(active, Request)) == 0 {

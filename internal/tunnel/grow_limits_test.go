@@ -195,7 +195,6 @@ func TestSpareGoesBesideWaiter(t *testing.T) {
 	spare := newTestMember(Request, 0, 0)
 	spare.used = time.Now().Add(-2 * spareAfter)
 	p := crew(1, 8, newTestMember(Request, 1, 0), spare)
-	p.running = true // in place of maintain
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -185,7 +185,6 @@ func TestQuietChannels(t *testing.T) {
 	}
 
 	stayQuiet(b.Handle, m)
-	conns = append(conns, openOf(t, b.Handle, Request, addr)) // which does not wait
 	links := connections(t, b.Handle, 2)
 	sshtest.Eventually(t, 5*time.Second, "the pools to be told", func() bool { return b.Generation() > told })
 	roundTrip(t, openOf(t, b.Handle, Request, addr))

@@ -103,11 +103,11 @@ func (p *pool) suited(links []*member, class Class) []*member {
 	})
 	if class == Request {
 		always := own[:min(len(own), p.set.MinConnections)]
-		slices.SortStableFunc(always, func(a, b *member) int { return a.channels - b.channels })
+		slices.SortStableFunc(always, byChannels)
 		return own
 	}
 	slices.Reverse(own)
-	slices.SortStableFunc(own, func(a, b *member) int { return b.channels - a.channels })
+	slices.SortStableFunc(own, func(a, b *member) int { return byChannels(b, a) })
 	return own
 }
 
@@ -156,8 +156,8 @@ func (p *pool) inTurn(w *placement, links []*member) *member {
 	return nil
 }
 
-// take counts one more channel, and its open. With carried it is all that changes what
-// a connection carries. The caller holds mu.
+// take counts one more channel, and its open. It and channelEnded are all that changes
+// what a connection carries. The caller holds mu.
 func (p *pool) take(m *member, k lineKey) {
 	m.channels++
 	if k.class == anyClass {

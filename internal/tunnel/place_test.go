@@ -23,7 +23,7 @@ func crew(lo, hi int, links ...*member) *pool {
 			key: "crew", cfg: Config{Name: "test"}, counters: newCounters("test"),
 		},
 		life:      life{held: true},
-		workers:   workers{watching: true, woken: make(chan struct{}, 1)}, // nothing ends watching
+		workers:   workers{running: true, watching: true, woken: make(chan struct{}, 1)}, // nothing connects, or ends watching
 		configs:   configs{set: Settings{MinConnections: lo, MaxConnections: hi}.withDefaults()},
 		takeovers: takeovers{moved: make(chan struct{})},
 	}
@@ -301,7 +301,6 @@ func TestShedIdle(t *testing.T) {
 				links = append(links, c.other)
 			}
 			p := crew(1, c.max, links...)
-			p.running = true // in place of maintain
 			now := time.Now()
 			p.shedIdle(m, now)
 			if p.generation != 0 {
@@ -320,8 +319,8 @@ func TestShedIdle(t *testing.T) {
 			if p.generation == told || !m.shed {
 				t.Errorf("generation %d, left: %v", p.generation, m.shed)
 			}
-			got, _ := p.place(placementOf(Request))
-			if _, why := p.wantedClass(); (got != m) != c.moves || (why != "") != c.grows {
+			_, why := p.wantedClass()
+			if got, _ := p.place(placementOf(Request)); (got != m) != c.moves || (why != "") != c.grows {
 				t.Errorf("a request moves: %v; growth: %q", got != m, why)
 			}
 			m.quiet = 0
