@@ -6,10 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // Check reads what the keys of the servers at addresses are verified against, and
@@ -19,7 +19,7 @@ import (
 func (cfg *Config) Check(addresses []string) (warnings []string, err error) {
 	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
 	if cfg.InsecureIgnoreHostKey {
-		warn("strict_host_key_checking no: whoever answers at %s is trusted, and can read and change all that goes through the tunnel; add host_key or known_hosts instead", quotedList(addresses))
+		warn("strict_host_key_checking no: whoever answers at %s is trusted, and can read and change all that goes through the tunnel; add host_key or known_hosts instead", strings.Join(printable.Quoted(addresses), " or "))
 	}
 	down := "the tunnel is down"
 	if len(addresses) > 1 {
@@ -99,13 +99,4 @@ func (cfg *Config) sourceNames() string {
 		names = append(names, "host_certificate_authority")
 	}
 	return strings.Join(names, ", ")
-}
-
-// quotedList lists alternatives.
-func quotedList(list []string) string {
-	quoted := make([]string, len(list))
-	for i, s := range list {
-		quoted[i] = strconv.Quote(s)
-	}
-	return strings.Join(quoted, " or ")
 }

@@ -28,10 +28,10 @@ type Verifier struct {
 	names hostNames
 	log   *zap.Logger
 
-	known        knownTo         // known_hosts, host_key and host_certificate_authority
-	fingerprints map[string]bool // host_key SHA256:…, as ssh.FingerprintSHA256 has it
-	searched     []string        // the known_hosts files that were read
-	skipped      []string        // their lines that may be about the server, and cannot be used
+	known        knownTo  // known_hosts, host_key and host_certificate_authority
+	fingerprints []string // host_key SHA256:…, as ssh.FingerprintSHA256 has it
+	searched     []string // the known_hosts files that were read
+	skipped      []string // their lines that may be about the server, and cannot be used
 
 	// unread is why something that is configured is not known, or nil; unrevoked
 	// why it is not known what is revoked.
@@ -81,7 +81,7 @@ const maxSkipped = 3
 
 // read reads all that is configured about the server's host key.
 func read(cfg *Config) (v *Verifier, warnings []string, err error) {
-	v = &Verifier{cfg: cfg, names: lookupNames(cfg.Address, cfg.HostKeyAlias), fingerprints: map[string]bool{}}
+	v = &Verifier{cfg: cfg, names: lookupNames(cfg.Address, cfg.HostKeyAlias)}
 	var lines []knownLine
 	for _, path := range cfg.KnownHosts {
 		if path == os.DevNull {
@@ -129,7 +129,7 @@ func read(cfg *Config) (v *Verifier, warnings []string, err error) {
 		if key != nil {
 			v.known.keys = append(v.known.keys, knownKey{key, "host_key"})
 		} else {
-			v.fingerprints[fingerprint] = true
+			v.fingerprints = append(v.fingerprints, fingerprint)
 		}
 	}
 	for _, s := range cfg.HostCertificateAuthorities {
@@ -236,7 +236,7 @@ func (v *Verifier) Source(key ssh.PublicKey) string {
 		}
 	}
 	switch {
-	case v.fingerprints[ssh.FingerprintSHA256(algorithms.PlainKey(key))]:
+	case slices.Contains(v.fingerprints, ssh.FingerprintSHA256(algorithms.PlainKey(key))):
 		return "host_key"
 	case v.cfg.InsecureIgnoreHostKey:
 		return "strict_host_key_checking no: not checked"
@@ -291,7 +291,7 @@ func (v *Verifier) check(key ssh.PublicKey) error {
 	if _, ok := has(v.known.bare, plain); ok && isCert {
 		return nil
 	}
-	if v.fingerprints[ssh.FingerprintSHA256(plain)] {
+	if slices.Contains(v.fingerprints, ssh.FingerprintSHA256(plain)) {
 		return nil
 	}
 	if certErr != nil && len(v.known.authorities) > 0 {
@@ -346,26 +346,19 @@ func (v *Verifier) mismatch(offered ssh.PublicKey) error {
 func (v *Verifier) expected(keyType string) []string {
 	const most = 4
 	keys := slices.Clone(v.known.keys)
-	slices.SortStableFunc(keys, func(a, b knownKey) int {
-		switch {
-		case a.Type() == b.Type():
-			return 0
-		case a.Type() == keyType:
-			return -1
-		case b.Type() == keyType:
-			return 1
-		default:
+	another := func(k knownKey) int {
+		if k.Type() == keyType {
 			return 0
 		}
-	})
+		return 1
+	}
+	slices.SortStableFunc(keys, func(a, b knownKey) int { return another(a) - another(b) })
 	var list []string
 	for _, k := range keys {
 		list = append(list, describeHostKey(k.PublicKey)+" ("+k.source+")")
 	}
-	for _, s := range v.cfg.HostKeys { // not the map: in the written order
-		if _, fingerprint, err := parseHostKey(s); err == nil && fingerprint != "" {
-			list = append(list, fingerprint+" (host_key)")
-		}
+	for _, fingerprint := range v.fingerprints {
+		list = append(list, fingerprint+" (host_key)")
 	}
 	if len(list) > most {
 		list = append(list[:most], fmt.Sprintf("%d more", len(list)-most))

@@ -2,6 +2,7 @@ package keyfile
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/pem"
@@ -131,14 +132,6 @@ var keyTypes = map[string]string{
 	"2.16.840.1.101.3.4.3.19": "ML-DSA-87",
 }
 
-// typeName names an algorithm that crypto/x509 does not know.
-func typeName(oid asn1.ObjectIdentifier) string {
-	if name, ok := keyTypes[oid.String()]; ok {
-		return name
-	}
-	return oid.String()
-}
-
 // unsupportedPKCS8 returns of which type a key is that could not be parsed, or err.
 func unsupportedPKCS8(der []byte, err error) error {
 	var key pkcs8Key
@@ -149,8 +142,8 @@ func unsupportedPKCS8(der []byte, err error) error {
 	if algorithm.Equal(oidEC) {
 		return unsupportedParameters(key.Algorithm.Parameters.FullBytes, err)
 	}
-	if _, known := keyTypes[algorithm.String()]; known || strings.Contains(err.Error(), "unknown algorithm") {
-		return &unsupportedError{typeName(algorithm)}
+	if name, known := keyTypes[algorithm.String()]; known || strings.Contains(err.Error(), "unknown algorithm") {
+		return &unsupportedError{cmp.Or(name, algorithm.String())}
 	}
 	return err
 }

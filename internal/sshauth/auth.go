@@ -124,7 +124,9 @@ func (a *Authenticator) choose(ctx *ssh.ClientAuthContext) (ssh.AuthMethod, erro
 	if a.link != nil && a.link.isClosed() {
 		return nil, errors.New("authentication was given up")
 	}
-	for _, method := range a.memory.sortMethods(a.cfg.methods()) {
+	methods := slices.Clone(a.cfg.methods())
+	sort(a.memory, methods, func(method string) string { return method })
+	for _, method := range methods {
 		if !slices.Contains(a.allowed, method) {
 			continue
 		}

@@ -59,9 +59,9 @@ func (cfg *Config) loadIdentity(file IdentityFile) (identity, error) {
 		id.showBeside()
 	}
 	if id.public != nil {
-		if bad := cfg.checkIdentity(file, id.public); bad != nil {
+		if weak := cfg.CheckSize(id.public); weak != nil {
 			id.public, id.signer = nil, nil
-			err = cmp.Or(err, bad)
+			err = cmp.Or(err, readfile.Error("identity_file", file.Path, fmt.Errorf("cannot be used: %w; make one with ssh-keygen -t ed25519", weak)))
 		}
 	}
 	id.err = err
@@ -141,13 +141,6 @@ func (id *identity) loadCertificate() error {
 		return nil
 	}
 	return err
-}
-
-func (cfg *Config) checkIdentity(file IdentityFile, key ssh.PublicKey) error {
-	if err := cfg.CheckSize(key); err != nil {
-		return readfile.Error("identity_file", file.Path, fmt.Errorf("cannot be used: %w; make one with ssh-keygen -t ed25519", err))
-	}
-	return nil
 }
 
 // isTokenKey reports whether a key is on a security token (FIDO, OpenSSH's

@@ -26,26 +26,29 @@ type Memory struct {
 }
 
 // sort puts first what was accepted, and last what the bastion refused when it let
-// nobody in: it may have ended the connection before it saw the others.
-func (m *Memory) sort(offers []offer) {
+// nobody in: it may have ended the connection before it saw the others. id returns the
+// blob of a key or the name of a method.
+func sort[T any](m *Memory, list []T, id func(T) string) {
 	if m == nil {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	rank := func(o offer) int {
-		switch {
-		case slices.Contains(m.accepted, o.blob):
-			return 0
-		case slices.ContainsFunc(m.accepted, func(blob string) bool { return samePlainKey(blob, o.blob) }):
-			return 1 // with a new certificate, say
-		case !m.refused[o.blob]:
-			return 2
-		default:
-			return 3
-		}
+	slices.SortStableFunc(list, func(a, b T) int { return cmp.Compare(m.rank(id(a)), m.rank(id(b))) })
+}
+
+// rank is where a key or a method comes. The caller holds mu.
+func (m *Memory) rank(id string) int {
+	switch {
+	case slices.Contains(m.accepted, id):
+		return 0
+	case slices.ContainsFunc(m.accepted, func(accepted string) bool { return samePlainKey(accepted, id) }):
+		return 1 // with a new certificate, say
+	case !m.refused[id]:
+		return 2
+	default:
+		return 3
 	}
-	slices.SortStableFunc(offers, func(a, b offer) int { return cmp.Compare(rank(a), rank(b)) })
 }
 
 // samePlainKey reports whether two blobs are of one key, or of certificates for it.
@@ -53,28 +56,6 @@ func samePlainKey(a, b string) bool {
 	one, err := ssh.ParsePublicKey([]byte(a))
 	other, otherErr := ssh.ParsePublicKey([]byte(b))
 	return err == nil && otherErr == nil && algorithms.SameKey(algorithms.PlainKey(one), algorithms.PlainKey(other))
-}
-
-// sortMethods puts first what was accepted, and last what did not let us in.
-func (m *Memory) sortMethods(methods []string) []string {
-	if m == nil {
-		return methods
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	rank := func(method string) int {
-		switch {
-		case slices.Contains(m.accepted, method):
-			return 0
-		case !m.refused[method]:
-			return 1
-		default:
-			return 2
-		}
-	}
-	methods = slices.Clone(methods)
-	slices.SortStableFunc(methods, func(a, b string) int { return cmp.Compare(rank(a), rank(b)) })
-	return methods
 }
 
 // succeeded notes what a login was let in with.

@@ -129,7 +129,7 @@ func TestMemoryOfCertificates(t *testing.T) {
 	var m Memory
 	m.succeeded([]*attempt{{blob: blob(old)}})
 	offers := []offer{{what: "one", blob: blob(one)}, {what: "renewed", blob: blob(renewed)}}
-	m.sort(offers)
+	sort(&m, offers, func(o offer) string { return o.blob })
 	if offers[0].what != "renewed" {
 		t.Errorf("%s is first", offers[0].what)
 	}

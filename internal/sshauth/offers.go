@@ -91,7 +91,7 @@ func (c *collector) collect() {
 // choose orders the offers by what earlier logins have shown, and leaves out those
 // beyond maxTries that the user did not name.
 func (c *collector) choose() {
-	c.memory.sort(c.offers)
+	sort(c.memory, c.offers, func(o offer) string { return o.blob })
 	c.all = slices.Clone(c.offers)
 	limit := maxTries
 	if c.cfg.Password != "" {

@@ -4,22 +4,11 @@ package sshconfig
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
-
-// ofServers are keywords of sshd_config(5) that people write here.
-var ofServers = strings.Fields(`
-	acceptenv allowgroups allowtcpforwarding allowusers authorizedkeysfile
-	authenticationmethods clientalivecountmax clientaliveinterval denygroups
-	denyusers forcecommand hostkey listenaddress logingracetime maxauthtries
-	maxsessions maxstartups permitemptypasswords permitlisten permitopen
-	permitrootlogin permittunnel permittty printmotd subsystem trustedusercakeys
-	usedns usepam x11forwarding
-`)
 
 // unknown is the error of a line whose keyword ssh does not know either. It does
 // not show the keyword if the file may be one of secrets.
@@ -39,8 +28,6 @@ func (l line) unknown() error {
 		return say("unknown keyword; did you mean %s?", similar)
 	case !plain || !l.ours:
 		return say("this is not a keyword of ssh_config(5), and ssh refuses it; correct the line, or name another file")
-	case slices.Contains(ofServers, l.keyword):
-		return say("%s is a keyword of sshd_config(5), which ssh refuses here; remove it", l.written)
 	case l.pos == optionPos:
 		return say("unknown keyword %q, which ssh refuses as well; remove it, or write -o IgnoreUnknown=%s before it", l.written, l.written)
 	default:

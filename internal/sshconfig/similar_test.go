@@ -20,7 +20,7 @@ func TestUnknownKeywords(t *testing.T) {
 		"ProxyJmp a":                               "did you mean ProxyJump?",
 		"StrictHostkeyCheck no":                    `:1: this is not a keyword of ssh_config(5)`,
 		"Host a\nUseKeychain yes":                  `:2: unknown keyword "UseKeychain", which ssh refuses as well; remove it, or write IgnoreUnknown UseKeychain above it`,
-		"Host a\nPermitRootLogin no":               ":2: PermitRootLogin is a keyword of sshd_config(5), which ssh refuses here; remove it",
+		"Host a\nPermitRootLogin no":               `:2: unknown keyword "PermitRootLogin", which ssh refuses as well; remove it, or write IgnoreUnknown PermitRootLogin above it`,
 		"Port 1\nIgnoreUnknown Use*\nXyz a":        `:3: unknown keyword "Xyz"`,
 		"Host b\nIgnoreUnknown Xyz\nHost a\nXyz a": `:4: unknown keyword "Xyz"`, // not in effect
 		"\xef\xbb\xbfHost a":                       ":1: it begins with a byte order mark; run sed -i ",

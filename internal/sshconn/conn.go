@@ -48,8 +48,8 @@ type Conn struct {
 	closedByPeer chan struct{}
 
 	// closed is closed by Close.
-	closed    chan struct{}
-	closeOnce sync.Once
+	closed  chan struct{}
+	closing atomic.Bool
 	// closeSent is when, on the wire's clock, the CLOSE was sent; 0 if it was not.
 	closeSent atomic.Int64
 
@@ -221,15 +221,14 @@ func (c *Conn) nextChunk() error {
 
 // usable returns why the connection can be neither read nor written, if so.
 func (c *Conn) usable(op string, d *deadline) error {
-	select {
-	case <-c.closed:
+	switch {
+	case isClosed(c.closed):
 		return c.opError(op, net.ErrClosed)
-	default:
-	}
-	if d.isOver() {
+	case isClosed(d.wait()):
 		return c.opError(op, os.ErrDeadlineExceeded)
+	default:
+		return nil
 	}
-	return nil
 }
 
 func (c *Conn) opError(op string, err error) error {
@@ -249,10 +248,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 		if c.client.IsDone() {
 			return n, c.lostError("write")
 		}
-		select {
-		case <-c.closedByPeer:
+		if isClosed(c.closedByPeer) {
 			return n, c.opError("write", errBroken)
-		default:
 		}
 		taken, err := c.out.put(c, p[n:])
 		n += taken
@@ -286,15 +283,11 @@ func (c *Conn) CloseWrite() error {
 // Close implements net.Conn. It does not block: what has been written is sent
 // in the background, for a minute at most, and then the channel is closed.
 func (c *Conn) Close() error {
-	first := false
-	c.closeOnce.Do(func() {
-		first = true
-		close(c.closed)
-		c.out.finish(c, true)
-	})
-	if !first {
+	if c.closing.Swap(true) {
 		return c.opError("close", net.ErrClosed)
 	}
+	close(c.closed)
+	c.out.finish(c, true)
 	return nil
 }
 
@@ -322,13 +315,11 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(c.readD
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(c.writeDeadline, t) }
 
 func (c *Conn) setDeadline(d *deadline, t time.Time) error {
-	select {
-	case <-c.closed:
+	if isClosed(c.closed) {
 		return c.opError("set", net.ErrClosed)
-	default:
-		d.set(t)
-		return nil
 	}
+	d.set(t)
+	return nil
 }
 
 // AfterLost has f run, in a goroutine of its own, once the connection to the
@@ -336,14 +327,7 @@ func (c *Conn) setDeadline(d *deadline, t time.Time) error {
 // learns of it by nothing else. ended says that the peer had ended the stream
 // before, all of which has arrived.
 func (c *Conn) AfterLost(f func(ended bool)) (stop func() bool) {
-	return context.AfterFunc(c.client.transport.Context(), func() {
-		select {
-		case <-c.ended:
-			f(c.readErr == io.EOF)
-		default:
-			f(false)
-		}
-	})
+	return context.AfterFunc(c.client.transport.Context(), func() { f(isClosed(c.ended) && c.readErr == io.EOF) })
 }
 
 // Stats returns the bytes that were read from and written to the channel.

@@ -24,12 +24,7 @@ func (d *deadline) set(t time.Time) {
 
 	over := d.timer != nil && !d.timer.Stop() // it closes its channel right now, or has
 	d.timer = nil
-	select {
-	case <-d.passed:
-		over = true
-	default:
-	}
-	if over {
+	if over || isClosed(d.passed) {
 		d.passed = make(chan struct{})
 	}
 	if t.IsZero() {
@@ -50,10 +45,10 @@ func (d *deadline) wait() <-chan struct{} {
 	return d.passed
 }
 
-// isOver reports whether the present deadline has passed.
-func (d *deadline) isOver() bool {
+// isClosed reports whether a channel is closed that nothing is sent on.
+func isClosed(c <-chan struct{}) bool {
 	select {
-	case <-d.wait():
+	case <-c:
 		return true
 	default:
 		return false

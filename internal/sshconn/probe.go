@@ -67,7 +67,11 @@ func (c *Client) sendProbes(answered chan struct{}) {
 			return
 		}
 		took := time.Since(sent)
-		c.noteRoundTrip(max(took, 1))
+		nanoseconds := max(int64(took), 1)
+		if fastest := p.fastest.Load(); fastest == 0 || nanoseconds < fastest {
+			p.fastest.Store(nanoseconds)
+		}
+		p.last.Store(nanoseconds)
 		c.owner.Probed(took)
 
 		close(answered)
@@ -96,14 +100,6 @@ func (c *Client) sinceProbe() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return c.transport.Now() - p.sent
-}
-
-// noteRoundTrip records how long the answer to a probe took.
-func (c *Client) noteRoundTrip(took time.Duration) {
-	if fastest := c.prober.fastest.Load(); fastest == 0 || int64(took) < fastest {
-		c.prober.fastest.Store(int64(took))
-	}
-	c.prober.last.Store(int64(took))
 }
 
 // RoundTrip returns how long the answer to the last probe took; 0 before the first.
