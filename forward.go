@@ -105,13 +105,6 @@ func (a *App) openForwards() error {
 	return nil
 }
 
-// serveForwards makes them take connections.
-func (a *App) serveForwards() {
-	for _, f := range a.forwards {
-		f.Serve()
-	}
-}
-
 // stopForwards stops their listening. Connections go on. It may be called
 // again.
 func (a *App) stopForwards() {

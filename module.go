@@ -161,7 +161,9 @@ func (a *App) Start() error {
 	for _, t := range a.opened {
 		t.handle.Start()
 	}
-	a.serveForwards()
+	for _, f := range a.forwards {
+		f.Serve()
+	}
 	return nil
 }
 

@@ -137,12 +137,6 @@ func eachHost(cfg tunnel.Config) (each []tunnel.Config) {
 	return each
 }
 
-// connectBound is how long a login may take in all: its own limit is
-// connect_timeout for each of the host keys that it may have to ask for.
-func connectBound(set tunnel.Settings) time.Duration {
-	return 5 * connectTimeout(set)
-}
-
 func connectTimeout(set tunnel.Settings) time.Duration {
 	return cmp.Or(set.ConnectTimeout, 10*time.Second)
 }
@@ -168,7 +162,8 @@ func (d *doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle
 	}
 	h := tunnel.Open(cfg, set, via)
 	d.handles = append(d.handles, h)
-	ctx, cancel := context.WithTimeoutCause(d.ctx, connectBound(set), errors.New("it takes too long"))
+	// Its own limit is connect_timeout for each of the host keys that it may ask for.
+	ctx, cancel := context.WithTimeoutCause(d.ctx, 5*connectTimeout(set), errors.New("it takes too long"))
 	defer cancel()
 	start := time.Now()
 	h.Start()
@@ -185,6 +180,9 @@ func (d *doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle
 	} else {
 		h.Close()
 	}
+	for _, s := range attempt.Steps {
+		elapsed -= s.Took.Duration()
+	}
 	for _, s := range loginSteps {
 		step := &checkStep{Step: s}
 		at := slices.IndexFunc(attempt.Steps, func(done connect.Step) bool { return done.Name == s })
@@ -195,7 +193,7 @@ func (d *doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle
 				step.Took = attempt.Steps[at].Took
 			}
 		case s == cmp.Or(attempt.Failed, connect.StepReach):
-			step.Took = connect.Seconds(max(0, (elapsed - sum(attempt.Steps)).Seconds()))
+			step.Took = connect.Seconds(max(0, elapsed.Seconds())) // what the steps before it have left
 			l.diagnose(step, err, memory)
 		default:
 			step.NotReached = true
@@ -206,13 +204,6 @@ func (d *doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle
 		l.report.add(step)
 	}
 	return l
-}
-
-func sum(steps []connect.Step) (d time.Duration) {
-	for _, s := range steps {
-		d += s.Took.Duration()
-	}
-	return d
 }
 
 // detail is what there is to say of a step that has succeeded.

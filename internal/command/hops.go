@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -141,7 +142,7 @@ func (flags *forwardFlags) check() error {
 // hop makes a tunnel's configuration of a server, with what the command line says
 // for all of them.
 func (flags *forwardFlags) hop(h *sshconfig.Host, out *output) (hop, error) {
-	h.IdentityFiles = append(append([]string{}, flags.identityFiles...), h.IdentityFiles...)
+	h.IdentityFiles = slices.Concat(flags.identityFiles, h.IdentityFiles)
 	if flags.noKey {
 		h.IdentityFiles, h.CertificateFiles, h.NoIdentityFiles, h.IdentityAgent = nil, nil, true, "none"
 	}

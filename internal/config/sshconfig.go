@@ -174,12 +174,10 @@ func knownHostsOf(h *sshconfig.Host, home string) []string {
 	if h.GlobalKnownHostsFiles != nil {
 		system = h.GlobalKnownHostsFiles
 	}
-	paths := append(append([]string{}, user...), system...)
-	if len(paths) == 0 {
-		// None is not the default ones.
-		paths = []string{os.DevNull}
+	if len(user)+len(system) == 0 {
+		return []string{os.DevNull} // none is not the default ones
 	}
-	return paths
+	return slices.Concat(user, system)
 }
 
 // identifyLikeSSH makes the tunnel offer what ssh would: the agent's keys as well
