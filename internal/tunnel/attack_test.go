@@ -201,16 +201,21 @@ func TestJumpSaysWhy(t *testing.T) {
 	sshtest.Takes(t, 3*time.Second)
 	key := sshtest.NewKey()
 	bastion := bastionFor(t, key, nil)
-	set := quick()
-	set.ConnectTimeout = 300 * time.Millisecond
 	cfg := configFor(t, sshtest.NewKey(), bastion.HostKeyFingerprint(), bastion.Addr()) // a stranger's key
 	cfg.Name = "outer"
-	outer := open(t, cfg, set)
+	outer := open(t, cfg, quick())
+	var refused *failure.AuthError
+	if _, err := dialFor(t, outer, "web:80", sshtest.Patience); !errors.As(err, &refused) {
+		t.Fatalf("got %v, want an AuthError", err)
+	}
+	host := outer.pool.hosts[0] // past the first, quick attempts
+	host.limiter.Postpone(host.login.Credentials, time.Now().Add(10*time.Minute))
+	set := quick()
+	set.ConnectTimeout = 300 * time.Millisecond
 	cfg.Name, cfg.Address = "inner", "inner.internal:22"
 	inner := Open(cfg, set, outer)
 	inner.Start()
 	defer closeAndWait(t, inner)
-	var refused *failure.AuthError
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if _, err := dialFor(t, inner, "web:80", sshtest.Patience); !errors.As(err, &refused) {
 			t.Fatalf("got %v, want the outer tunnel's AuthError", err)

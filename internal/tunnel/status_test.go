@@ -136,7 +136,10 @@ func TestCauses(t *testing.T) {
 			cfg, set := good(), quick()
 			cfg.Name = name
 			test.change(&cfg)
-			set.ConnectTimeout = 2 * time.Second
+			set.ConnectTimeout = sshtest.Patience
+			if test.cause == failure.CauseNoBanner || test.cause == failure.CauseNoAnswer {
+				set.ConnectTimeout = 2 * time.Second
+			}
 			h := open(t, cfg, set)
 			err := h.Connect(t.Context())
 			down, ok := errors.AsType[*DownError](err)

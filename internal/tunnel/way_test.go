@@ -103,10 +103,10 @@ func TestProxy(t *testing.T) {
 			proxy := c.proxy(t)
 			cfg.Name, cfg.Proxy = c.name, &proxy
 			set := quick()
-			set.ConnectTimeout = 5 * time.Second
+			set.ConnectTimeout = sshtest.Patience / 2
 			logs := observed(&set)
 			h := open(t, cfg, set)
-			conn, err := dialFor(t, h, addr, 8*time.Second)
+			conn, err := dialFor(t, h, addr, sshtest.Patience)
 			if c.err == "" {
 				if err != nil {
 					t.Fatal(err)
@@ -177,7 +177,10 @@ func TestProxyCommandFails(t *testing.T) {
 		cfg := configFor(t, sshtest.NewKey(), sshtest.NewKey().Fingerprint(), "b.example:22")
 		cfg.ProxyCommand = c.argv
 		set := quick()
-		set.ConnectTimeout = 500 * time.Millisecond
+		set.ConnectTimeout = sshtest.Patience
+		if c.argv[0] == "sleep" {
+			set.ConnectTimeout = 500 * time.Millisecond
+		}
 		// A command that ends at once may have closed its input before we wrote to
 		// it, which is then what is known first.
 		var err error
@@ -242,8 +245,8 @@ func TestProxyAnswers(t *testing.T) {
 		"page by SOCKS":     {"socks5", "", socks(0, "HTTP/1.0 200 OK\r\n\r\n"+page), failure.CauseProxy, []string{"web page instead of an SSH banner"}},
 		"other words":       {"http", "", answer("HTTP/1.1 200 OK", "", "220 mail.example ESMTP\r\n"), failure.CauseNotSSH, []string{"through proxy", `it sent "220 mail.example ESMTP"`}},
 		"shut out":          {"http", "", answer("HTTP/1.1 200 OK", "", "Not allowed at this time\r\n"), failure.CauseNotSSH, []string{"PerSourcePenalties"}},
-		"silent":            {"http", "", silent, failure.CauseProxy, []string{"it accepted the connection, but did not answer within connect_timeout (1s)"}},
-		"silent SOCKS":      {"socks5", "", silent, failure.CauseProxy, []string{"it accepted the connection, but did not answer within connect_timeout (1s)"}},
+		"silent":            {"http", "", silent, failure.CauseProxy, []string{"it accepted the connection, but did not answer within connect_timeout (3s)"}},
+		"silent SOCKS":      {"socks5", "", silent, failure.CauseProxy, []string{"it accepted the connection, but did not answer within connect_timeout (3s)"}},
 		"silent bastion":    {"http", "", answer("HTTP/1.1 200 OK", "", ""), failure.CauseNoBanner, []string{"connected, but no SSH banner came"}},
 		"silent by SOCKS":   {"socks5", "", socks(0, ""), failure.CauseNoBanner, []string{"connected, but no SSH banner came"}},
 		"GSSAPI":            {"socks5", "somebody", socks(0xff, ""), failure.CauseProxy, []string{"such as GSSAPI", "only user and password are supported"}},
@@ -258,7 +261,7 @@ func TestProxyAnswers(t *testing.T) {
 				cfg.Proxy.Password = "hunter2"
 			}
 			set := quick()
-			set.ConnectTimeout = time.Second
+			set.ConnectTimeout = 3 * time.Second
 			err := open(t, cfg, set).Connect(t.Context())
 			if err == nil || failure.CauseOf(err) != c.cause || c.user != "" && strings.Contains(err.Error(), "hunter2") {
 				t.Fatalf("got %v of cause %q, want %q", err, failure.CauseOf(err), c.cause)
@@ -271,7 +274,7 @@ func TestProxyAnswers(t *testing.T) {
 					t.Errorf("got %v, want %q", err, want)
 				}
 			}
-			if _, err := connect.Scan(t.Context(), cfg, nil, 300*time.Millisecond); err == nil || failure.CauseOf(err) != c.cause || !strings.Contains(err.Error(), c.wants[len(c.wants)-1]) {
+			if _, err := connect.Scan(t.Context(), cfg, nil, 3*time.Second); err == nil || failure.CauseOf(err) != c.cause || !strings.Contains(err.Error(), c.wants[len(c.wants)-1]) {
 				t.Errorf("scan: got %v of cause %q, want %q and %q", err, failure.CauseOf(err), c.cause, c.wants)
 			}
 		})
