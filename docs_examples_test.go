@@ -76,6 +76,12 @@ func TestManualExampleFiles(t *testing.T) {
 	if len(files) == 0 {
 		t.Error("there is no examples/*.Caddyfile")
 	}
+	index := readFile(t, "examples/README.md")
+	for _, file := range files {
+		if !strings.Contains(index, "]("+filepath.Base(file)+")") {
+			t.Errorf("examples/README.md does not list %s", file)
+		}
+	}
 	for _, file := range append(files, "example.Caddyfile") {
 		if _, err := checkCaddyfile(t, etc, readFile(t, file), "%s"); err != nil {
 			t.Errorf("%s: %v", file, err)

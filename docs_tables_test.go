@@ -4,6 +4,7 @@ package sshtunnel
 // fields that there are.
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path"
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/command"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
@@ -40,6 +42,19 @@ func TestManualTunnelOptions(t *testing.T) {
 	if len(rows) != len(got) {
 		t.Error("an option has two rows")
 	}
+}
+
+// TestManualAlgorithms compares the lists of algorithms that are in force by default,
+// and of those that have to be written.
+func TestManualAlgorithms(t *testing.T) {
+	var got, want []string
+	for _, r := range algorithmLists.rows(t) {
+		got = append(got, fmt.Sprint(code(r.cells[0]), codes(r.cells[1]), codes(r.cells[2])))
+	}
+	for _, o := range (algorithms.Lists{}).Options() {
+		want = append(want, fmt.Sprint(o.Name, o.Supported, o.Insecure))
+	}
+	sameNames(t, "algorithms", got, want)
 }
 
 // TestManualForwardOptions compares the options in the blocks of forwards.

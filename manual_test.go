@@ -19,6 +19,7 @@ type place struct{ page, heading string }
 // Where the manual has what is compared with the code.
 var (
 	tunnelOptions    = place{"docs/tunnels.md", "Options"}
+	algorithmLists   = place{"docs/tunnels.md", "Algorithms"}
 	forwardOptions   = place{"docs/forwards.md", "Options"}
 	wrapperOptions   = place{"docs/listener-wrapper.md", "Options"}
 	transportOptions = place{"docs/transport.md", "Options"}

@@ -33,7 +33,7 @@ var refusedFlags = map[string]string{
 	"G": "the options in effect are not printed; run ssh -G",
 	"I": "PKCS#11 is not supported; add the token's keys to ssh-agent with ssh-add -s, and leave -I out",
 	"O": "there is no connection to share; Ctrl-C ends the command",
-	"Q": "algorithms are not listed; run ssh -Q for those of ssh, and see the README for those of Caddy",
+	"Q": "algorithms are not listed; run ssh -Q for those of ssh, and see the manual for those of Caddy",
 	"S": "connections are not shared; leave -S out",
 	"s": "there is no session for a subsystem; use ssh for that",
 	"V": "it has no version of its own; run caddy version",

@@ -131,8 +131,7 @@ func TestBindCurl(t *testing.T) {
 	}
 }
 
-// homeServer is what docs/serving-from-the-bastion.md has in the sshd_config of a bastion that serves
-// a site, but for the user.
+// homeServer is the part of sshd_config that lets a bastion serve a site.
 const homeServer = `Match User deploy
 	AllowTcpForwarding remote
 	GatewayPorts clientspecified
