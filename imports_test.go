@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"forward"},
 	{"tunnel"},
 	{"connect", "remote"},
-	{"sshconn", "hostkey", "sshauth", "connlimit", "pipe"},
+	{"sshconn", "hostkey", "sshauth", "connlimit", "metrics", "pipe"},
 	{"wire", "dial", "algorithms", "readfile"},
 	{"failure", "sshconfig", "filewatch", "keyfile", "permit", "hostname", "loglimit"},
 	{"printable", "redact", "sshsyntax"},

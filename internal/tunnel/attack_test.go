@@ -209,7 +209,7 @@ func TestJumpSaysWhy(t *testing.T) {
 		t.Fatalf("got %v, want an AuthError", err)
 	}
 	host := outer.pool.hosts[0] // past the first, quick attempts
-	host.limiter.Postpone(host.login.Credentials, time.Now().Add(10*time.Minute))
+	host.Limiter.Postpone(host.login.Credentials, time.Now().Add(10*time.Minute))
 	set := quick()
 	set.ConnectTimeout = 300 * time.Millisecond
 	cfg.Name, cfg.Address = "inner", "inner.internal:22"

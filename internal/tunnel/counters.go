@@ -2,83 +2,24 @@ package tunnel
 
 import (
 	"errors"
-	"maps"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/metrics"
 )
 
-// counts are those of this process's tunnels.
-var counts = &countRegistry{tunnels: map[string]*counters{}}
+// Metrics collects the metrics of all tunnels of this process. Those of a tunnel are
+// there while a configuration has it, and while what goes through it goes on. All labels
+// have few values: names of tunnels, addresses that a configuration makes the bastion
+// listen on, and words of ours.
+var Metrics prometheus.Collector = metrics.NewCollector(stateNames(), gaugesOf)
 
-// countRegistry holds counters by the name of their tunnel, for as long as there is an
-// pool of that name.
-type countRegistry struct {
-	// mu guards tunnels, and the refs of each.
-	mu      sync.Mutex
-	tunnels map[string]*counters
-}
-
-// counters count what happens to a tunnel. All pools of its name share them: a reload
-// that changes where a tunnel connects begins a pool, and no count anew.
-type counters struct {
-	name string
-	refs int
-
-	// mu guards said.
-	mu sync.Mutex
-	// said is what is said only once.
-	said map[string]bool
-
-	// received and sent are bytes that went through channels, either way.
-	received, sent atomic.Int64
-	// opened and accepted count channels: ours, and those of remote forwards.
-	opened, accepted atomic.Int64
-	// handshakes is how long logins took that succeeded (see connect.Attempt),
-	// roundTrips how long the answers to keepalives did.
-	handshakes, roundTrips prometheus.Observer
-}
-
-// get returns the counters of a tunnel's name, until put.
-func (r *countRegistry) get(name string) *counters {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	c := r.tunnels[name]
-	if c == nil {
-		c = newCounters(name)
-		r.tunnels[name] = c
+func stateNames() (names []string) {
+	for _, s := range States {
+		names = append(names, string(s))
 	}
-	c.refs++
-	return c
-}
-
-func (r *countRegistry) put(c *counters) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if c.refs--; c.refs == 0 {
-		delete(r.tunnels, c.name)
-		for _, v := range vectors {
-			v.DeletePartialMatch(prometheus.Labels{"tunnel": c.name})
-		}
-	}
-}
-
-// all returns the counters by name.
-func (r *countRegistry) all() map[string]*counters {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return maps.Clone(r.tunnels)
-}
-
-func newCounters(name string) *counters {
-	return &counters{
-		name: name, said: map[string]bool{},
-		handshakes: handshakeSeconds.WithLabelValues(name), roundTrips: roundTripSeconds.WithLabelValues(name),
-	}
+	return names
 }
 
 // reason is why a connection was made anew.
@@ -106,12 +47,12 @@ const (
 	resultOther   openResult = "other"
 )
 
-// dialed counts a dial that ended with err.
-func (c *counters) dialed(err error) {
+// countDial counts a dial that ended with err.
+func (p *pool) countDial(err error) {
 	if err == nil {
-		c.opened.Add(1)
+		p.counters.Opened.Add(1)
 	}
-	opens.WithLabelValues(c.name, string(resultOf(err))).Inc()
+	p.counters.Dialed(string(resultOf(err)))
 }
 
 func resultOf(err error) openResult {
@@ -133,24 +74,37 @@ func resultOf(err error) openResult {
 	return resultOther
 }
 
-// connectFailed counts a failed attempt to connect.
-func (c *counters) connectFailed(err error) {
-	connectFailures.WithLabelValues(c.name, string(failure.CauseOf(err))).Inc()
+// gaugesOf returns the gauges of a tunnel's name. During a reload it may have two pools:
+// the state is then up if one of them is.
+func gaugesOf(name string) metrics.Gauges {
+	g := metrics.Gauges{Connections: map[string]int{}, Channels: map[string]int{}, Forwards: map[string]bool{}}
+	for _, class := range classNames {
+		g.Connections[class], g.Channels[class] = 0, 0
+	}
+	for _, p := range pools.named(name) {
+		p.addTo(&g)
+	}
+	return g
 }
 
-// reconnected counts a connection that was made anew.
-func (c *counters) reconnected(why reason) {
-	reconnects.WithLabelValues(c.name, string(why)).Inc()
-}
-
-// shook counts a login.
-func (c *counters) shook(took time.Duration) { c.handshakes.Observe(took.Seconds()) }
-
-// first reports whether it is asked this for the first time.
-func (c *counters) first(what string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	first := !c.said[what]
-	c.said[what] = true
-	return first
+func (p *pool) addTo(g *metrics.Gauges) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.handles) > 0 {
+		if s := p.state(); !g.Configured || s == StateUp {
+			g.State, g.Up = string(s), s == StateUp
+		}
+		g.Configured = true
+	}
+	for _, l := range p.members {
+		g.Connections[l.class()]++
+		g.Channels[l.class()] += len(l.conns)
+		g.Pending += l.opens.pending()
+		if t := l.certificateExpiry(); !t.IsZero() && !l.isDraining() && (g.Expiry.IsZero() || t.Before(g.Expiry)) {
+			g.Expiry = t
+		}
+	}
+	for listen, up := range p.forwards.Listening() {
+		g.Forwards[listen] = g.Forwards[listen] || up
+	}
 }

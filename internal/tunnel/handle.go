@@ -167,9 +167,60 @@ func (h *Handle) dial(ctx context.Context, t Target, patient bool) (*Conn, error
 		c.SetDialDuration(time.Since(start))
 	}
 	if !errors.Is(err, errUnwanted) {
-		e.counters.dialed(err)
+		e.countDial(err)
 	}
 	return c, err
+}
+
+// Connect waits, as Dial does, until the tunnel has a connection, and opens no
+// channel. A lazy tunnel connects. Errors are those of Dial.
+func (h *Handle) Connect(ctx context.Context) error { return h.connect(ctx, false) }
+
+// connect is Connect; a patient one waits as dial says.
+func (h *Handle) connect(ctx context.Context, patient bool) error {
+	select {
+	case <-h.opened:
+	case <-ctx.Done():
+		return &TimeoutError{Tunnel: h.cfg.Name, Doing: "waiting for the configuration to start", Cause: context.Cause(ctx)}
+	}
+	e, release, err := h.hold()
+	if err != nil {
+		return err
+	}
+	defer release()
+	m, err := e.pick(ctx, &placement{line: lineKey{class: anyClass}, patient: patient})
+	if err != nil {
+		return err
+	}
+	e.channelEnded(m) // the place for a channel that pick has counted
+	return nil
+}
+
+// Reconnect replaces each connection by a new one, which takes over before the old
+// one drains: what goes on through that one goes on. If there is none, the tunnel
+// connects: soon, even after the bastion has refused us, since somebody may have fixed
+// that there. It does not wait. As any other, the attempt waits for its slot.
+//
+// It returns ErrClosed if the tunnel has ended.
+func (h *Handle) Reconnect() error {
+	e, release, err := h.hold()
+	if err != nil {
+		return err
+	}
+	defer release()
+	e.mu.Lock()
+	links, active := e.present(), len(e.active())
+	e.mu.Unlock()
+	for _, l := range links {
+		e.replace(l, reasonRequested, "requested")
+	}
+	if active == 0 {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.retry.force()
+		e.wake()
+	}
+	return nil
 }
 
 // hold returns the tunnel, held for the time of a dial: the handle may be

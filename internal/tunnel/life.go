@@ -113,5 +113,5 @@ func (p *pool) shutDown() {
 		p.jump.Close()
 	}
 	p.connector.Close()
-	counts.put(p.counters)
+	p.counters.Put()
 }

@@ -142,7 +142,7 @@ func (p *pool) shareFailures(hosts []*host) bool {
 // connected puts a new connection into service.
 func (p *pool) connected(m *member, took time.Duration) {
 	m.host.logged.Over()
-	p.counters.shook(m.attempt.LoginTime())
+	p.counters.Logins.Observe(m.attempt.LoginTime().Seconds())
 	p.noteAttempt(m.host, m.attempt)
 	msg, more := p.takeOver(m)
 	if msg != "" {
@@ -199,7 +199,7 @@ func (p *pool) recordFailures(failed []connect.Failure, instead string) {
 			log = log.With(zap.Bool("shared", true))
 			p.noteShared(f)
 		} else {
-			p.counters.connectFailed(f.Err)
+			p.counters.ConnectFailed(failure.CauseOf(f.Err))
 			p.noteAttempt(h, f.Attempt)
 		}
 		logged := h.logFailure(log, f) // before the requests that fail for it

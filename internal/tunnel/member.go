@@ -129,7 +129,7 @@ func (m *member) Probing(silent time.Duration) {
 }
 
 // Probed implements sshconn.Owner.
-func (m *member) Probed(took time.Duration) { m.pool.counters.roundTrips.Observe(took.Seconds()) }
+func (m *member) Probed(took time.Duration) { m.pool.counters.RoundTrips.Observe(took.Seconds()) }
 
 // Incoming implements sshconn.Owner. It queues a channel for the listener that asked
 // for it.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/metrics"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
@@ -20,7 +21,7 @@ import (
 func crew(lo, hi int, links ...*member) *pool {
 	p := &pool{
 		identity: identity{
-			key: "crew", cfg: Config{Name: "test"}, counters: newCounters("test"),
+			key: "crew", cfg: Config{Name: "test"}, counters: metrics.New("test"),
 		},
 		life:      life{held: true},
 		workers:   workers{running: true, watching: true, woken: make(chan struct{}, 1)}, // nothing connects, or ends watching
@@ -28,7 +29,7 @@ func crew(lo, hi int, links ...*member) *pool {
 		takeovers: takeovers{moved: make(chan struct{})},
 	}
 	p.ctx, p.end = context.WithCancel(context.Background())
-	p.forwards = remote.New(p.ctx, "test", forwarding{p}, &p.counters.accepted)
+	p.forwards = remote.New(p.ctx, "test", forwarding{p}, &p.counters.Accepted)
 	p.connector = connect.New(Config{Name: "test", Fallbacks: []string{"b.example:22"}}, nil, p.woken, p.attemptState, nil, nil)
 	for _, h := range p.connector.Hosts() {
 		h.Limiter = connlimit.New()

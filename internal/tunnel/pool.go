@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/metrics"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 )
@@ -62,7 +63,7 @@ type identity struct {
 	// connector connects to them.
 	connector *connect.Connector
 	// counters count what happens to the tunnel.
-	counters *counters
+	counters *metrics.Counters
 	// forwards are what the bastion is to listen on. Their lock is taken within mu.
 	forwards *remote.Forwards
 }
@@ -98,15 +99,15 @@ type takeovers struct {
 // jump is a handle on. It connects to nothing.
 func newPool(h, jump *Handle) *pool {
 	p := &pool{
-		identity:  identity{key: h.key, cfg: h.cfg, jump: jump, counters: counts.get(h.cfg.Name)},
+		identity:  identity{key: h.key, cfg: h.cfg, jump: jump, counters: metrics.Get(h.cfg.Name)},
 		workers:   workers{woken: make(chan struct{}, 1), certified: make(chan struct{}, 1)},
 		configs:   configs{set: h.set},
 		takeovers: takeovers{moved: make(chan struct{})},
 		history:   history{since: time.Now()},
 	}
 	p.ctx, p.end = context.WithCancel(context.Background())
-	p.forwards = remote.New(p.ctx, h.cfg.Name, forwarding{p}, &p.counters.accepted)
-	p.connector = connect.New(h.cfg, jump.asJump(), p.woken, p.attemptState, &p.counters.received, &p.counters.sent)
+	p.forwards = remote.New(p.ctx, h.cfg.Name, forwarding{p}, &p.counters.Accepted)
+	p.connector = connect.New(h.cfg, jump.asJump(), p.woken, p.attemptState, &p.counters.Received, &p.counters.Sent)
 	for _, h := range p.connector.Hosts() {
 		p.hosts = append(p.hosts, &host{Host: h})
 	}

@@ -139,8 +139,8 @@ func (p *pool) status() Status {
 	s := Status{
 		Tunnel: p.cfg.Name, State: p.state(), Hosts: p.cfg.Addresses(), User: p.cfg.User,
 		Connections:   []ConnectionStatus{},
-		ChannelsTotal: p.counters.opened.Load() + p.counters.accepted.Load(),
-		Received:      p.counters.received.Load(), Sent: p.counters.sent.Load(),
+		ChannelsTotal: p.counters.Opened.Load() + p.counters.Accepted.Load(),
+		Received:      p.counters.Received.Load(), Sent: p.counters.Sent.Load(),
 		Since: p.history.since, LastError: p.history.lastErr,
 	}
 	if s.State == StateUp {
@@ -244,50 +244,4 @@ func (m *member) certificateExpiry() (first time.Time) {
 		}
 	}
 	return first
-}
-
-// gauges are the numbers of the pools of a name, for metrics.
-type gauges struct {
-	// configured says that a configuration has the tunnel. During a reload two
-	// may, each with its own pool: state is then up if one of them is.
-	configured bool
-	state      State
-
-	connections, channels map[string]int // by class
-	pending               int
-	expiry                time.Time
-	forwards              map[string]bool
-}
-
-func gaugesOf(entries []*pool) gauges {
-	g := gauges{connections: map[string]int{}, channels: map[string]int{}, forwards: map[string]bool{}}
-	for _, class := range classNames {
-		g.connections[class], g.channels[class] = 0, 0
-	}
-	for _, p := range entries {
-		p.addTo(&g)
-	}
-	return g
-}
-
-func (p *pool) addTo(g *gauges) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.handles) > 0 {
-		if s := p.state(); !g.configured || s == StateUp {
-			g.state = s
-		}
-		g.configured = true
-	}
-	for _, l := range p.members {
-		g.connections[l.class()]++
-		g.channels[l.class()] += len(l.conns)
-		g.pending += l.opens.pending()
-		if t := l.certificateExpiry(); !t.IsZero() && !l.isDraining() && (g.expiry.IsZero() || t.Before(g.expiry)) {
-			g.expiry = t
-		}
-	}
-	for listen, up := range p.forwards.Listening() {
-		g.forwards[listen] = g.forwards[listen] || up
-	}
 }

@@ -37,7 +37,7 @@ func (p *pool) takeOver(m *member) (msg string, fields []zap.Field) {
 	switch {
 	case old != nil:
 		msg = "connection replaced"
-		p.counters.reconnected(old.reason)
+		p.counters.Reconnected(string(old.reason))
 		if old.carries.isApart() {
 			m.carries = old.carries
 		}
@@ -60,7 +60,7 @@ func (p *pool) takeOver(m *member) (msg string, fields []zap.Field) {
 		}
 		if msg == "reconnected" {
 			fields = append(fields, zap.Duration("downtime", downtime))
-			p.counters.reconnected(reasonLost)
+			p.counters.Reconnected(string(reasonLost))
 		}
 	}
 	if len(present) == 0 {

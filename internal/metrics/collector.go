@@ -1,15 +1,29 @@
-package tunnel
+package metrics
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // metricPrefix begins the name of every metric.
 const metricPrefix = "caddy_ssh_tunnel_"
 
-// Metrics collects the metrics of all tunnels of this process. Those of a tunnel
-// are there while a configuration has it, and while what goes through it goes on.
-// All labels have few values: names of tunnels, addresses that a configuration
-// has the bastion listen on, and words of ours.
-var Metrics prometheus.Collector = metricsCollector{}
+// Gauges are the numbers of the tunnels of a name.
+type Gauges struct {
+	// Configured says that a configuration has the tunnel, Up that it is connected and
+	// State what it is like then.
+	Configured, Up bool
+	State          string
+	// Connections and Channels are by class. Those that are 0 are there, too.
+	Connections, Channels map[string]int
+	// Pending counts the opens that the bastion has not answered.
+	Pending int
+	// Expiry is when the first certificate expires, or zero.
+	Expiry time.Time
+	// Forwards says whether the bastion listens, by address.
+	Forwards map[string]bool
+}
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(metricPrefix+name, help, append([]string{"tunnel"}, labels...), nil)
@@ -57,12 +71,22 @@ func vector(name, help, label string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: metricPrefix + name, Help: help}, []string{"tunnel", label})
 }
 
-// metricsCollector implements prometheus.Collector.
-type metricsCollector struct{}
+// collector implements prometheus.Collector.
+type collector struct {
+	states []string
+	gauges func(name string) Gauges
+}
+
+// NewCollector returns a collector of the metrics of all tunnels of this process. Those
+// of a tunnel are there while anybody has its Counters. All labels have few values.
+// States are those that a tunnel can be in. gauges is called with no lock held.
+func NewCollector(states []string, gauges func(name string) Gauges) prometheus.Collector {
+	return collector{states, gauges}
+}
 
 // Describe implements prometheus.Collector. By it a registry knows that it has
 // the collector already.
-func (metricsCollector) Describe(ch chan<- *prometheus.Desc) {
+func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range descs {
 		ch <- d
 	}
@@ -72,7 +96,7 @@ func (metricsCollector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector.
-func (metricsCollector) Collect(ch chan<- prometheus.Metric) {
+func (m collector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
@@ -81,22 +105,22 @@ func (metricsCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for name, c := range counts.all() {
 		c.collect(ch)
-		now := gaugesOf(pools.named(name))
-		if now.configured {
-			gauge(upDesc, boolValue(now.state == StateUp), name)
-			for _, s := range States {
-				gauge(stateDesc, boolValue(now.state == s), name, string(s))
+		now := m.gauges(name)
+		if now.Configured {
+			gauge(upDesc, boolValue(now.Up), name)
+			for _, s := range m.states {
+				gauge(stateDesc, boolValue(now.State == s), name, s)
 			}
 		}
-		for class := range now.connections {
-			gauge(connectionsDesc, float64(now.connections[class]), name, class)
-			gauge(channelsDesc, float64(now.channels[class]), name, class)
+		for class := range now.Connections {
+			gauge(connectionsDesc, float64(now.Connections[class]), name, class)
+			gauge(channelsDesc, float64(now.Channels[class]), name, class)
 		}
-		gauge(pendingDesc, float64(now.pending), name)
-		if !now.expiry.IsZero() {
-			gauge(expiryDesc, float64(now.expiry.Unix()), name)
+		gauge(pendingDesc, float64(now.Pending), name)
+		if !now.Expiry.IsZero() {
+			gauge(expiryDesc, float64(now.Expiry.Unix()), name)
 		}
-		for listen, up := range now.forwards {
+		for listen, up := range now.Forwards {
 			gauge(forwardDesc, boolValue(up), name, listen)
 		}
 	}
@@ -110,8 +134,8 @@ func boolValue(b bool) float64 {
 }
 
 // collect sends the bytes.
-func (c *counters) collect(ch chan<- prometheus.Metric) {
-	for direction, n := range map[string]int64{"received": c.received.Load(), "sent": c.sent.Load()} {
+func (c *Counters) collect(ch chan<- prometheus.Metric) {
+	for direction, n := range map[string]int64{"received": c.Received.Load(), "sent": c.Sent.Load()} {
 		ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.CounterValue, float64(n), c.name, direction)
 	}
 }
