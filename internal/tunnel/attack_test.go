@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
@@ -209,7 +210,7 @@ func TestJumpSaysWhy(t *testing.T) {
 		t.Fatalf("got %v, want an AuthError", err)
 	}
 	host := outer.pool.hosts[0] // past the first, quick attempts
-	host.Limiter.Postpone(host.login.Credentials, time.Now().Add(10*time.Minute))
+	host.Limiter.Postpone(host.Login(connect.Pace{}).Credentials, time.Now().Add(10*time.Minute))
 	set := quick()
 	set.ConnectTimeout = 300 * time.Millisecond
 	cfg.Name, cfg.Address = "inner", "inner.internal:22"
