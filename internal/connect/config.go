@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
@@ -182,3 +183,24 @@ func (cfg *Config) Key(jump string) string {
 	sum := sha256.Sum256(append(append(b, 0), jump...))
 	return cfg.Name + "/" + hex.EncodeToString(sum[:])
 }
+
+// ApplyDefaults fills in what is not written as ssh does for a user whose home
+// directory is home. Without a home ("") only the system's known_hosts files
+// and the agent are left.
+//
+// What to authenticate with is filled in as sshauth.Config.ApplyDefaults says.
+//
+// As soon as a known_hosts file, a host key or an authority is written, the
+// default known_hosts files are not read.
+func (cfg *Config) ApplyDefaults(home string) {
+	auth := cfg.Auth()
+	auth.ApplyDefaults(home)
+	cfg.IdentityFiles, cfg.IdentityAgent, cfg.IdentitiesOnly = auth.IdentityFiles, auth.IdentityAgent, auth.IdentitiesOnly
+	if len(cfg.KnownHosts)+len(cfg.HostKeys)+len(cfg.HostCertificateAuthorities) == 0 {
+		user, system := hostkey.DefaultKnownHosts(home)
+		cfg.KnownHosts = slices.Concat(user, system)
+	}
+}
+
+// Files returns every path whose change could change how a connect ends.
+func (cfg *Config) Files() []string { return append(cfg.Auth().Files(), cfg.hostKeys().Files()...) }

@@ -52,7 +52,8 @@ type forward struct {
 	// on is the connection on which the bastion listens, as far as we know. The forward
 	// holds it.
 	on Connection
-	// granted is the connection on which it was granted last.
+	// granted is the connection on which it was granted last. Both are the keeper's to
+	// change.
 	granted Connection
 	// overflows bounds the refused connections in the log.
 	overflows loglimit.Limiter
@@ -162,7 +163,7 @@ func (f *forward) ask(c Connection) {
 		// Whether it listens is not known: leave tells it not to.
 	case ok:
 		f.asking.logged.Over()
-		f.listensOn(c)
+		f.answered(c, nil)
 		f.all.tunnel.Log().Log(c.LogLevel(zap.InfoLevel), "remote forward established", zap.Stringer("listen", f.address))
 	default:
 		f.setOn(nil)
@@ -185,7 +186,7 @@ func (f *forward) refused() {
 	level := zap.DebugLevel
 	if elapsed >= RefusedFor {
 		level, _ = a.logged.Level(zap.WarnLevel, "refused", 1)
-		f.answered(fmt.Errorf("the bastion refuses to listen on %q: %s; %s", f.address, f.address.refusedHint(), sshconn.NewConnectionHint(f.all.name)))
+		f.answered(nil, fmt.Errorf("the bastion refuses to listen on %q: %s; %s", f.address, f.address.refusedHint(), sshconn.NewConnectionHint(f.all.name)))
 	}
 	f.all.tunnel.Log().Log(level, "the bastion refuses a remote forward; will retry",
 		zap.Stringer("listen", f.address), zap.String("hint", f.address.refusedHint()), zap.Duration("retry_in", delay.Round(time.Millisecond)))
@@ -201,7 +202,7 @@ func (f *forward) leave(c Connection, live bool) {
 	name, payload := f.address.cancel()
 	ok, err := c.Client().Request(ctx.Done(), name, payload)
 	switch {
-	case err != nil, !ok && !f.wasGranted(c):
+	case err != nil, !ok && f.granted != c:
 	case ok:
 		f.all.tunnel.Log().Debug("remote forward cancelled", zap.Stringer("listen", f.address))
 	case live:
@@ -221,25 +222,14 @@ func (f *forward) setOn(c Connection) {
 	f.on = c
 }
 
-// listensOn records that the bastion listens.
-func (f *forward) listensOn(c Connection) {
-	f.all.mu.Lock()
-	f.granted = c
-	f.all.mu.Unlock()
-	f.answered(nil)
-}
-
-// wasGranted reports whether the bastion has said that it listens on a connection.
-func (f *forward) wasGranted(c Connection) bool {
+// answered records an answer, and with it on which connection the bastion listens, unless
+// that is nil.
+func (f *forward) answered(granted Connection, err error) {
 	f.all.mu.Lock()
 	defer f.all.mu.Unlock()
-	return f.granted == c
-}
-
-// answered records an answer.
-func (f *forward) answered(err error) {
-	f.all.mu.Lock()
-	defer f.all.mu.Unlock()
+	if granted != nil {
+		f.granted = granted
+	}
 	f.answer = &answer{err}
 	f.turn.Broadcast()
 }

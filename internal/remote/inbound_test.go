@@ -24,23 +24,22 @@ func (c *connection) Client() *sshconn.Client { return c.client }
 func (c *connection) Hold()                   {}
 func (c *connection) Release()                {}
 
+// prober is an SSH connection that answers probes.
+type prober struct{ ssh.Conn }
+
+func (prober) OpenChannel(string, []byte) (ssh.Channel, <-chan *ssh.Request, error) {
+	return nil, nil, &ssh.OpenChannelError{Reason: ssh.UnknownChannelType}
+}
+
 // owner is that of a client whose channels come and go.
 type owner struct{ sshconn.Owner }
 
 func (owner) Opened(*sshconn.Conn) {}
 func (owner) Closed(*sshconn.Conn) {}
+
 func (owner) Probed(time.Duration) {}
 func (owner) Stalled(string)       {}
 func (owner) Responds()            {}
-
-// answering is an SSH connection that answers probes.
-type answering struct{ ssh.Conn }
-
-func (answering) Close() error { return nil }
-
-func (answering) OpenChannel(string, []byte) (ssh.Channel, <-chan *ssh.Request, error) {
-	return nil, nil, &ssh.OpenChannelError{Reason: ssh.UnknownChannelType}
-}
 
 // stalledOpen is a channel of a bastion's whose accept waits: what is written to the
 // connection does not go out.
@@ -60,7 +59,7 @@ func TestAcceptStalled(t *testing.T) {
 	t.Parallel()
 	ours, theirs := net.Pipe()
 	t.Cleanup(func() { _ = theirs.Close() })
-	client := sshconn.New(wire.New(ours, sshconn.StallAfter), answering{}, sshconn.About{})
+	client := sshconn.New(wire.New(ours, sshconn.StallAfter), prober{}, sshconn.About{})
 	client.SetOwner(owner{})
 	on := &connection{client: client}
 	out := make(chan struct{})

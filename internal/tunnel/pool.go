@@ -200,6 +200,21 @@ func (p *pool) dial(ctx context.Context, r *openRequest, patient bool) (*Conn, e
 	}
 }
 
+// noteProhibited records on a connection that the bastion prohibited something. sshd reads
+// its configuration, the options of a key and the groups of the user as a connection
+// begins: after a change there, a connection goes on being refused.
+func (p *pool) noteProhibited(m *member, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m.prohibited = &ErrorStatus{time.Now(), m.host.Address, failure.CauseProhibited, err.Error()}
+}
+
+// isProhibited reports whether an open was refused for a setting of the bastion.
+func isProhibited(err error) bool {
+	refused, ok := errors.AsType[*failure.OpenError](err)
+	return ok && refused.Reason == failure.OpenProhibited
+}
+
 // openOn opens a channel on a connection. It counts as one of the connection's channels already,
 // and as an unanswered open.
 func (p *pool) openOn(ctx context.Context, m *member, r *openRequest, mayMove bool) (*Conn, error) {
