@@ -78,7 +78,7 @@ func TestForwardSSHConfig(t *testing.T) {
 	forward(t, home, false, "", "-F", "none", "-i", inner.ClientKeyFile(), "-L", "1:web:80", "prod-bastion").fails("prod-bastion")
 	forward(t, home, false, "", "-F", stale, "prod-bastion").fails("nothing to forward")
 	writeHome(t, home, ".ssh/config", "\xef\xbb\xbfHost prod-bastion\n")
-	forward(t, home, false, "", "-L", "1:web:80", "prod-bastion").fails("config:1: it begins with a byte order mark")
+	forward(t, home, false, "", "-L", "1:web:80", "prod-bastion").fails("config:1: a byte order mark")
 }
 
 // TestForwardSSHConfigHostKeys: StrictHostKeyChecking and UserKnownHostsFile count

@@ -44,11 +44,6 @@ func expandAll(s string, known sshsyntax.Tokens) (string, error) {
 	}
 }
 
-// expandVariables replaces ${NAME} alone.
-func expandVariables(s string) (string, error) {
-	return expandAll(strings.ReplaceAll(s, "%", "%%"), nil)
-}
-
 var errNoHome = errors.New("the user that this process runs as has no home directory; write the whole path")
 
 // expandHome replaces a ~ at the beginning of a path, which may be followed by

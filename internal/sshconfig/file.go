@@ -4,13 +4,12 @@ package sshconfig
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
@@ -59,11 +58,17 @@ func (r *Reader) lines(path string, strict bool) ([]line, error) {
 // parseLines takes a file's content apart.
 func parseLines(path string, content []byte) (lines []line, err error) {
 	number, ours := 0, false
-	if err := cmp.Or(readfile.UTF16Error(path, content), readfile.ByteOrderMarkError(path, content)); err != nil {
-		return nil, fmt.Errorf("%s:1: %w", path, err)
+	if isUTF16(content) {
+		return nil, fmt.Errorf("%s:1: the file is in UTF-16, which ssh does not read; run iconv -f UTF-16LE -t UTF-8", path)
+	}
+	if bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff")) {
+		return nil, fmt.Errorf("%s:1: the file is in UTF-16, which ssh does not read; run iconv -f UTF-16 -t UTF-8", path)
 	}
 	for text := range bytes.Lines(content) {
 		number++
+		if bytes.HasPrefix(text, []byte(byteOrderMark)) {
+			return nil, fmt.Errorf("%s:%d: a byte order mark (U+FEFF) stands before the first word, which ssh refuses; save the file as UTF-8 without one, or run sed -i 's/^\\xEF\\xBB\\xBF//' on it", path, number)
+		}
 		pos := fmt.Sprintf("%s:%d", path, number)
 		text, _, _ = bytes.Cut(text, []byte{0}) // ssh ignores what follows
 		d, err := parseLine(string(text))
@@ -71,7 +76,8 @@ func parseLines(path string, content []byte) (lines []line, err error) {
 			return nil, fmt.Errorf("%s: %w", pos, err)
 		}
 		if d != nil {
-			ours = ours || isKnown(d.keyword)
+			_, known := canonicalName(d.keyword)
+			ours = ours || known
 			lines = append(lines, line{directive: d, pos: pos})
 		}
 	}
@@ -80,6 +86,19 @@ func parseLines(path string, content []byte) (lines []line, err error) {
 	}
 	return lines, nil
 }
+
+// isUTF16 reports whether a text is in UTF-16 without a byte order mark: every other
+// byte of its first letters is zero.
+func isUTF16(content []byte) bool {
+	if len(content) < 4 {
+		return false
+	}
+	first, second := content[0] == 0, content[1] == 0
+	return first != second && (content[2] == 0) == first && (content[3] == 0) == second
+}
+
+// byteOrderMark is what some editors put before UTF-8.
+const byteOrderMark = "\xef\xbb\xbf"
 
 // check refuses arguments that have a key in them, which errors and warnings
 // would show.
@@ -101,29 +120,36 @@ func readFile(path string) (file, error) {
 	if path == os.DevNull {
 		return file{}, nil
 	}
-	fail := func(err error) (file, error) { return file{}, fmt.Errorf("reading %q: %w", path, err) }
-	f, err := readfile.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|openNonblock, 0)
 	if err != nil {
-		return fail(readfile.RootCause(err))
+		return file{}, fileError(path, err)
 	}
 	defer f.Close() //nolint:errcheck // it was only read
 	info, err := f.Stat()
 	switch {
 	case err != nil:
-		return fail(readfile.RootCause(err))
+		return file{}, fileError(path, err)
 	case info.IsDir():
-		return fail(errDirectory)
+		return file{}, fmt.Errorf("reading %q: %w", path, errDirectory)
 	case !info.Mode().IsRegular():
-		return fail(errors.New("not a regular file"))
+		return file{}, fmt.Errorf("reading %q: not a regular file", path)
 	}
 	content, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
 	switch {
 	case err != nil:
-		return fail(readfile.RootCause(err))
+		return file{}, fileError(path, err)
 	case len(content) > maxFileSize:
-		return fail(fmt.Errorf("larger than %d bytes", maxFileSize))
+		return file{}, fmt.Errorf("reading %q: larger than %d bytes", path, maxFileSize)
 	}
 	read := file{exposed: othersMayWrite(info)}
 	read.lines, read.err = parseLines(path, content)
 	return read, nil
+}
+
+// fileError says what was wrong with which file, and not which call found out.
+func fileError(path string, err error) error {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+		err = pathErr.Err
+	}
+	return fmt.Errorf("reading %q: %w", path, err)
 }

@@ -64,7 +64,7 @@ func (f *filler) forwards() (all Forwards) {
 // expandForward returns a forward as -L takes it, with the tokens of its
 // sockets replaced.
 func expandForward(args []string, known sshsyntax.Tokens) (string, error) {
-	spec, err := expandVariables(strings.Join(args, ":"))
+	spec, err := expandAll(strings.ReplaceAll(strings.Join(args, ":"), "%", "%%"), nil)
 	if err != nil || !strings.Contains(spec, "/") {
 		return spec, err
 	}
@@ -121,14 +121,75 @@ func cutField(s string) (field, rest string, ok bool) {
 	return b.String(), "", true
 }
 
-// checkForward refuses what cannot be split. Who opens the forward looks at its
-// fields.
-func checkForward(args []string) error {
-	spec, err := expandVariables(strings.Join(args, ":"))
-	if err == nil {
-		_, err = SplitForward(strings.TrimLeft(spec, " \t"))
+// forwardExamples say how each kind is written.
+var forwardExamples = map[byte]string{
+	'L': "LocalForward [<bind>:]<port> <host>:<hostport>, or with the path of a socket on either side",
+	'R': "RemoteForward [<bind>:]<port> <host>:<hostport>, or with the path of a socket on either side",
+	'D': "DynamicForward [<bind>:]<port>",
+}
+
+// checkForward refuses what ssh does not take for a forward.
+func checkForward(kind byte) check {
+	return func(args []string) error {
+		if kind == 'L' && len(args) < 2 {
+			return fmt.Errorf("no target; write %s", forwardExamples[kind])
+		}
+		spec, err := expandAll(strings.ReplaceAll(strings.Join(args, ":"), "%", "%%"), nil)
+		if err != nil {
+			return err
+		}
+		fields, err := SplitForward(strings.TrimLeft(spec, " \t"))
+		if err != nil {
+			return err
+		}
+		if !validForward(kind, len(args) == 1, fields) {
+			return fmt.Errorf("not a forward; write %s", forwardExamples[kind])
+		}
+		return nil
 	}
-	return err
+}
+
+// validForward reports whether ssh takes these fields: a listener, and a target
+// unless alone is set.
+func validForward(kind byte, alone bool, fields []ForwardField) bool {
+	n := len(fields)
+	if n > 1 && fields[n-1] == "" {
+		n-- // ssh ignores a colon at the end
+	}
+	port, target := -1, -1 // the fields of ports
+	switch path := func(i int) bool { return fields[i].IsPath() }; {
+	case n > 4:
+		return false
+	case n == 4:
+		port, target = 1, 3
+	case n == 3 && path(0):
+		target = 2
+	case n == 3 && path(2):
+		port = 1
+	case n == 3:
+		port, target = 0, 2
+	case alone && n == 2 && !path(1):
+		port = 1
+	case alone && path(0), n == 2 && path(0) && path(1):
+	case alone, n == 2 && path(1):
+		port = 0
+	default:
+		return false
+	}
+	if alone && n > 2 {
+		return false
+	}
+	if target >= 0 {
+		if _, err := parsePort(string(fields[target])); err != nil {
+			return false
+		}
+	}
+	if port < 0 {
+		return true
+	}
+	_, err := parsePort(string(fields[port]))
+	chosen := fields[port] != "" && strings.Trim(string(fields[port]), "0") == "" // by the server
+	return err == nil || kind == 'R' && chosen
 }
 
 // parseMask reads the mode of sockets, in octal. What follows the digits, ssh

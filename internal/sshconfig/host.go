@@ -5,6 +5,7 @@ package sshconfig
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,7 +86,7 @@ func (e *evaluation) host(name string) (*Host, error) {
 	h.IdentityFiles, h.NoIdentityFiles = f.identityFiles()
 	h.CertificateFiles = f.paths("certificatefile")
 	h.IdentityAgent = f.agent()
-	if keys := pointer(f, "pubkeyauthentication", parsePubkey); keys != nil && !*keys {
+	if slices.Contains([]string{"no", "false"}, strings.ToLower(f.word("pubkeyauthentication"))) {
 		h.IdentityFiles, h.CertificateFiles, h.NoIdentityFiles, h.IdentityAgent = nil, nil, true, "none"
 	}
 	h.IdentitiesOnly = pointer(f, "identitiesonly", parseFlag)

@@ -44,7 +44,7 @@ func parseLine(line string) (*directive, error) {
 // where no keyword follows: whoever names a file of secrets, or a private key, in
 // place of an ssh_config has no line of it in the log.
 func shownKeyword(word string) string {
-	if isKnown(word) {
+	if _, known := canonicalName(word); known {
 		return word
 	}
 	if similar := similarKeyword(word); similar != "" {

@@ -8,6 +8,9 @@ import (
 	"syscall"
 )
 
+// openNonblock keeps the opening of a named pipe from waiting for its other end.
+const openNonblock = syscall.O_NONBLOCK
+
 // othersMayWrite reports whether others than root and the user that this process
 // runs as own a file or may write to it.
 func othersMayWrite(info fs.FileInfo) bool {

@@ -55,8 +55,7 @@ type Written struct {
 
 // Resolve returns what the file says about alias, or if file is "" what
 // ~/.ssh/config and the system's ssh_config do, where they exist. It fails on
-// a line that ssh refuses, naming its file and line, unless that says nothing about
-// a tunnel.
+// every line that ssh refuses, naming its file and line.
 func (r *Reader) Resolve(alias, file string, written Written) (*Host, error) {
 	return r.resolve(alias, file, written, []request{{alias, written}})
 }

@@ -4,11 +4,50 @@ package sshconfig
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
+
+// spellings are the keywords as ssh_config(5) writes them.
+var spellings = strings.Fields(`
+	Host Match Include AddKeysToAgent AddressFamily BatchMode BindAddress
+	BindInterface CanonicalDomains CanonicalizeFallbackLocal CanonicalizeHostname
+	CanonicalizeMaxDots CanonicalizePermittedCNAMEs CASignatureAlgorithms
+	CertificateFile ChannelTimeout CheckHostIP Ciphers ClearAllForwardings
+	Compression ConnectionAttempts ConnectTimeout ControlMaster ControlPath
+	ControlPersist DynamicForward EnableEscapeCommandline EnableSSHKeysign
+	EscapeChar ExitOnForwardFailure FingerprintHash ForkAfterAuthentication
+	ForwardAgent ForwardX11 ForwardX11Timeout ForwardX11Trusted GatewayPorts
+	GlobalKnownHostsFile GSSAPIAuthentication GSSAPIDelegateCredentials
+	HashKnownHosts HostbasedAcceptedAlgorithms HostbasedAuthentication
+	HostKeyAlgorithms HostKeyAlias Hostname IdentitiesOnly IdentityAgent
+	IdentityFile IgnoreUnknown IPQoS KbdInteractiveAuthentication
+	KbdInteractiveDevices KexAlgorithms KnownHostsCommand LocalCommand LocalForward
+	LogLevel LogVerbose MACs NoHostAuthenticationForLocalhost
+	NumberOfPasswordPrompts ObscureKeystrokeTiming PasswordAuthentication
+	PermitLocalCommand PermitRemoteOpen PKCS11Provider Port
+	PreferredAuthentications ProxyCommand ProxyJump ProxyUseFdpass
+	PubkeyAcceptedAlgorithms PubkeyAuthentication RefuseConnection RekeyLimit
+	RemoteCommand RemoteForward RequestTTY RequiredRSASize RevokedHostKeys
+	SecurityKeyProvider SendEnv ServerAliveCountMax ServerAliveInterval SessionType
+	SetEnv StdinNull StreamLocalBindMask StreamLocalBindUnlink
+	StrictHostKeyChecking SyslogFacility Tag TCPKeepAlive Tunnel TunnelDevice
+	UpdateHostKeys User UserKnownHostsFile VerifyHostKeyDNS VersionAddendum
+	VisualHostKey WarnWeakCrypto XAuthLocation
+`)
+
+// ofServers are keywords of sshd_config(5) that people write here.
+var ofServers = strings.Fields(`
+	acceptenv allowgroups allowtcpforwarding allowusers authorizedkeysfile
+	authenticationmethods clientalivecountmax clientaliveinterval denygroups
+	denyusers forcecommand hostkey listenaddress logingracetime maxauthtries
+	maxsessions maxstartups permitemptypasswords permitlisten permitopen
+	permitrootlogin permittunnel permittty printmotd subsystem trustedusercakeys
+	usedns usepam x11forwarding
+`)
 
 // unknown is the error of a line whose keyword ssh does not know either. It does
 // not show the keyword if the file may be one of secrets.
@@ -28,6 +67,8 @@ func (l line) unknown() error {
 		return say("unknown keyword; did you mean %s?", similar)
 	case !plain || !l.ours:
 		return say("this is not a keyword of ssh_config(5), and ssh refuses it; correct the line, or name another file")
+	case slices.Contains(ofServers, l.keyword):
+		return say("%s is a keyword of sshd_config(5), which ssh refuses here; remove it", l.written)
 	case l.pos == optionPos:
 		return say("unknown keyword %q, which ssh refuses as well; remove it, or write -o IgnoreUnknown=%s before it", l.written, l.written)
 	default:
@@ -49,7 +90,7 @@ func similarKeyword(word string) string {
 	letters := func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) }
 	name := strings.ToLower(strings.TrimFunc(word, letters))
 	if i := strings.IndexFunc(name, letters); i > 0 && len(name) < 2*maxKeyword {
-		if isKnown(name[:i]) && name[i] != '-' && name[i] != '_' {
+		if _, known := canonicalName(name[:i]); known && name[i] != '-' && name[i] != '_' {
 			name = name[:i] // as in Port:22
 		} else {
 			name = strings.Map(func(r rune) rune { // as in Host-Name

@@ -12,14 +12,6 @@ import (
 	"time"
 )
 
-// one makes a check of a parser of one argument.
-func one[T any](parse func(string) (T, error)) func([]string) error {
-	return func(args []string) error {
-		_, err := parse(args[0])
-		return err
-	}
-}
-
 // parseFlag reads yes or no.
 func parseFlag(s string) (bool, error) {
 	switch strings.ToLower(s) {
@@ -29,15 +21,6 @@ func parseFlag(s string) (bool, error) {
 		return false, nil
 	}
 	return false, fmt.Errorf("%q is neither yes nor no", s)
-}
-
-// parsePubkey reads what PubkeyAuthentication says: a flag, or how keys are offered.
-func parsePubkey(s string) (bool, error) {
-	switch strings.ToLower(s) {
-	case "unbound", "host-bound":
-		return true, nil
-	}
-	return parseFlag(s)
 }
 
 // parseStrict reads what StrictHostKeyChecking says: yes, no, ask or
@@ -97,6 +80,11 @@ func parseTime(s string) (time.Duration, error) {
 	if s == "none" {
 		return 0, nil
 	}
+	return parseDuration(s)
+}
+
+// parseDuration is parseTime without none.
+func parseDuration(s string) (time.Duration, error) {
 	invalid := fmt.Errorf("%q is not a time such as 90 or 1m30s", s)
 	var total time.Duration
 	rest := strings.TrimPrefix(strings.ToLower(s), "+")
@@ -161,12 +149,6 @@ func checkRekeyLimit(args []string) error {
 	return err
 }
 
-// checkList refuses none among others.
-func checkList(args []string) error {
-	_, err := isNone(args)
-	return err
-}
-
 // isNone reports whether a list is the word none. It may not stand among others.
 func isNone(args []string) (bool, error) {
 	for _, arg := range args {
@@ -178,20 +160,4 @@ func isNone(args []string) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// parseAgent reads a path, in which variables of the environment are set. The
-// agent's own is looked up at each connect.
-func parseAgent(s string) (string, error) {
-	if s == "${SSH_AUTH_SOCK}" {
-		return s, nil
-	}
-	if _, err := expandVariables(s); err != nil {
-		return "", err
-	}
-	if name, ok := strings.CutPrefix(s, "$"); ok && !strings.HasPrefix(name, "{") &&
-		(name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "") {
-		return "", fmt.Errorf("%q is not $ and the name of a variable", s)
-	}
-	return s, nil
 }
