@@ -101,7 +101,6 @@ func TestFrozenBastion(t *testing.T) {
 		func() answer { return c.do(http.MethodPost, "/sum", new(endless)) },
 	}
 	var wg sync.WaitGroup
-	start := time.Now()
 	finish := func(request func() answer) {
 		wg.Go(func() {
 			a := request()
@@ -117,7 +116,7 @@ func TestFrozenBastion(t *testing.T) {
 		finish(request)
 	}
 	sshtest.Eventually(t, patience, "the requests are under way", func() bool { return b.web.Active() == len(requests) })
-	start = time.Now()
+	start := time.Now()
 	b.Pause()
 	for range 20 { // these find it frozen
 		finish(func() answer { return c.get("/hello") })

@@ -27,7 +27,7 @@ func TestOutage(t *testing.T) {
 			b.serveTCP("127.0.0.1:7", echo)
 			port := sshtest.NewPort(t)
 			c := startCaddy(t, func(c *caddy) string {
-				return c.caddyfile(b.tunnel("prod", options...), wrapper(port), proxied) + c.site(port, "respond hello")
+				return c.caddyfile(b.tunnel("prod", append(options, "connect_timeout 10s")...), wrapper(port), proxied) + c.site(port, "respond hello")
 			})
 			c.wantServed()
 			ws, raw := c.websocket(), dialRaw(t, port)

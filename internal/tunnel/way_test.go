@@ -202,6 +202,7 @@ func TestProxyCommandFails(t *testing.T) {
 // TestProxyAnswers: an error says what a proxy wants, and names it where it is
 // silent, or answers with a page of its own.
 func TestProxyAnswers(t *testing.T) {
+	sshtest.Takes(t, 6*time.Second)
 	t.Parallel()
 	const page = "<!DOCTYPE html><html><head><title>Log in</title></head><body>somebody hunter2</body></html>"
 	answer := func(lines ...string) func(net.Conn) {
