@@ -165,13 +165,14 @@ func parseProxy(raw string, replace func(string) (string, error)) (*dial.Proxy, 
 		}
 		address = rest[i+1:]
 	}
-	address, err := replace(strings.TrimSuffix(address, "/"))
+	address, err := replace(address)
 	if err == nil {
 		err = redact.Check(address)
 	}
 	if err != nil {
 		return nil, err
 	}
+	address = strings.TrimSuffix(address, "/")
 	if !strings.Contains(address, ":") {
 		return nil, fmt.Errorf("%q is not <host>:<port>; a proxy has no default port", address)
 	}

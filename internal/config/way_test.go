@@ -44,6 +44,9 @@ func TestParseProxy(t *testing.T) {
 		"http://hunter2:@proxy:1":                   "an empty user or password",
 		"http://proxy:1/hunter2":                    "is not <host>:<port>",
 		"http://{env.NONE_OF_IT}:1":                 "placeholder {env.NONE_OF_IT} is empty",
+
+		// The slash at the end of a key is a part of it.
+		"http://MC4CAQAwBQYDK2VwBCIEIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR7/": "a key or certificate in base64",
 	} {
 		_, err := parseProxy(raw, replacePlaceholders)
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -3,8 +3,16 @@ package pipe
 import (
 	"io"
 	"net"
+	"os"
 	"testing"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
+
+func TestMain(m *testing.M) {
+	sshtest.Isolate()
+	os.Exit(m.Run())
+}
 
 // TestCopy copies both ways and keeps half-closes apart. Cuts are in package tunnel.
 func TestCopy(t *testing.T) {

@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -66,15 +65,17 @@ func (p *pool) due(asked bool) (at time.Time, refused bool) {
 }
 
 // hostsToTry returns which of the eligible hosts an attempt is for: not those
-// that would refuse us again.
+// that would refuse us again, unless all would.
 func (p *pool) hostsToTry() (try []*connect.Host) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	hosts := p.eligible()
-	worth := func(h *host) bool { return h.Limiter.WorthTrying(h.loginWith(p.set), p.retry.demand) }
-	none := !slices.ContainsFunc(hosts, worth)
-	for _, h := range hosts {
-		if none || worth(h) {
+	for _, h := range p.eligible() {
+		if h.Limiter.WorthTrying(h.loginWith(p.set), p.retry.demand) {
+			try = append(try, h.Host)
+		}
+	}
+	if len(try) == 0 {
+		for _, h := range p.eligible() {
 			try = append(try, h.Host)
 		}
 	}
