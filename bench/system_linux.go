@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childAttributes has the kernel end a child when we end without cleaning up,
+// childAttributes makes the kernel end a child when we end without cleaning up,
 // and keeps a terminal's Ctrl-C from it: we end our children ourselves.
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

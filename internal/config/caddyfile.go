@@ -150,7 +150,7 @@ func UnknownOption(name string, options []string) error {
 	}
 	if strings.Trim(plain(name), "abcdefghijklmnopqrstuvwxyz") != "" || len(name) > maxOptionName {
 		// A value that stands on a line of its own, perhaps.
-		return errors.New("what stands there is no option; it is not shown, since it may be a secret")
+		return errors.New("the text there is no option; it is not shown, since it may be a secret")
 	}
 	if len(options) > 10 { // a tunnel's: the line that comes after them would not be seen
 		return fmt.Errorf("unknown option %q", name)

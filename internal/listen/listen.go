@@ -93,6 +93,6 @@ func removeStale(path string) error {
 	default:
 		// Somebody may listen who does not let us in, has no room just now, or
 		// has another kind of socket.
-		return fmt.Errorf("there is a socket, and nothing tells whether it is in use; remove it if it is not: %w", err)
+		return fmt.Errorf("the socket exists, and it cannot be determined whether it is in use; remove it if it is not: %w", err)
 	}
 }

@@ -52,7 +52,7 @@ func TestListenSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer datagrams.Close()
-	if _, err := listenAt(a); err == nil || !strings.Contains(err.Error(), "nothing tells whether it is in use") {
+	if _, err := listenAt(a); err == nil || !strings.Contains(err.Error(), "it cannot be determined whether it is in use") {
 		t.Errorf("got error %v", err)
 	}
 	if _, err := os.Stat(path); err != nil {

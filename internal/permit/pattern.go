@@ -80,7 +80,7 @@ func parseSocket(name string) (pattern, error) {
 	return p, nil
 }
 
-// parseHostPattern reads what stands before the port. It takes addresses in
+// parseHostPattern reads the part before the port. It takes addresses in
 // their usual form only: that 10.0.1 is 10.0.0.1 is not what most would mean.
 func parseHostPattern(host string) (pattern, error) {
 	if host == "*" {

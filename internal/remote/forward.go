@@ -30,7 +30,7 @@ const (
 )
 
 // forward is an address that the bastion listens on for us, with all the listeners for
-// it. Its keeper sees to it that it is asked for on one of the tunnel's connections.
+// it. Its keeper asks for it on one of the tunnel's connections.
 type forward struct {
 	all     *Forwards
 	address address

@@ -91,7 +91,7 @@ func (c *Client) Start(owner Owner, opens <-chan ssh.NewChannel, requests <-chan
 
 // answerOpens passes on the channels that the server opens, and refuses those that
 // nobody asked for, each at once: one that waits would hold up every channel. It
-// returns when the transport has ended, and sees to it that it does.
+// returns when the transport has ended, which it makes sure of.
 func (c *Client) answerOpens(opens <-chan ssh.NewChannel) {
 	defer TakeLeftover(c.conn) // x/crypto has given up
 	for open := range opens {

@@ -2,6 +2,6 @@ package sshtest
 
 import "syscall"
 
-// dieWithParent has the kernel end a program when this process ends without
+// dieWithParent makes the kernel end a program when this process ends without
 // cleaning up, as it does at go test's timeout.
 func dieWithParent(attributes *syscall.SysProcAttr) { attributes.Pdeathsig = syscall.SIGKILL }

@@ -64,7 +64,7 @@ func StartDropbear(t testing.TB, opts DropbearOptions) *Dropbear {
 	return &Dropbear{d}
 }
 
-// dropbearHome has dropbear read our authorized_keys and not those in our home
+// dropbearHome makes dropbear read our authorized_keys and not those in our home
 // directory, which stays as it is. Versions from 2025 on take the directory as
 // an argument. Before those it is always the home's .ssh.
 func dropbearHome(t testing.TB, d *daemon, path string) (wrapper, args []string) {

@@ -140,7 +140,7 @@ func (l *Link) SetBandwidth(bytesPerSecond int) {
 	l.applyLocked()
 }
 
-// SetSegment has the bytes go in pieces of that size, each in a packet of its
+// SetSegment sends the bytes in pieces of that size, each in a packet of its
 // own unless the kernel is behind. Zero is as they come.
 func (l *Link) SetSegment(bytes int) {
 	l.mu.Lock()

@@ -147,7 +147,7 @@ func StartSSHD(t testing.TB, opts SSHDOptions) *SSHD {
 }
 
 // Reconfigure puts lines before all others in sshd_config, in the place of those
-// that it has put there before, and has sshd read it. The sessions go on as they
+// that it has put there before, and makes sshd read it. The sessions go on as they
 // began.
 func (s *SSHD) Reconfigure(lines string) {
 	s.t.Helper()

@@ -43,7 +43,7 @@ type failback struct {
 // enter changes the state.
 func (f *failback) enter(state failbackState, to *host) { f.state, f.to = state, to }
 
-// arrived sees to it, after a takeover, that the tunnel returns to a host that
+// arrived makes sure, after a takeover, that the tunnel returns to a host that
 // it prefers to the one in use. The caller holds mu.
 func (p *pool) arrived() {
 	if p.failback.state == failbackReturning && p.toReplace() == nil {

@@ -32,7 +32,7 @@ func (p *pool) wanted() bool {
 	}
 }
 
-// wake has maintain look at what is wanted. The caller holds mu.
+// wake makes maintain check what is wanted. The caller holds mu.
 func (p *pool) wake() {
 	if !p.running && p.wanted() {
 		p.running = true

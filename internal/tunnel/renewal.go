@@ -89,7 +89,7 @@ func (k *certKeeper) tell(cert sshauth.Certificate, told certNews, opened, now t
 		}
 	}
 	expiry := algorithms.ValidUntil(cert.Certificate)
-	if expiry.IsZero() || cert.Path == "" { // what an agent holds it sees to itself
+	if expiry.IsZero() || cert.Path == "" { // an agent renews what it holds
 		return told
 	}
 	notice := expiry.Add(-expiryNotice(cert.Certificate, opened))

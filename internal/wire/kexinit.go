@@ -33,7 +33,7 @@ type KexInit struct {
 }
 
 // maxPacket is the longest packet that a server may begin with. RFC 4253 section
-// 6.1 has everybody take 35000 bytes.
+// 6.1 requires every implementation to take 35000 bytes.
 const maxPacket = 35000
 
 // preamble is the beginning of what a server sends.
