@@ -28,21 +28,21 @@ func init() {
 // ListenerWrapper forwards the connections that a listener accepts to a target
 // behind an SSH bastion, as `ssh -L` does.
 //
-// It forwards those that `match`, or else all of them, so that none is left for
-// the HTTP server. Before the `tls` wrapper it forwards the raw bytes, so that TLS
-// passes through. After `tls` it forwards the decrypted bytes. HTTP/3 does not
-// pass through listener wrappers.
+// With `match`, it forwards only matching connections. Without `match`, it
+// forwards all of them, and the HTTP server gets none. Before the `tls` wrapper,
+// it forwards the raw bytes, so TLS passes through. After `tls`, it forwards the
+// decrypted bytes. HTTP/3 does not pass through listener wrappers.
 //
-// A reload keeps the connections. When the process exits they have the
-// `grace_period` of the `ssh_tunnel` app to end.
+// A reload keeps the connections. When the process exits, they may continue for
+// the `grace_period` of the `ssh_tunnel` app.
 type ListenerWrapper struct {
 	// The name of the tunnel, as configured in the `ssh_tunnel` app.
 	// Placeholders are not allowed. Required.
 	TunnelName string `json:"tunnel"`
 
-	// Where connections go: `host:port`, whose name is resolved by the bastion,
-	// or `unix//path` for a socket on the bastion. Placeholders are replaced
-	// when the configuration is loaded. Required.
+	// The target of the connections: `host:port`, which the bastion resolves, or
+	// `unix//path` for a socket on the bastion. Placeholders are replaced when the
+	// configuration is loaded. Required.
 	Target string `json:"target"`
 
 	// Which connections to forward: those whose TLS ClientHello matches all of
@@ -52,8 +52,8 @@ type ListenerWrapper struct {
 	// state of the connection. Default: every connection.
 	MatchersRaw caddy.ModuleMap `json:"match,omitempty" caddy:"namespace=tls.handshake_match"`
 
-	// How to forward them. `max_connections` counts all connections of a listener,
-	// those from before a reload included.
+	// How to forward the connections. `max_connections` counts all connections of a
+	// listener, including those from before a reload.
 	config.ForwardOptions
 
 	owner    any // the configuration that the wrapper belongs to

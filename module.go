@@ -1,11 +1,10 @@
 // Package sshtunnel lets Caddy reach hosts behind an SSH bastion.
 //
-// The app ssh_tunnel owns named tunnels: it connects to their bastions,
-// verifies and authenticates, keeps the connections alive and replaces them.
-// The reverse_proxy transport ssh_tunnel and the listener wrapper ssh_tunnel
-// borrow channels from them, and so do their own forwards of raw connections
-// and the command `caddy ssh-tunnel forward`. The network ssh_tunnel has a
-// bastion listen for a site.
+// The app ssh_tunnel manages named tunnels: it connects to their bastions,
+// verifies host keys, authenticates, keeps the connections alive and replaces
+// them. The reverse_proxy transport ssh_tunnel, the listener wrapper ssh_tunnel,
+// the app's own forwards and the command `caddy ssh-tunnel forward` open channels
+// on these connections. With the network ssh_tunnel, a site listens on a bastion.
 //
 //	{
 //		ssh_tunnel {
@@ -44,16 +43,15 @@ func init() {
 	caddy.RegisterModule(App{})
 }
 
-// App manages SSH connections to bastion hosts, through which other modules
-// dial.
+// App manages SSH connections to bastions, through which other modules dial.
 //
 // These modules are the transport `ssh_tunnel` of `reverse_proxy` and the
 // listener wrapper `ssh_tunnel`. A site can listen on a bastion with the network
 // address `ssh_tunnel/<tunnel>/*:443`. The app itself forwards raw connections,
 // as `ssh -L`, `-R` and `-D` do.
 //
-// Tunnels connect in the background when the configuration starts. A bastion
-// that is down does not keep it from starting. A reload that does not change a
+// Tunnels connect in the background when the configuration starts. A bastion that
+// is down does not keep Caddy from starting. A reload that does not change a
 // tunnel keeps its connections, with all requests and streams on them.
 //
 // ### Events

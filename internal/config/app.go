@@ -23,11 +23,11 @@ type App struct {
 	// and hyphens. Default: none.
 	Tunnels map[string]*Tunnel `json:"tunnels,omitempty"`
 
-	// How long raw connections, of forwards and the listener wrapper, may go on
-	// when the process exits. Those that have not ended by then are reset. 0 resets
-	// them at once. The time runs from the beginning of the exit, as that of the
-	// `http` app does, and after its `shutdown_delay`. Default: the `grace_period`
-	// of the `http` app, or `3s` if it has none, as where there are no sites.
+	// How long raw connections, of forwards and of the listener wrapper, may
+	// continue when the process exits. Caddy then resets those that remain. 0 resets
+	// them at once. The time starts at the same moment as that of the `http` app,
+	// after its `shutdown_delay`. Default: the `grace_period` of the `http` app, or
+	// `3s` if it has none or there are no sites.
 	GracePeriod *caddy.Duration `json:"grace_period,omitempty"`
 }
 

@@ -14,8 +14,8 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// Forward is a local or a remote forward: raw connections from where it
-// listens to a target at the tunnel's other end.
+// Forward is a local or a remote forward: it forwards raw connections from an
+// address to a target at the tunnel's other end.
 type Forward struct {
 	// Where to listen: `[host:]port` or `unix//path`. Without a host it is the
 	// loopback address, with `*` all addresses. Required.
@@ -26,15 +26,16 @@ type Forward struct {
 	// other hosts than loopback are allowed.
 	Listen string `json:"listen"`
 
-	// Where connections go: `host:port` or `unix//path`. That of a local forward
-	// is resolved by the bastion, that of a remote one here. Required.
+	// The target of the connections: `host:port` or `unix//path`. The bastion
+	// resolves the target of a local forward, and this machine that of a remote
+	// forward. Required.
 	Target string `json:"target"`
 
 	ForwardOptions
 }
 
-// DynamicForward is a SOCKS5 server, whose clients reach what the bastion does.
-// Names are resolved by the bastion.
+// DynamicForward is a SOCKS5 server whose clients reach what the bastion reaches.
+// The bastion resolves names.
 type DynamicForward struct {
 	// Where to listen: `[host:]port` or `unix//path`. Without a host it is the
 	// loopback address. With another, users are required. Required.
@@ -43,11 +44,11 @@ type DynamicForward struct {
 	// Who may use it. Default: everybody who can connect.
 	Users []ProxyUser `json:"users,omitempty"`
 
-	// How long a connection may go without a byte in either direction before it
-	// is ended, such as `1h`. Default: for ever.
+	// How long a connection may have no data in either direction before Caddy closes
+	// it, such as `1h`. Default: no limit.
 	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
 
-	// How many connections there may be at a time; those beyond are refused.
+	// How many connections may be open at a time. Caddy refuses further ones.
 	// Default: any number.
 	MaxConnections int `json:"max_connections,omitempty"`
 }
@@ -57,8 +58,8 @@ type ProxyUser struct {
 	// The user's name. Required.
 	Name string `json:"name"`
 
-	// The password. A secret: write a placeholder, which is replaced when the
-	// configuration is loaded. Required.
+	// The password. It is a secret: write a placeholder, which Caddy replaces when
+	// it loads the configuration. Required.
 	Password string `json:"password"`
 }
 

@@ -11,15 +11,15 @@ import (
 
 // ForwardOptions say how raw connections are forwarded to a target.
 type ForwardOptions struct {
-	// The version of the PROXY protocol, `v1` or `v2`, in which the target gets
-	// the address of the client. Default: none, it does not.
+	// The version of the PROXY protocol, `v1` or `v2`, in which Caddy sends the
+	// target the client's address. Default: none, Caddy does not send it.
 	ProxyProtocol string `json:"proxy_protocol,omitempty"`
 
-	// How long a connection may go without a byte in either direction before it
-	// is ended, such as `1h`. Default: for ever.
+	// How long a connection may have no data in either direction before Caddy closes
+	// it, such as `1h`. Default: no limit.
 	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
 
-	// How many connections there may be at a time; those beyond are refused.
+	// How many connections may be open at a time. Caddy refuses further ones.
 	// Default: any number.
 	MaxConnections int `json:"max_connections,omitempty"`
 }

@@ -2,30 +2,30 @@ package config
 
 import "github.com/caddyserver/caddy/v2"
 
-// Tunnel is a bastion: where it is, how to log in to it, how to verify it, and how
-// to stay connected. Options are named after their ssh_config(5) keyword
-// wherever one exists, and mean the same.
+// Tunnel describes SSH connections to a bastion: its address, the login, its host
+// keys, and when to reconnect. An option that has an ssh_config(5) keyword has its
+// name and meaning.
 //
-// With nothing but a host it behaves like `ssh host`, run by the same user.
+// With only a host, it logs in as `ssh host` does for the user that Caddy runs as.
 //
 // Strings take placeholders, which are replaced when the configuration is
 // loaded. One that is unknown or empty is an error. Secrets are replaced each
 // time the tunnel connects. In paths, `~/` is $HOME, or else the home directory
 // of the user that Caddy runs as.
 //
-// A duration is a string such as `"15s"`, or a number of nanoseconds. One that is
-// negative, or below 1ms and not 0, is an error. 0 is the default, unless the
-// option says otherwise.
+// A duration is a string such as `"15s"`, or a number of nanoseconds. A negative
+// duration is an error, and so is one between 0 and 1ms. 0 means the default,
+// unless the option says otherwise.
 type Tunnel struct {
-	// The bastion's address: `[user@]host[:port]`, an IPv6 address in brackets.
-	// The port is 22 if it is not written. If there are several, the tunnel uses
-	// the first that answers and accepts the login. It goes back to one before
-	// that as soon as it can. Each has its own host key. The same one twice is an
+	// The bastion's address: `[user@]host[:port]`, with IPv6 addresses in brackets.
+	// The default port is 22. If there are several bastions, the tunnel uses the
+	// first that answers and accepts the login, and returns to a preferred one as
+	// soon as that answers again. Each has its own host key. A duplicate is an
 	// error. Required, unless `ssh_config` is set.
 	Hosts []string `json:"hosts,omitempty"`
 
-	// The user to log in as. An error if one of the hosts has a user, too. Default:
-	// the hosts' user, or else the user that Caddy runs as, which is logged.
+	// The user to log in as. It is an error if `hosts` has a user as well. Default:
+	// the user in `hosts`, or else the user that Caddy runs as, which Caddy logs.
 	User string `json:"user,omitempty"`
 
 	// Where in ssh_config(5) files to look up what is not set here: address,
@@ -33,25 +33,26 @@ type Tunnel struct {
 	// nowhere, these files are not read.
 	SSHConfig *SSHConfig `json:"ssh_config,omitempty"`
 
-	// Private keys to log in with, offered in this order. Once these, a
-	// certificate, an agent or a password are set, nothing else is offered. The
-	// tunnel waits for a file that does not exist. One that cannot be read is an
+	// Private keys to log in with, offered in this order. If you set keys,
+	// certificates, an agent or a password, the tunnel offers nothing else. The
+	// tunnel waits for a file that does not exist. A file that cannot be read is an
 	// error. Default: the standard `~/.ssh/id_*` files, and the agent's keys.
 	IdentityFiles []IdentityFile `json:"identity_files,omitempty"`
 
-	// Paths of OpenSSH certificates for these keys or the agent's. The one
-	// beside an identity file (`<path>-cert.pub`) need not be named. Default: none.
+	// Paths of OpenSSH certificates for these keys or the agent's. You do not need
+	// to list the certificate beside an identity file (`<path>-cert.pub`). Default:
+	// none.
 	CertificateFiles []string `json:"certificate_files,omitempty"`
 
 	// The path of the agent's socket (on Windows, of its named pipe),
-	// `SSH_AUTH_SOCK` for the one that this environment variable names, or `none`.
-	// Default: `SSH_AUTH_SOCK`; `none` if a password is set and no identity or
-	// certificate file.
+	// `SSH_AUTH_SOCK` for the socket that this environment variable names, or
+	// `none`. Default: `SSH_AUTH_SOCK`; `none` if a password is set, but no identity
+	// or certificate file.
 	IdentityAgent string `json:"identity_agent,omitempty"`
 
 	// The password, also for a keyboard-interactive dialogue with one hidden
-	// password prompt. A secret: write a placeholder such as `{env.PASSWORD}` or
-	// `{file./run/secrets/password}`, since anything else shows in `/config/`.
+	// password prompt. It is a secret: write a placeholder such as `{env.PASSWORD}`
+	// or `{file./run/secrets/password}`, since `/config/` shows a literal password.
 	// Default: none.
 	Password string `json:"password,omitempty"`
 
@@ -60,10 +61,10 @@ type Tunnel struct {
 	// not, otherwise false.
 	IdentitiesOnly *bool `json:"identities_only,omitempty"`
 
-	// Paths of known_hosts files. This, `host_keys` and
-	// `host_certificate_authorities` add up; a key that one of the files marks
-	// @revoked is refused whatever the others say. Default: the user's and the
-	// system's known_hosts files, unless one of the three is set.
+	// Paths of known_hosts files. The tunnel accepts a key that any of
+	// `known_hosts`, `host_keys` and `host_certificate_authorities` lists. It always
+	// refuses a key that a file marks @revoked. Default: the user's and the system's
+	// known_hosts files, unless one of the three is set.
 	KnownHosts []string `json:"known_hosts,omitempty"`
 
 	// Keys that the bastion may have: `SHA256:<fingerprint>`, or
@@ -79,26 +80,24 @@ type Tunnel struct {
 	// principals. Default: the bastion's host.
 	HostKeyAlias string `json:"host_key_alias,omitempty"`
 
-	// Whether the bastion's host key must be known: `yes`; `accept-new` to
-	// remember the first one in Caddy's storage, where nothing else is known
-	// about the bastion, and to accept no other from then on; or `no` to connect
-	// to anyone who answers. `no` is refused together with a password. Default:
-	// `yes`.
+	// Whether the bastion's host key must be known: `yes`, `accept-new` or `no`.
+	// With `accept-new`, if nothing is known about the bastion, Caddy remembers its
+	// first key in its storage and then accepts no other. With `no`, Caddy accepts
+	// any key; this is an error together with a password. Default: `yes`.
 	StrictHostKeyChecking string `json:"strict_host_key_checking,omitempty"`
 
-	// Paths of files of keys that are accepted neither as the bastion's nor as
-	// its authority's, whatever the rest says: public keys, one a line. Binary
-	// KRLs are refused. Default: none.
+	// Paths of files of public keys, one a line, that are never accepted as the key
+	// of the bastion or of its authority. Binary KRLs are an error. Default: none.
 	RevokedHostKeys []string `json:"revoked_host_keys,omitempty"`
 
-	// The name of the tunnel through which to reach this one's bastion. A circle
-	// is an error, and so is more than one of this, `proxy` and `proxy_command`.
-	// Default: none, the bastion is dialed directly.
+	// The name of the tunnel through which to reach this tunnel's bastion. A circle
+	// is an error. `proxy_jump`, `proxy` and `proxy_command` exclude each other.
+	// Default: none, Caddy dials the bastion directly.
 	ProxyJump string `json:"proxy_jump,omitempty"`
 
-	// A proxy to reach the bastion through: `socks5://[user:password@]host:port`,
-	// or `http://` likewise, which has to allow CONNECT. The port has no default.
-	// User and password are secrets: write placeholders. Default: none.
+	// A proxy to reach the bastion through: `socks5://[user:password@]host:port` or
+	// `http://[user:password@]host:port`. An HTTP proxy must allow CONNECT. The port
+	// is required. User and password are secrets: write placeholders. Default: none.
 	Proxy string `json:"proxy,omitempty"`
 
 	// A command, with its arguments, whose standard input and output are the
@@ -116,17 +115,17 @@ type Tunnel struct {
 	// `inet6`. Default: `any`.
 	AddressFamily string `json:"address_family,omitempty"`
 
-	// How long the connect to one hop may take: TCP, key exchange and
+	// The longest time for the connect to one hop: TCP, key exchange and
 	// authentication. Default: `10s`.
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
 
-	// How long the bastion may be silent before it is probed. 0 is never.
+	// How long the bastion may be silent before Caddy probes it. 0 turns probes off.
 	// Default: `15s`.
 	ServerAliveInterval *caddy.Duration `json:"server_alive_interval,omitempty"`
 
-	// How many probes in a row, each `server_alive_interval` after the one before,
-	// may stay unanswered before the connection counts as lost: with the defaults,
-	// that is after a minute of silence. Default: 3.
+	// How many probes in a row, one each `server_alive_interval`, may stay
+	// unanswered before Caddy closes the connection. With the defaults, it closes
+	// after a minute of silence. Default: 3.
 	ServerAliveCountMax int `json:"server_alive_count_max,omitempty"`
 
 	// How long to wait before a reconnect. Default: from `250ms` to `30s`.
@@ -136,21 +135,21 @@ type Tunnel struct {
 	// ends them at once. Default: `1h`.
 	DrainTimeout *caddy.Duration `json:"drain_timeout,omitempty"`
 
-	// How many connections to keep. Default: 1, and up to 8 as channels need
-	// them.
+	// How many connections to keep. Default: at least 1, and up to 8 if channels
+	// need them.
 	Connections *Connections `json:"connections,omitempty"`
 
 	// When to replace a connection. `ssh` exchanges its keys again instead.
 	// Default: after 32 GiB.
 	RekeyLimit *RekeyLimit `json:"rekey_limit,omitempty"`
 
-	// Whether to connect at first use rather than at once. A health check is a
-	// use, and so is a remote forward or a site on the bastion. Default: false.
+	// Whether to connect at first use instead of at the start. A health check counts
+	// as use, and so does a remote forward or a site on the bastion. Default: false.
 	Lazy bool `json:"lazy,omitempty"`
 
-	// Key exchange algorithms, in order of preference. In this list and those
-	// below, one that is not known is an error, and one that is known to be broken
-	// a warning. Default: those that Go's SSH library considers secure.
+	// Key exchange algorithms, in order of preference. In this list and those below,
+	// an unknown algorithm is an error, and a broken one causes a warning. Default:
+	// those that Go's SSH library considers secure.
 	KexAlgorithms []string `json:"kex_algorithms,omitempty"`
 
 	// Ciphers, in order of preference. Default: those that Go's SSH library
@@ -173,16 +172,16 @@ type Tunnel struct {
 	// Default: those that Go's SSH library considers secure.
 	CASignatureAlgorithms []string `json:"ca_signature_algorithms,omitempty"`
 
-	// The least size of RSA keys in bits, for the bastion's and Caddy's own: from
-	// 1024 to 16384. Default: 2048.
+	// The smallest size in bits of RSA keys, both the bastion's and Caddy's: 1024 to
+	// 16384. Default: 2048.
 	RequiredRSASize int `json:"required_rsa_size,omitempty"`
 
-	// Which targets may be dialed through this tunnel, by whatever does that:
-	// `host:port` or `unix//path`. A host is a name, `*.<name>` for the names
-	// below it, an IP address, a network such as `10.0.0.0/8`, or `*`; a port is a
-	// number, a range such as `8000-8999`, or `*`; a path may end in `*`. A target
-	// that is written in the configuration and not among these is an error, and so
-	// is an empty list. Upstreams with placeholders need it. Default: every target.
+	// The targets that may be dialed through this tunnel: `host:port` or
+	// `unix//path`. A host is a name, `*.<name>` for the names below it, an IP
+	// address, a network such as `10.0.0.0/8`, or `*`. A port is a number, a range
+	// such as `8000-8999`, or `*`. A path may end in `*`. A target in the
+	// configuration that is not in the list is an error, and so is an empty list.
+	// Upstreams with placeholders need this option. Default: every target.
 	PermitOpen []string `json:"permit_open,omitempty"`
 
 	// Addresses here whose connections are forwarded to a target that the
@@ -198,33 +197,33 @@ type Tunnel struct {
 	DynamicForwards []*DynamicForward `json:"dynamic_forwards,omitempty"`
 }
 
-// SSHConfig is where to look up what a tunnel does not set itself. The files are
-// read when the configuration is loaded. Nothing in them is executed, except a
-// ProxyCommand where that is allowed (see `proxy_command`).
+// SSHConfig names the ssh_config(5) files for the options that a tunnel does not
+// set. Caddy reads the files when it loads the configuration. It executes nothing
+// in them, except a ProxyCommand where that is allowed (see `proxy_command`).
 type SSHConfig struct {
-	// The host to look up, as after `ssh`. Required.
+	// The host to look up, as in `ssh <host>`. Required.
 	Alias string `json:"alias"`
 
-	// The path of the file to read, and no other. An error if it does not exist.
+	// The path of the only file to read. It is an error if the file does not exist.
 	// Default: `~/.ssh/config` and `/etc/ssh/ssh_config`.
 	File string `json:"file,omitempty"`
 }
 
 // IdentityFile is a private key to log in with.
 type IdentityFile struct {
-	// The path of a private key in OpenSSH or PEM form; of a public key (.pub)
-	// whose private half the agent has, which is read in place of an absent
-	// private key, too; or `none`, alone, to read no key file.
-	// The text of a key is an error, which does not show it. Required.
+	// The path of a private key in OpenSSH or PEM format, or of a public key (.pub)
+	// whose private key the agent has. If the private key does not exist, Caddy
+	// reads the `.pub` file beside it. `none`, as the only entry, reads no key file.
+	// The text of a key is an error, which does not show the text. Required.
 	Path string `json:"path"`
 
-	// The passphrase of an encrypted key. A secret: write a placeholder. Default:
-	// none, the agent has to hold an encrypted key.
+	// The passphrase of an encrypted key. It is a secret: write a placeholder.
+	// Default: none, so the agent must hold an encrypted key.
 	Passphrase string `json:"passphrase,omitempty"`
 }
 
-// ReconnectDelay bounds the wait before a reconnect, which grows with each
-// failure and is jittered. A first delay above the longest is an error.
+// ReconnectDelay limits the delay before a reconnect, which grows with each
+// failure and is jittered. A `min` above `max` is an error.
 type ReconnectDelay struct {
 	// The first delay. Default: `250ms`.
 	Min caddy.Duration `json:"min,omitempty"`
@@ -233,25 +232,25 @@ type ReconnectDelay struct {
 	Max caddy.Duration `json:"max,omitempty"`
 }
 
-// Connections is how many connections a tunnel keeps. Those above the least number
-// are opened in the background, one at a time, when there are requests beside
-// streams, or more channels than a connection serves well. They are closed when
+// Connections is how many connections a tunnel keeps. Caddy opens those above the
+// least number in the background, one at a time, when there are both requests and
+// streams, or more channels than a connection serves well. It closes them after
 // they have been idle for a minute.
 type Connections struct {
 	// The least number of connections. Default: 1.
 	Min int `json:"min,omitempty"`
 
 	// The greatest number of connections. Less than `min` is an error. Default:
-	// `min`, so that 1 alone is exactly one.
+	// `min`.
 	Max int `json:"max,omitempty"`
 }
 
-// RekeyLimit is when a connection is replaced.
+// RekeyLimit says when to replace a connection.
 type RekeyLimit struct {
-	// After how many bytes, both ways together. More than the default is an
+	// The number of bytes, in both directions together. More than the default is an
 	// error. Default: 34359738368 (32 GiB).
 	Size int64 `json:"size,omitempty"`
 
-	// After how long, such as `1h`. Default: never.
+	// The age of the connection, such as `1h`. Default: no limit.
 	Interval caddy.Duration `json:"interval,omitempty"`
 }

@@ -27,15 +27,14 @@ func init() {
 
 // Transport proxies requests to upstreams behind an SSH bastion.
 //
-// It takes the options of the `http` transport. Those that mean nothing through
-// a tunnel are errors when the configuration is loaded.
+// It takes the options of the `http` transport. Options that do not apply to a
+// tunnel are errors when the configuration is loaded.
 //
-// Upstreams are `host:port`, whose name is resolved by the bastion and never
-// here, or `unix//path` for a socket on the bastion. Without a host, as in
-// `:8080`, the bastion itself is meant. The bastion sees every upstream as a
-// `direct-tcpip` channel (RFC 4254 section 7.2), or as a
-// `direct-streamlocal@openssh.com` one for a socket. Upstreams with placeholders
-// need the tunnel's `permit_open`.
+// Upstreams are `host:port`, whose name only the bastion resolves, or `unix//path`
+// for a socket on the bastion. Without a host, as in `:8080`, the upstream is on
+// the bastion itself. The bastion gets a `direct-tcpip` channel (RFC 4254 section
+// 7.2) for each connection, or a `direct-streamlocal@openssh.com` channel for a
+// socket. Upstreams with placeholders need the tunnel's `permit_open`.
 //
 // A request that cannot be sent gets one of these statuses:
 //
@@ -46,7 +45,7 @@ func init() {
 // 503 | The tunnel is down; or it is full, and no channel has ended for `dial_timeout`.
 // 504 | The tunnel did not connect, or the bastion did not answer, within `dial_timeout`; or the TLS handshake took longer than the TLS timeout.
 //
-// All of these but 403 are failed dials, which `lb_try_duration` retries.
+// All of these except 403 are failed dials, which `lb_try_duration` retries.
 //
 // Upon proxying, this module sets the following placeholders (which can be used
 // both within and after this handler; for example, in response headers):
