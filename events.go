@@ -3,6 +3,7 @@ package sshtunnel
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -32,6 +33,8 @@ type emitter struct {
 	logger  *zap.Logger
 
 	waiting chan tunnel.Event
+	// running says that run does: nothing runs while nothing waits.
+	running atomic.Bool
 	// over is closed when the configuration is no longer in force: handlers would have
 	// a context that is over.
 	over <-chan struct{}
@@ -48,7 +51,7 @@ func newEmitter(ctx caddy.Context, a *App) (*emitter, error) {
 		return nil, fmt.Errorf("getting the events app: %w", err)
 	}
 	events := app.(*caddyevents.App)
-	em := &emitter{
+	return &emitter{
 		emit: func(e tunnel.Event) { events.Emit(ctx, eventPrefix+e.Name, e.Data) },
 		inForce: func() bool {
 			active := caddy.ActiveContext()
@@ -61,9 +64,7 @@ func newEmitter(ctx caddy.Context, a *App) (*emitter, error) {
 		logger:  ctx.Logger(),
 		waiting: make(chan tunnel.Event, maxWaitingEvents),
 		over:    ctx.Done(),
-	}
-	go em.run()
-	return em, nil
+	}, nil
 }
 
 // Observe implements tunnel.Observer.
@@ -71,6 +72,9 @@ func (em *emitter) Observe(e tunnel.Event) {
 	select {
 	case <-em.over:
 	case em.waiting <- e:
+		if !em.running.Swap(true) {
+			go em.run()
+		}
 	default:
 		em.logger.Warn("event dropped: its handlers are too slow", zap.String("event", eventPrefix+e.Name))
 	}
@@ -79,23 +83,35 @@ func (em *emitter) Observe(e tunnel.Event) {
 // startPoll is how often to look whether the configuration has started.
 const startPoll = 20 * time.Millisecond
 
-// run emits what waits, once the configuration has started. It returns when that is
-// over.
+// run emits what waits, once the configuration has started. It returns when nothing
+// waits, or when the configuration is over.
 func (em *emitter) run() {
-	started := false
-	for {
+	for em.awaitStart() {
 		select {
 		case <-em.over:
+			em.running.Store(false)
 			return
 		case e := <-em.waiting:
-			for ; !started; started = em.inForce() {
-				select {
-				case <-em.over:
-					return
-				case <-time.After(startPoll):
-				}
-			}
 			em.emit(e)
+			continue
+		default:
+		}
+		em.running.Store(false)
+		if len(em.waiting) == 0 || em.running.Swap(true) {
+			return // whatever comes runs it again
 		}
 	}
+	em.running.Store(false)
+}
+
+// awaitStart waits until the configuration has started. It is false if it is over.
+func (em *emitter) awaitStart() bool {
+	for !em.inForce() {
+		select {
+		case <-em.over:
+			return false
+		case <-time.After(startPoll):
+		}
+	}
+	return true
 }

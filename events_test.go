@@ -87,11 +87,6 @@ func TestEmitterDoesNotBlock(t *testing.T) {
 		waiting: make(chan tunnel.Event, maxWaitingEvents),
 		over:    over,
 	}
-	ended := make(chan struct{})
-	go func() {
-		em.run()
-		close(ended)
-	}()
 	for range 2 * maxWaitingEvents {
 		em.Observe(tunnel.Event{Name: tunnel.EventLost})
 	}
@@ -100,11 +95,7 @@ func TestEmitterDoesNotBlock(t *testing.T) {
 	sshtest.Eventually(t, 10*time.Second, "all that waited are emitted", func() bool { return len(emitted) >= maxWaitingEvents })
 	close(over)
 	em.Observe(tunnel.Event{Name: tunnel.EventLost})
-	select {
-	case <-ended:
-	case <-time.After(10 * time.Second):
-		t.Error("the emitter has not ended")
-	}
+	sshtest.Eventually(t, sshtest.Patience, "the emitter's end", func() bool { return !em.running.Load() })
 	if n := len(emitted); n > maxWaitingEvents+1 {
 		t.Errorf("%d events were emitted", n)
 	}
