@@ -38,7 +38,7 @@ func (l *Listener) Status() Status {
 	case f.isListening():
 		s.State = Listening
 	case !connected:
-		// What an earlier connection was told is not what the next will be.
+		// The answer on an earlier connection says nothing about the next one.
 	case f.answer != nil && f.answer.err != nil:
 		s.State, s.Err = Refused, f.answer.err
 	}

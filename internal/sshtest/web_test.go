@@ -170,7 +170,7 @@ func TestWebExpectContinue(t *testing.T) {
 	client.Transport.(*http.Transport).ExpectContinueTimeout = time.Hour
 	r, _ := http.NewRequestWithContext(t.Context(), "POST", url+"/echo", bytes.NewReader([]byte("wait")))
 	r.Header.Set("Expect", "100-continue")
-	response, err := client.Do(r) // that waits for an hour, unless it is told to go on
+	response, err := client.Do(r) // which waits for an hour, or for 100 Continue
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ type member struct {
 	reason reason
 	// channels counts the open channels and those being opened.
 	channels int
-	// held are those of them that are held for remote forwards.
+	// held counts those of them that remote forwards hold; see Hold.
 	held int
 	// limit is how many channels it takes; if less than any, since cappedAt.
 	limit    int
