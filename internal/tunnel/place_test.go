@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/metrics"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
@@ -244,6 +245,33 @@ func TestCarries(t *testing.T) {
 	}
 	if m.carries != anyClass {
 		t.Errorf("it carries %d without channels", m.carries)
+	}
+
+	// What a remote forward holds is of no class.
+	m.Hold()
+	if _, err := p.pick(t.Context(), placementOf(Request)); err != nil || m.carries != Request {
+		t.Errorf("beside a forward: %+v, %v", m, err)
+	}
+	if p.channelEnded(m); m.carries != anyClass {
+		t.Errorf("it carries %d with a forward alone", m.carries)
+	}
+}
+
+// TestHostsToTry: a host that would refuse us again is tried if there is no other.
+func TestHostsToTry(t *testing.T) {
+	t.Parallel()
+	p := crew(1, 1)
+	h := p.hosts[0]
+	for range 5 { // until it waits for minutes
+		h.Limiter.Failed(h.loginWith(p.set), connlimit.Failure{
+			Err: failure.New(failure.ClassRefused, failure.CauseKeyRefused, errors.New("refused")), Started: time.Now(),
+		}, p.set.pace().Delay)
+	}
+	if h.Limiter.WorthTrying(h.loginWith(p.set), p.retry.demand) {
+		t.Fatal("it is worth trying")
+	}
+	if try := p.hostsToTry(); len(try) != 1 || try[0] != h.Host {
+		t.Errorf("got %v", try)
 	}
 }
 
