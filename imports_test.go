@@ -21,7 +21,7 @@ var layers = [][]string{
 	{"tunnel"},
 	{"connect", "remote"},
 	{"sshconn", "hostkey", "sshauth", "connlimit", "metrics", "pipe"},
-	{"wire", "dial", "algorithms", "readfile"},
+	{"wire", "dial", "algorithms", "readfile", "autokey"},
 	{"failure", "sshconfig", "filewatch", "keyfile", "permit", "hostname", "loglimit"},
 	{"printable", "redact", "sshsyntax"},
 }
