@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/autokey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
@@ -141,6 +142,9 @@ func (c *commandConfig) resolveOne(change func(*config.App), name string) (*conf
 	for _, hop := range t.Chain() {
 		if hop.Config.AcceptNewHostKey {
 			hop.Settings.KeyMemory = c.storage()
+		}
+		if hop.Config.Auth().GeneratedName() != "" {
+			hop.Settings.KeyStore = readOnlyKeys{autokey.Storage{Storage: c.ctx.Storage()}}
 		}
 	}
 	return t, nil

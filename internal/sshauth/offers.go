@@ -31,6 +31,7 @@ type offer struct {
 	fix    string      // what helps against that, or ""
 	cert   Certificate // zero for no certificate
 	blob   string      // the key or certificate on the wire (RFC 4253 section 6.6)
+	ranked string      // the blob that says which place it has among the offers
 	named  bool        // by the user
 }
 
@@ -63,7 +64,10 @@ type collector struct {
 // namedCert is a certificate that an option names.
 type namedCert struct {
 	*ssh.Certificate
-	path string
+	path string // of its file, or ""
+	// source is how errors and offers name it: its path, or the option.
+	source string
+	raw    string // of Config.Certificates, or ""
 }
 
 // collect reads the files and asks the agent, and finds out what to offer, in
@@ -91,7 +95,7 @@ func (c *collector) collect() {
 // choose orders the offers by what earlier logins have shown, and leaves out those
 // beyond maxTries that the user did not name.
 func (c *collector) choose() {
-	sort(c.memory, c.offers, func(o offer) string { return o.blob })
+	sort(c.memory, c.offers, func(o offer) string { return o.ranked })
 	c.all = slices.Clone(c.offers)
 	limit := maxTries
 	if c.cfg.Password != "" {
@@ -111,31 +115,35 @@ func (c *collector) choose() {
 	}
 }
 
-// identities reads the identity files. Those that cannot be used are left out.
+// identities reads the identity files, and then the identities that are texts or
+// generated. Those that cannot be used are left out.
 func (c *collector) identities() []identity {
 	var ids []identity
-	for _, file := range c.cfg.IdentityFiles {
-		id, err := c.cfg.loadIdentity(file)
+	add := func(id identity, err error) {
 		switch {
 		case err == nil, id.public != nil && c.link != nil: // which may hold its private half
-		case file.Default && errors.Is(err, fs.ErrNotExist):
-			continue
+		case id.Default && errors.Is(err, fs.ErrNotExist):
+			return
 		default:
 			c.unusable(err)
-			if !file.Default {
-				c.log.Warn("identity file is not usable", zap.Error(err))
+			if !id.Default {
+				c.log.Warn("identity is not usable", zap.Error(err))
 			}
-			continue
+			return
 		}
 		if err := id.loadCertificate(); err != nil {
 			c.warnCert(err)
 		}
 		ids = append(ids, id)
 	}
+	for _, file := range c.cfg.IdentityFiles {
+		add(c.cfg.loadIdentity(file))
+	}
+	c.cfg.loadTexts(add)
 	return ids
 }
 
-// certificates reads the certificate files.
+// certificates reads the certificates that options name.
 func (c *collector) certificates() []namedCert {
 	var certs []namedCert
 	for _, path := range c.cfg.CertificateFiles {
@@ -144,7 +152,15 @@ func (c *collector) certificates() []namedCert {
 			c.warnCert(err)
 			continue
 		}
-		certs = append(certs, namedCert{cert, path})
+		certs = append(certs, namedCert{cert, path, path, ""})
+	}
+	for n := range c.cfg.Certificates {
+		cert, err := c.cfg.textCertificate(n)
+		if err != nil {
+			c.warnCert(err)
+			continue
+		}
+		certs = append(certs, cert)
 	}
 	return certs
 }
@@ -194,10 +210,14 @@ func (c *collector) addCertFiles(certs []namedCert, ids []identity, keys []agent
 			}
 		}
 		if signer == nil {
-			c.skip(fmt.Sprintf("certificate_file %q has its private key in no identity_file and not in the agent", cert.path))
+			option := cert.source
+			if cert.raw == "" {
+				option = fmt.Sprintf("certificate_file %q", cert.path)
+			}
+			c.skip(option + " has its private key in no identity_file or identity, and not in the agent")
 			continue
 		}
-		c.addCert(cert.Certificate, signer, cert.path, true)
+		c.addCert(cert, signer, true)
 	}
 }
 
@@ -231,7 +251,7 @@ func (c *collector) addIdentities(ids []identity, keys []agentKey) {
 		}
 		found := signers[i] != nil
 		if found && id.cert != nil {
-			c.addCert(id.cert, signers[i], id.certFile, !id.Default)
+			c.addCert(namedCert{id.cert, id.certFile, id.certFile, ""}, signers[i], !id.Default)
 		}
 		for _, k := range keys {
 			if cert, ok := k.public.(*ssh.Certificate); ok && algorithms.SameKey(cert.Key, id.public) {
@@ -242,41 +262,45 @@ func (c *collector) addIdentities(ids []identity, keys []agentKey) {
 		switch {
 		case found || id.Default:
 		case isTokenKey(id.public):
-			c.skip(fmt.Sprintf("identity_file %q is a key on a security token, which only an agent can sign with, and no agent holds it; add it to one with ssh-add", id.Path))
+			c.skip(id.option + " is a key on a security token, which only an agent can sign with, and no agent holds it; add it to one with ssh-add")
 		case id.err != nil:
 			c.skip(fmt.Sprintf("%v, and the agent does not hold its key", id.err))
 		default:
-			c.skip(fmt.Sprintf("identity_file %q has no usable private half, and the agent does not hold it", id.Path))
+			c.skip(id.option + " has no usable private half, and the agent does not hold it")
 		}
 	}
 	for i, id := range ids {
 		// With a certificate file, a default file is read for its private key alone.
-		if signers[i] == nil || id.Default && len(c.cfg.CertificateFiles) > 0 {
+		if signers[i] == nil || id.Default && len(c.cfg.CertificateFiles)+len(c.cfg.Certificates) > 0 {
 			continue
 		}
-		source := id.Path
+		source := id.source
 		if id.signer == nil {
 			source += ", signed by the agent"
 		}
+		n := len(c.offers)
 		c.add(id.public, signers[i], source, !id.Default)
+		if len(c.offers) > n && id.rankedAs != "" {
+			c.offers[n].ranked = id.rankedAs
+		}
 	}
 }
 
 // addCert offers a certificate for the key that signer has.
-func (c *collector) addCert(cert *ssh.Certificate, signer ssh.AlgorithmSigner, path string, named bool) {
+func (c *collector) addCert(cert namedCert, signer ssh.AlgorithmSigner, named bool) {
 	if !algorithms.SameKey(cert.Key, signer.PublicKey()) {
-		c.warnCert(fmt.Errorf("certificate %q is for another key than the file beside it", path))
+		c.warnCert(fmt.Errorf("certificate %q is for another key than the file beside it", cert.source))
 		return
 	}
-	s, err := ssh.NewCertSigner(cert, signer)
+	s, err := ssh.NewCertSigner(cert.Certificate, signer)
 	if err != nil {
-		c.warnCert(fmt.Errorf("certificate %q: %w", path, err))
+		c.warnCert(fmt.Errorf("certificate %q: %w", cert.source, err))
 		return
 	}
 	n := len(c.offers)
-	c.add(cert, s.(ssh.AlgorithmSigner), path, named) //nolint:forcetypeassert // documented: an AlgorithmSigner gives one
+	c.add(cert.Certificate, s.(ssh.AlgorithmSigner), cert.source, named) //nolint:forcetypeassert // documented: an AlgorithmSigner gives one
 	if len(c.offers) > n {
-		c.offers[n].cert.Path = path
+		c.offers[n].cert = Certificate{Certificate: cert.Certificate, Path: cert.path, raw: cert.raw}
 	}
 }
 
@@ -315,9 +339,9 @@ func (c *collector) add(public ssh.PublicKey, signer ssh.AlgorithmSigner, source
 		c.skip(fmt.Sprintf("%s: %v", what, err))
 		return
 	}
-	o := offer{signer: restricted, what: what, blob: blob, named: named}
+	o := offer{signer: restricted, what: what, blob: blob, ranked: blob, named: named}
 	if cert, ok := public.(*ssh.Certificate); ok {
-		o.cert.Certificate = cert
+		o.cert = Certificate{Certificate: cert, FromAgent: true} // unless addCert knows better
 		if flaw, fix := certificateFlaw(cert, c.cfg.User); flaw != "" {
 			o.doubt, o.fix = ", which "+flaw, fix
 		}

@@ -11,11 +11,12 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 )
 
-// Config says where a tunnel connects and as whom, IdentityFile one of the keys that it
+// Config says where a tunnel connects and as whom, IdentityFile and Identity are keys that it
 // authenticates with. They are aliases, so that who opens a tunnel needs no other package.
 type (
 	Config       = connect.Config
 	IdentityFile = sshauth.IdentityFile
+	Identity     = sshauth.Identity
 )
 
 // Settings are what may change about a tunnel while it is connected. The
@@ -30,6 +31,10 @@ type Settings struct {
 	// KeyMemory is where host keys are remembered; see Config.AcceptNewHostKey.
 	// If nil, none is, and one that is new is refused.
 	KeyMemory hostkey.Memory
+
+	// KeyStore is where the keys of "identity auto" are; see sshauth.Identity. If nil, a
+	// tunnel with one is down.
+	KeyStore sshauth.KeyStore
 
 	// ConnectTimeout bounds one connect to one hop: TCP, key exchange and
 	// authentication. If zero, 10s.

@@ -41,7 +41,7 @@ func (p *pool) watchFiles() {
 			p.wake()
 			p.mu.Unlock()
 		}
-		modes.Look(p.cfg.IdentityFiles, p.log)
+		modes.Look(p.cfg.Auth().KeyFiles(), p.log)
 		wait := fileRecheck
 		if !complete {
 			wait = filePoll

@@ -1,0 +1,30 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
+)
+
+// readOnlyKeys is a KeyStore that generates, replaces and deletes no key: a command that
+// logs in may run as another user than Caddy.
+type readOnlyKeys struct{ sshauth.KeyStore }
+
+// LoginKeys implements sshauth.KeyStore.
+func (k readOnlyKeys) LoginKeys(ctx context.Context, name string) ([]ssh.Signer, error) {
+	keys, err := k.StoredKeys(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("Caddy has generated none yet; start it, or run caddy ssh-tunnel public-key %s", name) //nolint:staticcheck // a name
+	}
+	return keys, err
+}
+
+// Confirm implements sshauth.KeyStore.
+func (readOnlyKeys) Confirm(context.Context, string, ssh.PublicKey) (ssh.PublicKey, error) {
+	return nil, nil
+}
