@@ -49,7 +49,7 @@ func listenOnBastion(ctx context.Context, _, host, portRange string, portOffset 
 	if err != nil {
 		return nil, err
 	}
-	address, err := parseBind(where, port)
+	address, err := hostport.ParseBind(where, port)
 	if err != nil {
 		return nil, err
 	}
@@ -72,26 +72,12 @@ func portAt(portRange string, offset uint) (uint, error) {
 	return uint(port) + offset, nil
 }
 
-// parseBind reads where on the bastion to listen.
-func parseBind(where string, port uint) (hostport.ListenAddress, error) {
-	if path, ok := strings.CutPrefix(where, "unix/"); ok {
-		if strings.Contains(path, "|") {
-			return hostport.ListenAddress{}, fmt.Errorf("socket %q: the bastion sets its permissions; remove the | and set StreamLocalBindMask there", path)
-		}
-		return hostport.ParseListen(where, hostport.Bastion)
-	}
-	if strings.Contains(where, "/") {
-		return hostport.ListenAddress{}, fmt.Errorf("%q is neither an address of the bastion nor unix//path", where)
-	}
-	return hostport.ParseListen(net.JoinHostPort(where, strconv.FormatUint(uint64(port), 10)), hostport.Bastion)
-}
-
 // bind makes the bastion listen on an address, in the place of the configuration
 // before if that has it.
 func (t *openTunnel) bind(address hostport.ListenAddress) (net.Listener, error) {
 	for _, f := range t.RemoteForwards {
 		if f.Listen == address {
-			return nil, fmt.Errorf("%q is listened on already, by a remote_forward of tunnel %q", address, t.Config.Name)
+			return nil, fmt.Errorf("%q is already in use by a remote_forward of tunnel %q", address, t.Config.Name)
 		}
 	}
 	return bind.Listen(t.Config.Name, t.handle, address)

@@ -22,9 +22,9 @@ import (
 // examineChannels finds out whether the bastion forwards, and whether it reaches
 // the targets.
 func (d *doctor) examineChannels(l *hostLogin, report *hopReport) {
-	targets := d.typed
+	targets, used := d.typed, d.config.uses(l.t)
 	if len(targets) == 0 {
-		targets = d.config.targets(l.t)
+		targets = used.targets
 	}
 	// TCP and sockets are permitted apart. One kind says it for both.
 	judged := "unix"
@@ -55,7 +55,7 @@ func (d *doctor) examineChannels(l *hostLogin, report *hopReport) {
 		case len(targets) > 0:
 		case forwarding.OK:
 			forwarding.Detail += "; no target is known: name one with --target"
-		case isForbidden(forwarding) && d.config.onlyListens(l.t):
+		case isForbidden(forwarding) && used.onlyListens():
 			*forwarding = checkStep{Step: stepForwarding, OK: true, Took: forwarding.Took, Detail: "prohibited, and not needed: nothing is dialed through this tunnel"}
 		}
 	default: // each of them is, for one reason

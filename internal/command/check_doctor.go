@@ -89,6 +89,21 @@ func (d *doctor) examine(name string) *tunnelReport {
 	return report
 }
 
+// connectTo logs in on the way to a tunnel's bastion, and returns the last hop before it,
+// or nil if there is none.
+func (d *doctor) connectTo(t *config.Resolved) (via *tunnel.Handle, err error) {
+	chain := t.Chain()
+	for _, hop := range chain[:len(chain)-1] {
+		logins := d.examineHop(hop, via)
+		i := slices.IndexFunc(logins, func(l *hostLogin) bool { return l.handle != nil })
+		if i < 0 {
+			return nil, fmt.Errorf("%s is not reached: %s; see caddy ssh-tunnel check %s", hop.Config.Name, logins[0].report.trouble(), t.Config.Name)
+		}
+		via = logins[i].handle
+	}
+	return via, nil
+}
+
 // misconfigured reports a tunnel that cannot be loaded.
 func misconfigured(name string, err error) *hopReport {
 	cause := failure.CauseOf(err)
@@ -272,7 +287,7 @@ func (l *hostLogin) diagnose(step *checkStep, err error, memory *readOnlyMemory)
 		p.Target = l.cfg.Address
 		step.Fix = p.FixOpen(open.Reason)
 	case step.Cause == failure.CauseHostKeyMismatch && memory != nil && memory.forget() != "":
-		step.Fix = p.Fill("find out why: somebody may be in the middle; only if {keygen} on the bastion prints {fingerprint}, forget the old key: ") + memory.forget()
+		step.Fix = p.Fill("find out why: this can be an attack; only if {keygen} on the bastion prints {fingerprint}, forget the old key: ") + memory.forget()
 	case strings.HasPrefix(l.cfg.Name, "ssh_config ") && p.Fingerprint != "":
 		step.Fix = p.Fill("if {keygen} on the bastion prints {fingerprint}, replace what known_hosts has for {name} by the line that caddy ssh-tunnel keyscan prints for it")
 	}

@@ -94,7 +94,7 @@ func TestCheckTargets(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		for _, w := range config.targets(tun) {
+		for _, w := range config.uses(tun).targets {
 			got = append(got, w.Network+" "+w.Address+" "+w.by)
 		}
 		if slices.Sort(got); !slices.Equal(got, want) {
