@@ -162,7 +162,7 @@ func TestGeneratedKey(t *testing.T) {
 		}
 	}
 	stdout, stderr, exit := caddies[0].ssh("check", "--config", caddies[0].home+"/Caddyfile")
-	if exit == 0 || !strings.Contains(stdout, line) {
+	if exit == 0 || !strings.Contains(stdout, "fix: add this line") || !strings.Contains(stdout, `permitopen="web.internal:80",permitlisten="localhost:1" `+line+" caddy-ssh-tunnel prod; or run") {
 		t.Errorf("check: %d\n%s%s", exit, stdout, stderr)
 	}
 	b.authorize(line)
