@@ -56,8 +56,9 @@ func (flags *publicKeyFlags) installAll(ctx context.Context, out io.Writer, load
 // asUser returns a tunnel's configuration with what ssh would log in with for the user that
 // runs this, instead of the tunnel's keys: those are not there yet. A password stays.
 func asUser(cfg tunnel.Config) tunnel.Config {
-	cfg.IdentityFiles, cfg.CertificateFiles, cfg.NoIdentityFiles, cfg.IdentitiesOnly = nil, nil, false, false
-	cfg.IdentityAgent = ""
+	cfg.IdentityFiles, cfg.Identities, cfg.NoIdentityFiles = nil, nil, false
+	cfg.CertificateFiles, cfg.Certificates = nil, nil
+	cfg.IdentityAgent, cfg.IdentitiesOnly = "", false
 	cfg.ApplyDefaults(config.HomeDir())
 	return cfg
 }

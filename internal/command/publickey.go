@@ -1,10 +1,12 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -112,29 +114,21 @@ func (flags *publicKeyFlags) run(ctx context.Context, out io.Writer, typed []str
 // publicKeys returns the keys that a tunnel logs in with: those to be added to
 // authorized_keys. rotate generates another one first.
 func (c *commandConfig) publicKeys(ctx context.Context, t *config.Resolved, rotate bool) (keys []ssh.PublicKey, err error) {
-	if isAuto(t) {
-		storage := autokey.Storage{Storage: c.ctx.Storage()}
-		stored, err := storage.LoadOrCreate(ctx, t.Config.Name)
-		if err == nil && rotate {
-			stored, err = storage.Rotate(ctx, t.Config.Name)
-		}
+	auth := t.Config.Auth()
+	name := auth.GeneratedName()
+	if rotate && name == "" {
+		return nil, fmt.Errorf("tunnel %q: --rotate is for identity auto; replace the files of other identities, which Caddy notices", t.Config.Name)
+	}
+	if name != "" {
+		key, err := c.generatedKey(ctx, name, rotate)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("tunnel %q: %w", t.Config.Name, err)
 		}
-		if stored.Next != nil {
-			return []ssh.PublicKey{stored.Next.PublicKey()}, nil
-		}
-		return []ssh.PublicKey{stored.Current.PublicKey()}, nil
+		keys = append(keys, key)
 	}
-	if rotate {
-		return nil, fmt.Errorf("tunnel %q: --rotate is for identity auto; replace the files of its identities, which Caddy notices", t.Config.Name)
-	}
-	written := slices.ContainsFunc(t.Config.IdentityFiles, func(f tunnel.IdentityFile) bool { return !f.Default })
-	found, err := t.Config.Auth().FileKeys()
-	for _, f := range found {
-		keys = append(keys, f.Key)
-	}
-	switch {
+	others, err := auth.PublicKeys()
+	written := len(auth.Identities) > 0 || slices.ContainsFunc(auth.IdentityFiles, func(f tunnel.IdentityFile) bool { return !f.Default })
+	switch keys = append(keys, others...); {
 	case written && err != nil:
 		return nil, fmt.Errorf("tunnel %q: %w", t.Config.Name, err)
 	case len(keys) == 0:
@@ -143,6 +137,23 @@ func (c *commandConfig) publicKeys(ctx context.Context, t *config.Resolved, rota
 		keys = keys[:1]
 	}
 	return keys, nil
+}
+
+// generatedKey returns the key of identity auto to authorize: the one that is to replace the
+// current one, if there is one. rotate generates that, unless there is no key at all yet.
+func (c *commandConfig) generatedKey(ctx context.Context, name string, rotate bool) (ssh.PublicKey, error) {
+	storage := autokey.Storage{Storage: c.ctx.Storage()}
+	keys, err := storage.Load(ctx, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		keys, err = storage.LoadOrCreate(ctx, name)
+	case err == nil && rotate:
+		keys, err = storage.Rotate(ctx, name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cmp.Or(keys.Next, keys.Current).PublicKey(), nil
 }
 
 // restriction returns what a key is needed for: by a tunnel, and by others that log in to
@@ -156,9 +167,9 @@ func (c *commandConfig) restriction(t *config.Resolved, key ssh.PublicKey) *rest
 			!slices.ContainsFunc(other.Config.Addresses(), func(a string) bool { return slices.Contains(t.Config.Addresses(), a) }) {
 			continue
 		}
-		keys, _ := other.Config.Auth().FileKeys()
+		keys, _ := other.Config.Auth().PublicKeys()
 		for _, k := range keys {
-			if keystorage.AuthorizedKey(k.Key) == keystorage.AuthorizedKey(key) {
+			if keystorage.AuthorizedKey(k) == keystorage.AuthorizedKey(key) {
 				r.restrict(other, c.uses(other))
 				r.note("the line is for tunnel %s as well, which logs in there with the same key", name)
 			}
@@ -166,6 +177,3 @@ func (c *commandConfig) restriction(t *config.Resolved, key ssh.PublicKey) *rest
 	}
 	return r
 }
-
-// isAuto reports whether a tunnel has a key in Caddy's storage.
-func isAuto(*config.Resolved) bool { return false }

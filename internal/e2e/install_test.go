@@ -70,6 +70,47 @@ func TestInstall(t *testing.T) {
 	}
 }
 
+// TestInstallAuto installs the key of identity auto, and then another that replaces it,
+// while requests go through the tunnel.
+func TestInstallAuto(t *testing.T) {
+	t.Parallel()
+	b := newFresh(t, "")
+	c := newCaddy(t)
+	file := c.caddyfile(b.tunnelTo("prod", "deploy@"+b.Addr(), "identity auto"), "", proxied)
+	writeHome(t, c.home, "Caddyfile", file)
+	install := func(more ...string) {
+		t.Helper()
+		args := append([]string{"public-key", "--install", "--config", filepath.Join(c.home, "Caddyfile"), "--adapter", "caddyfile"}, more...)
+		f := startCommand(t, c.home, false, "correct horse\n", args...)
+		if code := f.wait(); code != 0 || !strings.Contains(f.output(), "tunnel prod: all is well\n") {
+			t.Fatalf("exit status %d", code)
+		}
+	}
+	install()
+	first, _ := c.printed(file, "public-key")
+	if got := b.authorized(); got != first || !strings.Contains(first, " ssh-ed25519 ") {
+		t.Errorf("authorized_keys has %q, want %q", got, first)
+	}
+	c.start(file)
+	c.wantServed()
+
+	install("--rotate")
+	second, _ := c.printed(file, "public-key", "--rotate") // there is one already
+	if got := b.authorized(); got != first+second || first == second {
+		t.Errorf("authorized_keys has %q, want %q and %q", got, first, second)
+	}
+	if out, err := c.command("ssh-tunnel", "reconnect", "prod").CombinedOutput(); err != nil {
+		t.Fatalf("reconnecting: %v: %s", err, out)
+	}
+	sshtest.Eventually(t, patience, "the old key is deleted", func() bool {
+		c.wantServed()
+		return c.logged("replaced the key of identity auto; the old one is deleted")
+	})
+	if now, _ := c.printed(file, "public-key"); now != second {
+		t.Errorf("it then prints %q, want %q", now, second)
+	}
+}
+
 // TestInstallFails: what keeps the line from being added is said, with the line.
 func TestInstallFails(t *testing.T) {
 	t.Parallel()
