@@ -210,6 +210,10 @@ func (d *doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle
 		case s == cmp.Or(attempt.Failed, connect.StepReach):
 			step.Took = connect.Seconds(max(0, elapsed.Seconds())) // what the steps before it have left
 			l.diagnose(step, err, memory)
+			if refused, ok := errors.AsType[*failure.AuthError](err); ok && refused.Authorize != nil {
+				step.Fix = fmt.Sprintf("add this line to the authorized_keys of %q on the bastion: %s; or run caddy ssh-tunnel public-key %s --install",
+					cfg.User, d.config.authorizedLine(t, refused.Authorize), t.Config.Name)
+			}
 		default:
 			step.NotReached = true
 		}

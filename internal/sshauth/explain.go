@@ -56,7 +56,7 @@ func (a *Authenticator) Explain(err error) error {
 		fix := fmt.Sprintf("log in as %s with ssh, which asks for a new password, and put that in the place of the old one", redact.Quote(a.cfg.User))
 		return &failure.AuthError{Message: a.message("the password has expired", fix), Cause: failure.CausePasswordRefused, Fix: fix}
 	default:
-		return &failure.AuthError{Message: a.message("", a.fix()), Cause: a.cause(), Fix: cmp.Or(a.certificateFix(), a.generatedFix(), a.agentFix())}
+		return &failure.AuthError{Message: a.message("", a.fix()), Cause: a.cause(), Fix: cmp.Or(a.certificateFix(), a.generatedFix(), a.agentFix()), Authorize: a.refusedGenerated()}
 	}
 }
 
