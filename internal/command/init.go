@@ -17,7 +17,6 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -194,7 +193,7 @@ func (r *initRun) authorize(ctx context.Context, t *config.Resolved) error {
 		return err
 	}
 	r.report.Key.Fingerprint = ssh.FingerprintSHA256(keys[0])
-	line := limits.options() + " " + keystorage.AuthorizedKey(keys[0]) + " caddy-ssh-tunnel " + r.cfg.Name
+	line := limits.options() + " " + keyLine(keys[0], r.cfg.Name)
 	r.report.Key.AuthorizedKey = line
 	if !isNew { // it may be there since the last time
 		h, err := r.login.attempt(ctx, t.Config, checkSettings(t), nil)
