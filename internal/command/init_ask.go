@@ -72,9 +72,15 @@ func (r *initRun) findHostKey(ctx context.Context) error {
 	}
 	slices.SortStableFunc(scanned.Keys, func(a, b ssh.PublicKey) int { return hostKeyRank(a) - hostKeyRank(b) })
 	r.say("the host keys of %s (%s):", r.cfg.Address, scanned.Server)
+	var mismatch error // unless another key of the server is known
 	for _, key := range scanned.Keys {
 		shown := shownKey{Type: key.Type(), Fingerprint: ssh.FingerprintSHA256(key), Compare: hostkey.KeygenCommand(key)}
-		if shown.KnownBy, err = r.knownBy(ctx, key); err != nil {
+		shown.KnownBy, err = r.knownBy(ctx, key)
+		refused, _ := errors.AsType[*failure.HostKeyError](err)
+		switch {
+		case refused != nil && refused.Cause == failure.CauseHostKeyMismatch:
+			mismatch = err
+		case err != nil:
 			return err
 		}
 		r.report.HostKeys = append(r.report.HostKeys, shown)
@@ -87,7 +93,7 @@ func (r *initRun) findHostKey(ctx context.Context) error {
 	if len(r.report.HostKeys) == 0 {
 		return fmt.Errorf("%s has no host key of a type that is supported: %s", r.cfg.Address, strings.Join(scanned.Unread, ", "))
 	}
-	fingerprint, err := r.chooseHostKey(ctx)
+	fingerprint, err := r.chooseHostKey(ctx, mismatch)
 	if err != nil {
 		return err
 	}
@@ -102,7 +108,7 @@ func hostKeyRank(key ssh.PublicKey) int {
 }
 
 // knownBy returns which line of the user's known_hosts has a key, or "". That another key
-// of its type is known is an error.
+// is known is an error.
 func (r *initRun) knownBy(ctx context.Context, key ssh.PublicKey) (string, error) {
 	user, system := hostkey.DefaultKnownHosts(config.HomeDir())
 	verifier, err := hostkey.Load(ctx, &hostkey.Config{Address: r.cfg.Address, KnownHosts: slices.Concat(user, system)}, zap.NewNop())
@@ -120,8 +126,9 @@ func (r *initRun) knownBy(ctx context.Context, key ssh.PublicKey) (string, error
 	return "", err
 }
 
-// chooseHostKey returns the fingerprint of the host key to expect.
-func (r *initRun) chooseHostKey(ctx context.Context) (string, error) {
+// chooseHostKey returns the fingerprint of the host key to expect. mismatch is not nil if
+// known_hosts has another.
+func (r *initRun) chooseHostKey(ctx context.Context, mismatch error) (string, error) {
 	shown := r.report.HostKeys
 	has := func(fingerprint string) bool {
 		return slices.ContainsFunc(shown, func(k shownKey) bool { return k.Fingerprint == fingerprint })
@@ -134,6 +141,9 @@ func (r *initRun) chooseHostKey(ctx context.Context) (string, error) {
 	}
 	if i := slices.IndexFunc(shown, func(k shownKey) bool { return k.KnownBy != "" }); i >= 0 {
 		return shown[i].Fingerprint, nil
+	}
+	if mismatch != nil {
+		return "", mismatch
 	}
 	if r.flags.yes {
 		return shown[0].Fingerprint, nil

@@ -124,7 +124,10 @@ func (r *initRun) advise() {
 		file = "Caddyfile"
 	}
 	var b strings.Builder
-	if !r.report.Installed {
+	switch {
+	case r.report.Installed && !r.report.OK && r.report.Key.AuthorizedKey != "":
+		fmt.Fprintf(&b, "\nThe line of ~%s/.ssh/authorized_keys on the server that has this key may permit less than this:\n\n%s\n", r.cfg.User, r.report.Key.AuthorizedKey)
+	case !r.report.Installed:
 		fmt.Fprintf(&b, "\nAdd this line to ~%s/.ssh/authorized_keys on the server:\n\n%s\n\nThen check: caddy ssh-tunnel check --config %s\n",
 			r.cfg.User, r.report.Key.AuthorizedKey, file)
 	}

@@ -179,13 +179,23 @@ func TestInitExisting(t *testing.T) {
 	}
 	c.serveFile(file)
 
-	// A key that is named, and not there yet; and another host key than the known one.
+	// A key that is named, and that the bastion does not have yet.
 	named := sshtest.NewKey()
 	writeHome(t, c.home, "named", string(named.PEM("")))
 	f = startCommand(t, c.home, false, "", b.initArgs(c, "--upstream", "web.internal:80", "--key", filepath.Join(c.home, "named"), "--print-key")...)
 	if code := f.wait(); code != 0 || !strings.Contains(f.output(), " "+named.AuthorizedKey()+" caddy-ssh-tunnel prod\n") {
 		t.Errorf("with a key that is named: exit status %d", code)
 	}
+	f = startCommand(t, c.home, false, "correct horse\n", b.initArgs(c, "--upstream", "web.internal:80", "--key", filepath.Join(c.home, "named"), "--install")...)
+	if code := f.wait(); code != 0 || !strings.Contains(b.authorized(), named.AuthorizedKey()) {
+		t.Errorf("installing a key that is named: exit status %d", code)
+	}
+	// What it permits is for that upstream alone.
+	f = startCommand(t, c.home, false, "", b.initArgs(c, "--upstream", "web.internal:81", "--key", filepath.Join(c.home, "named"))...)
+	if code := f.wait(); code != 1 || !strings.Contains(f.output(), "may permit less than this:\n\nrestrict,port-forwarding,command=\"/usr/sbin/nologin\",permitopen=\"web.internal:81\"") {
+		t.Errorf("with another upstream: exit status %d", code)
+	}
+	// Another host key than the known one.
 	writeHome(t, c.home, ".ssh/known_hosts", sshtest.KnownHostsLine(b.Addr(), sshtest.NewKey().PublicKey())+"\n")
 	f = startCommand(t, c.home, false, "", b.initArgs(c, "--yes", "--upstream", "web.internal:80")...)
 	if code := f.wait(); code != 1 || !strings.Contains(f.output(), "host key mismatch for ") {
