@@ -93,7 +93,7 @@ func TestKeyOfFilePlaceholder(t *testing.T) {
 	}
 	put("key", sshtest.NewKey().PEM(""))
 	// After the fourth refusal, the next attempt is due in ten minutes.
-	sshtest.Eventually(t, patience, "the key is refused", func() bool { return strings.Count(c.log(), `"cause":"key_refused"`) >= 1 })
+	sshtest.Eventually(t, 3*patience, "the key is refused", func() bool { return strings.Count(b.Log(), "Failed publickey for deploy") >= 4 })
 	put("key", b.identity.PEM(""))
 	c.wantServed()
 
