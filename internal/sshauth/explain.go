@@ -214,6 +214,8 @@ func (a *Authenticator) fix() string {
 		return "give password a value"
 	case a.refusedGenerated() != nil:
 		return a.authorizeFix(a.refusedGenerated())
+	case a.generatedFix() != "":
+		return a.generatedFix()
 	case a.sent && (takesPassword || len(a.allowed) == 0):
 		return "check user and password"
 	case !a.wasRefused() && len(a.leftOut()) > 0:

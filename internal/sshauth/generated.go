@@ -82,12 +82,18 @@ func (a *Authenticator) generatedOf(attempts []*attempt) ssh.PublicKey {
 	return nil
 }
 
-// generatedFix is authorizeFix where a generated key is what the server refuses; else "".
+// generatedFix says what helps where a generated key is what the server refuses, or where
+// there is none yet; else "".
 func (a *Authenticator) generatedFix() string {
-	if key := a.refusedGenerated(); key != nil && a.cause() == failure.CauseKeyRefused {
+	key, name := a.refusedGenerated(), a.cfg.GeneratedName()
+	switch {
+	case key != nil && a.cause() == failure.CauseKeyRefused:
 		return a.authorizeFix(key)
+	case name != "" && len(a.cfg.Generated) == 0 && a.cause() == failure.CauseNoCredentials:
+		return fmt.Sprintf("run caddy ssh-tunnel public-key %s --install, which generates a key and adds it to the authorized_keys of %q on the bastion, or start Caddy, which generates it", name, a.cfg.User)
+	default:
+		return ""
 	}
-	return ""
 }
 
 // authorizeFix says how the server is to accept a generated key.

@@ -140,6 +140,9 @@ func (c *collector) identities() []identity {
 		add(c.cfg.loadIdentity(file))
 	}
 	c.cfg.loadTexts(add)
+	if c.cfg.GeneratedName() != "" && len(c.cfg.Generated) == 0 {
+		c.skip("identity auto has no key yet")
+	}
 	return ids
 }
 
