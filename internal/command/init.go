@@ -196,7 +196,11 @@ func (r *initRun) authorize(ctx context.Context, t *config.Resolved) error {
 	line := limits.options() + " " + keyLine(keys[0], r.cfg.Name)
 	r.report.Key.AuthorizedKey = line
 	if !isNew { // it may be there since the last time
-		h, err := r.login.attempt(ctx, t.Config, checkSettings(t), nil)
+		// A refusal counts against what is offered, and is not to delay the check: to the
+		// connect limiter, a key alone is something else than what the tunnel offers.
+		probe := t.Config
+		probe.PreferredAuthentications = []string{"publickey"}
+		h, err := r.login.attempt(ctx, probe, checkSettings(t), nil)
 		if err == nil {
 			h.Close()
 			r.report.Installed = true
