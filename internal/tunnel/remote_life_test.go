@@ -47,8 +47,13 @@ func TestListenPortHeld(t *testing.T) {
 	}
 	b.bastion.Misbehave(sshtest.Faults{})
 	serving(t, "tcp", addr)
-	if logs.FilterLevelExact(zap.InfoLevel).FilterMessage("remote forward established").Len() != 1 {
-		t.Error("no word of the forward in the log")
+	var established *observer.ObservedLogs
+	sshtest.Eventually(t, sshtest.Patience, "a line about the forward in the log", func() bool {
+		established = logs.FilterLevelExact(zap.InfoLevel).FilterMessage("remote forward established")
+		return established.Len() > 0
+	})
+	if established.Len() != 1 {
+		t.Errorf("%d lines about the forward in the log", established.Len())
 	}
 }
 
