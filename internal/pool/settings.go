@@ -71,6 +71,10 @@ type Settings struct {
 
 	// Lazy tunnels connect at first use, and not again before the next.
 	Lazy bool
+
+	// LazyTimeout is after how long without a channel a lazy tunnel disconnects. If
+	// zero, it does not.
+	LazyTimeout time.Duration
 }
 
 // pace is how long an attempt to connect may take, and the delays between attempts.

@@ -55,6 +55,9 @@ func (h *Handle) Another() *Handle { return Open(h.cfg, h.set, h.jump) }
 // DrainTimeout is how long the tunnel goes on after its last handle is closed.
 func (h *Handle) DrainTimeout() time.Duration { return h.set.DrainTimeout }
 
+// LazyTimeout is after how long without a channel the tunnel disconnects, or 0.
+func (h *Handle) LazyTimeout() time.Duration { return h.set.LazyTimeout }
+
 // forJump returns a handle of the kind that a pool has on the tunnel it
 // jumps through: a hold on it, without a say in its settings. The caller gives
 // it its pool.
