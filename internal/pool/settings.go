@@ -82,7 +82,8 @@ func (s *Settings) pace() connect.Pace {
 	return connect.Pace{Timeout: s.ConnectTimeout, Delay: connlimit.Delay{Min: s.ReconnectMin, Max: s.ReconnectMax}}
 }
 
-// WithDefaults fills in the defaults that Settings documents.
+// WithDefaults returns the settings with the defaults that Settings documents. It is for
+// settings that have none yet: of those that have, zero means zero.
 func (s Settings) WithDefaults() Settings {
 	if s.Logger == nil {
 		s.Logger = zap.NewNop()
