@@ -93,7 +93,9 @@ func (c *Connector) stamps(ctx context.Context, h *Host) connlimit.Stamps {
 		case err != nil:
 			hostKeys += "learned: unknown"
 		case learned != nil:
-			hostKeys += "learned: " + ssh.FingerprintSHA256(learned.Key)
+			for _, k := range learned.Keys {
+				hostKeys += "learned: " + ssh.FingerprintSHA256(k.Key)
+			}
 		}
 	}
 	return connlimit.Stamps{

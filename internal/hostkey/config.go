@@ -48,6 +48,10 @@ type Config struct {
 	// other is accepted from then on.
 	AcceptNewHostKey bool
 
+	// UpdateHostKeys lets a server whose key was remembered change which keys are: see
+	// Verifier.Update.
+	UpdateHostKeys bool
+
 	// Memory is where keys are remembered if AcceptNewHostKey is set. If nil, none is,
 	// and one that is new is refused.
 	Memory Memory
