@@ -93,7 +93,7 @@ type Config struct {
 
 	// AcceptNewHostKey is "strict_host_key_checking accept-new": where nothing
 	// is known about the bastion, the first key that it shows is remembered in
-	// State.KeyMemory, and no other is accepted from then on.
+	// State.KeyMemory, and no other is accepted from then on but for UpdateHostKeys.
 	AcceptNewHostKey bool
 
 	// UpdateHostKeys lets the bastion change which of its keys are remembered, over a

@@ -134,16 +134,7 @@ func (s Storage) lock(ctx context.Context, route hostkey.Route) (unlock func() e
 
 // store writes a route's keys. The caller has the lock.
 func (s Storage) store(ctx context.Context, route hostkey.Route, keys []hostkey.LearnedKey) error {
-	stored := Route{Host: route.Name, Via: route.Via}
-	for i, k := range keys {
-		key := Key{Line: AuthorizedKey(k.Key), Learned: k.Learned}
-		if i == 0 {
-			stored.Key = key
-		} else {
-			stored.More = append(stored.More, key)
-		}
-	}
-	value, err := json.Marshal(stored)
+	value, err := marshalStored(route, keys)
 	if err != nil {
 		return err
 	}
@@ -153,7 +144,21 @@ func (s Storage) store(ctx context.Context, route hostkey.Route, keys []hostkey.
 	return nil
 }
 
-// parseStored reads what is stored of a route. Anything but what store writes is
+// marshalStored returns what is stored of a route.
+func marshalStored(route hostkey.Route, keys []hostkey.LearnedKey) ([]byte, error) {
+	stored := Route{Host: route.Name, Via: route.Via}
+	for i, k := range keys {
+		key := Key{Line: AuthorizedKey(k.Key), Learned: k.Learned}
+		if i == 0 {
+			stored.Key = key
+		} else {
+			stored.More = append(stored.More, key)
+		}
+	}
+	return json.Marshal(stored)
+}
+
+// parseStored reads what is stored of a route. Anything but what marshalStored returns is
 // an error: half a file, or one that was copied from another route's name, must
 // not be the reason to trust a key.
 func parseStored(value []byte, route hostkey.Route) (*hostkey.LearnedKeys, error) {

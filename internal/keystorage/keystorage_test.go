@@ -3,6 +3,7 @@ package keystorage
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,11 +132,11 @@ func FuzzStoredKey(f *testing.F) {
 			}
 			return
 		}
-		keys := Storage{&certmagic.FileStorage{Path: t.TempDir()}}
-		if err := keys.store(t.Context(), route, learned.Keys); err != nil {
+		value, err := marshalStored(route, learned.Keys)
+		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := keys.Recall(t.Context(), route)
+		again, err := parseStored(value, route)
 		if err != nil || len(again.Keys) != len(learned.Keys) {
 			t.Fatalf("for %q took %+v, and read %+v again: %v", route, learned, again, err)
 		}
@@ -204,6 +205,12 @@ func TestUpdate(t *testing.T) {
 		t.Errorf("%d of 3 say that they have changed it", n)
 	}
 	want("added", old, next, other)
+	// The first version reads one of them.
+	var first struct{ Key string }
+	content, err := storage().Load(t.Context(), StorageKey(route))
+	if err != nil || json.Unmarshal(content, &first) != nil || first.Key != AuthorizedKey(old) {
+		t.Errorf("stored %s, %v", content, err)
+	}
 	learned, err := storage().Recall(t.Context(), route)
 	if err != nil || !learned.Keys[0].Learned.Equal(time.Date(2026, 11, 22, 18, 30, 0, 0, time.UTC)) || time.Since(learned.Keys[1].Learned) > time.Minute {
 		t.Errorf("recalled %+v, %v", learned, err)
