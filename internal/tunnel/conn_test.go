@@ -13,30 +13,15 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunneltest"
 )
-
-// server is an SSH server to test against: the embedded one or, where there are
-// any, a real one.
-type server struct {
-	name string
-	// start returns the server's address, its host key and a login.
-	start func(t *testing.T) (cfg Config)
-}
-
-var servers = []server{
-	{"embedded", func(t *testing.T) Config {
-		key := sshtest.NewKey()
-		b := bastionFor(t, key, nil)
-		return configFor(t, key, b.HostKeyFingerprint(), b.Addr())
-	}},
-}
 
 // TestConnIsANetConn runs the standard conformance test over channels of real
 // servers: deadlines, concurrency, racing closes.
 func TestConnIsANetConn(t *testing.T) {
-	for _, s := range servers {
-		t.Run(s.name, func(t *testing.T) {
-			h := open(t, s.start(t), quick())
+	for _, s := range tunneltest.Servers {
+		t.Run(s.Name, func(t *testing.T) {
+			h := open(t, s.Start(t), quick())
 			nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 				ln, err := net.Listen("tcp", "127.0.0.1:0")
 				if err != nil {
@@ -67,9 +52,9 @@ func TestConnIsANetConn(t *testing.T) {
 // before an end arrives.
 func TestConnHalfClose(t *testing.T) {
 	const size = 3 << 20
-	for _, s := range servers {
-		t.Run(s.name, func(t *testing.T) {
-			h := open(t, s.start(t), quick())
+	for _, s := range tunneltest.Servers {
+		t.Run(s.Name, func(t *testing.T) {
+			h := open(t, s.Start(t), quick())
 			got := make(chan int64, 1)
 			addr := listen(t, func(c net.Conn) {
 				n, _ := io.Copy(io.Discard, c)
@@ -102,9 +87,9 @@ func TestConnHalfClose(t *testing.T) {
 
 // TestConnCloseDelivers: what was written before a Close arrives.
 func TestConnCloseDelivers(t *testing.T) {
-	for _, s := range servers {
-		t.Run(s.name, func(t *testing.T) {
-			h := open(t, s.start(t), quick())
+	for _, s := range tunneltest.Servers {
+		t.Run(s.Name, func(t *testing.T) {
+			h := open(t, s.Start(t), quick())
 			got := make(chan int64, 1)
 			addr := listen(t, func(c net.Conn) {
 				n, _ := io.Copy(io.Discard, c)
@@ -128,9 +113,9 @@ func TestConnCloseDelivers(t *testing.T) {
 // TestConnUnixSocket: direct-streamlocal@openssh.com reaches a socket on the
 // bastion.
 func TestConnUnixSocket(t *testing.T) {
-	for _, s := range servers {
-		t.Run(s.name, func(t *testing.T) {
-			h := open(t, s.start(t), quick())
+	for _, s := range tunneltest.Servers {
+		t.Run(s.Name, func(t *testing.T) {
+			h := open(t, s.Start(t), quick())
 			path := filepath.Join(t.TempDir(), "s")
 			ln, err := net.Listen("unix", path)
 			if err != nil {
@@ -145,7 +130,7 @@ func TestConnUnixSocket(t *testing.T) {
 			}()
 			c, err := h.Dial(t.Context(), Target{Network: "unix", Address: path})
 			var refused *failure.OpenError
-			if s.name == "dropbear" && errors.As(err, &refused) {
+			if s.Name == "dropbear" && errors.As(err, &refused) {
 				// 2022.83 has no streamlocal forwarding; the refusal is plain.
 				if refused.Reason != failure.OpenUnsupported {
 					t.Fatal(err)

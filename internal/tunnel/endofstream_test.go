@@ -13,26 +13,8 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunneltest"
 )
-
-// TestEndNeedsNoProof: the end of a stream that the target has half-closed is known
-// at once, and not when the bastion has answered a probe.
-func TestEndNeedsNoProof(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, quick(), nil)
-	<-linkOf(mustDial(t, b.Handle, listen(t, echo))).client.Probe() // it answers probes, so far
-	b.bastion.Misbehave(sshtest.Faults{HoldRequests: true})
-	c := mustDial(t, b.Handle, listen(t, func(c net.Conn) {
-		_, _ = io.WriteString(c, "bye")
-		_ = c.(*net.TCPConn).CloseWrite()
-		_, _ = io.Copy(io.Discard, c)
-	}))
-	defer c.Close()
-	_ = c.SetReadDeadline(time.Now().Add(sshtest.Patience))
-	if got, err := io.ReadAll(c); string(got) != "bye" || err != nil {
-		t.Errorf("got %q, %v", got, err)
-	}
-}
 
 // TestWriteAfterClose: a channel that the bastion has closed takes nothing more.
 func TestWriteAfterClose(t *testing.T) {
@@ -70,7 +52,7 @@ func TestLargeOpens(t *testing.T) {
 	}
 	for size, want := range map[int]bool{0: true, remote.MaxOpenPayload + 1: false, 250 << 10: false} {
 		originator := "192.0.2.1" + strings.Repeat("1", size)
-		payload := ssh.Marshal(forwardedTCPIP{host, uint32(n), originator, 1})
+		payload := tunneltest.ForwardedTCPIP(host, uint32(n), originator, 1)
 		ch, requests, err := conn.OpenChannel("forwarded-tcpip", payload)
 		if (err == nil) != want {
 			t.Errorf("%d bytes more: %v", size, err)

@@ -1,9 +1,7 @@
 package tunnel
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -15,19 +13,11 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunneltest"
 )
 
 func mustAddrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
-
-// dialTo returns a bastion's Dial that knows one target only.
-func dialTo(addr string) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "tcp", addr)
-	}
-}
 
 // TestLostLinkIsNotAnEnd: a stream that is cut by the loss of its connection
 // never ends with io.EOF, however the connection is lost (facts: x/crypto says
@@ -72,9 +62,9 @@ func TestLostLinkIsNotAnEnd(t *testing.T) {
 
 // TestEndIsAnEnd: a target's own end of stream stays one.
 func TestEndIsAnEnd(t *testing.T) {
-	for _, s := range servers {
-		t.Run(s.name, func(t *testing.T) {
-			h := open(t, s.start(t), quick())
+	for _, s := range tunneltest.Servers {
+		t.Run(s.Name, func(t *testing.T) {
+			h := open(t, s.Start(t), quick())
 			addr := listen(t, func(c net.Conn) { _, _ = c.Write([]byte("bye")) })
 			var wg sync.WaitGroup
 			for range 50 {
@@ -268,76 +258,6 @@ func TestUnaskedChannels(t *testing.T) {
 		}
 	}
 	roundTrip(t, c)
-}
-
-// TestOpensAreBounded: opens that the bastion does not answer are given up by
-// their dials, bounded in number, and closed when they succeed late.
-func TestOpensAreBounded(t *testing.T) {
-	sshtest.Takes(t, 4*time.Second)
-	b := newBench(t, quick(), nil)
-	addr := listen(t, echo)
-	roundTrip(t, mustDial(t, b.Handle, addr))
-	b.bastion.Misbehave(sshtest.Faults{HoldOpens: true})
-
-	var wg sync.WaitGroup
-	for range maxPendingOpensPerTarget + 20 {
-		wg.Go(func() {
-			_, err := dialFor(t, b.Handle, addr, 200*time.Millisecond)
-			var timeout *TimeoutError
-			if !errors.As(err, &timeout) || !timeout.Timeout() {
-				t.Errorf("got %v, want a TimeoutError", err)
-			}
-		})
-	}
-	wg.Wait()
-	sshtest.Eventually(t, sshtest.Patience, "as many opens to be pending as may be", func() bool {
-		if b.bastion.Stats().Pending >= maxPendingOpensPerTarget {
-			return true
-		}
-		_, _ = dialFor(t, b.Handle, addr, 200*time.Millisecond) // one may have been given up before it was sent
-		return false
-	})
-	if n := b.bastion.Stats().Pending; n != maxPendingOpensPerTarget {
-		t.Errorf("%d opens are pending, want %d", n, maxPendingOpensPerTarget)
-	}
-	// Once the target has been silent for a while, one more fails at once.
-	sshtest.Eventually(t, 2*sshconn.StallAfter, "a refusal without waiting", func() bool {
-		start := time.Now()
-		_, err := dialFor(t, b.Handle, addr, 500*time.Millisecond)
-		var refused *failure.OpenError
-		return errors.As(err, &refused) && refused.Reason == failure.OpenPending && time.Since(start) < 400*time.Millisecond
-	})
-	b.bastion.Misbehave(sshtest.Faults{})
-	sshtest.Eventually(t, 10*time.Second, "the late channels' end", func() bool {
-		s := b.bastion.Stats()
-		return s.Pending == 0 && s.Channels == 1
-	})
-	roundTrip(t, mustDial(t, b.Handle, addr))
-}
-
-// TestBlackholedTargetHarmsNobody: opens to another target go on.
-func TestBlackholedTargetHarmsNobody(t *testing.T) {
-	addr := listen(t, echo)
-	b := newBench(t, quick(), func(o *sshtest.BastionOptions) {
-		o.Dial = func(ctx context.Context, network, target string) (net.Conn, error) {
-			if target == "blackhole:80" {
-				<-ctx.Done()
-				return nil, ctx.Err()
-			}
-			return dialTo(addr)(ctx, network, target)
-		}
-	})
-	for range maxPendingOpensPerTarget {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-		_, err := b.Dial(ctx, Target{Network: "tcp", Address: "blackhole:80"})
-		cancel()
-		if err == nil {
-			t.Fatal("the black hole answered")
-		}
-	}
-	for i := range 20 {
-		roundTrip(t, mustDial(t, b.Handle, fmt.Sprintf("web%d:80", i)))
-	}
 }
 
 // TestOpenErrors: each refusal has its own words.

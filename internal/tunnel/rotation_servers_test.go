@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -220,7 +221,7 @@ func TestRotationUnsupported(t *testing.T) {
 				h := l.connect()
 				_, _ = dialFor(t, h, listen(t, echo), sshtest.Patience) // TinySSH forwards nothing
 				l.awaitLearned("one key is learned", hostKey.PublicKey())
-				if h.Status().State != StateUp {
+				if h.Status().State != report.StateUp {
 					t.Errorf("%+v", h.Status())
 				}
 				closeAndWait(t, h)
