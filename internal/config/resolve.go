@@ -278,6 +278,10 @@ func (t *Tunnel) resolveSettings(r *resolver, logger *zap.Logger) tunnel.Setting
 		ReconnectMin:        defaultReconnectMin,
 		ReconnectMax:        defaultReconnectMax,
 		Lazy:                t.Lazy,
+		LazyTimeout:         r.duration("lazy_timeout", t.LazyTimeout),
+	}
+	if t.LazyTimeout != 0 && !t.Lazy {
+		r.fail("lazy_timeout", errors.New("the tunnel is not lazy; add lazy"))
 	}
 	if t.ServerAliveInterval != nil {
 		set.ServerAliveInterval = r.duration("server_alive_interval", *t.ServerAliveInterval)

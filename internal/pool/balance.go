@@ -32,6 +32,7 @@ type activity struct {
 
 // updateLoad counts a connection's quiet channels, and sees what follows from it.
 func (p *Pool) updateLoad(m *member) {
+	defer p.reports.Deliver()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -62,6 +63,7 @@ func (p *Pool) updateLoad(m *member) {
 	p.shedForQueue(now)
 	p.drainSurplus()
 	p.closeSpare(now)
+	p.closeUnused(now)
 	p.wake()
 }
 
@@ -114,4 +116,23 @@ func (p *Pool) closeSpare(now time.Time) {
 			return
 		}
 	}
+}
+
+// closeUnused disconnects a lazy tunnel that has had no channel for LazyTimeout, and that
+// is to listen on nothing. The caller holds mu.
+func (p *Pool) closeUnused(now time.Time) {
+	serving := p.serving()
+	inUse := func(m *member) bool { return m.channels > 0 || now.Sub(m.used) < p.set.LazyTimeout }
+	if !p.set.Lazy || p.set.LazyTimeout == 0 || len(serving) == 0 || slices.ContainsFunc(serving, inUse) || p.forwards.Wanted() {
+		return
+	}
+	for _, m := range serving {
+		p.startDrain(m)
+	}
+	p.history.since = now
+	address := p.failback.inUse.Address
+	p.reports.Add(func() {
+		p.logAbout(address).Info("disconnected, since nothing uses the tunnel; will connect on demand")
+	})
+	p.broadcast()
 }

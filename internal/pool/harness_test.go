@@ -83,13 +83,6 @@ func jumpThrough(p *Pool) *connect.Jump {
 	}
 }
 
-// sshdTunnel is a tunnel to a real sshd.
-func sshdTunnel(t *testing.T, set Settings, config string) (*sshtest.SSHD, *Pool) {
-	t.Helper()
-	s, cfg := tunneltest.SSHD(t, config)
-	return s, open(t, cfg, set)
-}
-
 // listenRemote listens through a tunnel, until the test ends.
 func listenRemote(t testing.TB, p *Pool, network, addr string) *remote.Listener {
 	t.Helper()

@@ -71,6 +71,10 @@ type Settings struct {
 
 	// Lazy tunnels connect at first use, and not again before the next.
 	Lazy bool
+
+	// LazyTimeout is after how long without a channel a lazy tunnel disconnects. If
+	// zero, it does not.
+	LazyTimeout time.Duration
 }
 
 // pace is how long an attempt to connect may take, and the delays between attempts.
@@ -78,7 +82,8 @@ func (s *Settings) pace() connect.Pace {
 	return connect.Pace{Timeout: s.ConnectTimeout, Delay: connlimit.Delay{Min: s.ReconnectMin, Max: s.ReconnectMax}}
 }
 
-// WithDefaults fills in the defaults that Settings documents.
+// WithDefaults returns the settings with the defaults that Settings documents. It is for
+// settings that have none yet: of those that have, zero means zero.
 func (s Settings) WithDefaults() Settings {
 	if s.Logger == nil {
 		s.Logger = zap.NewNop()

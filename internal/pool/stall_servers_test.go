@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunneltest"
 )
 
 // chatty writes a byte every 20 ms.
@@ -100,4 +101,11 @@ func TestStall(t *testing.T) {
 			}
 		})
 	}
+}
+
+// sshdTunnel is a tunnel to a real sshd.
+func sshdTunnel(t *testing.T, set Settings, config string) (*sshtest.SSHD, *Pool) {
+	t.Helper()
+	s, cfg := tunneltest.SSHD(t, config)
+	return s, open(t, cfg, set)
 }

@@ -33,13 +33,14 @@ type Handle struct {
 // Open returns a handle on the tunnel that cfg describes, through the tunnel
 // jump if that is not nil. It opens no connection and reads no file.
 func Open(cfg Config, set Settings, jump *Handle) *Handle {
-	h := newHandle(cfg, set, jump)
+	h := newHandle(cfg, set.WithDefaults(), jump)
 	h.pool = pools.acquire(h)
 	return h
 }
 
+// newHandle returns a handle that has no pool yet. set has its defaults.
 func newHandle(cfg Config, set Settings, jump *Handle) *Handle {
-	h := &Handle{cfg: cfg, set: set.WithDefaults(), jump: jump, opened: make(chan struct{})}
+	h := &Handle{cfg: cfg, set: set, jump: jump, opened: make(chan struct{})}
 	jumpKey := ""
 	if jump != nil {
 		jumpKey = jump.key
@@ -50,10 +51,17 @@ func newHandle(cfg Config, set Settings, jump *Handle) *Handle {
 
 // Another returns another handle on the same tunnel, with the same settings. Like
 // that of Open it is neither started nor closed.
-func (h *Handle) Another() *Handle { return Open(h.cfg, h.set, h.jump) }
+func (h *Handle) Another() *Handle {
+	other := newHandle(h.cfg, h.set, h.jump)
+	other.pool = pools.acquire(other)
+	return other
+}
 
 // DrainTimeout is how long the tunnel goes on after its last handle is closed.
 func (h *Handle) DrainTimeout() time.Duration { return h.set.DrainTimeout }
+
+// LazyTimeout is after how long without a channel the tunnel disconnects, or 0.
+func (h *Handle) LazyTimeout() time.Duration { return h.set.LazyTimeout }
 
 // forJump returns a handle of the kind that a pool has on the tunnel it
 // jumps through: a hold on it, without a say in its settings. The caller gives

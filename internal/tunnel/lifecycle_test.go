@@ -37,6 +37,17 @@ func TestHandlesShareATunnel(t *testing.T) {
 	}
 }
 
+// TestAnother: another handle has the same settings, those that are zero included.
+func TestAnother(t *testing.T) {
+	set := quick()
+	set.Lazy, set.DrainTimeout = true, -1
+	other := newBench(t, set, nil).Another()
+	defer closeAndWait(t, other)
+	if other.set.DrainTimeout != 0 || other.set.Linger != 0 {
+		t.Errorf("drain timeout %s, linger %s", other.set.DrainTimeout, other.set.Linger)
+	}
+}
+
 // TestChangedTunnelDrains: a reload that changes the user serves on a new
 // connection; the old one lives until its channels end, and no longer.
 func TestChangedTunnelDrains(t *testing.T) {

@@ -3,9 +3,7 @@ package tunneltest
 import (
 	"context"
 	"net"
-	"testing"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -24,13 +22,4 @@ func LoggedIn(then sshtest.Script) sshtest.Script {
 			then(c)
 		}
 	}
-}
-
-// SSHD starts an sshd with more configuration, and returns the Config of a tunnel to it.
-func SSHD(t testing.TB, config string) (*sshtest.SSHD, connect.Config) {
-	t.Helper()
-	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{Config: config})
-	cfg := Config(t, s.ClientKey, "", s.Addr())
-	cfg.User, cfg.HostKeys, cfg.KnownHosts = s.User, nil, []string{s.KnownHostsFile()}
-	return s, cfg
 }

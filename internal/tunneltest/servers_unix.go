@@ -25,3 +25,12 @@ func init() {
 		}},
 	)
 }
+
+// SSHD starts an sshd with more configuration, and returns the Config of a tunnel to it.
+func SSHD(t testing.TB, config string) (*sshtest.SSHD, connect.Config) {
+	t.Helper()
+	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{Config: config})
+	cfg := Config(t, s.ClientKey, "", s.Addr())
+	cfg.User, cfg.HostKeys, cfg.KnownHosts = s.User, nil, []string{s.KnownHostsFile()}
+	return s, cfg
+}

@@ -1,4 +1,4 @@
-package tunnel
+package pool
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ func FuzzConn(f *testing.F) {
 	addr := listen(f, echo)
 	b := newBench(f, quick(), nil)
 	f.Fuzz(func(t *testing.T, ops []byte) {
-		c := mustDial(t, b.Handle, addr)
+		c := mustDial(t, b.Pool, addr)
 		defer c.Close()
 		within(t, time.Minute, "a sequence", func() { runConn(t, c, ops[:min(len(ops), 64)]) })
 	})

@@ -1,4 +1,4 @@
-package tunnel
+package pool
 
 import (
 	"errors"
@@ -154,7 +154,7 @@ func TestConnUnixSocket(t *testing.T) {
 func TestConnCloseOnFrozenLink(t *testing.T) {
 	b := newBench(t, quick(), nil)
 	addr := listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
-	c := mustDial(t, b.Handle, addr)
+	c := mustDial(t, b.Pool, addr)
 	b.link.Freeze(sshtest.Up | sshtest.Down)
 
 	read, written := make(chan error, 1), make(chan error, 1)
@@ -186,7 +186,7 @@ func TestConnCloseOnFrozenLink(t *testing.T) {
 // TestConnDeadlinesOnFrozenLink: deadlines are real whatever the connection does.
 func TestConnDeadlinesOnFrozenLink(t *testing.T) {
 	b := newBench(t, quick(), nil)
-	c := mustDial(t, b.Handle, listen(t, echo))
+	c := mustDial(t, b.Pool, listen(t, echo))
 	roundTrip(t, c)
 	b.link.Freeze(sshtest.Up | sshtest.Down)
 	_ = c.SetDeadline(time.Now().Add(50 * time.Millisecond))

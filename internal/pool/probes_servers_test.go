@@ -1,6 +1,6 @@
 //go:build unix
 
-package tunnel
+package pool
 
 import (
 	"errors"
@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
@@ -137,7 +138,7 @@ func TestForwardWithoutAnswers(t *testing.T) {
 			sshtest.Eventually(t, 5*time.Second, "ten probes would have been sent", func() bool { return time.Since(since) > probeInterval })
 
 			addr := freeAddr(t)
-			l, err := h.Listen("tcp", addr)
+			l, err := h.Listen(onlyConfiguration{}, "tcp", addr)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -170,7 +171,7 @@ func TestForwardWithoutAnswers(t *testing.T) {
 	}
 }
 
-func paramikoConfig(t *testing.T, p *sshtest.Paramiko) Config {
+func paramikoConfig(t *testing.T, p *sshtest.Paramiko) connect.Config {
 	t.Helper()
 	cfg := configFor(t, p.ClientKey, p.HostKey.Fingerprint(), p.Addr())
 	cfg.User = p.User
@@ -179,7 +180,7 @@ func paramikoConfig(t *testing.T, p *sshtest.Paramiko) Config {
 
 // staysUp waits until stayIntervals have passed since a moment, and fails the test
 // if the tunnel has lost its connection meanwhile.
-func staysUp(t *testing.T, h *Handle, since time.Time) {
+func staysUp(t *testing.T, h *Pool, since time.Time) {
 	t.Helper()
 	sshtest.Eventually(t, stayIntervals*probeInterval+5*time.Second, "the intervals pass", func() bool {
 		if s := h.Status(); s.State != report.StateUp || s.LastError != nil {
@@ -191,7 +192,7 @@ func staysUp(t *testing.T, h *Handle, since time.Time) {
 
 // serves fails the test unless channels open, a response that ends with its
 // connection comes whole, and a half-close is one.
-func serves(t *testing.T, h *Handle) {
+func serves(t *testing.T, h *Pool) {
 	t.Helper()
 	const size = 300_000
 	addr := listen(t, func(c net.Conn) {
@@ -287,6 +288,6 @@ func TestStallWithoutAnswers(t *testing.T) {
 }
 
 // stalled reports whether one of a tunnel's connections is.
-func stalled(h *Handle) bool {
+func stalled(h *Pool) bool {
 	return slices.ContainsFunc(h.Status().Connections, func(c report.ConnectionStatus) bool { return c.Stalled && c.Class != report.ClassDraining })
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package tunnel
+package pool
 
 import (
 	"fmt"
@@ -18,7 +18,7 @@ import (
 // Compare two versions in turns: other work on the machine weighs more than
 // most changes do.
 
-func benchTunnel(b *testing.B) *Handle {
+func benchTunnel(b *testing.B) *Pool {
 	b.Helper()
 	d := sshtest.StartSSHD(b, sshtest.SSHDOptions{})
 	cfg := configFor(b, d.ClientKey, d.HostKey.Fingerprint(), d.Addr())

@@ -1,4 +1,4 @@
-package tunnel
+package pool
 
 import (
 	"io"
@@ -25,7 +25,7 @@ func TestCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := newBench(t, quick(), nil)
-	c := mustDial(t, b.Handle, listen(t, func(c net.Conn) {
+	c := mustDial(t, b.Pool, listen(t, func(c net.Conn) {
 		_, _ = c.Write([]byte("half of "))
 		_, _ = io.Copy(io.Discard, c)
 	}))

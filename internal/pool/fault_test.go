@@ -1,4 +1,4 @@
-package tunnel
+package pool
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunneltest"
@@ -41,7 +42,7 @@ func TestLostLinkIsNotAnEnd(t *testing.T) {
 			for range 30 {
 				var conns []*Conn
 				for range 8 {
-					conns = append(conns, mustDial(t, b.Handle, addr))
+					conns = append(conns, mustDial(t, b.Pool, addr))
 				}
 				for _, c := range conns {
 					if _, err := io.ReadFull(c, make([]byte, 15360)); err != nil {
@@ -91,7 +92,7 @@ func TestEndIsAnEnd(t *testing.T) {
 func TestEndWithoutAnswers(t *testing.T) {
 	sshtest.Takes(t, 5*time.Second)
 	b := newBench(t, quick(), nil)
-	chatter := mustDial(t, b.Handle, listen(t, func(c net.Conn) {
+	chatter := mustDial(t, b.Pool, listen(t, func(c net.Conn) {
 		for {
 			if _, err := c.Write([]byte(".")); err != nil {
 				return
@@ -101,7 +102,7 @@ func TestEndWithoutAnswers(t *testing.T) {
 	}))
 	go func() { _, _ = io.Copy(io.Discard, chatter) }()
 	b.bastion.Misbehave(sshtest.Faults{HoldRequests: true})
-	c := mustDial(t, b.Handle, listen(t, func(c net.Conn) { _, _ = c.Write([]byte("bye")) }))
+	c := mustDial(t, b.Pool, listen(t, func(c net.Conn) { _, _ = c.Write([]byte("bye")) }))
 	_ = c.SetReadDeadline(time.Now().Add(sshtest.Patience))
 	if got, err := io.ReadAll(c); string(got) != "bye" || err != nil {
 		t.Fatalf("got %q, %v", got, err)
@@ -128,9 +129,9 @@ func TestDyingLinkHangsNobody(t *testing.T) {
 					return
 				default:
 				}
-				c, err := dialFor(t, b.Handle, addr, sshtest.Patience)
+				c, err := dialFor(t, b.Pool, addr, sshtest.Patience)
 				if err != nil {
-					if _, ok := errors.AsType[*TimeoutError](err); ok {
+					if _, ok := errors.AsType[*failure.TimeoutError](err); ok {
 						t.Errorf("dial: %v", err)
 					}
 					continue
@@ -169,7 +170,7 @@ func TestDyingLinkHangsNobody(t *testing.T) {
 // lost (facts: x/crypto deadlocks for ever at a rekey of the client's).
 func TestNoClientRekey(t *testing.T) {
 	sshtest.Takes(t, 5*time.Second)
-	if got := (&Config{}).CryptoConfig().RekeyThreshold; got != 1<<63-1 {
+	if got := (&connect.Config{}).CryptoConfig().RekeyThreshold; got != 1<<63-1 {
 		t.Fatalf("RekeyThreshold is %d: the client would rekey by itself", got)
 	}
 	set := quick()
@@ -177,7 +178,7 @@ func TestNoClientRekey(t *testing.T) {
 	set.ServerAliveInterval = 40 * time.Millisecond // look often
 	set.ServerAliveCountMax = 1000
 	b := newBench(t, set, nil)
-	load(t, b.Handle, 64, 4)
+	load(t, b.Pool, 64, 4)
 	if gen := b.Generation(); gen == 0 {
 		t.Error("the connection was never replaced")
 	}
@@ -188,7 +189,7 @@ func TestNoClientRekey(t *testing.T) {
 
 // load runs rounds of transfers on channels at once, each closed by the server
 // first.
-func load(t *testing.T, h *Handle, channels, rounds int) {
+func load(t *testing.T, h *Pool, channels, rounds int) {
 	t.Helper()
 	const size = 128 << 10
 	addr := listen(t, func(c net.Conn) {
@@ -230,7 +231,7 @@ func TestFrozenLinkIsNoticed(t *testing.T) {
 			set.ServerAliveInterval, set.ServerAliveCountMax = 500*time.Millisecond, 4
 			b := newBench(t, set, nil)
 			addr := listen(t, echo)
-			c := mustDial(t, b.Handle, addr)
+			c := mustDial(t, b.Pool, addr)
 			roundTrip(t, c)
 			sshtest.Eventually(t, 10*time.Second, "an answer to a probe", func() bool { return b.Status().RTT > 0 })
 			b.link.Freeze(d.dir)
@@ -239,7 +240,7 @@ func TestFrozenLinkIsNoticed(t *testing.T) {
 			wantLost(t, err)
 			b.link.Reset()
 			b.link.Thaw(d.dir)
-			roundTrip(t, mustDial(t, b.Handle, addr))
+			roundTrip(t, mustDial(t, b.Pool, addr))
 		})
 	}
 }
@@ -248,7 +249,7 @@ func TestFrozenLinkIsNoticed(t *testing.T) {
 // and however many there are.
 func TestUnaskedChannels(t *testing.T) {
 	b := newBench(t, quick(), nil)
-	c := mustDial(t, b.Handle, listen(t, echo))
+	c := mustDial(t, b.Pool, listen(t, echo))
 	conn := b.bastion.Conns()[0]
 	for i := range 100 {
 		_, _, err := conn.OpenChannel([]string{"forwarded-tcpip", "session", "x11", "auth-agent@openssh.com"}[i%4], nil)
