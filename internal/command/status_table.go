@@ -100,6 +100,9 @@ func statusRemarks(s *adminapi.Status, now time.Time) (remarks []string) {
 			remarks = append(remarks, remark)
 		}
 	}
+	if n := s.WaitingDials; n > 0 && s.State == report.StateUp {
+		remarks = append(remarks, fmt.Sprintf("full: %d dials wait for a channel", n))
+	}
 	if p := s.Prohibited; p != nil {
 		remarks = append(remarks, fmt.Sprintf("%s %s ago: %s", p.Cause, briefDuration(now.Sub(p.Time)), p.Error))
 	}

@@ -21,7 +21,7 @@ func fakeStatus(now time.Time) []adminapi.Status {
 			Status: report.Status{
 				Tunnel: "prod", State: report.StateUp, Since: ago(50*time.Hour + 10*time.Minute),
 				Hosts: []string{"b1.example.com:22", "b2.example.com:22"}, Host: "b2.example.com:22",
-				RTT: 0.01234, Channels: 12, Received: 5<<30 + 1<<29, Sent: 123456, CertificateExpires: &expiry,
+				RTT: 0.01234, Channels: 12, WaitingDials: 3, Received: 5<<30 + 1<<29, Sent: 123456, CertificateExpires: &expiry,
 				Connections: []report.ConnectionStatus{{Class: "requests"}, {Class: report.ClassDraining}, {Class: "streams"}},
 				LastError:   &report.ErrorStatus{Time: ago(51 * time.Hour), Cause: failure.CauseLost, Error: "long ago"},
 			},
@@ -50,6 +50,7 @@ func fakeStatus(now time.Time) []adminapi.Status {
 
 const fakeTable = `TUNNEL  STATE       HOST                               SINCE  RTT     CONNECTIONS     CHANNELS  IN       OUT
 prod    up          b2.example.com:22                  2d2h   12.3ms  2 + 1 draining  12        5.5 GiB  121 KiB
+  full: 3 dials wait for a channel
   certificate expires in 3h20m
   remote_forward localhost:9000: refused: the bastion refuses
   bind *:8080: waiting

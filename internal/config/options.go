@@ -93,6 +93,7 @@ var TunnelOptions = map[string]Option{
 	"host_certificate_authority": key("<type> <base64> | <path>", func(t *Tunnel) *[]string { return &t.HostCertificateAuthorities }),
 	"host_key_alias":             one("<name>", word, func(t *Tunnel) *string { return &t.HostKeyAlias }),
 	"strict_host_key_checking":   one("yes|accept-new|no", word, func(t *Tunnel) *string { return &t.StrictHostKeyChecking }),
+	"update_host_keys":           flag(func(t *Tunnel, on bool) { t.UpdateHostKeys = &on }),
 	"revoked_host_keys":          several("<path>...", func(t *Tunnel) *[]string { return &t.RevokedHostKeys }),
 
 	"proxy_jump": one("<tunnel>", word, func(t *Tunnel) *string { return &t.ProxyJump }),

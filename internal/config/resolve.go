@@ -157,7 +157,8 @@ func (t *Tunnel) resolveConfig(r *resolver, name string) tunnel.Config {
 	}
 }
 
-// resolveStrict resolves whether the host key has to be known.
+// resolveStrict resolves whether the host key has to be known, and whether those that
+// are learned are updated.
 func (t *Tunnel) resolveStrict(r *resolver, cfg *tunnel.Config, h *sshconfig.Host) {
 	const option = "strict_host_key_checking"
 	strict := r.value(option, t.StrictHostKeyChecking)
@@ -170,6 +171,11 @@ func (t *Tunnel) resolveStrict(r *resolver, cfg *tunnel.Config, h *sshconfig.Hos
 		cfg.InsecureIgnoreHostKey = true
 	case "accept-new":
 		cfg.AcceptNewHostKey = true
+		update := t.UpdateHostKeys
+		if update == nil && h != nil {
+			update = h.UpdateHostKeys
+		}
+		cfg.UpdateHostKeys = update == nil || *update
 	default:
 		r.fail(option, fmt.Errorf("%q is none of yes, accept-new and no", strict))
 	}

@@ -85,6 +85,7 @@ func TestProvisionConfig(t *testing.T) {
 		HostKeyAlias:               "bastion",
 		RevokedHostKeys:            []string{filepath.Join(home, "revoked")},
 		AcceptNewHostKey:           true,
+		UpdateHostKeys:             true,
 		BindAddress:                "::1",
 		AddressFamily:              "inet6",
 		Lists: algorithms.Lists{

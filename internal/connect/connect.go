@@ -113,12 +113,16 @@ type Connection struct {
 	About   []zap.Field
 
 	conn     ssh.Conn
+	keys     *hostkey.Verifier
 	channels <-chan ssh.NewChannel
 	requests <-chan *ssh.Request
 }
 
-// Start serves the connection, as sshconn.Client.Start does.
-func (c *Connection) Start(owner sshconn.Owner) { c.Client.Start(owner, c.channels, c.requests) }
+// Start serves the connection, as sshconn.Client.Start does, and updates the host keys
+// that were learned.
+func (c *Connection) Start(owner sshconn.Owner) {
+	c.Client.Start(owner, c.channels, c.updateHostKeys(c.requests))
+}
 
 // close ends a connection that is not started.
 func (c *Connection) close() {

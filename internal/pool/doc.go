@@ -1,8 +1,9 @@
 // Package pool keeps the SSH connections of one tunnel, and opens channels through them: it
 // places channels, lets dials wait in line, adds connections and replaces them, drains them,
-// and fails over between hosts. Package connect makes its connections, and package remote
-// makes the bastion listen. It does not know how many configurations there are, or when one
-// starts and ends: its Owner does. Package tunnel imports it.
+// and fails over between hosts. Package connect makes its connections, package remote makes
+// the bastion listen, and package renewal watches its files. It does not find the pool of a
+// configuration, and does not know when the last one has gone: its Owner does. Package tunnel
+// imports it.
 //
 // # States
 //

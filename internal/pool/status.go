@@ -42,6 +42,9 @@ func (p *Pool) Status() report.Status {
 	if s.State == report.StateUp {
 		s.Host = p.failback.inUse.Address
 	}
+	for _, n := range p.queue.lines {
+		s.WaitingDials += len(n.waiting)
+	}
 	for _, l := range p.members {
 		c := l.status()
 		s.Connections = append(s.Connections, c)

@@ -11,13 +11,3 @@ func (p *Pool) AtRest() bool {
 	defer p.mu.Unlock()
 	return p.held || len(p.members) == 0 && !p.running
 }
-
-// Waiting returns how many dials wait in line.
-func (p *Pool) Waiting() (n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, l := range p.queue.lines {
-		n += len(l.waiting)
-	}
-	return n
-}

@@ -64,6 +64,9 @@ type Status struct {
 	Channels      int   `json:"channels"`
 	ChannelsTotal int64 `json:"channels_total"`
 	PendingOpens  int   `json:"pending_opens"`
+	// WaitingDials counts the dials that wait: for a connection, for a place since all
+	// connections are full, or for the answers of other opens to the same target.
+	WaitingDials int `json:"waiting_dials"`
 	// Received and Sent count the bytes through channels, from and to the bastion,
 	// those of connections that have ended included. These two and ChannelsTotal
 	// go on through reloads.

@@ -31,7 +31,7 @@ func TestDialAcrossClose(t *testing.T) {
 		dialed <- err
 	}()
 	sshtest.Eventually(t, 5*time.Second, "the dial to wait", func() bool {
-		return h.pool.Waiting() > 0
+		return h.Status().WaitingDials > 0
 	})
 	h.Close()
 	time.Sleep(50 * time.Millisecond) // room for the pool to end
