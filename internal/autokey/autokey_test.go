@@ -175,7 +175,7 @@ func TestNeverASecond(t *testing.T) {
 			t.Errorf("%q: afterwards there is %q, %v", content, after, err)
 		}
 	}
-	unreadable := Storage{unreadableStorage{good.Storage}}
+	unreadable := Storage{unreadableStorage(good)}
 	if _, err := unreadable.LoadOrCreate(t.Context(), "prod"); err == nil || err.Error() != name+" in Caddy's storage: permission denied" {
 		t.Errorf("an unreadable storage: %v", err)
 	}

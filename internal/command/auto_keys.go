@@ -8,14 +8,13 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 )
 
 // authorizedLine returns the line of authorized_keys that permits what a tunnel needs its
 // key for, and no more.
 func (c *commandConfig) authorizedLine(t *config.Resolved, key ssh.PublicKey) string {
-	return c.restriction(t, key).options() + " " + keystorage.AuthorizedKey(key) + " caddy-ssh-tunnel " + t.Config.Name
+	return c.restriction(t, key).options() + " " + keyLine(key, t.Config.Name)
 }
 
 // readOnlyKeys is a KeyStore that generates, replaces and deletes no key: a command that

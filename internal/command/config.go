@@ -52,6 +52,20 @@ func (f *configFlags) read() (*commandConfig, error) {
 	if err != nil {
 		return nil, err
 	}
+	c := &commandConfig{file: file}
+	storage, err := c.take(raw)
+	if err != nil {
+		return nil, err
+	}
+	discard := &caddy.Logging{Logs: map[string]*caddy.CustomLog{
+		"default": {BaseLog: caddy.BaseLog{WriterRaw: caddyconfig.JSONModuleObject(caddy.DiscardWriter{}, "output", "discard", nil)}},
+	}}
+	c.ctx, err = caddy.ProvisionContext(&caddy.Config{Logging: discard, StorageRaw: storage})
+	return c, err
+}
+
+// take takes a configuration, and returns what it says about the storage.
+func (c *commandConfig) take(raw []byte) (storage json.RawMessage, err error) {
 	var whole struct {
 		Storage json.RawMessage            `json:"storage"`
 		Apps    map[string]json.RawMessage `json:"apps"`
@@ -61,11 +75,8 @@ func (f *configFlags) read() (*commandConfig, error) {
 			return nil, fmt.Errorf("reading the configuration: %w", err)
 		}
 	}
-	discard := &caddy.Logging{Logs: map[string]*caddy.CustomLog{
-		"default": {BaseLog: caddy.BaseLog{WriterRaw: caddyconfig.JSONModuleObject(caddy.DiscardWriter{}, "output", "discard", nil)}},
-	}}
-	ctx, err := caddy.ProvisionContext(&caddy.Config{Logging: discard, StorageRaw: whole.Storage})
-	return &commandConfig{file: file, raw: raw, app: whole.Apps["ssh_tunnel"], ctx: ctx}, err
+	c.raw, c.app = raw, whole.Apps["ssh_tunnel"]
+	return whole.Storage, nil
 }
 
 // load is read for a configuration that has tunnels.

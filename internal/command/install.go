@@ -41,8 +41,7 @@ func (flags *publicKeyFlags) installAll(ctx context.Context, out io.Writer, load
 	if err != nil {
 		return err
 	}
-	fwd := &forwardFlags{password: true}
-	login := newLogin(fwd, newOutput(os.Stderr, fwd))
+	login := newInstaller()
 	defer login.close()
 	for _, cfg := range eachHost(t.Config) {
 		if err := login.install(ctx, asUser(cfg), t.Settings, via, lines); err != nil {
@@ -51,6 +50,14 @@ func (flags *publicKeyFlags) installAll(ctx context.Context, out io.Writer, load
 	}
 	check := &checkFlags{config: flags.config}
 	return check.run(ctx, out, []string{t.Config.Name})
+}
+
+// newInstaller returns a login that asks for passwords, for --install.
+func newInstaller() *login {
+	flags := &forwardFlags{password: true}
+	login := newLogin(flags, newOutput(os.Stderr, flags))
+	login.passwordFlag = "--install"
+	return login
 }
 
 // asUser returns a tunnel's configuration with what ssh would log in with for the user that

@@ -28,12 +28,14 @@ type login struct {
 	terminal *terminal // nil if there is none
 	output   *output
 	password bool // whether passwords may be asked for
+	// passwordFlag is what an error about the password names.
+	passwordFlag string
 
 	passphrases map[string]string // by path
 }
 
 func newLogin(flags *forwardFlags, out *output) *login {
-	return &login{terminal: openTerminal(), output: out, password: flags.password, passphrases: map[string]string{}}
+	return &login{terminal: openTerminal(), output: out, password: flags.password, passwordFlag: "--password", passphrases: map[string]string{}}
 }
 
 func (l *login) close() { l.terminal.close() }
@@ -178,7 +180,7 @@ func (l *login) askPassword(ctx context.Context, cfg *tunnel.Config) (err error)
 		err = errors.New("the password is empty")
 	}
 	if err != nil && ctx.Err() == nil {
-		err = fmt.Errorf("--password: %w", err)
+		err = fmt.Errorf("%s: %w", l.passwordFlag, err)
 	}
 	return err
 }

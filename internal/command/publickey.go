@@ -92,7 +92,7 @@ func (flags *publicKeyFlags) run(ctx context.Context, out io.Writer, typed []str
 	}
 	var lines []string
 	for _, key := range keys {
-		line := keystorage.AuthorizedKey(key) + " caddy-ssh-tunnel " + names[0]
+		line := keyLine(key, names[0])
 		if !flags.unrestricted {
 			r := loaded.restriction(t, key)
 			for _, note := range r.notes {

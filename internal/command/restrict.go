@@ -8,7 +8,11 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // nobody is the port that stands in permitopen and permitlisten for no port at all:
@@ -123,4 +127,10 @@ func arguments(option string, values []string) (options []string) {
 		options = append(options, option+`="`+strings.ReplaceAll(value, `"`, `\"`)+`"`)
 	}
 	return options
+}
+
+// keyLine returns a key as a line of authorized_keys without options, with a comment that
+// names the tunnel.
+func keyLine(key ssh.PublicKey, tunnelName string) string {
+	return keystorage.AuthorizedKey(key) + " caddy-ssh-tunnel " + printable.Text(tunnelName)
 }

@@ -136,7 +136,7 @@ func TestInstallFails(t *testing.T) {
 	if f := install("wrong\n"); f.wait() != 1 || !strings.Contains(f.output(), `authentication as "deploy" failed`) {
 		t.Error("with a wrong password it does not say so")
 	}
-	if f := install(""); f.wait() != 1 || !strings.Contains(f.output(), "--password: nothing was entered") {
+	if f := install(""); f.wait() != 1 || !strings.Contains(f.output(), "--install: nothing was entered") {
 		t.Error("without a password it does not say so")
 	}
 	if got := b.authorized(); got != "" {

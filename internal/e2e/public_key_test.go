@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,7 +20,7 @@ import (
 
 // printed runs a command with a Caddyfile, and returns what it prints, and on standard
 // error.
-func (c *caddy) printed(caddyfile string, args ...string) (out, errors string) {
+func (c *caddy) printed(caddyfile string, args ...string) (out, said string) {
 	c.t.Helper()
 	cmd := c.configured(caddyfile, append([]string{"ssh-tunnel"}, args...)...)
 	var stderr strings.Builder
@@ -182,4 +183,15 @@ func newFresh(t *testing.T, config string) *freshBastion {
 // authorized returns what its authorized_keys has.
 func (b *freshBastion) authorized() string {
 	return read(filepath.Join(b.home, ".ssh/authorized_keys"))
+}
+
+// authorize makes that the content of its authorized_keys. Both are deploy's.
+func (b *freshBastion) authorize(lines string) {
+	b.t.Helper()
+	dir := filepath.Join(b.home, ".ssh")
+	file := filepath.Join(dir, "authorized_keys")
+	err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(file, []byte(lines), 0o600), os.Chown(dir, 60100, 65534), os.Chown(file, 60100, 65534))
+	if err != nil {
+		b.t.Fatal(err)
+	}
 }

@@ -9,14 +9,14 @@ import (
 
 // PublicKeys returns the public keys of the identities, in the order in which they are
 // written, except for generated ones. A passphrase is not needed where the file, or a .pub
-// file beside it, shows the public key. Of the default files, those that do not exist are
-// left out. The error joins those of identities that show none.
+// file beside it, shows the public key. Of the default files, and those of an ssh_config,
+// those that do not exist are left out. The error joins those of identities that show none.
 func (cfg *Config) PublicKeys() (keys []ssh.PublicKey, err error) {
 	add := func(id identity, failed error) {
 		switch {
 		case id.public != nil:
 			keys = append(keys, id.public)
-		case !id.Default || !errors.Is(failed, fs.ErrNotExist):
+		case !id.Default && !id.Optional || !errors.Is(failed, fs.ErrNotExist):
 			err = errors.Join(err, failed)
 		}
 	}
