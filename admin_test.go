@@ -16,8 +16,8 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // adminMux serves the API as Caddy does.
@@ -113,7 +113,7 @@ func TestAdminTunnels(t *testing.T) {
 
 	sshtest.Eventually(t, 20*time.Second, "ready", func() bool { return callAdmin("GET", "/ssh_tunnel/ready").Code == 200 })
 	s := adminTunnel(t, "prod")
-	if s.State != tunnel.StateUp || s.Host != b.Addr() || s.User != "user" || len(s.Connections) != 1 || s.Connections[0].HostKey != b.HostKeyFingerprint() || s.Connections[0].HostKeySource == "" {
+	if s.State != report.StateUp || s.Host != b.Addr() || s.User != "user" || len(s.Connections) != 1 || s.Connections[0].HostKey != b.HostKeyFingerprint() || s.Connections[0].HostKeySource == "" {
 		t.Errorf("got %+v", s)
 	}
 	want := []adminapi.Forward{
@@ -123,7 +123,7 @@ func TestAdminTunnels(t *testing.T) {
 	if fmt.Sprint(s.Forwards) != fmt.Sprint(want) {
 		t.Errorf("forwards: got %+v, want %+v", s.Forwards, want)
 	}
-	if s := adminTunnel(t, "sleeper"); s.State != tunnel.StateIdle || !s.Lazy || s.Since.IsZero() {
+	if s := adminTunnel(t, "sleeper"); s.State != report.StateIdle || !s.Lazy || s.Since.IsZero() {
 		t.Errorf("a lazy tunnel: got %+v", s)
 	}
 	if w := callAdmin("GET", "/ssh_tunnel/tunnels/prdo"); w.Code != 404 || !strings.Contains(w.Body.String(), `unknown tunnel "prdo"; configured: prod, sleeper`) {
@@ -185,5 +185,5 @@ func TestAdminSharesHops(t *testing.T) {
 	if all[0].ProxyJump != hop || all[2].Lazy {
 		t.Errorf("got %+v", all)
 	}
-	sshtest.Eventually(t, 20*time.Second, "the jump is up", func() bool { return adminTunnel(t, "ssh_config%20jump").State == tunnel.StateUp })
+	sshtest.Eventually(t, 20*time.Second, "the jump is up", func() bool { return adminTunnel(t, "ssh_config%20jump").State == report.StateUp })
 }

@@ -18,7 +18,7 @@ import (
 )
 
 const knownHostsHelp = `Lists the host keys that Caddy learned with strict_host_key_checking accept-new, or
-forgets one, so that Caddy learns the next one that the bastion shows.
+forgets those of a host, so that Caddy learns the next one that the bastion shows.
 
 They are in Caddy's storage: that of the configuration that --config names, or else
 of a Caddyfile in this directory, or else the default one of the user that runs the
@@ -46,11 +46,11 @@ func newKnownHostsCommand() *cobra.Command {
 	}
 	forget := &cobra.Command{
 		Use:     "forget [--via <host>,...] <host>",
-		Short:   "Forget the host key that Caddy learned for a host",
+		Short:   "Forget the host keys that Caddy learned for a host",
 		Example: "  caddy ssh-tunnel known-hosts forget bastion.example.com:2222 --config /etc/caddy/Caddyfile",
 		Args:    cobra.ExactArgs(1),
 		RunE: use(func(ctx context.Context, keys keystorage.Storage, out io.Writer, args []string) error {
-			return forgetKey(ctx, keys, out, args[0], via)
+			return forgetKeys(ctx, keys, out, args[0], via)
 		}),
 	}
 	forget.Flags().StringVar(&via, "via", "", "the `hosts` that it is reached through, with commas between them, where the host alone says too little")
@@ -73,12 +73,14 @@ func listKeys(ctx context.Context, keys keystorage.Storage, out io.Writer, _ []s
 	if len(all) > 0 {
 		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		_, _ = fmt.Fprintln(table, "HOST\tVIA\tKEY\tLEARNED")
-		for _, k := range all {
+		for _, r := range all {
 			via := "-"
-			if len(k.Via) > 0 {
-				via = strings.Join(k.Via, ",")
+			if len(r.Via) > 0 {
+				via = strings.Join(r.Via, ",")
 			}
-			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", k.Host, via, k.Describe(), k.Learned.UTC().Format(time.RFC3339))
+			for _, k := range r.Keys() {
+				_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", r.Host, via, k.Describe(), k.Learned.UTC().Format(time.RFC3339))
+			}
 		}
 		err = errors.Join(err, table.Flush())
 	} else if err == nil {
@@ -87,9 +89,9 @@ func listKeys(ctx context.Context, keys keystorage.Storage, out io.Writer, _ []s
 	return err
 }
 
-// forgetKey forgets the key of a host that is reached as via says. If there is
-// none, and via says nothing, it forgets that of the only way to the host.
-func forgetKey(ctx context.Context, keys keystorage.Storage, out io.Writer, host, via string) error {
+// forgetKeys forgets the keys of a host that is reached as via says. If there are
+// none, and via says nothing, it forgets those of the only way to the host.
+func forgetKeys(ctx context.Context, keys keystorage.Storage, out io.Writer, host, via string) error {
 	route := hostkey.Route{Name: knownName(host)}
 	if via != "" {
 		for hop := range strings.SplitSeq(via, ",") {
@@ -99,7 +101,7 @@ func forgetKey(ctx context.Context, keys keystorage.Storage, out io.Writer, host
 	// Not by the list alone, for what cannot be read has to be forgotten, too.
 	if !keys.Exists(ctx, keystorage.StorageKey(route)) {
 		all, err := keys.All(ctx)
-		all = slices.DeleteFunc(all, func(k keystorage.Key) bool { return k.Host != route.Name || via != "" })
+		all = slices.DeleteFunc(all, func(r keystorage.Route) bool { return r.Host != route.Name || via != "" })
 		switch {
 		case len(all) == 0 && err != nil:
 			return err
@@ -107,22 +109,27 @@ func forgetKey(ctx context.Context, keys keystorage.Storage, out io.Writer, host
 			return fmt.Errorf("no host key was learned for %q; caddy ssh-tunnel known-hosts lists them", route)
 		case len(all) > 1:
 			var lines []string
-			for _, k := range all {
-				lines = append(lines, "  "+keystorage.ForgetLine(k.Route()))
+			for _, r := range all {
+				lines = append(lines, "  "+keystorage.ForgetLine(r.Route()))
 			}
 			return fmt.Errorf("%q is reached in several ways; run one of\n%s", route.Name, strings.Join(lines, "\n"))
 		}
 		route = all[0].Route()
 	}
-	what := "unreadable"
+	what := []string{"unreadable"}
 	if stored, err := keys.Read(ctx, keystorage.StorageKey(route)); err == nil {
-		what = stored.Describe()
+		what = nil
+		for _, k := range stored.Keys() {
+			what = append(what, k.Describe())
+		}
 	}
 	if err := keys.Forget(ctx, route); err != nil {
 		return fmt.Errorf("forgetting the host key of %q: %w", route, err)
 	}
-	_, err := fmt.Fprintf(out, "forgot the host key of %s: %s\n", route, what)
-	return err
+	for _, key := range what {
+		_, _ = fmt.Fprintf(out, "forgot the host key of %s: %s\n", route, key)
+	}
+	return nil
 }
 
 // knownName returns what a host is listed as, which may be written like that, or

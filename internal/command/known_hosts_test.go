@@ -49,12 +49,21 @@ func TestKnownHostsCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// A bastion that has announced two more keys.
+	two := []ssh.PublicKey{sshtest.NewKey().PublicKey(), sshtest.PublicOf(t, sshtest.RSAKey(t, 2048))}
+	learned, err := keys.Recall(t.Context(), routes[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keys.Update(t.Context(), routes[2], hostkey.Change{Trusted: learned.Keys[0].Key, Add: two}); err != nil {
+		t.Fatal(err)
+	}
 	out, err := knownHosts(t, "list", "--config", config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	if len(lines) != 1+len(routes) || !strings.HasPrefix(lines[0], "HOST ") {
+	if len(lines) != 1+len(routes)+len(two) || !strings.HasPrefix(lines[0], "HOST ") {
 		t.Errorf("listed\n%s", out)
 	}
 	for _, route := range routes {
@@ -66,13 +75,15 @@ func TestKnownHostsCommand(t *testing.T) {
 		if len(route.Via) > 0 {
 			via = strings.Join(route.Via, ",")
 		}
-		want := strings.Join([]string{route.Name, via, "ssh-ed25519", ssh.FingerprintSHA256(learned.Key), learned.Learned.Format(time.RFC3339)}, " ")
-		found := false
-		for _, line := range lines {
-			found = found || strings.Join(strings.Fields(line), " ") == want
-		}
-		if !found {
-			t.Errorf("no line %q in\n%s", want, out)
+		for _, k := range learned.Keys {
+			want := strings.Join([]string{route.Name, via, k.Key.Type(), ssh.FingerprintSHA256(k.Key), k.Learned.Format(time.RFC3339)}, " ")
+			found := false
+			for _, line := range lines {
+				found = found || strings.Join(strings.Fields(line), " ") == want
+			}
+			if !found {
+				t.Errorf("no line %q in\n%s", want, out)
+			}
 		}
 	}
 
@@ -103,6 +114,9 @@ func TestKnownHostsCommand(t *testing.T) {
 		}
 		route := routes[test.gone]
 		if !strings.HasPrefix(out, "forgot the host key of "+route.String()+": ssh-ed25519 SHA256:") {
+			t.Errorf("%q: %s", test.args, out)
+		}
+		if n := strings.Count(out, "forgot the host key of "); test.gone == 2 && n != 3 || test.gone != 2 && n != 1 {
 			t.Errorf("%q: %s", test.args, out)
 		}
 		if learned, err := keys.Recall(t.Context(), route); learned != nil || err != nil {

@@ -93,6 +93,7 @@ var TunnelOptions = map[string]Option{
 	"host_certificate_authority": key("<type> <base64> | <path>", func(t *Tunnel) *[]string { return &t.HostCertificateAuthorities }),
 	"host_key_alias":             one("<name>", word, func(t *Tunnel) *string { return &t.HostKeyAlias }),
 	"strict_host_key_checking":   one("yes|accept-new|no", word, func(t *Tunnel) *string { return &t.StrictHostKeyChecking }),
+	"update_host_keys":           flag(func(t *Tunnel, on bool) { t.UpdateHostKeys = &on }),
 	"revoked_host_keys":          several("<path>...", func(t *Tunnel) *[]string { return &t.RevokedHostKeys }),
 
 	"proxy_jump": one("<tunnel>", word, func(t *Tunnel) *string { return &t.ProxyJump }),
@@ -131,7 +132,19 @@ var TunnelOptions = map[string]Option{
 		}
 		return err
 	}},
-	"lazy": flag(func(t *Tunnel, on bool) { t.Lazy = on }),
+	"lazy": {Usage: "[yes|no|<duration>]", most: 1, set: func(t *Tunnel, args []string) (err error) {
+		switch {
+		case len(args) == 0 || args[0] == "yes":
+			t.Lazy = true
+		case args[0] == "no":
+		default:
+			t.Lazy = true
+			if t.LazyTimeout, err = positiveDuration(args[0]); err != nil {
+				err = fmt.Errorf("%q is not yes, no or a duration above zero, such as 15m", args[0])
+			}
+		}
+		return err
+	}},
 
 	"kex_algorithms":             algorithmList(func(t *Tunnel) *[]string { return &t.KexAlgorithms }),
 	"ciphers":                    algorithmList(func(t *Tunnel) *[]string { return &t.Ciphers }),

@@ -199,13 +199,38 @@ func TestAcceptNewPassword(t *testing.T) {
 	}
 }
 
+// TestUpdateHostKeys: what is written counts before the files, and what was learned is
+// updated by default.
+func TestUpdateHostKeys(t *testing.T) {
+	file := sshtest.WriteFile(t, "config", []byte("Host on\nUpdateHostKeys yes\nHost off\nUpdateHostKeys no\n"))
+	alias := func(name string) string {
+		return `"ssh_config": {"alias": "` + name + `", "file": "` + filepath.ToSlash(file) + `"}, `
+	}
+	const hosts, on, off = `"hosts": ["bastion"], `, `, "update_host_keys": true`, `, "update_host_keys": false`
+	for options, want := range map[string]bool{
+		hosts: true, hosts + "\x00" + on: true, hosts + "\x00" + off: false,
+		alias("on"): true, alias("off"): false, alias("other"): true,
+		alias("on") + "\x00" + off: false, alias("off") + "\x00" + on: true,
+	} {
+		before, after, _ := strings.Cut(options, "\x00")
+		tun, _, err := provisioned(t, "{"+before+`"strict_host_key_checking": "accept-new"`+after+"}")
+		if err != nil || tun.Config.UpdateHostKeys != want {
+			t.Errorf("%q: %+v, %v", options, tun, err)
+		}
+	}
+}
+
 // TestSSHConfigHostKeys checks what the files say about host keys.
 func TestSSHConfigHostKeys(t *testing.T) {
 	home := caddytest.SetHome(t)
 	for text, want := range map[string]tunnel.Config{
-		"StrictHostKeyChecking no":                          {AcceptNewHostKey: true},
-		"StrictHostKeyChecking off":                         {AcceptNewHostKey: true},
-		"StrictHostKeyChecking accept-new":                  {AcceptNewHostKey: true},
+		"StrictHostKeyChecking no":                          {AcceptNewHostKey: true, UpdateHostKeys: true},
+		"StrictHostKeyChecking off":                         {AcceptNewHostKey: true, UpdateHostKeys: true},
+		"StrictHostKeyChecking accept-new":                  {AcceptNewHostKey: true, UpdateHostKeys: true},
+		"StrictHostKeyChecking no\nUpdateHostKeys yes":      {AcceptNewHostKey: true, UpdateHostKeys: true},
+		"StrictHostKeyChecking no\nUpdateHostKeys no":       {AcceptNewHostKey: true},
+		"StrictHostKeyChecking no\nUpdateHostKeys ask":      {AcceptNewHostKey: true},
+		"UpdateHostKeys yes":                                {},
 		"StrictHostKeyChecking ask":                         {},
 		"StrictHostKeyChecking yes\nRevokedHostKeys ~/r /s": {RevokedHostKeys: []string{filepath.Join(home, "r"), "/s"}},
 		"RevokedHostKeys none":                              {},
@@ -221,7 +246,7 @@ func TestSSHConfigHostKeys(t *testing.T) {
 			if strict {
 				want = tunnel.Config{RevokedHostKeys: []string{"/written"}}
 			}
-			if got.AcceptNewHostKey != want.AcceptNewHostKey || strings.Join(got.RevokedHostKeys, " ") != strings.Join(want.RevokedHostKeys, " ") || got.InsecureIgnoreHostKey {
+			if got.AcceptNewHostKey != want.AcceptNewHostKey || got.UpdateHostKeys != want.UpdateHostKeys || strings.Join(got.RevokedHostKeys, " ") != strings.Join(want.RevokedHostKeys, " ") || got.InsecureIgnoreHostKey {
 				t.Errorf("%s%s: got %+v", text, options, got)
 			}
 		}

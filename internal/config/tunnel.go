@@ -92,9 +92,16 @@ type Tunnel struct {
 
 	// Whether the bastion's host key must be known: `yes`, `accept-new` or `no`.
 	// With `accept-new`, if nothing is known about the bastion, Caddy remembers its
-	// first key in its storage and then accepts no other. With `no`, Caddy accepts
-	// any key; this is an error together with a password. Default: `yes`.
+	// first key in its storage and then accepts no other, except for
+	// `update_host_keys`. With `no`, Caddy accepts any key; this is an error together
+	// with a password. Default: `yes`.
 	StrictHostKeyChecking string `json:"strict_host_key_checking,omitempty"`
+
+	// Whether keys that Caddy remembers because of `accept-new` follow a planned
+	// rotation of the bastion's keys. The bastion announces its keys over a connection
+	// with a key that Caddy remembers, and proves that it has the new ones. Default:
+	// true.
+	UpdateHostKeys *bool `json:"update_host_keys,omitempty"`
 
 	// Paths of files of public keys, one a line, that are never accepted as the key
 	// of the bastion or of its authority. Binary KRLs are an error. Default: none.
@@ -156,6 +163,11 @@ type Tunnel struct {
 	// Whether to connect at first use instead of at the start. A health check counts
 	// as use, and so does a remote forward or a site on the bastion. Default: false.
 	Lazy bool `json:"lazy,omitempty"`
+
+	// How long a lazy tunnel has no open channel before it disconnects until its next use. A
+	// tunnel with a remote forward or a site on the bastion stays connected.
+	// For example `15m`. Default: never.
+	LazyTimeout caddy.Duration `json:"lazy_timeout,omitempty"`
 
 	// Key exchange algorithms, in order of preference. In this list and those below,
 	// an unknown algorithm is an error, and a broken one causes a warning. Default:

@@ -100,8 +100,12 @@ type Config struct {
 
 	// AcceptNewHostKey is "strict_host_key_checking accept-new": where nothing
 	// is known about the bastion, the first key that it shows is remembered in
-	// State.KeyMemory, and no other is accepted from then on.
+	// State.KeyMemory, and no other is accepted from then on but for UpdateHostKeys.
 	AcceptNewHostKey bool
+
+	// UpdateHostKeys lets the bastion change which of its keys are remembered, over a
+	// connection with one that is: see hostkey.Verifier.Update.
+	UpdateHostKeys bool `json:",omitempty"`
 
 	// InsecureIgnoreHostKey is "strict_host_key_checking no".
 	InsecureIgnoreHostKey bool
@@ -147,6 +151,7 @@ func (cfg *Config) hostKeys() *hostkey.Config {
 	return &hostkey.Config{
 		Address: cfg.Address, KnownHosts: cfg.KnownHosts, HostKeys: cfg.HostKeys, HostCertificateAuthorities: cfg.HostCertificateAuthorities,
 		HostKeyAlias: cfg.HostKeyAlias, RevokedHostKeys: cfg.RevokedHostKeys, AcceptNewHostKey: cfg.AcceptNewHostKey,
+		UpdateHostKeys:        cfg.UpdateHostKeys,
 		InsecureIgnoreHostKey: cfg.InsecureIgnoreHostKey, Lists: cfg.Lists,
 	}
 }

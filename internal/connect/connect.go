@@ -1,8 +1,8 @@
 // Package connect makes SSH connections: from a tunnel's hosts and the way to them (TCP, a
 // proxy, a command, a jump) to a connection that has verified the host key and
 // authenticated, or to the cause why there is none. It takes turns with all others that
-// connect to a host, and keeps no connection. It knows no pool: package tunnel imports
-// it, and those above for Config, for what is known of an attempt, and to scan host keys.
+// connect to a host, and keeps no connection. It knows no pool: packages pool
+// and renewal import it, and those above for Config, for what is known of an attempt, and to scan host keys.
 package connect
 
 import (
@@ -113,12 +113,16 @@ type Connection struct {
 	About   []zap.Field
 
 	conn     ssh.Conn
+	keys     *hostkey.Verifier
 	channels <-chan ssh.NewChannel
 	requests <-chan *ssh.Request
 }
 
-// Start serves the connection, as sshconn.Client.Start does.
-func (c *Connection) Start(owner sshconn.Owner) { c.Client.Start(owner, c.channels, c.requests) }
+// Start serves the connection, as sshconn.Client.Start does, and updates the host keys
+// that were learned.
+func (c *Connection) Start(owner sshconn.Owner) {
+	c.Client.Start(owner, c.channels, c.updateHostKeys(c.requests))
+}
 
 // close ends a connection that is not started.
 func (c *Connection) close() {

@@ -106,7 +106,7 @@ func (c *Connector) handshake(a *approach) (*Connection, error) {
 	})
 	return &Connection{
 		Host: h, Client: client, Certificates: certificates, Attempt: a.steps.end(nil), About: about,
-		conn: sc, channels: channels, requests: requests,
+		conn: sc, keys: keys, channels: channels, requests: requests,
 	}, nil
 }
 

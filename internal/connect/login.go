@@ -28,7 +28,7 @@ import (
 // jumped through, or "".
 func (cfg *Config) login(jump string) connlimit.Login {
 	reach := *cfg
-	reach.Name, reach.Fallbacks = "", nil
+	reach.Name, reach.Fallbacks, reach.UpdateHostKeys = "", nil, false
 	return connlimit.Login{
 		Reach: connlimit.Key{Of: "reach " + digest(reach, jump)},
 		HostKeys: connlimit.Key{Of: "host keys " + digest(
@@ -93,7 +93,11 @@ func (c *Connector) stamps(ctx context.Context, h *Host) connlimit.Stamps {
 		case err != nil:
 			hostKeys += "learned: unknown"
 		case learned != nil:
-			hostKeys += "learned: " + ssh.FingerprintSHA256(learned.Key)
+			var fingerprints []string
+			for _, k := range learned.Keys {
+				fingerprints = append(fingerprints, ssh.FingerprintSHA256(k.Key))
+			}
+			hostKeys += "learned: " + strings.Join(fingerprints, " ")
 		}
 	}
 	return connlimit.Stamps{

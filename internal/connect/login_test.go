@@ -22,7 +22,7 @@ func TestLoginKeys(t *testing.T) {
 		"InsecureIgnoreHostKey", "HostKeyAlgorithms", "CASignatureAlgorithms", "RequiredRSASize",
 	}
 	neither := []string{"Address", "NoIdentityFiles", "Proxy", "ProxyCommand", "BindAddress", "AddressFamily", "KexAlgorithms", "Ciphers", "MACs"}
-	unknown := []string{"Name", "Fallbacks", "OptionalCertificates", "DialContext", "Resolve"} // no part of any
+	unknown := []string{"Name", "Fallbacks", "OptionalCertificates", "UpdateHostKeys", "DialContext", "Resolve"} // no part of any
 
 	before := new(Config).login("")
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[Config]()) {

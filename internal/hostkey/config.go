@@ -45,8 +45,12 @@ type Config struct {
 
 	// AcceptNewHostKey is "strict_host_key_checking accept-new": if nothing is known
 	// about the server, the first key that it shows is remembered in Memory, and no
-	// other is accepted from then on.
+	// other is accepted from then on but for UpdateHostKeys.
 	AcceptNewHostKey bool
+
+	// UpdateHostKeys lets a server whose key was remembered change which keys are: see
+	// Verifier.Update.
+	UpdateHostKeys bool
 
 	// Memory is where keys are remembered if AcceptNewHostKey is set. If nil, none is,
 	// and one that is new is refused.

@@ -1,5 +1,5 @@
 // learned.go accepts the first host key that a server shows, and from then on
-// no other: "strict_host_key_checking accept-new".
+// no other, except those that update.go adds: "strict_host_key_checking accept-new".
 
 package hostkey
 
@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,26 +22,50 @@ import (
 // process, and several processes may share it. Its methods do I/O, return when their
 // context ends, and may be called at the same time.
 type Memory interface {
-	// Recall returns the key that was learned for a route, or nil if none was.
-	Recall(ctx context.Context, route Route) (*LearnedKey, error)
+	// Recall returns the keys that were learned for a route, or nil if none were.
+	Recall(ctx context.Context, route Route) (*LearnedKeys, error)
 
-	// Learn remembers a key for a route where none is, and returns the one that
-	// is remembered then. That is another one if somebody else came first.
-	Learn(ctx context.Context, route Route, key ssh.PublicKey) (*LearnedKey, error)
+	// Learn remembers a key for a route where none is, and returns what is
+	// remembered then. That is another key if somebody else came first.
+	Learn(ctx context.Context, route Route, key ssh.PublicKey) (*LearnedKeys, error)
+
+	// Update changes the keys that are remembered for a route, and returns what has
+	// changed. Nothing does if change.Trusted is not remembered any more.
+	Update(ctx context.Context, route Route, change Change) (changed Change, err error)
 }
 
-// LearnedKey is what a Memory remembers of a route.
+// Change says which keys to remember and to forget.
+type Change struct {
+	// Trusted is a key that is remembered, and stays.
+	Trusted ssh.PublicKey
+	// Add and Remove are the other keys.
+	Add, Remove []ssh.PublicKey
+}
+
+// LearnedKeys is what a Memory remembers of a route.
+type LearnedKeys struct {
+	// Keys are any of which the server may have, the first learned first. There is at
+	// least one.
+	Keys []LearnedKey
+
+	// Forget is the command that makes the Memory forget the keys.
+	Forget string
+}
+
+// LearnedKey is one of LearnedKeys.
 type LearnedKey struct {
 	Key     ssh.PublicKey
 	Learned time.Time
-
-	// Forget is the command that makes the Memory forget the key.
-	Forget string
 }
 
 // source is how errors say where the key is from.
 func (k *LearnedKey) source() string {
 	return "learned at " + k.Learned.UTC().Format(time.RFC3339)
+}
+
+// Has reports whether a key is one of them.
+func (l *LearnedKeys) Has(key ssh.PublicKey) bool {
+	return slices.ContainsFunc(l.Keys, func(k LearnedKey) bool { return algorithms.SameKey(k.Key, key) })
 }
 
 // Route is a server as it is reached: behind other jumps the same name may be
@@ -63,7 +88,7 @@ func (r Route) String() string {
 	return r.Name + " via " + strings.Join(r.Via, ", ")
 }
 
-// recall accepts the first key that the server shows, or the one that it has shown before.
+// recall accepts the first key that the server shows, or those that were learned before.
 // If anything is configured about the server, that alone counts.
 func (v *Verifier) recall(ctx context.Context) error {
 	if v.knowsAnything() {
@@ -76,15 +101,19 @@ func (v *Verifier) recall(ctx context.Context) error {
 	}
 	v.memory, v.route = memory, route
 	if learned != nil {
+		v.recalled = true
 		v.remember(learned)
 	}
 	return nil
 }
 
-// remember makes a learned key the only one that is known.
-func (v *Verifier) remember(learned *LearnedKey) {
+// remember makes learned keys the only ones that are known.
+func (v *Verifier) remember(learned *LearnedKeys) {
 	v.learned = learned
-	v.known.keys = []knownKey{{learned.Key, learned.source()}}
+	v.known.keys = nil
+	for _, k := range learned.Keys {
+		v.known.keys = append(v.known.keys, knownKey{k.Key, k.source()})
+	}
 }
 
 // errNotLearned is that a key is the first of a server that nothing is known about.
@@ -105,18 +134,18 @@ func (v *Verifier) learn(ctx context.Context, key ssh.PublicKey) error {
 	if err := v.accept(learned, key); err != nil {
 		return err
 	}
-	v.log.Warn("learned the host key of a bastion that nothing was known about; no other is accepted from now on",
+	v.log.Warn("learned the host key of a bastion that nothing was known about; no other is accepted from now on, unless the bastion announces it",
 		zap.String("host_key", describeHostKey(key)), zap.Strings("via", v.route.Via))
 	return nil
 }
 
-// accept makes a learned key the only one that is known, and accepts a key if it is
-// that.
-func (v *Verifier) accept(learned *LearnedKey, key ssh.PublicKey) error {
+// accept makes learned keys the only ones that are known, and accepts a key if it is
+// one of them.
+func (v *Verifier) accept(learned *LearnedKeys, key ssh.PublicKey) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.remember(learned)
-	if !algorithms.SameKey(learned.Key, algorithms.PlainKey(key)) {
+	if !learned.Has(algorithms.PlainKey(key)) {
 		return v.mismatch(key) // somebody else has just learned another one
 	}
 	v.pinned = key

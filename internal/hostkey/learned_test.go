@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,29 +21,45 @@ import (
 // memory is a Memory that can fail.
 type memory struct {
 	mu   sync.Mutex
-	keys map[string]ssh.PublicKey
+	keys map[string][]ssh.PublicKey
 	err  error
 }
 
 var learnedAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-func (m *memory) Recall(_ context.Context, route Route) (*LearnedKey, error) {
+func (m *memory) Recall(_ context.Context, route Route) (*LearnedKeys, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := m.keys[route.String()]
-	if key == nil || m.err != nil {
+	keys := m.keys[route.String()]
+	if keys == nil || m.err != nil {
 		return nil, m.err
 	}
-	return &LearnedKey{Key: key, Learned: learnedAt, Forget: "forget " + route.Name}, nil
+	learned := &LearnedKeys{Forget: "forget " + route.Name}
+	for _, key := range keys {
+		learned.Keys = append(learned.Keys, LearnedKey{Key: key, Learned: learnedAt})
+	}
+	return learned, nil
 }
 
-func (m *memory) Learn(ctx context.Context, route Route, key ssh.PublicKey) (*LearnedKey, error) {
+func (m *memory) Learn(ctx context.Context, route Route, key ssh.PublicKey) (*LearnedKeys, error) {
 	m.mu.Lock()
 	if m.err == nil && m.keys[route.String()] == nil {
-		m.keys[route.String()] = key
+		m.keys[route.String()] = []ssh.PublicKey{key}
 	}
 	m.mu.Unlock()
 	return m.Recall(ctx, route)
+}
+
+// Update changes what it is told to, without the care of a real Memory.
+func (m *memory) Update(_ context.Context, route Route, change Change) (Change, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil {
+		return Change{}, m.err
+	}
+	keys := slices.DeleteFunc(slices.Clone(m.keys[route.String()]), func(k ssh.PublicKey) bool { return contains(change.Remove, k) })
+	m.keys[route.String()] = append(keys, change.Add...)
+	return change, nil
 }
 
 func (m *memory) forget() {
@@ -51,7 +68,7 @@ func (m *memory) forget() {
 	clear(m.keys)
 }
 
-func newMemory() *memory { return &memory{keys: map[string]ssh.PublicKey{}} }
+func newMemory() *memory { return &memory{keys: map[string][]ssh.PublicKey{}} }
 
 // TestLearn shows keys to what accept-new has made of a configuration.
 func TestLearn(t *testing.T) {
@@ -111,7 +128,7 @@ func TestLearn(t *testing.T) {
 			}
 			m, route := newMemory(), Route{Name: "b.example"}
 			if test.learned != nil {
-				m.keys[route.String()] = test.learned
+				m.keys[route.String()] = []ssh.PublicKey{test.learned}
 			}
 			core, logs := observer.New(zap.WarnLevel)
 			cfg.AcceptNewHostKey, cfg.Memory = true, m
@@ -131,7 +148,7 @@ func TestLearn(t *testing.T) {
 				t.Errorf("error %q\nwant  %q", text, test.err)
 			}
 			got := m.keys[route.String()]
-			if (got == nil) != (test.after == nil) || got != nil && !algorithms.SameKey(got, test.after) {
+			if (got == nil) != (test.after == nil) || got != nil && !algorithms.SameKey(got[0], test.after) {
 				t.Errorf("learned %v", got)
 			}
 			news := test.learned == nil && test.after != nil
@@ -192,7 +209,7 @@ type slowMemory struct {
 	learning, learn chan struct{}
 }
 
-func (m slowMemory) Learn(ctx context.Context, route Route, key ssh.PublicKey) (*LearnedKey, error) {
+func (m slowMemory) Learn(ctx context.Context, route Route, key ssh.PublicKey) (*LearnedKeys, error) {
 	close(m.learning)
 	<-m.learn
 	return m.memory.Learn(ctx, route, key)

@@ -40,11 +40,13 @@ type Verifier struct {
 	// mu guards what is below, and known once a connection is being made.
 	mu sync.Mutex
 	// memory is where the key is remembered if it is the first, or nil if that
-	// is not to be accepted; learned what it has.
-	memory  Memory
-	route   Route
-	learned *LearnedKey
-	pinned  ssh.PublicKey // accepted by the first key exchange
+	// is not to be accepted; learned what it has; recalled whether it had that
+	// before the connection.
+	memory   Memory
+	route    Route
+	learned  *LearnedKeys
+	recalled bool
+	pinned   ssh.PublicKey // accepted by the first key exchange
 	// mistaken are the types of keys that were offered in vain where only
 	// fingerprints are known, so that their type is not: see Retry.
 	mistaken []string

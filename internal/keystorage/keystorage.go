@@ -1,5 +1,6 @@
 // Package keystorage keeps, in Caddy's storage, the host keys that were accepted because
-// they were the first; whoever shares the storage shares them. It does not decide whether one is accepted: package tunnel does.
+// they were the first, and those that followed; whoever shares the storage shares them.
+// It does not decide whether one is accepted: package hostkey does.
 // The root and the commands import it.
 package keystorage
 
@@ -19,6 +20,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 )
 
@@ -32,78 +34,158 @@ const unlockTimeout = 5 * time.Second
 // Storage is a hostkey.Memory.
 type Storage struct{ certmagic.Storage }
 
-// Key is what is stored about a route, as JSON.
-type Key struct {
+// Route is what is stored about a route, as JSON.
+type Route struct {
 	Host string   `json:"host"` // as known_hosts files have it
 	Via  []string `json:"via,omitempty"`
-	Key  string   `json:"key"` // as in a .pub file
 
+	// Key is the first of the keys, More are the others, in the order in which they were
+	// learned.
+	Key
+	More []Key `json:"more,omitempty"`
+}
+
+// Key is a key that was learned.
+type Key struct {
+	Line    string    `json:"key"` // as in a .pub file
 	Learned time.Time `json:"learned"`
 }
 
 // Recall implements hostkey.Memory.
-func (s Storage) Recall(ctx context.Context, route hostkey.Route) (*hostkey.LearnedKey, error) {
+func (s Storage) Recall(ctx context.Context, route hostkey.Route) (*hostkey.LearnedKeys, error) {
 	value, err := s.Load(ctx, StorageKey(route))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
-	case err != nil: // which says nothing about the key
+	case err != nil: // which says nothing about the keys
 		return nil, fmt.Errorf("%s in Caddy's storage: %w", StorageKey(route), err)
 	}
-	stored, key, err := parseStored(value, route)
+	learned, err := parseStored(value, route)
 	if err != nil {
 		return nil, fmt.Errorf("%s in Caddy's storage: %w; forget it with: %s", StorageKey(route), err, ForgetLine(route))
 	}
-	return &hostkey.LearnedKey{Key: key, Learned: stored.Learned, Forget: ForgetLine(route)}, nil
+	return learned, nil
 }
 
 // Learn implements hostkey.Memory.
-func (s Storage) Learn(ctx context.Context, route hostkey.Route, key ssh.PublicKey) (learned *hostkey.LearnedKey, err error) {
-	lock := strings.ReplaceAll(StorageKey(route), "/", "_")
-	if err := s.Lock(ctx, lock); err != nil {
-		return nil, fmt.Errorf("locking Caddy's storage: %w", err)
+func (s Storage) Learn(ctx context.Context, route hostkey.Route, key ssh.PublicKey) (learned *hostkey.LearnedKeys, err error) {
+	unlock, err := s.lock(ctx, route)
+	if err != nil {
+		return nil, err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
-		defer cancel()
-		err = errors.Join(err, s.Unlock(ctx, lock))
-	}()
+	defer func() { err = errors.Join(err, unlock()) }()
 	// Somebody else may have had the lock before.
 	if learned, err := s.Recall(ctx, route); learned != nil || err != nil {
 		return learned, err
 	}
-	stored := Key{Host: route.Name, Via: route.Via, Key: AuthorizedKey(key), Learned: time.Now().UTC().Truncate(time.Second)}
-	value, err := json.Marshal(stored)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.Store(ctx, StorageKey(route), value); err != nil {
-		return nil, fmt.Errorf("writing to Caddy's storage: %w", err)
-	}
-	return &hostkey.LearnedKey{Key: key, Learned: stored.Learned, Forget: ForgetLine(route)}, nil
+	learned = &hostkey.LearnedKeys{Keys: []hostkey.LearnedKey{{Key: key, Learned: now()}}, Forget: ForgetLine(route)}
+	return learned, s.store(ctx, route, learned.Keys)
 }
 
-// parseStored reads what is stored of a route. Anything but what Learn writes is
+// Update implements hostkey.Memory.
+func (s Storage) Update(ctx context.Context, route hostkey.Route, change hostkey.Change) (changed hostkey.Change, err error) {
+	unlock, err := s.lock(ctx, route)
+	if err != nil {
+		return hostkey.Change{}, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	learned, err := s.Recall(ctx, route)
+	if err != nil || learned == nil || !learned.Has(change.Trusted) {
+		return hostkey.Change{}, err // forgotten meanwhile
+	}
+	changed.Trusted = change.Trusted
+	var keys []hostkey.LearnedKey
+	for _, k := range learned.Keys {
+		if slices.ContainsFunc(change.Remove, func(key ssh.PublicKey) bool { return algorithms.SameKey(key, k.Key) }) {
+			changed.Remove = append(changed.Remove, k.Key)
+		} else {
+			keys = append(keys, k)
+		}
+	}
+	for _, key := range change.Add {
+		if !learned.Has(key) {
+			changed.Add = append(changed.Add, key)
+			keys = append(keys, hostkey.LearnedKey{Key: key, Learned: now()})
+		}
+	}
+	if len(changed.Add)+len(changed.Remove) == 0 {
+		return hostkey.Change{}, nil // somebody else was first
+	}
+	if err := s.store(ctx, route, keys); err != nil {
+		return hostkey.Change{}, err
+	}
+	return changed, nil
+}
+
+// now is when a key is learned.
+func now() time.Time { return time.Now().UTC().Truncate(time.Second) }
+
+// lock takes the lock of a route's keys.
+func (s Storage) lock(ctx context.Context, route hostkey.Route) (unlock func() error, err error) {
+	name := strings.ReplaceAll(StorageKey(route), "/", "_")
+	if err := s.Lock(ctx, name); err != nil {
+		return nil, fmt.Errorf("locking Caddy's storage: %w", err)
+	}
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
+		defer cancel()
+		return s.Unlock(ctx, name)
+	}, nil
+}
+
+// store writes a route's keys. The caller has the lock.
+func (s Storage) store(ctx context.Context, route hostkey.Route, keys []hostkey.LearnedKey) error {
+	value, err := marshalStored(route, keys)
+	if err != nil {
+		return err
+	}
+	if err := s.Store(ctx, StorageKey(route), value); err != nil {
+		return fmt.Errorf("writing to Caddy's storage: %w", err)
+	}
+	return nil
+}
+
+// marshalStored returns what is stored of a route.
+func marshalStored(route hostkey.Route, keys []hostkey.LearnedKey) ([]byte, error) {
+	stored := Route{Host: route.Name, Via: route.Via}
+	for i, k := range keys {
+		key := Key{Line: AuthorizedKey(k.Key), Learned: k.Learned}
+		if i == 0 {
+			stored.Key = key
+		} else {
+			stored.More = append(stored.More, key)
+		}
+	}
+	return json.Marshal(stored)
+}
+
+// parseStored reads what is stored of a route. Anything but what marshalStored returns is
 // an error: half a file, or one that was copied from another route's name, must
 // not be the reason to trust a key.
-func parseStored(value []byte, route hostkey.Route) (stored Key, key ssh.PublicKey, err error) {
+func parseStored(value []byte, route hostkey.Route) (*hostkey.LearnedKeys, error) {
+	var stored Route
 	if err := json.Unmarshal(value, &stored); err != nil {
-		return Key{}, nil, err
+		return nil, err
 	}
 	if StorageKey(stored.Route()) != StorageKey(route) {
-		return Key{}, nil, fmt.Errorf("it is about %q", stored.Route())
+		return nil, fmt.Errorf("it is about %q", stored.Route())
 	}
-	if key, _, _, _, err = ssh.ParseAuthorizedKey([]byte(stored.Key)); err != nil { //nolint:dogsled // there is no more of it
-		return Key{}, nil, err
+	learned := &hostkey.LearnedKeys{Forget: ForgetLine(route)}
+	for _, k := range stored.Keys() {
+		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(k.Line)) //nolint:dogsled // there is no more of it
+		if err != nil {
+			return nil, err
+		}
+		if _, isCertificate := key.(*ssh.Certificate); isCertificate || AuthorizedKey(key) != k.Line {
+			return nil, errors.New("its key is not one as in a .pub file")
+		}
+		learned.Keys = append(learned.Keys, hostkey.LearnedKey{Key: key, Learned: k.Learned})
 	}
-	if _, isCertificate := key.(*ssh.Certificate); isCertificate || AuthorizedKey(key) != stored.Key {
-		return Key{}, nil, errors.New("its key is not one as in a .pub file")
-	}
-	return stored, key, nil
+	return learned, nil
 }
 
 // All returns all that is stored, by host. What cannot be read is in the error.
-func (s Storage) All(ctx context.Context) ([]Key, error) {
+func (s Storage) All(ctx context.Context) ([]Route, error) {
 	names, err := s.List(ctx, keyFolder, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -111,7 +193,7 @@ func (s Storage) All(ctx context.Context) ([]Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []Key
+	var all []Route
 	var unread []error
 	for _, name := range names {
 		stored, err := s.Read(ctx, name)
@@ -122,17 +204,17 @@ func (s Storage) All(ctx context.Context) ([]Key, error) {
 			unread = append(unread, fmt.Errorf("%s in the storage: %w", name, err))
 		}
 	}
-	slices.SortFunc(all, func(a, b Key) int { return strings.Compare(a.Route().String(), b.Route().String()) })
+	slices.SortFunc(all, func(a, b Route) int { return strings.Compare(a.Route().String(), b.Route().String()) })
 	return all, errors.Join(unread...)
 }
 
-// Forget removes a route's key, so that the next one is the first again.
+// Forget removes a route's keys, so that the next one is the first again.
 func (s Storage) Forget(ctx context.Context, route hostkey.Route) error {
 	return s.Delete(ctx, StorageKey(route))
 }
 
 // Read returns what is stored at a name of the storage.
-func (s Storage) Read(ctx context.Context, name string) (stored Key, err error) {
+func (s Storage) Read(ctx context.Context, name string) (stored Route, err error) {
 	value, err := s.Load(ctx, name)
 	if err == nil {
 		err = json.Unmarshal(value, &stored)
@@ -145,19 +227,22 @@ func AuthorizedKey(key ssh.PublicKey) string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 }
 
-// Route is where the key belongs.
-func (k Key) Route() hostkey.Route { return hostkey.Route{Name: k.Host, Via: k.Via} }
+// Route is where the keys belong.
+func (r Route) Route() hostkey.Route { return hostkey.Route{Name: r.Host, Via: r.Via} }
+
+// Keys are all of them, the first learned first.
+func (r Route) Keys() []Key { return append([]Key{r.Key}, r.More...) }
 
 // Describe names the key by type and fingerprint, as ssh does.
 func (k Key) Describe() string {
-	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(k.Key)) //nolint:dogsled // there is no more of it
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(k.Line)) //nolint:dogsled // there is no more of it
 	if err != nil {
 		return "unreadable"
 	}
 	return key.Type() + " " + ssh.FingerprintSHA256(key)
 }
 
-// StorageKey returns where a route's key is in the storage. Its name is a
+// StorageKey returns where a route's keys are in the storage. Its name is a
 // digest: names of hosts may have characters, or be in length, what a storage
 // does not take.
 func StorageKey(route hostkey.Route) string {
@@ -165,7 +250,7 @@ func StorageKey(route hostkey.Route) string {
 	return path.Join(keyFolder, hex.EncodeToString(digest[:])+".json")
 }
 
-// ForgetLine returns the command line that forgets a route's key.
+// ForgetLine returns the command line that forgets a route's keys.
 func ForgetLine(route hostkey.Route) string {
 	line := "caddy ssh-tunnel known-hosts forget " + shellWord(route.Name)
 	if len(route.Via) > 0 {

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,7 +31,7 @@ func TestKeyStorage(t *testing.T) {
 	if learned, err := (Storage{&certmagic.FileStorage{Path: dir}}).Recall(ctx, route); learned != nil || err != nil {
 		t.Fatalf("recalled %v, %v from nothing", learned, err)
 	}
-	got := make([]*hostkey.LearnedKey, 3)
+	got := make([]*hostkey.LearnedKeys, 3)
 	var wg sync.WaitGroup
 	for i := range got {
 		wg.Go(func() {
@@ -48,11 +50,12 @@ func TestKeyStorage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, learned := range append(got, recalled) {
-		if a, b := ssh.FingerprintSHA256(learned.Key), ssh.FingerprintSHA256(got[0].Key); a != b {
+		key, first := learned.Keys[0], got[0].Keys[0]
+		if a, b := ssh.FingerprintSHA256(key.Key), ssh.FingerprintSHA256(first.Key); len(learned.Keys) != 1 || a != b {
 			t.Errorf("learned %s and %s", a, b)
 		}
-		if !learned.Learned.Equal(got[0].Learned) || time.Since(learned.Learned) > time.Minute {
-			t.Errorf("learned at %s", learned.Learned)
+		if !key.Learned.Equal(first.Learned) || time.Since(key.Learned) > time.Minute {
+			t.Errorf("learned at %s", key.Learned)
 		}
 		if want := "caddy ssh-tunnel known-hosts forget '[b.example]:2222' --via a.example,::1"; learned.Forget != want {
 			t.Errorf("the command is %s\nwant           %s", learned.Forget, want)
@@ -86,6 +89,9 @@ func TestKeyStorageFails(t *testing.T) {
 		`{"host": "b.example", "key": "junk\n` + line + `"}`,
 		`{"host": "b.example", "key": "` + line + ` comment"}`,
 		`{"host": "b.example", "key": "` + certificate + `"}`,
+		`{"host": "b.example", "key": "` + line + `", "more": [{}]}`,
+		`{"host": "b.example", "key": "` + line + `", "more": [{"key": "` + line + ` comment"}]}`,
+		`{"host": "b.example", "more": [{"key": "` + line + `"}]}`,
 	} {
 		keys := Storage{&certmagic.FileStorage{Path: t.TempDir()}}
 		if err := keys.Store(t.Context(), StorageKey(route), []byte(content)); err != nil {
@@ -112,28 +118,128 @@ func FuzzStoredKey(f *testing.F) {
 	line := AuthorizedKey(sshtest.NewKey().PublicKey())
 	f.Add(`{"host": "b.example", "key": "`+line+`"}`, "b.example", "")
 	f.Add(`{"host": "[b.example]:2222", "via": ["a.example", "::1"], "key": "`+line+`", "learned": "2026-11-22T18:30:00Z"}`, "[b.example]:2222", "a.example,::1")
+	f.Add(`{"host": "b.example", "key": "`+line+`", "more": [{"key": "`+line+`", "learned": "2026-11-22T18:30:00Z"}]}`, "b.example", "")
 	f.Add(`{"host": "b.example", "key": "no-pty `+line+` comment"}`, "b.example", "")
 	f.Fuzz(func(t *testing.T, content, host, via string) {
 		route := hostkey.Route{Name: host}
 		if via != "" {
 			route.Via = strings.Split(via, ",")
 		}
-		stored, key, err := parseStored([]byte(content), route)
+		learned, err := parseStored([]byte(content), route)
 		if err != nil {
-			if key != nil {
+			if learned != nil {
 				t.Fatalf("an error, and a key: %v", err)
 			}
 			return
 		}
-		if stored.Key != AuthorizedKey(key) || StorageKey(stored.Route()) != StorageKey(route) {
-			t.Fatalf("for %q took %+v", route, stored)
-		}
-		value, err := json.Marshal(stored)
+		value, err := marshalStored(route, learned.Keys)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, again, err := parseStored(value, route); err != nil || !bytes.Equal(again.Marshal(), key.Marshal()) {
-			t.Fatalf("read again: %v", err)
+		again, err := parseStored(value, route)
+		if err != nil || len(again.Keys) != len(learned.Keys) {
+			t.Fatalf("for %q took %+v, and read %+v again: %v", route, learned, again, err)
+		}
+		for i, k := range learned.Keys {
+			if !bytes.Equal(again.Keys[i].Key.Marshal(), k.Key.Marshal()) || !again.Keys[i].Learned.Equal(k.Learned) {
+				t.Fatalf("took %+v, and read %+v again", k, again.Keys[i])
+			}
 		}
 	})
+}
+
+// TestUpdate: what storage of any version has is updated, by several that share it, and
+// what was forgotten meanwhile stays so.
+func TestUpdate(t *testing.T) {
+	dir := t.TempDir()
+	storage := func() Storage { return Storage{&certmagic.FileStorage{Path: dir}} }
+	route := hostkey.Route{Name: "b.example", Via: []string{"a.example"}}
+	old, next, other := sshtest.NewKey().PublicKey(), sshtest.NewKey().PublicKey(), sshtest.NewKey().PublicKey()
+	stored := func() (lines []string) {
+		t.Helper()
+		learned, err := storage().Recall(t.Context(), route)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if learned != nil {
+			for _, k := range learned.Keys {
+				lines = append(lines, AuthorizedKey(k.Key))
+			}
+		}
+		return lines
+	}
+	want := func(when string, keys ...ssh.PublicKey) {
+		t.Helper()
+		var lines []string
+		for _, key := range keys {
+			lines = append(lines, AuthorizedKey(key))
+		}
+		if got := stored(); !slices.Equal(got, lines) {
+			t.Errorf("%s: stored %q, want %q", when, got, lines)
+		}
+	}
+	// As the first version wrote it.
+	value := `{"host":"b.example","via":["a.example"],"key":"` + AuthorizedKey(old) + `","learned":"2026-11-22T18:30:00Z"}`
+	if err := storage().Store(t.Context(), StorageKey(route), []byte(value)); err != nil {
+		t.Fatal(err)
+	}
+
+	// Three connections of different instances get the same list at the same time.
+	var changes atomic.Int32
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			changed, err := storage().Update(t.Context(), route, hostkey.Change{Trusted: old, Add: []ssh.PublicKey{next, other}})
+			if err != nil {
+				t.Error(err)
+			}
+			if len(changed.Add) == 2 && len(changed.Remove) == 0 {
+				changes.Add(1)
+			} else if len(changed.Add)+len(changed.Remove) > 0 {
+				t.Errorf("changed %+v", changed)
+			}
+		})
+	}
+	wg.Wait()
+	if n := changes.Load(); n != 1 {
+		t.Errorf("%d of 3 say that they have changed it", n)
+	}
+	want("added", old, next, other)
+	// The first version reads one of them.
+	var first struct{ Key string }
+	content, err := storage().Load(t.Context(), StorageKey(route))
+	if err != nil || json.Unmarshal(content, &first) != nil || first.Key != AuthorizedKey(old) {
+		t.Errorf("stored %s, %v", content, err)
+	}
+	learned, err := storage().Recall(t.Context(), route)
+	if err != nil || !learned.Keys[0].Learned.Equal(time.Date(2026, 11, 22, 18, 30, 0, 0, time.UTC)) || time.Since(learned.Keys[1].Learned) > time.Minute {
+		t.Errorf("recalled %+v, %v", learned, err)
+	}
+
+	changed, err := storage().Update(t.Context(), route, hostkey.Change{Trusted: next, Remove: []ssh.PublicKey{old}})
+	if err != nil || len(changed.Remove) != 1 || !bytes.Equal(changed.Remove[0].Marshal(), old.Marshal()) {
+		t.Errorf("removing: %+v, %v", changed, err)
+	}
+	want("removed", next, other)
+
+	// A connection with a key that is not learned any more changes nothing.
+	for _, change := range []hostkey.Change{
+		{Trusted: old, Add: []ssh.PublicKey{old}},
+		{Trusted: old, Remove: []ssh.PublicKey{next, other}},
+	} {
+		if changed, err := storage().Update(t.Context(), route, change); err != nil || len(changed.Add)+len(changed.Remove) > 0 {
+			t.Errorf("over a key that was removed: %+v, %v", changed, err)
+		}
+	}
+	want("over a key that was removed", next, other)
+	if err := storage().Forget(t.Context(), route); err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := storage().Update(t.Context(), route, hostkey.Change{Trusted: next, Add: []ssh.PublicKey{old}}); err != nil || len(changed.Add) > 0 {
+		t.Errorf("after forgetting: %+v, %v", changed, err)
+	}
+	want("after forgetting")
+	if locks, err := os.ReadDir(filepath.Join(dir, "locks")); err != nil || len(locks) > 0 {
+		t.Errorf("locks are left: %v, %v", locks, err)
+	}
 }

@@ -61,15 +61,6 @@ type collector struct {
 	expired, badCert bool
 }
 
-// namedCert is a certificate that an option names.
-type namedCert struct {
-	*ssh.Certificate
-	path string // of its file, or ""
-	// source is how errors and offers name it: its path, or the option.
-	source string
-	raw    string // of Config.Certificates, or ""
-}
-
 // collect reads the files and asks the agent, and finds out what to offer, in
 // ssh's order: certificate files, the agent's keys, those first that an option or
 // a default file names, and then the keys that are in files only. In each of these
@@ -146,28 +137,6 @@ func (c *collector) identities() []identity {
 	return ids
 }
 
-// certificates reads the certificates that options name.
-func (c *collector) certificates() []namedCert {
-	var certs []namedCert
-	for _, path := range c.cfg.CertificateFiles {
-		cert, err := loadCertificate("certificate_file", path)
-		if err != nil {
-			c.warnCert(err)
-			continue
-		}
-		certs = append(certs, namedCert{cert, path, path, ""})
-	}
-	for n := range c.cfg.Certificates {
-		cert, err := c.cfg.textCertificate(n)
-		if err != nil {
-			c.warnCert(err)
-			continue
-		}
-		certs = append(certs, cert)
-	}
-	return certs
-}
-
 // agentKeys asks the agent for its keys, if any of them would be of use.
 func (c *collector) agentKeys(ids []identity, certs []namedCert) []agentKey {
 	if c.link == nil {
@@ -201,27 +170,6 @@ func (c *collector) agentKeys(ids []identity, certs []namedCert) []agentKey {
 	}
 	slices.SortStableFunc(keys, func(a, b agentKey) int { return cmp.Compare(b.rank(), a.rank()) })
 	return keys
-}
-
-// addCertFiles offers the certificates that options name.
-func (c *collector) addCertFiles(certs []namedCert, ids []identity, keys []agentKey) {
-	for _, cert := range certs {
-		signer := find(keys, cert.Key)
-		for _, id := range ids {
-			if id.signer != nil && algorithms.SameKey(id.public, cert.Key) {
-				signer = id.signer
-			}
-		}
-		if signer == nil {
-			option := cert.source
-			if cert.raw == "" {
-				option = fmt.Sprintf("certificate_file %q", cert.path)
-			}
-			c.skip(option + " has its private key in no identity_file or identity, and not in the agent")
-			continue
-		}
-		c.addCert(cert, signer, true)
-	}
 }
 
 // splitHeld returns the identities that the agent holds, in its order, and the
@@ -289,24 +237,6 @@ func (c *collector) addIdentities(ids []identity, keys []agentKey) {
 	}
 }
 
-// addCert offers a certificate for the key that signer has.
-func (c *collector) addCert(cert namedCert, signer ssh.AlgorithmSigner, named bool) {
-	if !algorithms.SameKey(cert.Key, signer.PublicKey()) {
-		c.warnCert(fmt.Errorf("certificate %q is for another key than the file beside it", cert.source))
-		return
-	}
-	s, err := ssh.NewCertSigner(cert.Certificate, signer)
-	if err != nil {
-		c.warnCert(fmt.Errorf("certificate %q: %w", cert.source, err))
-		return
-	}
-	n := len(c.offers)
-	c.add(cert.Certificate, s.(ssh.AlgorithmSigner), cert.source, named) //nolint:forcetypeassert // documented: an AlgorithmSigner gives one
-	if len(c.offers) > n {
-		c.offers[n].cert = Certificate{Certificate: cert.Certificate, Path: cert.path, raw: cert.raw}
-	}
-}
-
 // add offers a key unless it was offered already, or cannot be used.
 func (c *collector) add(public ssh.PublicKey, signer ssh.AlgorithmSigner, source string, named bool) {
 	blob := string(public.Marshal())
@@ -371,14 +301,6 @@ func (c *collector) unusable(err error) {
 }
 
 func (c *collector) skip(why string) { c.skipped = append(c.skipped, why) }
-
-// warnCert warns of a certificate that is ignored: its bare key may still
-// be offered, so nothing else would say why access is refused.
-func (c *collector) warnCert(err error) {
-	c.badCert = true
-	c.log.Warn("certificate is not usable", zap.Error(err))
-	c.unusable(err)
-}
 
 // rank puts certificates before bare keys.
 func (k agentKey) rank() int {

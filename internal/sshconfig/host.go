@@ -33,6 +33,7 @@ type Host struct {
 	UserKnownHostsFiles   []string // empty but not nil for none
 	GlobalKnownHostsFiles []string // empty but not nil for none
 	StrictHostKeyChecking string   // yes, no, ask or accept-new
+	UpdateHostKeys        *bool    // ask is no: nobody is there to be asked
 	HostKeyAlias          string
 	RevokedHostKeys       []string
 
@@ -97,6 +98,7 @@ func (e *evaluation) host(name string) (*Host, error) {
 	h.UserKnownHostsFiles = f.fileList("userknownhostsfile", true)
 	h.GlobalKnownHostsFiles = f.fileList("globalknownhostsfile", false)
 	h.StrictHostKeyChecking, _ = parseStrict(f.word("stricthostkeychecking"))
+	h.UpdateHostKeys = pointer(f, "updatehostkeys", parseUpdate)
 	h.HostKeyAlias = strings.ToLower(f.word("hostkeyalias")) // as ssh does
 	h.RevokedHostKeys = f.fileList("revokedhostkeys", true)
 

@@ -74,7 +74,6 @@ var ignored = map[string]check{
 	"tcpkeepalive":                     flag,
 	"tunnel":                           word("yes", "no", "true", "false", "point-to-point", "ethernet"),
 	"tunneldevice":                     one(parseTunnelDevice),
-	"updatehostkeys":                   word("yes", "no", "true", "false", "ask"),
 	"visualhostkey":                    flag,
 	"xauthlocation":                    text,
 

@@ -68,6 +68,7 @@ var taken = map[string]keyword{
 	"serveraliveinterval":      {max: 1, check: one(parseTime)},
 	"stricthostkeychecking":    {max: 1, check: one(parseStrict)},
 	"tag":                      {max: 1},
+	"updatehostkeys":           {max: 1, check: one(parseUpdate)},
 	"user":                     {max: 1},
 	"userknownhostsfile":       {check: checkList},
 }

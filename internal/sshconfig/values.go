@@ -37,6 +37,18 @@ func parseStrict(s string) (string, error) {
 	return "", fmt.Errorf("%q is none of yes, accept-new, ask, no and off", s)
 }
 
+// parseUpdate reads what UpdateHostKeys says: yes, no or ask.
+func parseUpdate(s string) (bool, error) {
+	if strings.EqualFold(s, "ask") {
+		return false, nil
+	}
+	update, err := parseFlag(s)
+	if err != nil {
+		err = fmt.Errorf("%q is none of yes, no and ask", s)
+	}
+	return update, err
+}
+
 func parseFamily(s string) (string, error) {
 	switch s = strings.ToLower(s); s {
 	case "any", "inet", "inet6":

@@ -5,6 +5,7 @@
 package sshconn
 
 import (
+	"context"
 	"errors"
 	"net"
 	"sync/atomic"
@@ -106,6 +107,9 @@ func (c *Client) Close(cause error) { c.transport.Die(cause) }
 
 // Done returns a channel that is closed when the connection has ended.
 func (c *Client) Done() <-chan struct{} { return c.transport.Dead() }
+
+// Context returns a context that ends with the connection.
+func (c *Client) Context() context.Context { return c.transport.Context() }
 
 // IsDone reports whether the connection has ended.
 func (c *Client) IsDone() bool { return c.transport.IsDead() }
@@ -211,18 +215,8 @@ func (c *Client) Request(stop <-chan struct{}, name string, payload []byte) (ok 
 	if c.IsDone() {
 		return false, ErrLost
 	}
-	type answer struct {
-		ok  bool
-		err error
-	}
-	answered := make(chan answer, 1)
-	// It returns when the server has answered or the transport has ended.
-	go func() {
-		c.beginWrite()
-		defer c.endWrite()
-		ok, _, err := c.conn.SendRequest(name, true, payload)
-		answered <- answer{ok, err}
-	}()
+	c.beginWrite()
+	answered := c.sendRequest(name, payload, c.endWrite)
 	select {
 	case a := <-answered:
 		return a.ok, a.err
@@ -230,6 +224,46 @@ func (c *Client) Request(stop <-chan struct{}, name string, payload []byte) (ok 
 	case <-stop:
 	}
 	return false, ErrLost
+}
+
+// Ask makes a global request and returns the payload of its answer. Nothing waits for
+// that: a server that does not answer does not count as stalled. It gives up when ctx
+// or the connection ends, which is a context.Canceled.
+func (c *Client) Ask(ctx context.Context, name string, payload []byte) ([]byte, error) {
+	select {
+	case a := <-c.sendRequest(name, payload, func() {}):
+		switch {
+		case a.err != nil: // the connection's end
+			return nil, context.Canceled
+		case !a.ok:
+			return nil, errors.New("refused")
+		}
+		return a.payload, nil
+	case <-c.Done():
+		return nil, context.Canceled
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// answer is what the server says to a global request.
+type answer struct {
+	ok      bool
+	payload []byte
+	err     error
+}
+
+// sendRequest makes a global request. ended is called when it is over, whether anybody
+// still waits for the answer or not.
+func (c *Client) sendRequest(name string, payload []byte, ended func()) <-chan answer {
+	answered := make(chan answer, 1)
+	// It returns when the server has answered or the transport has ended.
+	go func() {
+		defer ended()
+		ok, payload, err := c.conn.SendRequest(name, true, payload)
+		answered <- answer{ok, payload, err}
+	}()
+	return answered
 }
 
 // answerRequests answers what the server asks on a connection or a channel, such as

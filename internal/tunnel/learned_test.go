@@ -25,23 +25,27 @@ type memory struct {
 
 var learnedAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-func (m *memory) Recall(_ context.Context, route hostkey.Route) (*hostkey.LearnedKey, error) {
+func (m *memory) Recall(_ context.Context, route hostkey.Route) (*hostkey.LearnedKeys, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	key := m.keys[route.String()]
 	if key == nil || m.err != nil {
 		return nil, m.err
 	}
-	return &hostkey.LearnedKey{Key: key, Learned: learnedAt, Forget: "forget " + route.Name}, nil
+	return &hostkey.LearnedKeys{Keys: []hostkey.LearnedKey{{Key: key, Learned: learnedAt}}, Forget: "forget " + route.Name}, nil
 }
 
-func (m *memory) Learn(ctx context.Context, route hostkey.Route, key ssh.PublicKey) (*hostkey.LearnedKey, error) {
+func (m *memory) Learn(ctx context.Context, route hostkey.Route, key ssh.PublicKey) (*hostkey.LearnedKeys, error) {
 	m.mu.Lock()
 	if m.err == nil && m.keys[route.String()] == nil {
 		m.keys[route.String()] = key
 	}
 	m.mu.Unlock()
 	return m.Recall(ctx, route)
+}
+
+func (m *memory) Update(context.Context, hostkey.Route, hostkey.Change) (hostkey.Change, error) {
+	return hostkey.Change{}, nil
 }
 
 func (m *memory) forget() {
@@ -55,7 +59,7 @@ func newMemory() *memory { return &memory{keys: map[string]ssh.PublicKey{}} }
 // unwritable is a memory that learns nothing.
 type unwritable struct{ *memory }
 
-func (unwritable) Learn(context.Context, hostkey.Route, ssh.PublicKey) (*hostkey.LearnedKey, error) {
+func (unwritable) Learn(context.Context, hostkey.Route, ssh.PublicKey) (*hostkey.LearnedKeys, error) {
 	return nil, errors.New("read-only file system")
 }
 

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"net"
 	"os"
 	"os/exec"
@@ -31,6 +32,8 @@ const maliceEnv = "TUNNEL_TEST_MALICE"
 // maliceLeak is an attack that leaves something behind, if it can.
 type maliceLeak struct {
 	script sshtest.Script
+	// rounds is how often it is tried. If zero, leakRounds.
+	rounds int
 	// chance says that only the time keeps x/crypto from reading ahead: on a
 	// machine that is busy enough it may.
 	chance bool
@@ -43,7 +46,7 @@ var leaks = map[string]maliceLeak{
 		_ = c.Burst(junk(sshtest.ChannelData{Theirs: 4242, Data: "x"}, 0)...)
 		c.Await(time.Minute)
 	})},
-	"once logged in, with giant packets": {script: loggedIn(func(c *sshtest.MaliceConn) {
+	"once logged in, with giant packets": {rounds: giantRounds, script: loggedIn(func(c *sshtest.MaliceConn) {
 		c.Did(1)
 		_ = c.Burst(junk(sshtest.ChannelData{Theirs: 4242, Data: "x"}, 250<<10)...)
 		c.Await(time.Minute)
@@ -53,7 +56,7 @@ var leaks = map[string]maliceLeak{
 		_ = c.Burst(junk(sshtest.WindowAdjust{}, 0)...)
 		c.Await(time.Minute)
 	})},
-	"in the authentication, with giant packets": {script: asked(func(c *sshtest.MaliceConn) {
+	"in the authentication, with giant packets": {rounds: giantRounds, script: asked(func(c *sshtest.MaliceConn) {
 		c.Did(1)
 		_ = c.Burst(junk(sshtest.WindowAdjust{}, 250<<10)...)
 		c.Await(time.Minute)
@@ -109,13 +112,18 @@ func TestMaliceLeaks(t *testing.T) {
 	}
 }
 
-// leakRounds is how often an attack is tried.
-const leakRounds = 30
+const (
+	// leakRounds is how often an attack is tried.
+	leakRounds = 30
+	// giantRounds is that of one that sends 10 MB, which -race takes seconds for.
+	giantRounds = 5
+)
 
 func leavesNothing(t *testing.T, leak maliceLeak) {
 	key, hostKey := sshtest.NewKey(), sshtest.NewKey()
 	before, had := liveHeap(), readers()
-	for range leakRounds {
+	rounds := cmp.Or(leak.rounds, leakRounds)
+	for range rounds {
 		// Each a tunnel of its own: one that was refused waits for long.
 		m := sshtest.NewMalice(t, hostKey, "", leak.script)
 		h := Open(configFor(t, key, hostKey.Fingerprint(), m.Addr()), quick(), nil)
@@ -129,9 +137,9 @@ func leavesNothing(t *testing.T, leak maliceLeak) {
 	}
 	left := readers() - had
 	grown := liveHeap() - before
-	t.Logf("%d attacks: %d goroutines and %d KiB are left", leakRounds, left, grown>>10)
-	if left > 0 && (!leak.chance || left > leakRounds/3) {
-		t.Errorf("%d of %d attacks have left a reader", left, leakRounds)
+	t.Logf("%d attacks: %d goroutines and %d KiB are left", rounds, left, grown>>10)
+	if left > 0 && (!leak.chance || left > rounds/3) {
+		t.Errorf("%d of %d attacks have left a reader", left, rounds)
 	}
 }
 
