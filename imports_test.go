@@ -23,6 +23,7 @@ var layers = [][]string{
 	{"sshconn", "hostkey", "sshauth", "connlimit", "metrics", "pipe"},
 	{"wire", "dial", "algorithms", "readfile"},
 	{"failure", "sshconfig", "filewatch", "keyfile", "permit", "hostname", "loglimit"},
+	{"subprocess"},
 	{"printable", "redact", "sshsyntax"},
 }
 

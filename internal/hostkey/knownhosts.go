@@ -39,6 +39,8 @@ type knownLine struct {
 	patterns []string // lower-case and not empty; or one hashed name
 	key      ssh.PublicKey
 	source   string // as in "/etc/ssh/ssh_known_hosts:12"
+	// exact says that it does not count for a bare host, which has another port.
+	exact bool
 }
 
 // badLine is a line that cannot be used.
@@ -68,6 +70,11 @@ func (b *badLine) warning() string {
 		return fmt.Sprintf("%s is skipped for its first name: %v", b.name(), b.err)
 	}
 	return fmt.Sprintf("%s is skipped: %v", b.name(), b.err)
+}
+
+// revocationError says that what the line revokes is not known.
+func (b *badLine) revocationError() error {
+	return fmt.Errorf("%s is to revoke a key and cannot be read: %w; correct it, or remove it", b.name(), b.err)
 }
 
 // revocation begins a line that is meant to revoke a key.
@@ -293,7 +300,7 @@ func about(lines []knownLine, names hostNames) knownTo {
 	exactAuthority := false
 	for _, l := range lines {
 		key := knownKey{l.key, l.source}
-		exact, loose := l.matches(names.name), l.matches(names.bare)
+		exact, loose := l.matches(names.name), !l.exact && l.matches(names.bare)
 		switch {
 		case !exact && !loose:
 		case l.marker == markerCA:
