@@ -23,7 +23,7 @@ func commandsFile(t *testing.T, d *sshtest.SSHD, proxy bool) (file, marks string
 	t.Helper()
 	marks = filepath.Join(t.TempDir(), "marks")
 	keys := sshtest.WriteFile(t, "keys", fmt.Appendf(nil, "#!/bin/sh\necho \"keys $*\" >> %s\necho '%s'\n", marks, d.HostKeyLine()))
-	if err := os.Chmod(keys, 0o700); err != nil { //nolint:gosec // to be executed
+	if err := os.Chmod(keys, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	config := fmt.Sprintf(`

@@ -44,9 +44,7 @@ const (
 // what the server has shown, or nil.
 func (c *Command) run(ctx context.Context, name, invocation string, key ssh.PublicKey, log *zap.Logger) ([]knownLine, error) {
 	tokens := maps.Clone(c.Tokens)
-	for token, value := range map[byte]string{'H': name, 'I': invocation, 'f': "NONE", 'K': "NONE", 'T': "NONE", 't': "NONE"} {
-		tokens[token] = value
-	}
+	maps.Copy(tokens, sshsyntax.Tokens{'H': name, 'I': invocation, 'f': "NONE", 'K': "NONE", 'T': "NONE", 't': "NONE"})
 	if key != nil {
 		tokens['f'] = ssh.FingerprintSHA256(algorithms.PlainKey(key))
 		tokens['K'] = base64.StdEncoding.EncodeToString(key.Marshal())

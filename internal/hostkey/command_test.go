@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
@@ -186,8 +185,7 @@ func TestTrustLoopback(t *testing.T) {
 		if source := v.Source(key.PublicKey()); source != "NoHostAuthenticationForLocalhost: not checked" {
 			t.Errorf("%s: known by %q", name, source)
 		}
-		var rekeyed ssh.PublicKey = other.PublicKey()
-		if err := verify("", c.remote, rekeyed); err == nil {
+		if err := verify("", c.remote, other.PublicKey()); err == nil {
 			t.Errorf("%s: another key is accepted at a rekey", name)
 		}
 	}

@@ -56,6 +56,9 @@ type badLine struct {
 	whole, first bool
 }
 
+// maxSkipped is how many lines of a file warnings and errors name.
+const maxSkipped = 3
+
 // name is how warnings and errors name the line.
 func (b *badLine) name() string {
 	if b.whole {
@@ -319,6 +322,15 @@ func about(lines []knownLine, names hostNames) knownTo {
 		known.keys, known.bare = known.bare, nil
 	}
 	return known
+}
+
+// know makes known what is configured, and more lines of known_hosts.
+func (v *Verifier) know(more []knownLine) {
+	v.known = about(slices.Concat(v.lines, more), v.names)
+	v.known.keys = append(v.known.keys, v.written.keys...)
+	v.known.authorities = append(v.known.authorities, v.written.authorities...)
+	v.known.revoked = append(v.known.revoked, v.written.revoked...)
+	v.known.certificatesFirst = v.known.certificatesFirst || v.written.certificatesFirst
 }
 
 // has returns the entry that is the given plain key.

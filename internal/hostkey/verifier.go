@@ -83,9 +83,6 @@ func Load(ctx context.Context, cfg *Config, log *zap.Logger) (*Verifier, error) 
 	return v, nil
 }
 
-// maxSkipped is how many lines of a file warnings and errors name.
-const maxSkipped = 3
-
 // read reads all that is configured about the server's host key.
 func read(cfg *Config) (v *Verifier, warnings []string, err error) {
 	v = &Verifier{cfg: cfg, names: lookupNames(cfg.Address, cfg.HostKeyAlias)}
@@ -164,15 +161,6 @@ func read(cfg *Config) (v *Verifier, warnings []string, err error) {
 	}
 	v.know(nil)
 	return v, warnings, nil
-}
-
-// know makes known what is configured, and more lines of known_hosts.
-func (v *Verifier) know(more []knownLine) {
-	v.known = about(slices.Concat(v.lines, more), v.names)
-	v.known.keys = append(v.known.keys, v.written.keys...)
-	v.known.authorities = append(v.known.authorities, v.written.authorities...)
-	v.known.revoked = append(v.known.revoked, v.written.revoked...)
-	v.known.certificatesFirst = v.known.certificatesFirst || v.written.certificatesFirst
 }
 
 // knowsAnything reports whether there is a key that would be accepted.

@@ -3,6 +3,7 @@ package sshconfig
 // address.go reads addresses, and compares those of this machine.
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -23,11 +24,11 @@ func parseAddr(s string) (netip.Addr, error) {
 	if len(parts) > 4 {
 		return netip.Addr{}, err
 	}
-	var bytes [4]byte
+	var value uint64
 	for i, part := range parts {
-		bits := 8 // the last one has those that are left
-		if i == len(parts)-1 {
-			bits = 8 * (4 - i)
+		bits, shift := 8, 8*(3-i)
+		if i == len(parts)-1 { // it has all bits that are left
+			bits, shift = 8*(4-i), 0
 		}
 		digits, base := part, 10
 		if hex, ok := strings.CutPrefix(strings.ToLower(part), "0x"); ok {
@@ -39,11 +40,9 @@ func parseAddr(s string) (netip.Addr, error) {
 		if parseErr != nil {
 			return netip.Addr{}, err
 		}
-		for j := range bits / 8 {
-			bytes[i+j] = byte(n >> (bits - 8*(j+1)))
-		}
+		value |= n << shift
 	}
-	return netip.AddrFrom4(bytes), nil
+	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint64(nil, value)[4:])), nil
 }
 
 // parseNetworks reads the networks of a Match localnetwork, separated by commas.

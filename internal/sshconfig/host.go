@@ -282,8 +282,8 @@ func (f *filler) knownHostsCommand() []string {
 		err = redact.CheckPath(args[0]) // which is shown where it runs
 	}
 	known := maps.Clone(f.tokens)
-	for _, letter := range "fHIKTt" {
-		known[byte(letter)] = ""
+	for _, letter := range []byte("fHIKTt") {
+		known[letter] = ""
 	}
 	for _, arg := range args {
 		if err == nil {

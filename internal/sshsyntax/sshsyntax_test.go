@@ -77,9 +77,32 @@ func TestExpandForShell(t *testing.T) {
 		value   string
 		refused bool
 	}{
-		{'h', "web-1.example.com", false}, {'h', "fe80::1%eth0", false}, {'h', "-x", true}, {'h', "a b", true}, {'h', "a,b", true}, {'h', "a\nb", true},
-		{'n', "$(x)", true}, {'k', "a`b`", true}, {'j', "a|b", true}, {'n', "a'b", true}, {'h', `a\b`, true}, {'h', "a;b", true}, {'h', "a&b", true}, {'h', "a\"b", true}, {'h', "a{b}", true}, {'h', "a<b", true},
-		{'r', "deploy", false}, {'r', `DOMAIN\user`, false}, {'r', "first last", false}, {'r', "a@b,c", false}, {'r', "-x", true}, {'r', "a -x", true}, {'r', `a\`, true}, {'r', "a;b", true}, {'r', "a(b)", true}, {'r', "a\x01", true},
+		{'h', "web-1.example.com", false},
+		{'h', "fe80::1%eth0", false},
+		{'h', "-x", true},
+		{'h', "a b", true},
+		{'h', "a,b", true},
+		{'h', "a\nb", true},
+		{'n', "$(x)", true},
+		{'k', "a`b`", true},
+		{'j', "a|b", true},
+		{'n', "a'b", true},
+		{'h', `a\b`, true},
+		{'h', "a;b", true},
+		{'h', "a&b", true},
+		{'h', "a\"b", true},
+		{'h', "a{b}", true},
+		{'h', "a<b", true},
+		{'r', "deploy", false},
+		{'r', `DOMAIN\user`, false},
+		{'r', "first last", false},
+		{'r', "a@b,c", false},
+		{'r', "-x", true},
+		{'r', "a -x", true},
+		{'r', `a\`, true},
+		{'r', "a;b", true},
+		{'r', "a(b)", true},
+		{'r', "a\x01", true},
 		{'d', "/home/a b", false}, // ours, not of a name
 	} {
 		tokens := Tokens{test.token: test.value}
