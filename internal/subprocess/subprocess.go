@@ -225,12 +225,15 @@ func (p *Process) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		p.End()
 		<-p.ended
-		return fmt.Errorf("%s %q did not end in time (%w)", p.command.Option, p.command.name(), context.Cause(ctx))
 	}
-	if p.state != nil {
+	switch {
+	case p.state == nil:
+		return nil
+	case ctx.Err() != nil: // which is most likely why
+		return fmt.Errorf("%s %q did not end in time (%w)", p.command.Option, p.command.name(), context.Cause(ctx))
+	default:
 		return p.Err()
 	}
-	return nil
 }
 
 // Run runs the command to its end, which ctx bounds, and kills what it leaves behind. An
