@@ -151,7 +151,7 @@ func newEtc(t *testing.T) string {
 	}
 	t.Setenv("HOME", etc)
 	t.Setenv("CREDENTIALS_DIRECTORY", etc)
-	t.Setenv("CADDY_SSH_TUNNEL_ALLOW_COMMANDS", "1")
+	t.Setenv("CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND", "1")
 	return etc
 }
 
