@@ -86,7 +86,7 @@ func serveNothing(_ http.ResponseWriter, r *http.Request) error {
 }
 
 func serveTunnels(w http.ResponseWriter, _ *http.Request) error {
-	tunnels, _, err := runningTunnels()
+	tunnels, err := requireTunnels()
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func serveReconnect(w http.ResponseWriter, r *http.Request) error {
 
 // requestedTunnel returns the tunnel that a request's path names.
 func requestedTunnel(r *http.Request) (*openTunnel, error) {
-	tunnels, _, err := runningTunnels()
+	tunnels, err := requireTunnels()
 	if err != nil {
 		return nil, err
 	}
@@ -134,8 +134,17 @@ func requestedTunnel(r *http.Request) (*openTunnel, error) {
 	return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: dialer.UnknownTunnel(name, names)}
 }
 
-// errNothingRuns is that Caddy has no configuration, or none yet.
-var errNothingRuns = errors.New("no configuration is running")
+// errNothingRuns is the error while Caddy has no configuration, or still starts.
+var errNothingRuns = errors.New("no configuration is running; Caddy is still starting, or has none")
+
+// requireTunnels is runningTunnels with an error while no configuration runs.
+func requireTunnels() ([]*openTunnel, error) {
+	tunnels, running, err := runningTunnels()
+	if err == nil && !running {
+		err = caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errNothingRuns}
+	}
+	return tunnels, err
+}
 
 // serveReady answers probes. That a tunnel is not up is no error of the API's: it
 // would be logged each time.

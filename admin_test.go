@@ -16,8 +16,8 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // adminMux serves the API as Caddy does.
@@ -59,24 +59,23 @@ func adminTunnel(t *testing.T, path string) (s adminapi.Status) {
 
 // TestAdminWithoutConfiguration: there may be none, or one without the app.
 func TestAdminWithoutConfiguration(t *testing.T) {
-	check := func(wantReady int, wantBody string) {
+	check := func(path string, wantStatus int, want string) {
 		t.Helper()
-		if w := callAdmin("GET", "/ssh_tunnel/tunnels"); w.Code != 200 || strings.TrimSpace(w.Body.String()) != "[]" {
-			t.Errorf("tunnels: got %d %s", w.Code, w.Body)
-		}
-		if w := callAdmin("GET", "/ssh_tunnel/tunnels/prod"); w.Code != 404 || !strings.Contains(w.Body.String(), "no tunnel is configured") {
-			t.Errorf("a tunnel: got %d %s", w.Code, w.Body)
-		}
-		if w := callAdmin("GET", "/ssh_tunnel/ready"); w.Code != wantReady || strings.TrimSpace(w.Body.String()) != wantBody {
-			t.Errorf("ready: got %d %s", w.Code, w.Body)
+		if w := callAdmin("GET", "/ssh_tunnel/"+path); w.Code != wantStatus || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: got %d %s", path, w.Code, w.Body)
 		}
 	}
-	check(503, `{"ready":false,"not_ready":[],"error":"no configuration is running"}`)
+	const nothing = "no configuration is running; Caddy is still starting, or has none"
+	check("tunnels", 503, nothing)
+	check("tunnels/prod", 503, nothing)
+	check("ready", 503, `{"ready":false,"not_ready":[],"error":"`+nothing+`"}`)
 	if err := caddy.Load([]byte(`{"admin": {"disabled": true, "config": {"persist": false}}}`), true); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = caddy.Stop() }()
-	check(200, `{"ready":true,"not_ready":[]}`)
+	check("tunnels", 200, "[]")
+	check("tunnels/prod", 404, "no tunnel is configured")
+	check("ready", 200, `{"ready":true,"not_ready":[]}`)
 }
 
 // TestAdminRefuses: other methods, and other paths.
@@ -93,7 +92,7 @@ func TestAdminRefuses(t *testing.T) {
 		{"GET", "", 404, ""},
 		{"GET", "tunnels/", 404, ""},
 		{"GET", "tunnels/prod/else", 404, ""},
-		{"POST", "tunnels/prod/reconnect", 404, ""},
+		{"POST", "tunnels/prod/reconnect", 503, ""},
 	} {
 		w := callAdmin(c.method, adminapi.Path+c.path)
 		if w.Code != c.status || w.Header().Get("Allow") != c.allow {
@@ -114,7 +113,7 @@ func TestAdminTunnels(t *testing.T) {
 
 	sshtest.Eventually(t, 20*time.Second, "ready", func() bool { return callAdmin("GET", "/ssh_tunnel/ready").Code == 200 })
 	s := adminTunnel(t, "prod")
-	if s.State != tunnel.StateUp || s.Host != b.Addr() || s.User != "user" || len(s.Connections) != 1 || s.Connections[0].HostKey != b.HostKeyFingerprint() || s.Connections[0].HostKeySource == "" {
+	if s.State != report.StateUp || s.Host != b.Addr() || s.User != "user" || len(s.Connections) != 1 || s.Connections[0].HostKey != b.HostKeyFingerprint() || s.Connections[0].HostKeySource == "" {
 		t.Errorf("got %+v", s)
 	}
 	want := []adminapi.Forward{
@@ -124,7 +123,7 @@ func TestAdminTunnels(t *testing.T) {
 	if fmt.Sprint(s.Forwards) != fmt.Sprint(want) {
 		t.Errorf("forwards: got %+v, want %+v", s.Forwards, want)
 	}
-	if s := adminTunnel(t, "sleeper"); s.State != tunnel.StateIdle || !s.Lazy || s.Since.IsZero() {
+	if s := adminTunnel(t, "sleeper"); s.State != report.StateIdle || !s.Lazy || s.Since.IsZero() {
 		t.Errorf("a lazy tunnel: got %+v", s)
 	}
 	if w := callAdmin("GET", "/ssh_tunnel/tunnels/prdo"); w.Code != 404 || !strings.Contains(w.Body.String(), `unknown tunnel "prdo"; configured: prod, sleeper`) {
@@ -186,5 +185,5 @@ func TestAdminSharesHops(t *testing.T) {
 	if all[0].ProxyJump != hop || all[2].Lazy {
 		t.Errorf("got %+v", all)
 	}
-	sshtest.Eventually(t, 20*time.Second, "the jump is up", func() bool { return adminTunnel(t, "ssh_config%20jump").State == tunnel.StateUp })
+	sshtest.Eventually(t, 20*time.Second, "the jump is up", func() bool { return adminTunnel(t, "ssh_config%20jump").State == report.StateUp })
 }

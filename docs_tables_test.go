@@ -23,9 +23,9 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/command"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 func TestManualTunnelOptions(t *testing.T) {
@@ -282,7 +282,7 @@ func TestManualEvents(t *testing.T) {
 	for _, r := range eventNames.rows(t) {
 		got = append(got, code(r.cells[0]))
 	}
-	for _, name := range []string{tunnel.EventConnected, tunnel.EventLost, tunnel.EventRefused, tunnel.EventCertificateExpiring} {
+	for _, name := range []string{report.EventConnected, report.EventLost, report.EventRefused, report.EventCertificateExpiring} {
 		want = append(want, eventPrefix+name)
 	}
 	sameNames(t, "events", got, want)

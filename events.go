@@ -10,7 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 )
 
 // eventPrefix begins the names of events, as the events app knows them:
@@ -26,13 +26,13 @@ const maxWaitingEvents = 256
 // after the other and may take their time, such as a command that is executed:
 // the tunnels do not wait for them.
 type emitter struct {
-	emit func(tunnel.Event)
+	emit func(report.Event)
 	// inForce reports whether all apps of the configuration have started: Caddy
 	// starts them in any order, and the events app takes none before.
 	inForce func() bool
 	logger  *zap.Logger
 
-	waiting chan tunnel.Event
+	waiting chan report.Event
 	// running says that run does: nothing runs while nothing waits.
 	running atomic.Bool
 	// over is closed when the configuration is no longer in force: handlers would have
@@ -52,7 +52,7 @@ func newEmitter(ctx caddy.Context, a *App) (*emitter, error) {
 	}
 	events := app.(*caddyevents.App)
 	return &emitter{
-		emit: func(e tunnel.Event) { events.Emit(ctx, eventPrefix+e.Name, e.Data) },
+		emit: func(e report.Event) { events.Emit(ctx, eventPrefix+e.Name, e.Data) },
 		inForce: func() bool {
 			active := caddy.ActiveContext()
 			if active.Context == nil {
@@ -62,13 +62,13 @@ func newEmitter(ctx caddy.Context, a *App) (*emitter, error) {
 			return err == nil && app == any(a)
 		},
 		logger:  ctx.Logger(),
-		waiting: make(chan tunnel.Event, maxWaitingEvents),
+		waiting: make(chan report.Event, maxWaitingEvents),
 		over:    ctx.Done(),
 	}, nil
 }
 
-// Observe implements tunnel.Observer.
-func (em *emitter) Observe(e tunnel.Event) {
+// Observe implements report.Observer.
+func (em *emitter) Observe(e report.Event) {
 	select {
 	case <-em.over:
 	case em.waiting <- e:

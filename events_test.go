@@ -11,8 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 func init() { caddy.RegisterModule(eventCatcher{}) }
@@ -80,21 +80,21 @@ func TestEmitterDoesNotBlock(t *testing.T) {
 	em := &emitter{
 		logger:  caddy.Log(),
 		inForce: func() bool { return true },
-		emit: func(e tunnel.Event) {
+		emit: func(e report.Event) {
 			<-hang
 			emitted <- e.Name
 		},
-		waiting: make(chan tunnel.Event, maxWaitingEvents),
+		waiting: make(chan report.Event, maxWaitingEvents),
 		over:    over,
 	}
 	for range 2 * maxWaitingEvents {
-		em.Observe(tunnel.Event{Name: tunnel.EventLost})
+		em.Observe(report.Event{Name: report.EventLost})
 	}
-	em.Observe(tunnel.Event{Name: "too late"})
+	em.Observe(report.Event{Name: "too late"})
 	close(hang)
 	sshtest.Eventually(t, 10*time.Second, "all that waited are emitted", func() bool { return len(emitted) >= maxWaitingEvents })
 	close(over)
-	em.Observe(tunnel.Event{Name: tunnel.EventLost})
+	em.Observe(report.Event{Name: report.EventLost})
 	sshtest.Eventually(t, sshtest.Patience, "the emitter's end", func() bool { return !em.running.Load() })
 	if n := len(emitted); n > maxWaitingEvents+1 {
 		t.Errorf("%d events were emitted", n)

@@ -15,8 +15,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // declaration is a type as it is declared.
@@ -165,7 +165,7 @@ func TestGodocTables(t *testing.T) {
 	sameNames(t, "placeholders", first("transport.Transport", "Placeholder"), placeholders)
 
 	var events []string
-	for _, name := range []string{tunnel.EventConnected, tunnel.EventLost, tunnel.EventRefused, tunnel.EventCertificateExpiring} {
+	for _, name := range []string{report.EventConnected, report.EventLost, report.EventRefused, report.EventCertificateExpiring} {
 		events = append(events, eventPrefix+name)
 	}
 	sameNames(t, "events", first("caddy-ssh-tunnel.App", "Event"), events)

@@ -91,7 +91,7 @@ func parseBind(where string, port uint) (hostport.ListenAddress, error) {
 func (t *openTunnel) bind(address hostport.ListenAddress) (net.Listener, error) {
 	for _, f := range t.RemoteForwards {
 		if f.Listen == address {
-			return nil, fmt.Errorf("%q is listened on already, by a remote_forward of tunnel %q", address, t.Config.Name)
+			return nil, fmt.Errorf("%q is already in use by a remote_forward of tunnel %q", address, t.Config.Name)
 		}
 	}
 	return bind.Listen(t.Config.Name, t.handle, address)

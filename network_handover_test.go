@@ -65,8 +65,9 @@ func TestBindReloadUnread(t *testing.T) {
 	}
 	// Caddy stops the old servers in the background. What is sent to one while it
 	// shuts down is lost, on any listener.
-	sshtest.Eventually(t, 10*time.Second, "the newest configuration has the address alone", func() bool {
-		return len(bind.Open()) == 1
+	sshtest.Eventually(t, 10*time.Second, "the newest configuration has all connections", func() bool {
+		open := bind.Open()
+		return len(open) == 1 && open[0].Unread == len(conns)
 	})
 	for i, conn := range conns {
 		if got := ask(conn); got != "config any 2" {

@@ -194,15 +194,15 @@ func TestBindRefused(t *testing.T) {
 		},
 		"remote_forward": {
 			strings.Replace(prod, "{", "{\nremote_forward 8080 localhost:80", 1), "admin off", fmt.Sprintf(site, "ssh_tunnel/prod"),
-			`"localhost:8080" is listened on already, by a remote_forward of tunnel "prod"`,
+			`"localhost:8080" is already in use by a remote_forward of tunnel "prod"`,
 		},
 		"twice": {
 			prod, "admin off", fmt.Sprintf(site, "ssh_tunnel/prod ssh_tunnel/prod/localhost"),
-			`"localhost:8080" is listened on already, by another site of tunnel "prod"`,
+			`"localhost:8080" is already in use by another site of tunnel "prod"`,
 		},
 		"twice a socket": {
 			prod, "admin off", fmt.Sprintf(site, "ssh_tunnel/prod/unix//run/s") + strings.Replace(fmt.Sprintf(site, "ssh_tunnel/prod/unix//run/s"), "8080", "8081", 1),
-			`"unix//run/s" is listened on already, by another site of tunnel "prod"`,
+			`"unix//run/s" is already in use by another site of tunnel "prod"`,
 		},
 		"admin endpoint": {
 			prod, "admin ssh_tunnel/prod:2019", "",

@@ -6,7 +6,7 @@ package adminapi
 import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 )
 
 // Path is where the API is.
@@ -14,7 +14,7 @@ const Path = "/ssh_tunnel/"
 
 // Status is a tunnel in the admin API.
 type Status struct {
-	tunnel.Status
+	report.Status
 	// Forwards are what listens for the tunnel: here, or on its bastion.
 	Forwards []Forward `json:"forwards,omitempty"`
 }
@@ -39,7 +39,7 @@ type Forward struct {
 // IsReady reports whether nothing is amiss: the tunnel is up, or is not meant to
 // be before somebody uses it.
 func (s *Status) IsReady() bool {
-	return s.Lazy || s.State == tunnel.StateUp || s.State == tunnel.StateIdle
+	return s.Lazy || s.State == report.StateUp || s.State == report.StateIdle
 }
 
 // Readiness is whether all is well that is meant to be.
@@ -54,7 +54,7 @@ type Readiness struct {
 // NotReady is a tunnel that is not up, and why.
 type NotReady struct {
 	Tunnel string        `json:"tunnel"`
-	State  tunnel.State  `json:"state"`
+	State  report.State  `json:"state"`
 	Cause  failure.Cause `json:"cause,omitempty"`
 	Error  string        `json:"error,omitempty"`
 }

@@ -39,7 +39,7 @@ func Listen(tunnelName string, handle *tunnel.Handle, address hostport.ListenAdd
 	b := binding{tunnelName, handle, address}
 	before := b.other()
 	if _, taken := bindings.LoadOrStore(b, (*boundListener)(nil)); taken {
-		return nil, fmt.Errorf("%q is listened on already, by another site of tunnel %q", address, tunnelName)
+		return nil, fmt.Errorf("%q is already in use by another site of tunnel %q", address, tunnelName)
 	}
 	ln, err := handle.Listen(address.Network, address.Address)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
@@ -64,6 +65,9 @@ func (f *Tunnel) Dial(ctx context.Context, target tunnel.Target) (dialer.Channel
 
 // Generation implements dialer.
 func (f *Tunnel) Generation() uint64 { return f.GenerationNumber.Load() }
+
+// LazyTimeout implements dialer.
+func (*Tunnel) LazyTimeout() time.Duration { return 0 }
 
 // Moved implements dialer. It is never closed, for in most tests pools learn
 // of a generation by the next request; move closes it.

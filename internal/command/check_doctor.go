@@ -272,7 +272,7 @@ func (l *hostLogin) diagnose(step *checkStep, err error, memory *readOnlyMemory)
 		p.Target = l.cfg.Address
 		step.Fix = p.FixOpen(open.Reason)
 	case step.Cause == failure.CauseHostKeyMismatch && memory != nil && memory.forget() != "":
-		step.Fix = p.Fill("find out why: somebody may be in the middle; only if {keygen} on the bastion prints {fingerprint}, forget the old key: ") + memory.forget()
+		step.Fix = p.Fill("find out why: this can be an attack; only if {keygen} on the bastion prints {fingerprint}, forget the old key: ") + memory.forget()
 	case strings.HasPrefix(l.cfg.Name, "ssh_config ") && p.Fingerprint != "":
 		step.Fix = p.Fill("if {keygen} on the bastion prints {fingerprint}, replace what known_hosts has for {name} by the line that caddy ssh-tunnel keyscan prints for it")
 	}

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 )
 
 const reconnectHelp = `Replaces the connections of tunnels of the running Caddy. New ones take over, and
@@ -36,7 +36,7 @@ func newReconnectCommand() *cobra.Command {
 					return err
 				}
 				doing := "connecting"
-				if s.State == tunnel.StateUp {
+				if s.State == report.StateUp {
 					doing = "replacing its connection"
 				}
 				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", s.Tunnel, doing)

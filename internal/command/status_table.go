@@ -12,7 +12,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 )
 
 // expiryShown is how long before its end the table shows a certificate's.
@@ -54,7 +54,7 @@ func statusRow(s *adminapi.Status, now time.Time) []string {
 	}
 	draining := 0
 	for _, c := range s.Connections {
-		if c.Class == tunnel.ClassDraining {
+		if c.Class == report.ClassDraining {
 			draining++
 		}
 	}
@@ -84,7 +84,7 @@ func hostCell(s *adminapi.Status) string {
 
 // statusRemarks returns what somebody should know who looks after the tunnel.
 func statusRemarks(s *adminapi.Status, now time.Time) (remarks []string) {
-	if s.State != tunnel.StateUp && s.State != tunnel.StateIdle {
+	if s.State != report.StateUp && s.State != report.StateIdle {
 		var parts []string
 		if e := s.LastError; e != nil {
 			parts = append(parts, fmt.Sprintf("%s %s ago", e.Cause, briefDuration(now.Sub(e.Time))))
@@ -112,7 +112,7 @@ func statusRemarks(s *adminapi.Status, now time.Time) (remarks []string) {
 		}
 	}
 	for _, f := range s.Forwards {
-		if f.State == remote.Listening || f.State == remote.Waiting && s.State != tunnel.StateUp {
+		if f.State == remote.Listening || f.State == remote.Waiting && s.State != report.StateUp {
 			continue
 		}
 		remark := fmt.Sprintf("%s %s: %s", f.Kind, f.Listen, f.State)

@@ -8,8 +8,8 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // fakeStatus are tunnels of each kind, at a moment.
@@ -18,12 +18,12 @@ func fakeStatus(now time.Time) []adminapi.Status {
 	soon, expiry := now.Add(14*time.Second), now.Add(3*time.Hour+20*time.Minute)
 	return []adminapi.Status{
 		{
-			Status: tunnel.Status{
-				Tunnel: "prod", State: tunnel.StateUp, Since: ago(50*time.Hour + 10*time.Minute),
+			Status: report.Status{
+				Tunnel: "prod", State: report.StateUp, Since: ago(50*time.Hour + 10*time.Minute),
 				Hosts: []string{"b1.example.com:22", "b2.example.com:22"}, Host: "b2.example.com:22",
 				RTT: 0.01234, Channels: 12, Received: 5<<30 + 1<<29, Sent: 123456, CertificateExpires: &expiry,
-				Connections: []tunnel.ConnectionStatus{{Class: "requests"}, {Class: tunnel.ClassDraining}, {Class: "streams"}},
-				LastError:   &tunnel.ErrorStatus{Time: ago(51 * time.Hour), Cause: failure.CauseLost, Error: "long ago"},
+				Connections: []report.ConnectionStatus{{Class: "requests"}, {Class: report.ClassDraining}, {Class: "streams"}},
+				LastError:   &report.ErrorStatus{Time: ago(51 * time.Hour), Cause: failure.CauseLost, Error: "long ago"},
 			},
 			Forwards: []adminapi.Forward{
 				{Kind: "local_forward", Listen: "127.0.0.1:5432", State: remote.Listening},
@@ -32,18 +32,18 @@ func fakeStatus(now time.Time) []adminapi.Status {
 			},
 		},
 		{
-			Status: tunnel.Status{
-				Tunnel: "stage", State: tunnel.StateDown, Since: ago(75 * time.Second), ProxyJump: "prod",
+			Status: report.Status{
+				Tunnel: "stage", State: report.StateDown, Since: ago(75 * time.Second), ProxyJump: "prod",
 				Hosts:     []string{"s1.internal:22", "s2.internal:22"},
-				LastError: &tunnel.ErrorStatus{Time: ago(3 * time.Second), Cause: failure.CauseKeyRefused, Error: "no\x1b[2J\nway"},
+				LastError: &report.ErrorStatus{Time: ago(3 * time.Second), Cause: failure.CauseKeyRefused, Error: "no\x1b[2J\nway"},
 				NextRetry: &soon,
 			},
 			Forwards: []adminapi.Forward{{Kind: "bind", Listen: "*:8080", State: remote.Waiting}},
 		},
-		{Status: tunnel.Status{Tunnel: "new", State: tunnel.StateConnecting, Since: ago(400 * time.Millisecond), Hosts: []string{"new.example.com:22"}}},
-		{Status: tunnel.Status{
-			Tunnel: "quiet", State: tunnel.StateIdle, Since: ago(9 * time.Second), Hosts: []string{"quiet.example.com:22"}, Received: 1023, Sent: 1024,
-			LastError: &tunnel.ErrorStatus{Time: ago(9 * time.Second), Cause: failure.CauseLost, Error: "EOF"},
+		{Status: report.Status{Tunnel: "new", State: report.StateConnecting, Since: ago(400 * time.Millisecond), Hosts: []string{"new.example.com:22"}}},
+		{Status: report.Status{
+			Tunnel: "quiet", State: report.StateIdle, Since: ago(9 * time.Second), Hosts: []string{"quiet.example.com:22"}, Received: 1023, Sent: 1024,
+			LastError: &report.ErrorStatus{Time: ago(9 * time.Second), Cause: failure.CauseLost, Error: "EOF"},
 		}},
 	}
 }

@@ -194,7 +194,7 @@ func (r *Resolved) claimAddresses(claimed map[string]string) error {
 			option = "dynamic_forward"
 		}
 		if by, ok := claimed[address]; ok {
-			return fmt.Errorf("tunnel %q: %s: %q is listened on already, by %s", r.Config.Name, option, address, by)
+			return fmt.Errorf("tunnel %q: %s: %q is already in use by %s", r.Config.Name, option, address, by)
 		}
 		claimed[address] = fmt.Sprintf("a %s of tunnel %q", option, r.Config.Name)
 	}

@@ -119,7 +119,19 @@ var TunnelOptions = map[string]Option{
 		}
 		return err
 	}},
-	"lazy": flag(func(t *Tunnel, on bool) { t.Lazy = on }),
+	"lazy": {Usage: "[yes|no|<duration>]", most: 1, set: func(t *Tunnel, args []string) (err error) {
+		switch {
+		case len(args) == 0 || args[0] == "yes":
+			t.Lazy = true
+		case args[0] == "no":
+		default:
+			t.Lazy = true
+			if t.LazyTimeout, err = positiveDuration(args[0]); err != nil {
+				err = fmt.Errorf("%q is not yes, no or a duration above zero, such as 15m", args[0])
+			}
+		}
+		return err
+	}},
 
 	"kex_algorithms":             algorithmList(func(t *Tunnel) *[]string { return &t.KexAlgorithms }),
 	"ciphers":                    algorithmList(func(t *Tunnel) *[]string { return &t.Ciphers }),

@@ -20,7 +20,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// What an option is when it is not written, where package tunnel leaves that
+// What an option is when it is not written, where package pool leaves that
 // to its caller or this file has to compare with it.
 const (
 	defaultServerAliveInterval = 15 * time.Second
@@ -101,7 +101,7 @@ func (t *Tunnel) resolveOptions(r *resolver, name string, h *sshconfig.Host, app
 	t.resolveStrict(r, &cfg, h)
 	t.resolveHost(r, &cfg, h, logger)
 	t.resolveIdentities(r, &cfg)
-	set := t.resolveSettings(r, appLogger) // package tunnel names the tunnel itself
+	set := t.resolveSettings(r, appLogger) // package pool names the tunnel itself
 	jump := r.value("proxy_jump", t.ProxyJump)
 	t.resolveWay(r, &cfg, h)
 	if h != nil {
@@ -272,6 +272,10 @@ func (t *Tunnel) resolveSettings(r *resolver, logger *zap.Logger) tunnel.Setting
 		ReconnectMin:        defaultReconnectMin,
 		ReconnectMax:        defaultReconnectMax,
 		Lazy:                t.Lazy,
+		LazyTimeout:         r.duration("lazy_timeout", t.LazyTimeout),
+	}
+	if t.LazyTimeout != 0 && !t.Lazy {
+		r.fail("lazy_timeout", errors.New("the tunnel is not lazy; add lazy"))
 	}
 	if t.ServerAliveInterval != nil {
 		set.ServerAliveInterval = r.duration("server_alive_interval", *t.ServerAliveInterval)
@@ -293,7 +297,7 @@ func (t *Tunnel) resolveSettings(r *resolver, logger *zap.Logger) tunnel.Setting
 	if t.DrainTimeout != nil {
 		set.DrainTimeout = r.duration("drain_timeout", *t.DrainTimeout)
 		if set.DrainTimeout == 0 {
-			set.DrainTimeout = -1 // package tunnel takes zero for not set
+			set.DrainTimeout = -1 // package pool takes zero for not set
 		}
 	}
 	if conns := t.Connections; conns != nil {

@@ -118,6 +118,7 @@ func TestProvisionSettings(t *testing.T) {
 	for config, want := range map[string]tunnel.Settings{
 		``: {ServerAliveInterval: 15 * s, ReconnectMin: 250 * ms, ReconnectMax: 30 * s},
 		`, "server_alive_interval": 0, "drain_timeout": 0, "lazy": true`:                   {DrainTimeout: -1, ReconnectMin: 250 * ms, ReconnectMax: 30 * s, Lazy: true},
+		`, "lazy": true, "lazy_timeout": "15m"`:                                            {ServerAliveInterval: 15 * s, ReconnectMin: 250 * ms, ReconnectMax: 30 * s, Lazy: true, LazyTimeout: 15 * time.Minute},
 		`, "server_alive_interval": "1s", "server_alive_count_max": 5`:                     {ServerAliveInterval: s, ServerAliveCountMax: 5, ReconnectMin: 250 * ms, ReconnectMax: 30 * s},
 		`, "connect_timeout": 5000000000, "drain_timeout": "1d"`:                           {ConnectTimeout: 5 * s, DrainTimeout: 24 * time.Hour, ServerAliveInterval: 15 * s, ReconnectMin: 250 * ms, ReconnectMax: 30 * s},
 		`, "reconnect_delay": {"min": "1s"}`:                                               {ServerAliveInterval: 15 * s, ReconnectMin: s, ReconnectMax: 30 * s},
@@ -175,6 +176,7 @@ func TestProvisionErrors(t *testing.T) {
 		`{"hosts": ["a"], "connections": {"min": -1}}`:                              `connections: negative`,
 		`{"hosts": ["a"], "connections": {"min": 3, "max": 2}}`:                     `connections: the least number, 3, is above the most, 2`,
 		`{"hosts": ["a"], "connections": {"max": -1}}`:                              `connections: negative`,
+		`{"hosts": ["a"], "lazy_timeout": "15m"}`:                                   `lazy_timeout: the tunnel is not lazy; add lazy`,
 		`{"hosts": ["a"], "rekey_limit": {"size": 34359738369}}`:                    `rekey_limit: 34359738369 bytes; it is at most 32GiB`,
 		`{"hosts": ["a"], "reconnect_delay": {"min": "31s"}}`:                       `reconnect_delay: the first delay, 31s, is above the longest, 30s`,
 		`{"hosts": ["a"], "permit_open": []}`:                                       `permit_open: an empty list, which would permit every target; leave it out for that`,

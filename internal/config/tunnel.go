@@ -147,6 +147,11 @@ type Tunnel struct {
 	// as use, and so does a remote forward or a site on the bastion. Default: false.
 	Lazy bool `json:"lazy,omitempty"`
 
+	// How long a lazy tunnel has no open channel before it disconnects until its next use. A
+	// tunnel with a remote forward or a site on the bastion stays connected.
+	// For example `15m`. Default: never.
+	LazyTimeout caddy.Duration `json:"lazy_timeout,omitempty"`
+
 	// Key exchange algorithms, in order of preference. In this list and those below,
 	// an unknown algorithm is an error, and a broken one causes a warning. Default:
 	// those that Go's SSH library considers secure.

@@ -1,8 +1,8 @@
 // Package connect makes SSH connections: from a tunnel's hosts and the way to them (TCP, a
 // proxy, a command, a jump) to a connection that has verified the host key and
 // authenticated, or to the cause why there is none. It takes turns with all others that
-// connect to a host, and keeps no connection. It knows no pool: package tunnel imports
-// it, and those above for Config, for what is known of an attempt, and to scan host keys.
+// connect to a host, and keeps no connection. It knows no pool: packages pool
+// and renewal import it, and those above for Config, for what is known of an attempt, and to scan host keys.
 package connect
 
 import (

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -30,6 +31,7 @@ type Dialer interface {
 	Dial(ctx context.Context, target tunnel.Target) (Channel, error)
 	Generation() uint64
 	Moved(gen uint64) <-chan struct{}
+	LazyTimeout() time.Duration
 }
 
 // handleDialer is a tunnel's handle as a dialer.

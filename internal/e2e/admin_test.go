@@ -23,15 +23,15 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // admin_test.go asks a running Caddy about its tunnels, and has it reconnect them.
 
 // status is what the admin API tells of a tunnel.
 type status struct {
-	tunnel.Status
+	report.Status
 	Forwards []struct {
 		Kind, Listen, Target string
 		State                remote.State
@@ -236,7 +236,7 @@ func TestStatusForwards(t *testing.T) {
 	become(want(0, 0, "refused"))
 
 	b.Stop()
-	sshtest.Eventually(t, patience, "the loss", func() bool { return c.status("prod").State != tunnel.StateUp })
+	sshtest.Eventually(t, patience, "the loss", func() bool { return c.status("prod").State != report.StateUp })
 	if got := states(); strings.Count(got, " waiting ") != 3 || strings.Count(got, " listening ") != 1 {
 		t.Errorf("without a connection:\n%s", got)
 	}
@@ -410,7 +410,7 @@ func TestReconnectAfterRefusal(t *testing.T) {
 	if exit != 0 || out != "prod: connecting\n" {
 		t.Errorf("reconnect: %d %s%s", exit, out, errs)
 	}
-	sshtest.Eventually(t, patience, "it is up", func() bool { return c.status("prod").State == tunnel.StateUp })
+	sshtest.Eventually(t, patience, "it is up", func() bool { return c.status("prod").State == report.StateUp })
 	c.wantServed()
 	if out, _, _ := c.ssh("reconnect", "prod"); out != "prod: replacing its connection\n" {
 		t.Errorf("reconnect: %s", out)

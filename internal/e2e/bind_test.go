@@ -156,7 +156,7 @@ func TestBindHomeServer(t *testing.T) {
 	})
 	for _, port := range []string{"*:80", "*:443"} {
 		sshtest.Eventually(t, patience, "the log says why not "+port, func() bool {
-			return c.logged("the bastion refuses a remote forward", "listen:"+port, "ports below 1024 are root's")
+			return c.logged("the bastion refuses a remote forward", "listen:"+port, "only root may listen on ports below 1024")
 		})
 	}
 	if !c.logged("listening for automatic HTTPS's redirects as well", "listen:*:80") || c.logged("redirects as well", "listen:*:443") {

@@ -187,7 +187,7 @@ Match User third
 		},
 		{
 			"changed", known("changed", changed, ""), "web.internal:80",
-			"changed host_key host_key_mismatch", "replace what is expected with: host_key " + b.HostKey.Fingerprint(), "host_key_mismatch",
+			"changed host_key host_key_mismatch", "replace the expected key with: host_key " + b.HostKey.Fingerprint(), "host_key_mismatch",
 		},
 		{
 			"unknown", known("unknown", elsewhere, ""), "web.internal:80",
@@ -219,12 +219,12 @@ Match User third
 		},
 		{
 			"closed", b.tunnel("closed"), "web.internal:8081",
-			"closed target connection_refused", "start what is to listen on web.internal:8081", "",
+			"closed target connection_refused", "start the server that should listen on web.internal:8081", "",
 		},
 		// The same at a second hop.
 		{
 			"hop-down", b.tunnelTo("hop-down", "deploy@127.0.0.1:2", key, "proxy_jump prod"), "web.internal:80",
-			"hop-down reach proxy_jump", "start what is to listen on 127.0.0.1:2", "proxy_jump",
+			"hop-down reach proxy_jump", "start the server that should listen on 127.0.0.1:2", "proxy_jump",
 		},
 		{
 			"hop-key", to("hop-key", "deploy", wrongKey, "proxy_jump prod"), "web.internal:80",

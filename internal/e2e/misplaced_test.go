@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // TestMisplacedKeys gives options that take a path or a name the text of a key, as
@@ -128,7 +128,7 @@ func TestKeyModeIsLogged(t *testing.T) {
 	sshtest.Eventually(t, patience, "a warning", warned)
 	logins := func(n int) func() bool {
 		return func() bool {
-			return strings.Count(sshd.Log(), "Accepted publickey") >= n && c.status("prod").State == tunnel.StateUp
+			return strings.Count(sshd.Log(), "Accepted publickey") >= n && c.status("prod").State == report.StateUp
 		}
 	}
 	sshtest.Eventually(t, patience, "a login", logins(1))

@@ -44,11 +44,11 @@ const (
 	// CauseNoCredentials is that there was nothing to log in with that the
 	// bastion takes.
 	CauseNoCredentials Cause = "no_credentials"
-	// CauseKeyRefused is that the bastion takes none of the keys.
+	// CauseKeyRefused is that the bastion accepts none of the keys.
 	CauseKeyRefused Cause = "key_refused"
 	// CauseCertificateExpired is the same, where a certificate has expired.
 	CauseCertificateExpired Cause = "certificate_expired"
-	// CausePasswordRefused is that the bastion does not take the password.
+	// CausePasswordRefused is that the bastion rejects the password.
 	CausePasswordRefused Cause = "password_refused"
 	// CauseSecondFactor is that the bastion asks for a one-time code or something
 	// else that no configuration has.

@@ -10,8 +10,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialtimeout"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/pipe"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 const (
@@ -166,7 +166,7 @@ func (f *Forwarder) connect(client net.Conn) (net.Conn, error) {
 	if timeout <= 0 {
 		timeout = defaultDialTimeout
 	}
-	ctx, cancel := tunnel.WithDialTimeout(context.Background(), timeout, fmt.Errorf("no answer within %s", timeout))
+	ctx, cancel := dialtimeout.With(context.Background(), timeout, fmt.Errorf("no answer within %s", timeout))
 	defer cancel()
 	target, err := f.Dial(ctx, client)
 	if err != nil {

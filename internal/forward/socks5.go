@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialtimeout"
 )
 
 const (
@@ -64,7 +64,7 @@ func (s *SOCKS5) connect(ctx context.Context, client net.Conn) (net.Conn, error)
 		return nil, fmt.Errorf("SOCKS request: %w", err)
 	}
 
-	ctx, cancel := tunnel.WithDialTimeout(ctx, socksDialTimeout, fmt.Errorf("no answer within %s", socksDialTimeout))
+	ctx, cancel := dialtimeout.With(ctx, socksDialTimeout, fmt.Errorf("no answer within %s", socksDialTimeout))
 	defer cancel()
 	target, err := s.Dial(ctx, client, address)
 	if deadlineErr := client.SetDeadline(time.Now().Add(socksTimeout)); err == nil && deadlineErr != nil {

@@ -1,5 +1,5 @@
 // Package keystorage keeps, in Caddy's storage, the host keys that were accepted because
-// they were the first; whoever shares the storage shares them. It does not decide whether one is accepted: package tunnel does.
+// they were the first; whoever shares the storage shares them. It does not decide whether one is accepted: package hostkey does.
 // The root and the commands import it.
 package keystorage
 

@@ -1,6 +1,6 @@
 // Package metrics counts what happens to tunnels, and collects the counts for Prometheus.
 // It knows no tunnel but its name: what a tunnel is like at the moment, it asks for.
-// Package tunnel imports it.
+// Packages tunnel and pool import it.
 package metrics
 
 import (

@@ -1,5 +1,5 @@
 // Package remedy says what each cause of a failure means, and what to do about it. It
-// does not find causes: package tunnel does. The commands import it.
+// does not find causes: package connect does. The commands import it.
 package remedy
 
 import (
@@ -70,28 +70,28 @@ var ByCause = map[failure.Cause]Remedy{
 		"if {keygen} on the bastion prints {fingerprint}, add to the tunnel: host_key {fingerprint}",
 	},
 	failure.CauseHostKeyMismatch: {
-		"the host key is another than is expected",
-		"find out why: somebody may be in the middle; only if {keygen} on the bastion prints {fingerprint}, replace what is expected with: host_key {fingerprint}",
+		"the host key differs from the expected one",
+		"find out why: this can be an attack; only if {keygen} on the bastion prints {fingerprint}, replace the expected key with: host_key {fingerprint}",
 	},
 	failure.CauseHostKeyRefused: {
 		"the host key is revoked or too short, or its certificate is not valid",
-		"give the bastion a new host key, or a certificate from the authority that is expected: ssh-keygen -A, HostCertificate in its sshd_config",
+		"give the bastion a new host key, or a certificate from the expected authority: ssh-keygen -A, HostCertificate in its sshd_config",
 	},
 	failure.CauseNoCredentials: {
-		"there is nothing to log in with that the bastion takes",
-		"add identity_file <path> to the tunnel, or password {env.<name>}, whichever the bastion takes; the user that Caddy runs as has to be able to read the file",
+		"no key or password to log in with that the bastion accepts",
+		"add identity_file <path> to the tunnel, or password {env.<name>}, whichever the bastion accepts; the user that Caddy runs as has to be able to read the file",
 	},
 	failure.CauseKeyRefused: {
-		"the bastion takes none of the keys",
-		"let the key in: ssh-copy-id -i {identity} -p {port} {user}@{name}; or name the right one with identity_file, or the right user in place of {user}",
+		"the bastion accepts none of the keys",
+		"install the key: ssh-copy-id -i {identity} -p {port} {user}@{name}; or name the right one with identity_file, or the right user in place of {user}",
 	},
 	failure.CauseCertificateExpired: {
 		"the certificate has expired",
-		"have it signed anew: ssh-keygen -s <authority's key> -I <name> -n {user} -V +1d {identity}; Caddy takes the new one as soon as it is there",
+		"sign it again: ssh-keygen -s <authority's key> -I <name> -n {user} -V +1d {identity}; Caddy takes the new one as soon as it is there",
 	},
 	failure.CausePasswordRefused: {
-		"the bastion does not take the password",
-		"correct what the placeholder of password stands for, or user, which is {user}; on the bastion, sshd -T -C user={user} shows whether passwords are taken",
+		"the bastion rejects the password",
+		"correct what the placeholder of password stands for, or user, which is {user}; on the bastion, sshd -T -C user={user} shows whether it accepts passwords",
 	},
 	failure.CauseSecondFactor: {
 		"the bastion asks for a second factor, such as a one-time code",
@@ -114,7 +114,7 @@ var ByCause = map[failure.Cause]Remedy{
 		"see the error, and the bastion's log (journalctl -u ssh)",
 	},
 	CauseCertificate: {
-		"the certificate lets in, but permits no forwarding",
+		"the certificate permits login but no forwarding",
 		"sign it with the extension, which ssh-keygen -s gives unless -O clear is there: ssh-keygen -s <authority's key> -I <name> -n {user} -O permit-port-forwarding {identity}",
 	},
 	CausePermitOpen: {
@@ -132,11 +132,11 @@ var ByReason = map[failure.OpenReason]Remedy{
 	},
 	failure.OpenRefused: {
 		"nothing listens there, as seen from the bastion",
-		"start what is to listen on {target}, or correct the port; from the bastion: nc -vz {target.host} {target.port}",
+		"start the server that should listen on {target}, or correct the port; from the bastion: nc -vz {target.host} {target.port}",
 	},
 	failure.OpenUnknownName: {
 		"the bastion cannot resolve the name",
-		"correct {target.host}, or have it resolve on the bastion: getent hosts {target.host}",
+		"correct {target.host}, or make the bastion resolve it: getent hosts {target.host}",
 	},
 	failure.OpenUnreachable: {
 		"the bastion has no way to the target",

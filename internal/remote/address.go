@@ -130,7 +130,7 @@ func (a address) refusedHint() string {
 		spelling += fmt.Sprintf(", or %q: to sshd, localhost and 127.0.0.1 differ", everywhere)
 	}
 	if a.port < firstFreePort {
-		return "ports below 1024 are root's, unless net.ipv4.ip_unprivileged_port_start is lower on the bastion; or the port is held by another, or AllowTcpForwarding/PermitListen/GatewayPorts forbid it" + spelling
+		return "only root may listen on ports below 1024, unless net.ipv4.ip_unprivileged_port_start is lower on the bastion; or another process holds the port, or AllowTcpForwarding/PermitListen/GatewayPorts forbid it" + spelling
 	}
 	return "port still held by an older connection? set ClientAliveInterval on the bastion; or AllowTcpForwarding/PermitListen/GatewayPorts forbid it" + spelling
 }

@@ -50,7 +50,7 @@ func TestHostAddr(t *testing.T) {
 }
 
 func TestRefusedHint(t *testing.T) {
-	for port, want := range map[uint16]string{80: "ports below 1024 are root's", 8080: "set ClientAliveInterval on the bastion"} {
+	for port, want := range map[uint16]string{80: "only root may listen on ports below 1024", 8080: "set ClientAliveInterval on the bastion"} {
 		if hint := (address{port: port}).refusedHint(); !strings.Contains(hint, want) {
 			t.Errorf("port %d: %s", port, hint)
 		}

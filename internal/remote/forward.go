@@ -15,7 +15,7 @@ import (
 const (
 	// retryMin is the delay before a refused forward is asked for again,
 	// at least. It grows with the time that it has been refused for, so that
-	// an outage lasts a quarter longer at most; ReconnectMax bounds it.
+	// an outage lasts half as long again at most; ReconnectMax bounds it.
 	retryMin = 25 * time.Millisecond
 	// RefusedFor is how long a forward is refused before the log says
 	// so: a port may be held a moment longer by the connection before.
@@ -180,7 +180,7 @@ func (f *forward) refused() {
 		a.since = now
 	}
 	elapsed := now.Sub(a.since)
-	delay := min(max(retryMin, elapsed/4), f.all.tunnel.ReconnectMax())
+	delay := min(max(retryMin, elapsed/2), f.all.tunnel.ReconnectMax())
 	a.retryAt = now.Add(delay)
 
 	level := zap.DebugLevel

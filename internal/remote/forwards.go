@@ -1,7 +1,7 @@
 // Package remote makes a bastion listen for us: remote forwards, as of ssh -R. It asks
 // for each address on one of a tunnel's SSH connections, again on the next when that
 // one goes, and hands out the channels that come in as a net.Listener. It makes no SSH
-// connection: which there are, its Tunnel says. Package tunnel imports it, and those
+// connection: which there are, its Tunnel says. Package pool imports it, and those
 // above for the type Listener.
 package remote
 

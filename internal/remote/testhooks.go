@@ -1,6 +1,6 @@
 package remote
 
-// testhooks.go is for the tests of package tunnel.
+// testhooks.go is for the tests of packages pool and tunnel.
 
 // Len returns how many forwards there are.
 func (s *Forwards) Len() int {

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialtimeout"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -29,7 +30,7 @@ func (t *Transport) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	target := e.target
 	target.Unwanted = e.answered
 	timeout := time.Duration(t.DialTimeout)
-	ctx, cancel := tunnel.WithDialTimeout(ctx, timeout, fmt.Errorf("no answer within dial_timeout (%s)", timeout))
+	ctx, cancel := dialtimeout.With(ctx, timeout, fmt.Errorf("no answer within dial_timeout (%s)", timeout))
 	defer cancel()
 
 	conn, err := t.tunnel.Dial(ctx, target)

@@ -5,6 +5,7 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -129,6 +130,7 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer.Dialer, handler *rev
 			ctx.Logger().Warn("dynamic upstreams are looked up from here, not from the bastion, and their passive health does not tell tunnels apart",
 				zap.String("tunnel", t.TunnelName))
 		}
+		warnOfHealthChecks(ctx.Logger(), handler, tun.LazyTimeout(), t.TunnelName)
 	}
 
 	if err := checkProxy(t.HTTPTransport, tun); err != nil {
@@ -170,6 +172,21 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer.Dialer, handler *rev
 		t.raises = true
 	}
 	return nil
+}
+
+// healthInterval is the default of health_interval.
+const healthInterval = 30 * time.Second
+
+// warnOfHealthChecks warns if a handler's active health checks use a tunnel so often that
+// it never disconnects for want of use.
+func warnOfHealthChecks(log *zap.Logger, h *reverseproxy.Handler, lazy time.Duration, name string) {
+	if lazy == 0 || h.HealthChecks == nil || h.HealthChecks.Active == nil || !h.HealthChecks.Active.IsEnabled() {
+		return
+	}
+	if interval := cmp.Or(time.Duration(h.HealthChecks.Active.Interval), healthInterval); interval <= lazy {
+		log.Warn("health checks keep a lazy tunnel connected; raise health_interval, or remove the duration of lazy",
+			zap.String("tunnel", name), zap.Duration("health_interval", interval), zap.Duration("lazy", lazy))
+	}
 }
 
 // RoundTrip implements http.RoundTripper.

@@ -15,15 +15,6 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
-// bubble runs f in simulated time, with no memory of bastions from before: the
-// channels of a gate belong to the bubble that made them.
-func bubble(t *testing.T, f func(t *testing.T)) {
-	t.Helper()
-	connlimit.Reset()
-	defer connlimit.Reset()
-	synctest.Test(t, f)
-}
-
 // downTunnel runs f in simulated time with a tunnel whose every connect fails
 // as spoil makes it, and the times at which that happened.
 func downTunnel(t *testing.T, spoil func(*Config), f func(t *testing.T, h *Handle, attempts func() []time.Duration, set Settings)) {
@@ -31,7 +22,7 @@ func downTunnel(t *testing.T, spoil func(*Config), f func(t *testing.T, h *Handl
 	bubble(t, func(t *testing.T) {
 		var set Settings
 		logs := observed(&set)
-		set = set.withDefaults()
+		set = set.WithDefaults()
 		start := time.Now()
 		cfg := Config{Name: "test", Address: t.Name() + ":22", User: "u", HostKeys: []string{sshtest.NewKey().Fingerprint()}}
 		spoil(&cfg)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -173,7 +174,7 @@ func TestRefusedTogether(t *testing.T) {
 			t.Errorf("%d refused logins in 25 seconds, want 4", n)
 		}
 		for _, h := range handles {
-			if s := h.Status(); s.State != StateDown || s.LastError == nil || s.LastError.Cause != failure.CausePasswordRefused {
+			if s := h.Status(); s.State != report.StateDown || s.LastError == nil || s.LastError.Cause != failure.CausePasswordRefused {
 				t.Errorf("%s: %s, %+v", s.Tunnel, s.State, s.LastError)
 			}
 		}
@@ -212,7 +213,7 @@ func TestOthersLoginIsTheirs(t *testing.T) {
 		right, stopRight := start(d.tunnel(t, "right", "right"))
 		defer stopRight()
 		time.Sleep(time.Second)
-		if a, b := wrong[0].Status().State, right[0].Status().State; a != StateDown || b != StateUp {
+		if a, b := wrong[0].Status().State, right[0].Status().State; a != report.StateDown || b != report.StateUp {
 			t.Errorf("they are %s and %s", a, b)
 		}
 	})
@@ -255,7 +256,7 @@ func TestShutOut(t *testing.T) {
 		right, stopRight := start(d.tunnel(t, "right", "right"))
 		defer stopRight()
 		time.Sleep(time.Minute)
-		if s := right[0].Status(); s.State != StateUp {
+		if s := right[0].Status(); s.State != report.StateUp {
 			t.Errorf("the tunnel with the right password is %s: %+v", s.State, s.LastError)
 		}
 		time.Sleep(time.Hour)

@@ -2,50 +2,14 @@ package tunnel
 
 import (
 	"context"
-	"errors"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 )
-
-// Class tells what a channel is for. Streams and requests live on different
-// connections where a tunnel has more than one.
-type Class int
-
-const (
-	// Request is a channel of pooled, short requests.
-	Request Class = iota
-	// Stream is a channel that lives long: an upgrade, a raw connection, a jump.
-	Stream
-)
-
-// Target says where a channel leads.
-type Target struct {
-	// Network is "tcp" (a direct-tcpip channel, RFC 4254 section 7.2) or "unix"
-	// (direct-streamlocal@openssh.com, OpenSSH's PROTOCOL section 2.4).
-	Network string
-
-	// Address is "host:port", the name being resolved by the bastion, or the
-	// path of a socket on the bastion.
-	Address string
-
-	// Originator is the peer whose connection is forwarded. If it is not
-	// valid, a constant one is sent.
-	Originator netip.AddrPort
-
-	Class Class
-
-	// ByClient says that a client chose the host, and not the configuration. Such a
-	// name may take the bastion long to look up: it is looked up on a connection apart.
-	ByClient bool
-
-	// Unwanted is closed when nobody waits for the channel any more. A dial that
-	// has not had its turn by then gives it up. Default: nil.
-	Unwanted <-chan struct{}
-}
 
 // Handle is one configuration's hold on a tunnel.
 type Handle struct {
@@ -54,7 +18,7 @@ type Handle struct {
 	set  Settings
 	jump *Handle
 	// pool is the tunnel. A closed handle uses it for its generations only.
-	pool *pool
+	pool *shared
 	// opened is closed by Start and by Close.
 	opened     chan struct{}
 	openedOnce sync.Once
@@ -69,13 +33,14 @@ type Handle struct {
 // Open returns a handle on the tunnel that cfg describes, through the tunnel
 // jump if that is not nil. It opens no connection and reads no file.
 func Open(cfg Config, set Settings, jump *Handle) *Handle {
-	h := newHandle(cfg, set, jump)
+	h := newHandle(cfg, set.WithDefaults(), jump)
 	h.pool = pools.acquire(h)
 	return h
 }
 
+// newHandle returns a handle that has no pool yet. set has its defaults.
 func newHandle(cfg Config, set Settings, jump *Handle) *Handle {
-	h := &Handle{cfg: cfg, set: set.withDefaults(), jump: jump, opened: make(chan struct{})}
+	h := &Handle{cfg: cfg, set: set, jump: jump, opened: make(chan struct{})}
 	jumpKey := ""
 	if jump != nil {
 		jumpKey = jump.key
@@ -86,10 +51,17 @@ func newHandle(cfg Config, set Settings, jump *Handle) *Handle {
 
 // Another returns another handle on the same tunnel, with the same settings. Like
 // that of Open it is neither started nor closed.
-func (h *Handle) Another() *Handle { return Open(h.cfg, h.set, h.jump) }
+func (h *Handle) Another() *Handle {
+	other := newHandle(h.cfg, h.set, h.jump)
+	other.pool = pools.acquire(other)
+	return other
+}
 
 // DrainTimeout is how long the tunnel goes on after its last handle is closed.
 func (h *Handle) DrainTimeout() time.Duration { return h.set.DrainTimeout }
+
+// LazyTimeout is after how long without a channel the tunnel disconnects, or 0.
+func (h *Handle) LazyTimeout() time.Duration { return h.set.LazyTimeout }
 
 // forJump returns a handle of the kind that a pool has on the tunnel it
 // jumps through: a hold on it, without a say in its settings. The caller gives
@@ -114,7 +86,7 @@ func (h *Handle) Start() {
 		return
 	}
 	h.started = true
-	h.pool.attach(h)
+	h.pool.Configure(h, h.set)
 	h.openedOnce.Do(func() { close(h.opened) })
 }
 
@@ -128,7 +100,7 @@ func (h *Handle) Close() {
 		return
 	}
 	h.closed, h.closedAt = true, time.Now()
-	h.pool.detach(h)
+	h.pool.Unconfigure(h)
 	pools.release(h.pool)
 	h.openedOnce.Do(func() { close(h.opened) })
 }
@@ -137,63 +109,29 @@ func (h *Handle) Close() {
 // waits for a connect, or for the first reconnect after a loss, to end, and
 // fails at once with a *DownError after a failed one. While the connections are
 // full, or many opens to the target are unanswered, it waits for its turn; see
-// WithDialTimeout. Errors are *DownError,
-// *TimeoutError, *OpenError, *FullError or ErrClosed, unless the target is no
-// address.
+// dialtimeout.With. Errors are *DownError, *TimeoutError, *failure.OpenError, *FullError
+// or ErrClosed, unless the target is no address.
 func (h *Handle) Dial(ctx context.Context, t Target) (*Conn, error) {
-	return h.dial(ctx, t, false)
-}
-
-// dial does as Dial says; a patient one waits for one more attempt to connect
-// instead of failing with the outcome of the last.
-func (h *Handle) dial(ctx context.Context, t Target, patient bool) (*Conn, error) {
-	r, err := newOpenRequest(t)
-	if err != nil {
-		return nil, err
-	}
-	select {
-	case <-h.opened:
-	case <-ctx.Done():
-		return nil, &TimeoutError{Tunnel: h.cfg.Name, Doing: "waiting for the configuration to start", Cause: context.Cause(ctx)}
-	}
-	e, release, err := h.hold()
+	p, release, err := h.awaitStart(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	start := time.Now()
-	c, err := e.dial(ctx, r, patient)
-	if err == nil {
-		c.SetDialDuration(time.Since(start))
-	}
-	if !errors.Is(err, errUnwanted) {
-		e.countDial(err)
-	}
-	return c, err
+	return p.Dial(ctx, t)
 }
 
 // Connect waits, as Dial does, until the tunnel has a connection, and opens no
 // channel. A lazy tunnel connects. Errors are those of Dial.
 func (h *Handle) Connect(ctx context.Context) error { return h.connect(ctx, false) }
 
-// connect is Connect; a patient one waits as dial says.
+// connect is Connect. patient is as in a Target.
 func (h *Handle) connect(ctx context.Context, patient bool) error {
-	select {
-	case <-h.opened:
-	case <-ctx.Done():
-		return &TimeoutError{Tunnel: h.cfg.Name, Doing: "waiting for the configuration to start", Cause: context.Cause(ctx)}
-	}
-	e, release, err := h.hold()
+	p, release, err := h.awaitStart(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	m, err := e.pick(ctx, &placement{line: lineKey{class: anyClass}, patient: patient})
-	if err != nil {
-		return err
-	}
-	e.channelEnded(m) // the place for a channel that pick has counted
-	return nil
+	return p.Connect(ctx, patient)
 }
 
 // Reconnect replaces each connection by a new one, which takes over before the old
@@ -203,29 +141,28 @@ func (h *Handle) connect(ctx context.Context, patient bool) error {
 //
 // It returns ErrClosed if the tunnel has ended.
 func (h *Handle) Reconnect() error {
-	e, release, err := h.hold()
+	p, release, err := h.hold()
 	if err != nil {
 		return err
 	}
 	defer release()
-	e.mu.Lock()
-	links, active := e.present(), len(e.active())
-	e.mu.Unlock()
-	for _, l := range links {
-		e.replace(l, reasonRequested, "requested")
-	}
-	if active == 0 {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.retry.force()
-		e.wake()
-	}
+	p.Reconnect()
 	return nil
+}
+
+// awaitStart waits for Start, and is then hold.
+func (h *Handle) awaitStart(ctx context.Context) (p *shared, release func(), err error) {
+	select {
+	case <-h.opened:
+	case <-ctx.Done():
+		return nil, nil, &TimeoutError{Tunnel: h.cfg.Name, Doing: "waiting for the configuration to start", Cause: context.Cause(ctx)}
+	}
+	return h.hold()
 }
 
 // hold returns the tunnel, held for the time of a dial: the handle may be
 // closed meanwhile, or have been, and this be one of its last requests.
-func (h *Handle) hold() (p *pool, release func(), err error) {
+func (h *Handle) hold() (p *shared, release func(), err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed && (!h.started || time.Since(h.closedAt) >= h.set.DrainTimeout) {
@@ -239,22 +176,58 @@ func (h *Handle) hold() (p *pool, release func(), err error) {
 // go to other connections than before: one was replaced, or is left to streams
 // from now on. Pools of channels opened in an older generation should let go of
 // them as they become idle.
-func (h *Handle) Generation() uint64 { return h.pool.currentGeneration() }
+func (h *Handle) Generation() uint64 { return h.pool.Generation() }
 
 // Moved returns a channel that is closed once the generation is later than gen.
-func (h *Handle) Moved(gen uint64) <-chan struct{} { return h.pool.movedFrom(gen) }
+func (h *Handle) Moved(gen uint64) <-chan struct{} { return h.pool.Moved(gen) }
 
 // DialStream is Dial for a connection that lives long, to a "host:port".
 func (h *Handle) DialStream(ctx context.Context, address string) (net.Conn, error) {
 	return h.dialStream(ctx, address, false)
 }
 
+// dialStream is DialStream. patient is as in a Target.
 func (h *Handle) dialStream(ctx context.Context, address string, patient bool) (net.Conn, error) {
-	c, err := h.dial(ctx, Target{Network: "tcp", Address: address, Class: Stream}, patient)
+	c, err := h.Dial(ctx, Target{Network: "tcp", Address: address, Class: Stream, Patient: patient})
 	if err != nil {
 		return nil, err // not a nil *Conn
 	}
 	return c, nil
+}
+
+// Listen returns a listener for an address on the bastion: network "tcp" and
+// "host:port" (RFC 4254 section 7.1), or "unix" and the path of a socket there
+// (OpenSSH's PROTOCOL, section 2.4). The host is as for ssh -R: an IP address
+// of the bastion, "localhost", or "" or "*" for all of its addresses; whether
+// sshd listens on others than loopback is for its GatewayPorts to say.
+//
+// The listener is there at once. The bastion is asked to listen when the
+// handle is started and the tunnel connected, which a listener sees to even
+// if the tunnel is lazy, and again on each new connection. Until it does,
+// and while it refuses, Accept waits. Listeners for the same address share a
+// forward: the newest one whose handle is started and not closed gets the
+// connections, and those that wait go from one to the next. Closing the handle
+// takes its listeners out of service and does not close them.
+//
+// Errors are those of addresses that cannot be listened on, and ErrClosed of a closed
+// handle.
+func (h *Handle) Listen(network, address string) (*remote.Listener, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, ErrClosed
+	}
+	return h.pool.Listen(h, network, address)
+}
+
+// Status returns what there is to know about the tunnel.
+func (h *Handle) Status() report.Status {
+	s := h.pool.Status()
+	s.Lazy = h.set.Lazy
+	if h.jump != nil {
+		s.ProxyJump = h.jump.cfg.Name
+	}
+	return s
 }
 
 // asJump returns the tunnel as those are reached through it see it, or nil.
@@ -268,6 +241,6 @@ func (h *Handle) asJump() *connect.Jump {
 			return h.dialStream(ctx, address, true)
 		},
 		Connect: func(ctx context.Context) error { return h.connect(ctx, true) },
-		Timeout: func() time.Duration { return h.pool.settings().ConnectTimeout },
+		Timeout: h.pool.ConnectTimeout,
 	}
 }

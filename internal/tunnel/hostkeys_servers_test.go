@@ -12,19 +12,10 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
-
-// hostkeys_servers_test.go learns and revokes host keys of sshd.
-
-// postpone has the next attempt to connect be far away, as after many failures.
-func postpone(h *Handle) {
-	host := h.pool.hosts[0]
-	host.Limiter.Postpone(host.Login(connect.Pace{}).HostKeys, time.Now().Add(time.Hour))
-}
 
 // TestAcceptNew connects to sshd: each way to it has a memory of its own, and a
 // key that has changed is accepted once the old one is forgotten.

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -34,6 +34,17 @@ func TestHandlesShareATunnel(t *testing.T) {
 	defer closeAndWait(t, b.Handle)
 	if n := b.bastion.Stats().Logins; n != 1 {
 		t.Errorf("%d logins, want 1", n)
+	}
+}
+
+// TestAnother: another handle has the same settings, those that are zero included.
+func TestAnother(t *testing.T) {
+	set := quick()
+	set.Lazy, set.DrainTimeout = true, -1
+	other := newBench(t, set, nil).Another()
+	defer closeAndWait(t, other)
+	if other.set.DrainTimeout != 0 || other.set.Linger != 0 {
+		t.Errorf("drain timeout %s, linger %s", other.set.DrainTimeout, other.set.Linger)
 	}
 }
 
@@ -148,9 +159,7 @@ func TestLazy(t *testing.T) {
 	_, err := c.Read(make([]byte, 1))
 	wantLost(t, err)
 	sshtest.Eventually(t, time.Second, "rest", func() bool {
-		b.pool.mu.Lock()
-		defer b.pool.mu.Unlock()
-		return b.pool.only() == nil && !b.pool.running
+		return b.Status().State == report.StateIdle
 	})
 	if n := b.link.Accepted(); n != 1 {
 		t.Errorf("%d connections, want 1", n)
@@ -311,72 +320,17 @@ func TestRefusedWaitsForFiles(t *testing.T) {
 	if _, ok := errors.AsType[*failure.AuthError](err); !ok {
 		t.Fatalf("got %v, want an AuthError", err)
 	}
-	// Past the first, quick attempts.
-	host := h.pool.hosts[0]
-	host.Limiter.Postpone(host.Login(connect.Pace{}).Credentials, time.Now().Add(10*time.Minute))
+	postpone(h) // past the first, quick attempts
 
 	if err := os.WriteFile(cfg.IdentityFiles[0].Path, key.PEM(""), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	addr := listen(t, echo)
-	sshtest.Eventually(t, 4*filePoll, "a login with the new key", func() bool {
+	sshtest.Eventually(t, sshtest.Patience, "a login with the new key", func() bool {
 		c, err := dialFor(t, h, addr, time.Second)
 		if err == nil {
 			_ = c.Close()
 		}
 		return err == nil
 	})
-}
-
-// TestReplacement: a connection past its budget is replaced, pools are told, its
-// channels go on, and it ends with the last of them.
-func TestReplacement(t *testing.T) {
-	sshtest.Takes(t, 2*time.Second)
-	set := quick()
-	set.RekeyInterval = 300 * time.Millisecond
-	b := newBench(t, set, nil)
-	addr := listen(t, echo)
-	old := mustDial(t, b.Handle, addr)
-	before := b.Generation()
-	within(t, 10*time.Second, "a replacement", func() { <-b.Moved(before) })
-	if gen := b.Generation(); gen <= before {
-		t.Errorf("generation %d after %d", gen, before)
-	}
-	<-b.Moved(before) // still
-	roundTrip(t, old)
-	roundTrip(t, mustDial(t, b.Handle, addr))
-	if linkOf(old).client.IsDone() {
-		t.Fatal("the old connection has ended with a channel open")
-	}
-	_ = old.Close()
-	waitGone(t, b.Handle, linkOf(old))
-}
-
-// TestUnusedConnections: a bastion that closes connections without channels is
-// not logged in to over and over.
-func TestUnusedConnections(t *testing.T) {
-	b := newBench(t, quick(), nil)
-	addr := listen(t, echo)
-	for i := range 2 {
-		sshtest.Eventually(t, 10*time.Second, "a connection", func() bool { return b.bastion.Stats().Logins == i+1 })
-		sshtest.Eventually(t, 10*time.Second, "it in use", func() bool {
-			b.pool.mu.Lock()
-			defer b.pool.mu.Unlock()
-			if b.pool.only() == nil {
-				return false
-			}
-			b.pool.only().used = time.Now().Add(-time.Minute) // it has been idle
-			return true
-		})
-		b.link.Cut()
-	}
-	sshtest.Eventually(t, 5*time.Second, "rest", func() bool {
-		b.pool.mu.Lock()
-		defer b.pool.mu.Unlock()
-		return !b.pool.running && b.pool.only() == nil
-	})
-	roundTrip(t, mustDial(t, b.Handle, addr))
-	if n := b.bastion.Stats().Logins; n != 3 {
-		t.Errorf("%d logins, want %d", n, 3)
-	}
 }

@@ -1,11 +1,9 @@
 package tunnel
 
 import (
-	"bytes"
 	"fmt"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 	"unicode"
@@ -14,8 +12,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/ssh"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunneltest"
 )
 
 // malice_test.go has bastions that mean harm. Whatever one does, this process
@@ -60,15 +58,6 @@ func repeat(c *sshtest.MaliceConn, message func(i uint32) any) {
 	}
 }
 
-// loggedIn is a script that begins after a proper login.
-func loggedIn(then sshtest.Script) sshtest.Script {
-	return func(c *sshtest.MaliceConn) {
-		if c.Login() {
-			then(c)
-		}
-	}
-}
-
 // opened is a script that begins when the client has opened a channel.
 func opened(then func(c *sshtest.MaliceConn, id uint32)) sshtest.Script {
 	return loggedIn(func(c *sshtest.MaliceConn) {
@@ -100,7 +89,7 @@ func prompts(n int, text string) sshtest.InfoRequest {
 }
 
 // wantedChannel is the payload of the open of a forward, asked for by nobody.
-func wantedChannel() []byte { return ssh.Marshal(forwardedTCPIP{"0.0.0.0", 80, "192.0.2.1", 4711}) }
+func wantedChannel() []byte { return tunneltest.ForwardedTCPIP("0.0.0.0", 80, "192.0.2.1", 4711) }
 
 // unasked are channels that nobody has asked for.
 var unasked = []string{
@@ -426,66 +415,4 @@ func checkText(t *testing.T, what, text string) {
 	}); i >= 0 {
 		t.Fatalf("%s is %q", what, text)
 	}
-}
-
-// TestInboundLimit: a bastion that opens connections to a forward without end, all
-// of which are accepted, has remote.MaxInbound of them, and one line in the log.
-func TestInboundLimit(t *testing.T) {
-	key, hostKey := sshtest.NewKey(), sshtest.NewKey()
-	var refused atomic.Int64
-	malice := sshtest.NewMalice(t, hostKey, "", loggedIn(func(c *sshtest.MaliceConn) {
-		asked, err := c.Next(80)
-		if err != nil || !bytes.Contains(asked, []byte("tcpip-forward")) || c.SendPacket([]byte{81}) != nil {
-			return
-		}
-		go func() {
-			for i := range uint32(2 * remote.MaxInbound) {
-				_ = c.Send(sshtest.OpenChannel{Type: "forwarded-tcpip", Ours: i, Window: 1 << 20, MaxPacket: 1 << 15, Data: ssh.Marshal(forwardedTCPIP{"localhost", 8080, "192.0.2.1", 4711})})
-				time.Sleep(50 * time.Microsecond) // within the backlog, mostly
-			}
-		}()
-		for {
-			packet, err := c.ReadPacket()
-			if err != nil {
-				return
-			}
-			switch packet[0] {
-			case 91:
-				c.Did(1)
-			case 92:
-				refused.Add(1)
-			}
-		}
-	}))
-	set := quick()
-	set.ServerAliveInterval = 0 // whose probe would be the first request
-	logs := observed(&set)
-	h := open(t, configFor(t, key, hostKey.Fingerprint(), malice.Addr()), set)
-	ln, err := h.Listen("tcp", "localhost:8080")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			t.Cleanup(func() { _ = c.Close() })
-		}
-	}()
-	sshtest.Eventually(t, 30*time.Second, "an answer to each", func() bool { return malice.Done()+refused.Load() == 2*remote.MaxInbound })
-	if malice.Done() > remote.MaxInbound || malice.Done() < remote.Backlog {
-		t.Errorf("%d accepted, want %d at most", malice.Done(), remote.MaxInbound)
-	}
-	told := logs.FilterLevelExact(zapcore.WarnLevel).FilterMessageSnippet("refused a connection to a remote forward").Len()
-	if told != 1 {
-		t.Errorf("%d warnings, want 1", told)
-	}
-	h.pool.mu.Lock()
-	m := h.pool.only()
-	h.pool.mu.Unlock()
-	malice.Reform()
-	sshtest.Eventually(t, 10*time.Second, "the count to go back", func() bool { return h.pool.forwards.Inbound(m) == 0 })
 }

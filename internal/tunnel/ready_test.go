@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -27,11 +28,9 @@ func TestConnect(t *testing.T) {
 	if err := h.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	h.pool.mu.Lock()
-	if m := h.pool.only(); m == nil || m.channels != 0 {
-		t.Errorf("the connection is %+v", m)
+	if s := h.Status(); s.State != report.StateUp || s.Channels != 0 || s.PendingOpens != 0 {
+		t.Errorf("the tunnel is %+v", s)
 	}
-	h.pool.mu.Unlock()
 	if n := len(b.Opens()); n != 0 {
 		t.Errorf("it has opened %d channels", n)
 	}

@@ -4,11 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap/zapcore"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -59,21 +57,6 @@ func TestStrictKex(t *testing.T) {
 				t.Errorf("told %d times", told)
 			}
 		})
-	}
-}
-
-// TestExposedIsTold once, of a tunnel's host.
-func TestExposedIsTold(t *testing.T) {
-	set := quick()
-	logs := observed(&set)
-	h := open(t, Config{Name: t.Name(), Address: "127.0.0.1:1"}, set)
-	l := &member{host: h.pool.hosts[0], attempt: &connect.Attempt{Server: "SSH-2.0-old", Algorithms: &algorithms.Negotiated{
-		KeyExchange: ssh.KeyExchangeMLKEM768X25519, PostQuantum: true, Cipher: ssh.CipherChaCha20Poly1305,
-	}}}
-	h.pool.remark(l)
-	h.pool.remark(l)
-	if told := logs.FilterLevelExact(zapcore.WarnLevel).FilterMessageSnippet("the bastion has no strict key exchange"); told.Len() != 1 {
-		t.Errorf("told %d times", told.Len())
 	}
 }
 

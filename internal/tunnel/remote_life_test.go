@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunneltest"
 )
 
 // warnings returns the warnings of a refused forward.
@@ -47,8 +48,13 @@ func TestListenPortHeld(t *testing.T) {
 	}
 	b.bastion.Misbehave(sshtest.Faults{})
 	serving(t, "tcp", addr)
-	if logs.FilterLevelExact(zap.InfoLevel).FilterMessage("remote forward established").Len() != 1 {
-		t.Error("no word of the forward in the log")
+	var established *observer.ObservedLogs
+	sshtest.Eventually(t, sshtest.Patience, "a line about the forward in the log", func() bool {
+		established = logs.FilterLevelExact(zap.InfoLevel).FilterMessage("remote forward established")
+		return established.Len() > 0
+	})
+	if established.Len() != 1 {
+		t.Errorf("%d lines about the forward in the log", established.Len())
 	}
 }
 
@@ -73,11 +79,10 @@ func TestListenUnanswered(t *testing.T) {
 // replaceNow has a new connection take over.
 func replaceNow(t *testing.T, h *Handle) {
 	t.Helper()
-	h.pool.mu.Lock()
-	old := h.pool.only()
-	h.pool.mu.Unlock()
 	before := h.Generation()
-	h.pool.replace(old, reasonRequested, "test")
+	if err := h.Reconnect(); err != nil {
+		t.Fatal(err)
+	}
 	sshtest.Eventually(t, 5*time.Second, "the new connection", func() bool { return h.Generation() > before })
 }
 
@@ -118,7 +123,7 @@ func TestListenTakeover(t *testing.T) {
 	sshtest.Eventually(t, 5*time.Second, "the forward to be asked for again", func() bool { return b.bastion.Stats().ForwardRequests > 1 })
 	time.Sleep(remote.Grace / 10)
 	n, _ := strconv.ParseUint(port(t, addr), 10, 16)
-	ch, requests, err := old.OpenChannel("forwarded-tcpip", ssh.Marshal(forwardedTCPIP{"127.0.0.1", uint32(n), "127.0.0.1", 1}))
+	ch, requests, err := old.OpenChannel("forwarded-tcpip", tunneltest.ForwardedTCPIP("127.0.0.1", uint32(n), "127.0.0.1", 1))
 	if err != nil {
 		t.Fatalf("after the forward has left: %v", err)
 	}
@@ -262,8 +267,6 @@ func TestListenReplacement(t *testing.T) {
 	serving(t, "tcp", addr)
 	// Those that were replaced end, but for the one with the long connection.
 	sshtest.Eventually(t, 10*time.Second, "the old connections' end", func() bool {
-		b.pool.mu.Lock()
-		defer b.pool.mu.Unlock()
-		return len(b.pool.members) <= 5
+		return len(b.Status().Connections) <= 5
 	})
 }

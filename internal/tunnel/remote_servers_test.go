@@ -11,14 +11,13 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunneltest"
 )
 
 // sshdTunnel is a tunnel to a real sshd.
 func sshdTunnel(t *testing.T, set Settings, config string) (*sshtest.SSHD, *Handle) {
 	t.Helper()
-	s := sshtest.StartSSHD(t, sshtest.SSHDOptions{Config: config})
-	cfg := configFor(t, s.ClientKey, "", s.Addr())
-	cfg.User, cfg.HostKeys, cfg.KnownHosts = s.User, nil, []string{s.KnownHostsFile()}
+	s, cfg := tunneltest.SSHD(t, config)
 	return s, open(t, cfg, set)
 }
 

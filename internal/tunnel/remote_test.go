@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,24 +17,8 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunneltest"
 )
-
-// forwardedTCPIP is the payload of a "forwarded-tcpip" open (RFC 4254 section 7.2).
-type forwardedTCPIP struct {
-	Host           string
-	Port           uint32
-	OriginatorHost string
-	OriginatorPort uint32
-}
-
-// closeWriter is a connection that can be half-closed.
-type closeWriter interface{ CloseWrite() error }
-
-// freeAddr returns a loopback address that nobody listens on.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	return fmt.Sprint("127.0.0.1:", sshtest.NewPort(t))
-}
 
 // listenRemote listens through a tunnel, until the test ends.
 func listenRemote(t testing.TB, h *Handle, network, addr string) *remote.Listener {
@@ -47,65 +29,6 @@ func listenRemote(t testing.TB, h *Handle, network, addr string) *remote.Listene
 	}
 	t.Cleanup(func() { _ = ln.Close() })
 	return ln
-}
-
-// serve accepts until the listener is closed, which it must be in the test.
-// Errors but that are the test's.
-func serve(t testing.TB, ln net.Listener, handle func(net.Conn)) {
-	t.Helper()
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				if !errors.Is(err, net.ErrClosed) {
-					t.Errorf("accepting: %v", err)
-				}
-				return
-			}
-			wg.Go(func() {
-				defer c.Close()
-				handle(c)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		wg.Wait()
-	})
-}
-
-// echoBack echoes what comes in until its end, and then half-closes.
-func echoBack(c net.Conn) {
-	_, _ = io.Copy(c, c)
-	_ = c.(closeWriter).CloseWrite()
-}
-
-// visit makes one connection to an echoing address.
-func visit(network, addr string) error {
-	c, err := net.DialTimeout(network, addr, 5*time.Second)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(sshtest.Patience))
-	if _, err := io.WriteString(c, "hello"); err != nil {
-		return err
-	}
-	if err := c.(closeWriter).CloseWrite(); err != nil {
-		return err
-	}
-	got, err := io.ReadAll(c)
-	if err == nil && string(got) != "hello" {
-		err = fmt.Errorf("got %q", got)
-	}
-	return err
-}
-
-// serving waits until an address is served.
-func serving(t testing.TB, network, addr string) {
-	t.Helper()
-	sshtest.Eventually(t, 15*time.Second, "connections to "+addr, func() bool { return visit(network, addr) == nil })
 }
 
 // notServing waits until nobody listens on an address.
@@ -202,7 +125,7 @@ func checkListener(t *testing.T, ln *remote.Listener, network, addr string) {
 	wg.Go(func() {
 		_, err := peer.Write(data)
 		if err == nil {
-			err = peer.(closeWriter).CloseWrite()
+			err = peer.(tunneltest.CloseWriter).CloseWrite()
 		}
 		if err != nil {
 			t.Errorf("sending in: %v", err)
@@ -214,7 +137,7 @@ func checkListener(t *testing.T, ln *remote.Listener, network, addr string) {
 	wg.Go(func() {
 		_, err := c.Write(data)
 		if err == nil {
-			err = c.(closeWriter).CloseWrite()
+			err = c.(tunneltest.CloseWriter).CloseWrite()
 		}
 		if err != nil {
 			t.Errorf("sending out: %v", err)
@@ -237,7 +160,7 @@ func checkListener(t *testing.T, ln *remote.Listener, network, addr string) {
 	defer c2.Close()
 	_ = peer2.SetDeadline(time.Now().Add(sshtest.Patience))
 	_ = c2.SetDeadline(time.Now().Add(sshtest.Patience))
-	if err := c2.(closeWriter).CloseWrite(); err != nil {
+	if err := c2.(tunneltest.CloseWriter).CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := peer2.Read(make([]byte, 1)); err != io.EOF {
@@ -246,7 +169,7 @@ func checkListener(t *testing.T, ln *remote.Listener, network, addr string) {
 	if _, err := io.WriteString(peer2, "late"); err != nil {
 		t.Fatal(err)
 	}
-	_ = peer2.(closeWriter).CloseWrite()
+	_ = peer2.(tunneltest.CloseWriter).CloseWrite()
 	if got, err := io.ReadAll(c2); err != nil || string(got) != "late" {
 		t.Fatalf("after our own end: %q, %v", got, err)
 	}
@@ -292,51 +215,6 @@ func TestListenBeforeStart(t *testing.T) {
 	}
 }
 
-// TestListenBacklog: connections that nobody accepts freeze nothing; up to the
-// backlog they wait, the rest is refused.
-func TestListenBacklog(t *testing.T) {
-	set := quick()
-	logs := observed(&set)
-	b := newBench(t, set, nil)
-	addr, echoAddr := freeAddr(t), listen(t, echo)
-	ln := listenRemote(t, b.Handle, "tcp", addr)
-	sshtest.Eventually(t, 10*time.Second, "the forward", func() bool { return b.bastion.Stats().Forwards == 1 })
-
-	var served, refused atomic.Int32
-	var wg sync.WaitGroup
-	for range 200 {
-		wg.Go(func() {
-			if err := visit("tcp", addr); err == nil {
-				served.Add(1)
-			} else {
-				refused.Add(1)
-			}
-		})
-	}
-	sshtest.Eventually(t, 10*time.Second, "72 refusals", func() bool { return refused.Load() >= 200-remote.Backlog })
-	for range 5 {
-		roundTrip(t, mustDial(t, b.Handle, echoAddr))
-	}
-	serve(t, ln, echoBack)
-	wg.Wait()
-	if served.Load() != remote.Backlog {
-		t.Errorf("%d served, %d refused", served.Load(), refused.Load())
-	}
-	if n := logs.FilterMessageSnippet("too many wait").Len(); n != 1 {
-		t.Errorf("%d warnings of a full queue", n)
-	}
-	serving(t, "tcp", addr)
-
-	// Those that were never accepted leave no trace, and nor does anything
-	// else once the listener is closed.
-	_ = ln.Close()
-	sshtest.Eventually(t, 10*time.Second, "no channel but the dialed ones", func() bool {
-		b.pool.mu.Lock()
-		defer b.pool.mu.Unlock()
-		return b.pool.only() != nil && b.pool.only().channels == 5 && b.pool.forwards.Len() == 0
-	})
-}
-
 // TestListenCloseRefuses: what waits when the last listener is closed is
 // refused, not left hanging.
 func TestListenCloseRefuses(t *testing.T) {
@@ -366,8 +244,8 @@ func TestListenUnasked(t *testing.T) {
 	serving(t, "tcp", addr)
 	conn := b.bastion.Conns()[0]
 	for _, payload := range [][]byte{
-		ssh.Marshal(forwardedTCPIP{"127.0.0.1", 1, "127.0.0.1", 2}),
-		ssh.Marshal(forwardedTCPIP{"127.0.0.1", 1 << 20, "127.0.0.1", 2}),
+		tunneltest.ForwardedTCPIP("127.0.0.1", 1, "127.0.0.1", 2),
+		tunneltest.ForwardedTCPIP("127.0.0.1", 1<<20, "127.0.0.1", 2),
 		{1, 2, 3},
 	} {
 		_, _, err := conn.OpenChannel("forwarded-tcpip", payload)
@@ -381,7 +259,7 @@ func TestListenUnasked(t *testing.T) {
 	}
 	// The same port in other words is the forward's.
 	portNumber, _ := strconv.ParseUint(port(t, addr), 10, 16)
-	ch, reqs, err := conn.OpenChannel("forwarded-tcpip", ssh.Marshal(forwardedTCPIP{"::ffff:127.0.0.1", uint32(portNumber), "not an address", 2}))
+	ch, reqs, err := conn.OpenChannel("forwarded-tcpip", tunneltest.ForwardedTCPIP("::ffff:127.0.0.1", uint32(portNumber), "not an address", 2))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,5 +64,5 @@ func TestOutOfFiles(t *testing.T) {
 	}
 
 	limit(was)
-	sshtest.Eventually(t, 10*time.Second, "the tunnel is up", func() bool { return len(h.pool.activeMembers()) > 0 })
+	sshtest.Eventually(t, 10*time.Second, "the tunnel is up", func() bool { return isUp(h) })
 }

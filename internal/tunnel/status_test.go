@@ -14,7 +14,9 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunneltest"
 )
 
 // TestStatus follows a tunnel from its first connection through a loss.
@@ -26,7 +28,7 @@ func TestStatus(t *testing.T) {
 	roundTrip(t, c)
 
 	s := b.Status()
-	if s.Tunnel != "test" || s.State != StateUp || s.Host != b.link.Addr() || s.User != "tester" || s.Since.IsZero() || s.LastError != nil {
+	if s.Tunnel != "test" || s.State != report.StateUp || s.Host != b.link.Addr() || s.User != "tester" || s.Since.IsZero() || s.LastError != nil {
 		t.Errorf("got %+v", s)
 	}
 	if s.Channels != 1 || s.ChannelsTotal < 1 || s.Received < 5 || s.Sent < 5 {
@@ -57,13 +59,13 @@ func TestStatus(t *testing.T) {
 
 	b.link.Refuse()
 	b.link.Reset()
-	sshtest.Eventually(t, 10*time.Second, "the tunnel is down", func() bool { return b.Status().State == StateDown })
+	sshtest.Eventually(t, 10*time.Second, "the tunnel is down", func() bool { return b.Status().State == report.StateDown })
 	s = b.Status()
 	if s.LastError == nil || s.LastError.Cause != failure.CauseRefused || s.Host != "" || len(s.Connections) != 0 {
 		t.Errorf("down: %+v, last error %+v", s, s.LastError)
 	}
 	b.link.Accept()
-	sshtest.Eventually(t, 10*time.Second, "the tunnel is up", func() bool { return b.Status().State == StateUp })
+	sshtest.Eventually(t, 10*time.Second, "the tunnel is up", func() bool { return b.Status().State == report.StateUp })
 	if s := b.Status(); s.LastError == nil || s.Since.IsZero() {
 		t.Errorf("up again: %+v", s)
 	}
@@ -75,7 +77,7 @@ func TestStatusIdle(t *testing.T) {
 	set := quick()
 	set.Lazy = true
 	b := newBench(t, set, nil)
-	if s := b.Status(); s.State != StateIdle || !s.Lazy || s.Since.IsZero() {
+	if s := b.Status(); s.State != report.StateIdle || !s.Lazy || s.Since.IsZero() {
 		t.Errorf("got %+v", s)
 	}
 }
@@ -147,13 +149,13 @@ func TestCauses(t *testing.T) {
 				t.Fatalf("cause %q of %v", failure.CauseOf(err), err)
 			}
 			s := h.Status()
-			if s.State != StateDown || s.LastError == nil || s.LastError.Cause != test.cause {
+			if s.State != report.StateDown || s.LastError == nil || s.LastError.Cause != test.cause {
 				t.Errorf("status: %+v, %+v", s, s.LastError)
 			}
 			if a := s.Attempts[0]; a.Failed != test.step || a.Cause != test.cause {
 				t.Errorf("attempt failed at %q for %q, want %q: %+v", a.Failed, a.Cause, test.step, a)
 			}
-			if n := counted(t, "caddy_ssh_tunnel_connect_failures_total", h.pool.cfg.Name, string(test.cause)); n < 1 {
+			if n := counted(t, "caddy_ssh_tunnel_connect_failures_total", h.cfg.Name, string(test.cause)); n < 1 {
 				t.Errorf("it is counted %g times", n)
 			}
 		})
@@ -164,77 +166,40 @@ func TestCauses(t *testing.T) {
 // this order. Durations are seconds.
 func TestEvents(t *testing.T) {
 	t.Parallel()
-	set, seen := quick(), make(eventLog, 100)
+	set, seen := quick(), make(tunneltest.Events, 100)
 	set.Observer = seen
 	b := newBench(t, set, nil)
-	first := seen.next(t)
-	if first.Name != EventConnected || first.Data["tunnel"] != "test" || first.Data["address"] != b.link.Addr() || first.Data["reconnected"] != false ||
+	first := seen.Next(t)
+	if first.Name != report.EventConnected || first.Data["tunnel"] != "test" || first.Data["address"] != b.link.Addr() || first.Data["reconnected"] != false ||
 		first.Data["host_key"] != b.bastion.HostKeyFingerprint() {
 		t.Errorf("got %+v", first)
 	}
 	b.link.Reset()
-	seconds := func(e Event, field string) {
+	seconds := func(e report.Event, field string) {
 		t.Helper()
 		if took, ok := e.Data[field].(float64); !ok || took <= 0 || took > 60 {
 			t.Errorf("%s: %s is %v, want seconds", e.Name, field, e.Data[field])
 		}
 	}
 	seconds(first, "duration")
-	if e := seen.next(t); e.Name != EventLost || e.Data["error"] == "" {
+	if e := seen.Next(t); e.Name != report.EventLost || e.Data["error"] == "" {
 		t.Errorf("got %+v", e)
 	} else {
 		seconds(e, "duration")
 	}
-	if e := seen.next(t); e.Name != EventConnected || e.Data["reconnected"] != true {
+	if e := seen.Next(t); e.Name != report.EventConnected || e.Data["reconnected"] != true {
 		t.Errorf("got %+v", e)
 	}
 	// Refused from now on.
 	b.bastion.SetHostKeys(sshtest.NewKey())
 	b.link.Reset()
-	if e := seen.next(t); e.Name != EventLost {
+	if e := seen.Next(t); e.Name != report.EventLost {
 		t.Errorf("got %+v", e)
 	}
-	if e := seen.next(t); e.Name != EventRefused || e.Data["cause"] != string(failure.CauseHostKeyMismatch) {
+	if e := seen.Next(t); e.Name != report.EventRefused || e.Data["cause"] != string(failure.CauseHostKeyMismatch) {
 		t.Errorf("got %+v", e)
 	} else {
 		seconds(e, "retry_in")
-	}
-}
-
-// TestLoginDuration: a login's duration is not that of the way there, of the wait
-// for a turn, or of other hosts.
-func TestLoginDuration(t *testing.T) {
-	t.Parallel()
-	m := mortal(t, newTestMember(anyClass, 0, 0))
-	m.attempt = &connect.Attempt{Steps: []connect.Step{{Name: connect.StepReach, Took: 30}, {Name: connect.StepBanner, Took: .25}, {Name: connect.StepKeyExchange, Took: .5}, {Name: connect.StepHostKey, Took: 0}, {Name: connect.StepAuthentication, Took: 1}}}
-	p := crew(1, 8)
-	p.set.Lazy = true
-	m.pool, m.host = p, p.failback.inUse
-	var logins observations
-	p.counters.Logins = &logins
-	p.connected(m, time.Minute)
-	if !slices.Equal(logins, observations{1.75}) {
-		t.Errorf("observed %v", logins)
-	}
-}
-
-// observations implements prometheus.Observer.
-type observations []float64
-
-func (o *observations) Observe(seconds float64) { *o = append(*o, seconds) }
-
-type eventLog chan Event
-
-func (o eventLog) Observe(e Event) { o <- e }
-
-func (o eventLog) next(t *testing.T) Event {
-	t.Helper()
-	select {
-	case e := <-o:
-		return e
-	case <-time.After(sshtest.Patience):
-		t.Fatal("no event")
-		return Event{}
 	}
 }
 
@@ -244,7 +209,7 @@ func TestReconnectRequested(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, quick(), nil)
 	c := mustDial(t, b.Handle, listen(t, echo))
-	before := counted(t, "caddy_ssh_tunnel_reconnects_total", b.pool.cfg.Name, string(reasonRequested))
+	before := counted(t, "caddy_ssh_tunnel_reconnects_total", b.cfg.Name, "requested")
 	if err := b.Reconnect(); err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +219,7 @@ func TestReconnectRequested(t *testing.T) {
 		s := b.Status()
 		return len(s.Connections) == 2 && s.Connections[0].Class == "draining" && s.Connections[1].Class != "draining"
 	})
-	if n := counted(t, "caddy_ssh_tunnel_reconnects_total", b.pool.cfg.Name, string(reasonRequested)) - before; n < 1 {
+	if n := counted(t, "caddy_ssh_tunnel_reconnects_total", b.cfg.Name, "requested") - before; n < 1 {
 		t.Errorf("it is counted %g times", n)
 	}
 }

@@ -225,7 +225,7 @@ func (s *stress) stream(c *Conn, r *rand.Rand) {
 func (s *stress) end() {
 	s.handles[1].Close()
 	s.handles[0].Close()
-	ours := func() (es []*pool) {
+	ours := func() (es []*shared) {
 		pools.mu.Lock()
 		defer pools.mu.Unlock()
 		for key, p := range pools.pools {
