@@ -100,7 +100,7 @@ func (c *Connector) unreached(ctx context.Context, h *Host, started time.Time) *
 
 // loadKeys reads what the host's key is verified against.
 func (c *Connector) loadKeys(a *approach) (err error) {
-	ctx, cancel := context.WithTimeout(a.parent, c.state().Timeout)
+	ctx, cancel := context.WithTimeoutCause(a.parent, c.state().Timeout, failure.ErrConnectTimeout)
 	defer cancel()
 	a.keys, err = hostkey.Load(ctx, c.hostKeys(a.host), c.log(a.host))
 	return err
