@@ -15,6 +15,7 @@ import (
 // lower layers.
 var layers = [][]string{
 	{"command", "bind"},
+	{"need"},
 	{"transport", "clienthello", "config", "listen", "keystorage", "adminapi"},
 	{"dialer", "hostport", "contract", "remedy"},
 	{"forward"},

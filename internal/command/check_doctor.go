@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/need"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remedy"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -28,7 +29,7 @@ import (
 type doctor struct {
 	ctx    context.Context
 	config *commandConfig
-	typed  []wantedTarget // instead of the configuration's
+	typed  []need.Target // instead of the configuration's
 
 	examined map[string][]*hostLogin // the hosts of a hop, by its key
 	handles  []*tunnel.Handle        // to close
@@ -43,7 +44,7 @@ type hostLogin struct {
 	used   []connect.UsedCertificate
 }
 
-func newDoctor(ctx context.Context, config *commandConfig, typed []wantedTarget) *doctor {
+func newDoctor(ctx context.Context, config *commandConfig, typed []need.Target) *doctor {
 	return &doctor{ctx: ctx, config: config, typed: typed, examined: map[string][]*hostLogin{}}
 }
 

@@ -20,7 +20,10 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/autokey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/need"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // configFlags say which configuration: the one that `caddy run` takes with the
@@ -159,6 +162,35 @@ func (c *commandConfig) resolveOne(change func(*config.App), name string) (*conf
 		}
 	}
 	return t, nil
+}
+
+// uses returns what the configuration uses a tunnel for. The bastions of tunnels that jump
+// through it are targets, too.
+func (c *commandConfig) uses(t *config.Resolved) *need.Uses {
+	u := need.Find(c.raw, t)
+	app, _ := c.decode()
+	for _, name := range c.tunnels {
+		other := app.Tunnels[name]
+		if other == nil || caddy.NewReplacer().ReplaceKnown(other.ProxyJump, "") != t.Config.Name {
+			continue
+		}
+		var addresses []string
+		if resolved, err := c.resolveOne(nil, name); err == nil {
+			chain := resolved.Chain()
+			at := slices.IndexFunc(chain, func(hop *config.Resolved) bool { return hop.Config.Name == t.Config.Name })
+			addresses = chain[at+1].Config.Addresses()
+		} else { // it is not in order; what is written may be
+			for _, host := range other.Hosts {
+				if bastion, err := hostport.ParseServer(host); err == nil {
+					addresses = append(addresses, bastion.Address())
+				}
+			}
+		}
+		for _, address := range addresses {
+			u.Add("proxy_jump of "+name, tunnel.Target{Network: "tcp", Address: address})
+		}
+	}
+	return u
 }
 
 // names checks the names of tunnels that were typed. None is all.

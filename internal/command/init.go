@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/need"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -176,10 +177,9 @@ func (r *initRun) adapt() (*config.Resolved, error) {
 
 // authorize makes the server accept the tunnel's key.
 func (r *initRun) authorize(ctx context.Context, t *config.Resolved) error {
-	used := r.loaded.uses(t)
-	limits := new(restriction)
-	limits.restrict(t, used)
-	r.report.SSHDConfig = limits.sshdConfig(r.cfg.User)
+	limits := new(need.Restriction)
+	limits.Add(t, r.loaded.uses(t))
+	r.report.SSHDConfig = limits.SSHDConfig(r.cfg.User)
 	if r.report.Key.Source == keyExisting {
 		r.report.Installed = true // where it is, somebody else has put it
 		return nil
@@ -193,7 +193,7 @@ func (r *initRun) authorize(ctx context.Context, t *config.Resolved) error {
 		return err
 	}
 	r.report.Key.Fingerprint = ssh.FingerprintSHA256(keys[0])
-	line := limits.options() + " " + keyLine(keys[0], r.cfg.Name)
+	line := limits.Options() + " " + keyLine(keys[0], r.cfg.Name)
 	r.report.Key.AuthorizedKey = line
 	if !isNew { // it may be there since the last time
 		// A refusal counts against what is offered, and is not to delay the check: to the

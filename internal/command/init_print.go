@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
@@ -74,18 +73,6 @@ func token(s string) string {
 		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 	}
 	return s
-}
-
-// sshdConfig returns the block of sshd_config(5) that permits an account to reach the
-// targets that a key is restricted to, and nothing else. For sockets, too, sshd asks
-// AllowTcpForwarding first.
-func (r *restriction) sshdConfig(user string) string {
-	sockets := "no"
-	if slices.ContainsFunc(r.opens, func(open string) bool { return strings.HasPrefix(open, "[/") }) {
-		sockets = "local"
-	}
-	return fmt.Sprintf("Match User %s\n\tAllowTcpForwarding local\n\tPermitOpen %s\n\tAllowStreamLocalForwarding %s\n\tMaxSessions 0\n",
-		user, strings.Join(r.opens, " "), sockets)
 }
 
 // finish prints everything, and writes the file.

@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/autokey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/need"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -95,10 +96,10 @@ func (flags *publicKeyFlags) run(ctx context.Context, out io.Writer, typed []str
 		line := keyLine(key, names[0])
 		if !flags.unrestricted {
 			r := loaded.restriction(t, key)
-			for _, note := range r.notes {
+			for _, note := range r.Notes {
 				_, _ = fmt.Fprintf(os.Stderr, "# %s\n", note)
 			}
-			line = r.options() + " " + line
+			line = r.Options() + " " + line
 		}
 		lines = append(lines, line)
 	}
@@ -158,9 +159,9 @@ func (c *commandConfig) generatedKey(ctx context.Context, name string, rotate bo
 
 // restriction returns what a key is needed for: by a tunnel, and by others that log in to
 // the same bastion with it. sshd takes the options of the first line that has the key.
-func (c *commandConfig) restriction(t *config.Resolved, key ssh.PublicKey) *restriction {
-	r := new(restriction)
-	r.restrict(t, c.uses(t))
+func (c *commandConfig) restriction(t *config.Resolved, key ssh.PublicKey) *need.Restriction {
+	r := new(need.Restriction)
+	r.Add(t, c.uses(t))
 	for _, name := range c.tunnels {
 		other, err := c.resolveOne(nil, name)
 		if err != nil || name == t.Config.Name || other.Config.User != t.Config.User ||
@@ -170,8 +171,8 @@ func (c *commandConfig) restriction(t *config.Resolved, key ssh.PublicKey) *rest
 		keys, _ := other.Config.Auth().PublicKeys()
 		for _, k := range keys {
 			if keystorage.AuthorizedKey(k) == keystorage.AuthorizedKey(key) {
-				r.restrict(other, c.uses(other))
-				r.note("the line is for tunnel %s as well, which logs in there with the same key", name)
+				r.Add(other, c.uses(other))
+				r.Note("the line is for tunnel %s as well, which logs in there with the same key", name)
 			}
 		}
 	}

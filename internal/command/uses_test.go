@@ -2,7 +2,6 @@ package command
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -66,30 +65,21 @@ func TestUses(t *testing.T) {
 		}
 		used := config.uses(resolved)
 		var got []string
-		for _, w := range used.targets {
+		for _, w := range used.Targets {
 			got = append(got, w.Address)
 		}
-		for _, u := range used.unknown {
-			text := "? " + u.by
-			if u.port != "" {
-				text += ":" + u.port
+		for _, u := range used.Unknown {
+			text := "? " + u.By
+			if u.Port != "" {
+				text += ":" + u.Port
 			}
 			got = append(got, text)
 		}
-		for _, l := range used.listens {
+		for _, l := range used.Listens {
 			got = append(got, "< "+l.String())
 		}
 		if strings.Join(got, " ") != test.want {
 			t.Errorf("%s%s%s: got %q, want %q", test.options, test.more, test.server, strings.Join(got, " "), test.want)
 		}
-	}
-}
-
-// TestLeast: what another argument permits as well is left out.
-func TestLeast(t *testing.T) {
-	t.Parallel()
-	got := least([]string{"web:80", "*:80", "web:81", "db:80", "web:81", "web:*", "[/run/s]:*", "[::1]:80", "[::1]:82"})
-	if want := []string{"*:80", "web:*", "[/run/s]:*", "[::1]:82"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
 	}
 }

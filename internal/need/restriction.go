@@ -1,6 +1,6 @@
-package command
+package need
 
-// restrict.go says as sshd(8) does, in authorized_keys, what a key may be used for.
+// restriction.go says what a key may be used for, in the words of sshd.
 
 import (
 	"fmt"
@@ -8,36 +8,34 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/crypto/ssh"
-
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 // nobody is the port that stands in permitopen and permitlisten for no port at all:
 // without the option every port is permitted.
 const nobody = "localhost:1"
 
-// restriction is what a key is to be restricted to.
-type restriction struct {
+// Restriction is what a key is to be restricted to. Its zero value permits nothing.
+type Restriction struct {
+	// Notes say what is permitted beyond what is needed, and why.
+	Notes []string
+
 	opens, listens []string // the arguments of permitopen and permitlisten
 	anyOpen        bool     // whether every target is needed, sockets included
 	sockets        bool     // whether it listens on sockets, which no option restricts
-	notes          []string // what is permitted beyond what is needed, and why
 }
 
-// restrict adds what a tunnel needs.
-func (r *restriction) restrict(t *config.Resolved, used *uses) {
-	for _, w := range used.targets {
+// Add adds what a tunnel needs.
+func (r *Restriction) Add(t *config.Resolved, used *Uses) {
+	for _, w := range used.Targets {
 		if target, err := t.Permission.Permit(w.Target); err == nil {
 			r.opens = append(r.opens, openArgument(target.Network, target.Address))
 		}
 	}
-	for _, unknown := range used.unknown {
+	for _, unknown := range used.Unknown {
 		r.addUnknown(t, unknown)
 	}
-	for _, listen := range used.listens {
+	for _, listen := range used.Listens {
 		if listen.Network == "unix" {
 			r.sockets = true
 		} else {
@@ -57,28 +55,29 @@ func openArgument(network, address string) string {
 }
 
 // addUnknown adds the targets that permit_open permits, for those that nobody knows yet.
-func (r *restriction) addUnknown(t *config.Resolved, unknown unknownTarget) {
+func (r *Restriction) addUnknown(t *config.Resolved, unknown Unknown) {
 	switch opens, wider, all := t.Permission.OpenSSH(); {
 	case t.Permission.Restricts() && all:
 		r.anyOpen = true
-		r.note("permitopen is left out: nothing less than every target has a form there for %s of permit_open, which %s may need", strings.Join(wider, ", "), unknown.by)
+		r.Note("permitopen is left out: nothing less than every target has a form there for %s of permit_open, which %s may need", strings.Join(wider, ", "), unknown.By)
 	case t.Permission.Restricts():
 		r.opens = append(r.opens, opens...)
 		for _, pattern := range wider {
-			r.note("permitopen has no form for %s of permit_open; what is written instead permits more", pattern)
+			r.Note("permitopen has no form for %s of permit_open; what is written instead permits more", pattern)
 		}
-	case unknown.port != "":
-		r.opens = append(r.opens, net.JoinHostPort("*", unknown.port))
-		r.note("permitopen permits port %s of every host: the addresses of %s are not known before they are looked up; permit_open limits them", unknown.port, unknown.by)
+	case unknown.Port != "":
+		r.opens = append(r.opens, net.JoinHostPort("*", unknown.Port))
+		r.Note("permitopen permits port %s of every host: the addresses of %s are not known before they are looked up; permit_open limits them", unknown.Port, unknown.By)
 	default:
 		r.anyOpen = true
-		r.note("permitopen is left out: the targets of %s are not known; set permit_open in tunnel %s to limit them", unknown.by, t.Config.Name)
+		r.Note("permitopen is left out: the targets of %s are not known; set permit_open in tunnel %s to limit them", unknown.By, t.Config.Name)
 	}
 }
 
-func (r *restriction) note(format string, args ...any) {
-	if note := fmt.Sprintf(format, args...); !slices.Contains(r.notes, note) {
-		r.notes = append(r.notes, note)
+// Note adds a note, once.
+func (r *Restriction) Note(format string, args ...any) {
+	if note := fmt.Sprintf(format, args...); !slices.Contains(r.Notes, note) {
+		r.Notes = append(r.Notes, note)
 	}
 }
 
@@ -101,9 +100,9 @@ func covers(a, b string) bool {
 	return (hostA == "*" || hostA == hostB) && (portA == "*" || portA == portB)
 }
 
-// options returns the options of a line of authorized_keys. restrict alone permits
+// Options returns the options of a line of authorized_keys (sshd(8)). restrict alone permits
 // commands; command replaces them all, and Caddy runs none.
-func (r *restriction) options() string {
+func (r *Restriction) Options() string {
 	options := []string{"restrict"}
 	dials, listens := r.anyOpen || len(r.opens) > 0, r.sockets || len(r.listens) > 0
 	if dials || listens {
@@ -129,8 +128,14 @@ func arguments(option string, values []string) (options []string) {
 	return options
 }
 
-// keyLine returns a key as a line of authorized_keys without options, with a comment that
-// names the tunnel.
-func keyLine(key ssh.PublicKey, tunnelName string) string {
-	return keystorage.AuthorizedKey(key) + " caddy-ssh-tunnel " + printable.Text(tunnelName)
+// SSHDConfig returns the block of sshd_config(5) that permits an account to reach the
+// targets that a key is restricted to, and nothing else. For sockets, too, sshd asks
+// AllowTcpForwarding first.
+func (r *Restriction) SSHDConfig(user string) string {
+	sockets := "no"
+	if slices.ContainsFunc(r.opens, func(open string) bool { return strings.HasPrefix(open, "[/") }) {
+		sockets = "local"
+	}
+	return fmt.Sprintf("Match User %s\n\tAllowTcpForwarding local\n\tPermitOpen %s\n\tAllowStreamLocalForwarding %s\n\tMaxSessions 0\n",
+		user, strings.Join(r.opens, " "), sockets)
 }
