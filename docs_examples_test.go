@@ -151,6 +151,8 @@ func newEtc(t *testing.T) string {
 	}
 	t.Setenv("HOME", etc)
 	t.Setenv("CREDENTIALS_DIRECTORY", etc)
+	t.Setenv("BASTION_KEY", string(sshtest.NewKey().PEM("")))
+	t.Setenv("HOST_KEY", sshtest.NewKey().Fingerprint())
 	t.Setenv("CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND", "1")
 	return etc
 }

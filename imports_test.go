@@ -15,6 +15,7 @@ import (
 // lower layers.
 var layers = [][]string{
 	{"command", "bind"},
+	{"need"},
 	{"transport", "clienthello", "config", "listen", "keystorage", "adminapi"},
 	{"dialer", "hostport", "contract", "remedy"},
 	{"forward"},
@@ -23,7 +24,7 @@ var layers = [][]string{
 	{"renewal", "report"},
 	{"connect", "remote"},
 	{"sshconn", "hostkey", "sshauth", "connlimit", "metrics", "pipe"},
-	{"wire", "dial", "algorithms", "readfile"},
+	{"wire", "dial", "algorithms", "readfile", "autokey"},
 	{"dialtimeout", "failure", "sshconfig", "filewatch", "keyfile", "permit", "hostname", "loglimit"},
 	{"subprocess"},
 	{"printable", "redact", "sshsyntax"},

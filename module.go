@@ -27,6 +27,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/autokey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/bind"
 	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/command" // registers itself
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
@@ -140,6 +141,9 @@ func (a *App) open(t *config.Resolved, jump *tunnel.Handle) *tunnel.Handle {
 	}
 	if t.Config.AcceptNewHostKey {
 		t.Settings.KeyMemory = keystorage.Storage{Storage: a.ctx.Storage()}
+	}
+	if t.Config.Auth().GeneratedName() != "" {
+		t.Settings.KeyStore = autokey.Storage{Storage: a.ctx.Storage()}
 	}
 	opened := &openTunnel{
 		Resolved: t,

@@ -49,7 +49,7 @@ func listenOnBastion(ctx context.Context, _, host, portRange string, portOffset 
 	if err != nil {
 		return nil, err
 	}
-	address, err := parseBind(where, port)
+	address, err := hostport.ParseBind(where, port)
 	if err != nil {
 		return nil, err
 	}
@@ -70,20 +70,6 @@ func portAt(portRange string, offset uint) (uint, error) {
 		return 0, fmt.Errorf("port %q is not a number", portRange)
 	}
 	return uint(port) + offset, nil
-}
-
-// parseBind reads where on the bastion to listen.
-func parseBind(where string, port uint) (hostport.ListenAddress, error) {
-	if path, ok := strings.CutPrefix(where, "unix/"); ok {
-		if strings.Contains(path, "|") {
-			return hostport.ListenAddress{}, fmt.Errorf("socket %q: the bastion sets its permissions; remove the | and set StreamLocalBindMask there", path)
-		}
-		return hostport.ParseListen(where, hostport.Bastion)
-	}
-	if strings.Contains(where, "/") {
-		return hostport.ListenAddress{}, fmt.Errorf("%q is neither an address of the bastion nor unix//path", where)
-	}
-	return hostport.ParseListen(net.JoinHostPort(where, strconv.FormatUint(uint64(port), 10)), hostport.Bastion)
 }
 
 // bind makes the bastion listen on an address, in the place of the configuration

@@ -41,7 +41,7 @@ func TestParseBind(t *testing.T) {
 		{"unix//run/site.sock|0220", `socket "/run/site.sock|0220": the bastion sets its permissions; remove the | and set StreamLocalBindMask there`},
 		{"udp/0.0.0.0", `"udp/0.0.0.0" is neither an address of the bastion nor unix//path`},
 	} {
-		a, err := parseBind(test.where, 8080)
+		a, err := hostport.ParseBind(test.where, 8080)
 		got := a.Network + " " + a.Address
 		if err != nil {
 			got = err.Error()
@@ -50,7 +50,7 @@ func TestParseBind(t *testing.T) {
 			t.Errorf("%q: got %s, want %s", test.where, got, test.want)
 		}
 	}
-	if _, err := parseBind("", 0); err == nil {
+	if _, err := hostport.ParseBind("", 0); err == nil {
 		t.Error("port 0 is taken")
 	}
 	for in, want := range map[string]uint{"80": 82, "8080-8089": 8082} {
@@ -378,6 +378,6 @@ func FuzzParseAddress(f *testing.F) {
 				t.Errorf("target %q has no address", s)
 			}
 		}
-		_, _ = parseBind(s, 80)
+		_, _ = hostport.ParseBind(s, 80)
 	})
 }

@@ -33,6 +33,8 @@ func TestSecretsInErrors(t *testing.T) {
 	key := sshtest.WriteFile(t, "key", sshtest.NewKey().PEM(""))
 	body := slices.Collect(strings.Lines(string(readTestFile(t, key))))
 	inFile := sshtest.WriteFile(t, "secret", []byte("hunter2\n"))
+	t.Setenv("SSH_TUNNEL_TEST_KEY", string(readTestFile(t, key)))
+	t.Setenv("SSH_TUNNEL_TEST_HALF", strings.Join(body[:2], "")+"hunter2\n")
 	words := sshtest.WriteFile(t, "words", []byte("hunter2, hunter2 battery!\n"))
 	for _, line := range []string{
 		"password hunter2 more",
@@ -49,6 +51,22 @@ func TestSecretsInErrors(t *testing.T) {
 		"identity_file none hunter2",
 		"identity_file /nonexistent/key {hunter2}",
 		"identity_file " + words,
+		"identity_file {env.SSH_TUNNEL_TEST_KEY}",
+		"identity_file {env.SSH_TUNNEL_TEST_HALF}",
+		"identity hunter2",
+		"identity {hunter2}",
+		"identity auto hunter2",
+		"identity {env.SSH_TUNNEL_TEST_HALF}",
+		"identity {env.SSH_TUNNEL_TEST_KEY} {hunter2}",
+		"identity {env.SSH_TUNNEL_TEST_KEY} hunter2 more",
+		"identity {env.SSH_TUNNEL_TEST_KEY}x{hunter2}",
+		"identity {file." + inFile + "}",
+		"identity `" + strings.Join(body[:2], "") + "hunter2`",
+		"identity " + strings.ReplaceAll(strings.Join(body, ""), "\n", " "),
+		"certificate {env.SSH_TUNNEL_TEST_KEY}",
+		"certificate {env.SSH_TUNNEL_TEST_HALF}",
+		"certificate {file." + inFile + "}",
+		"certificate_file {env.SSH_TUNNEL_TEST_KEY}",
 		"certificate_file " + key,
 		"known_hosts " + key + "\ncertificate_file " + inFile,
 		"host_certificate_authority " + key,

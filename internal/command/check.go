@@ -6,6 +6,9 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/need"
 )
 
 const checkHelp = `Logs in as Caddy would, by the same code, and shows how far it gets. It prints the
@@ -106,4 +109,17 @@ func (flags *checkFlags) run(ctx context.Context, out io.Writer, typed []string)
 		return errNotWell
 	}
 	return nil
+}
+
+// parseTargets reads targets that were typed.
+func parseTargets(typed []string) ([]need.Target, error) {
+	var targets []need.Target
+	for _, s := range typed {
+		target, err := hostport.ParseTarget(s, hostport.Bastion)
+		if err != nil {
+			return nil, fmt.Errorf("--target: %w", err)
+		}
+		targets = append(targets, need.Target{Target: target, By: "--target"})
+	}
+	return targets, nil
 }

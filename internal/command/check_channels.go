@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/need"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/permit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remedy"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
@@ -22,13 +23,13 @@ import (
 // examineChannels finds out whether the bastion forwards, and whether it reaches
 // the targets.
 func (d *doctor) examineChannels(l *hostLogin, report *hopReport) {
-	targets := d.typed
+	targets, used := d.typed, d.config.uses(l.t)
 	if len(targets) == 0 {
-		targets = d.config.targets(l.t)
+		targets = used.Targets
 	}
 	// TCP and sockets are permitted apart. One kind says it for both.
 	judged := "unix"
-	if len(targets) == 0 || slices.ContainsFunc(targets, func(w wantedTarget) bool { return w.Network == "tcp" }) {
+	if len(targets) == 0 || slices.ContainsFunc(targets, func(w need.Target) bool { return w.Network == "tcp" }) {
 		judged = "tcp"
 	}
 	var steps []*checkStep
@@ -55,7 +56,7 @@ func (d *doctor) examineChannels(l *hostLogin, report *hopReport) {
 		case len(targets) > 0:
 		case forwarding.OK:
 			forwarding.Detail += "; no target is known: name one with --target"
-		case isForbidden(forwarding) && d.config.onlyListens(l.t):
+		case isForbidden(forwarding) && used.OnlyListens():
 			*forwarding = checkStep{Step: stepForwarding, OK: true, Took: forwarding.Took, Detail: "prohibited, and not needed: nothing is dialed through this tunnel"}
 		}
 	default: // each of them is, for one reason
@@ -103,7 +104,7 @@ func (d *doctor) probe(l *hostLogin) *checkStep {
 }
 
 // dial dials a target, if the tunnel's permit_open permits it.
-func (d *doctor) dial(l *hostLogin, w wantedTarget, step *checkStep) {
+func (d *doctor) dial(l *hostLogin, w need.Target, step *checkStep) {
 	target, err := l.t.Permission.Permit(w.Target)
 	if err == nil {
 		err = d.open(l, target, step)
@@ -112,7 +113,7 @@ func (d *doctor) dial(l *hostLogin, w wantedTarget, step *checkStep) {
 		l.refused(step, target, err)
 		return
 	}
-	step.OK, step.Detail = true, w.by
+	step.OK, step.Detail = true, w.By
 }
 
 // open opens a channel and closes it.

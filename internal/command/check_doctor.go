@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/need"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remedy"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -28,7 +29,7 @@ import (
 type doctor struct {
 	ctx    context.Context
 	config *commandConfig
-	typed  []wantedTarget // instead of the configuration's
+	typed  []need.Target // instead of the configuration's
 
 	examined map[string][]*hostLogin // the hosts of a hop, by its key
 	handles  []*tunnel.Handle        // to close
@@ -43,7 +44,7 @@ type hostLogin struct {
 	used   []connect.UsedCertificate
 }
 
-func newDoctor(ctx context.Context, config *commandConfig, typed []wantedTarget) *doctor {
+func newDoctor(ctx context.Context, config *commandConfig, typed []need.Target) *doctor {
 	return &doctor{ctx: ctx, config: config, typed: typed, examined: map[string][]*hostLogin{}}
 }
 
@@ -87,6 +88,21 @@ func (d *doctor) examine(name string) *tunnelReport {
 		}
 	}
 	return report
+}
+
+// connectTo logs in on the way to a tunnel's bastion, and returns the last hop before it,
+// or nil if there is none.
+func (d *doctor) connectTo(t *config.Resolved) (via *tunnel.Handle, err error) {
+	chain := t.Chain()
+	for _, hop := range chain[:len(chain)-1] {
+		logins := d.examineHop(hop, via)
+		i := slices.IndexFunc(logins, func(l *hostLogin) bool { return l.handle != nil })
+		if i < 0 {
+			return nil, fmt.Errorf("%s is not reached: %s; see caddy ssh-tunnel check %s", hop.Config.Name, logins[0].report.trouble(), t.Config.Name)
+		}
+		via = logins[i].handle
+	}
+	return via, nil
 }
 
 // misconfigured reports a tunnel that cannot be loaded.
@@ -195,6 +211,10 @@ func (d *doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle
 		case s == cmp.Or(attempt.Failed, connect.StepReach):
 			step.Took = connect.Seconds(max(0, elapsed.Seconds())) // what the steps before it have left
 			l.diagnose(step, err, memory)
+			if refused, ok := errors.AsType[*failure.AuthError](err); ok && refused.Authorize != nil {
+				step.Fix = fmt.Sprintf("add this line to the authorized_keys of %q on the bastion: %s; or run caddy ssh-tunnel public-key %s --install",
+					cfg.User, d.config.authorizedLine(t, refused.Authorize), t.Config.Name)
+			}
 		default:
 			step.NotReached = true
 		}

@@ -40,7 +40,7 @@ func TestOnlyListens(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := config.onlyListens(resolved); got != test.want {
+		if got := config.uses(resolved).OnlyListens(); got != test.want {
 			t.Errorf("%s%s: got %t", test.options, test.apps, got)
 		}
 	}

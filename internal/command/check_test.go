@@ -94,8 +94,8 @@ func TestCheckTargets(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		for _, w := range config.targets(tun) {
-			got = append(got, w.Network+" "+w.Address+" "+w.by)
+		for _, w := range config.uses(tun).Targets {
+			got = append(got, w.Network+" "+w.Address+" "+w.By)
 		}
 		if slices.Sort(got); !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, want %q", name, got, want)

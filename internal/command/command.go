@@ -45,7 +45,7 @@ wrong with a tunnel, and shows the tunnels of a running Caddy.`,
 // All returns the commands below `caddy ssh-tunnel`.
 func All() []*cobra.Command {
 	return []*cobra.Command{
-		newForwardCommand(), newCheckCommand(), newKeyscanCommand(), newKnownHostsCommand(), newStatusCommand(), newReconnectCommand(),
+		newInitCommand(), newForwardCommand(), newCheckCommand(), newKeyscanCommand(), newKnownHostsCommand(), newPublicKeyCommand(), newStatusCommand(), newReconnectCommand(),
 	}
 }
 

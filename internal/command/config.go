@@ -17,9 +17,13 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/autokey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/need"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // configFlags say which configuration: the one that `caddy run` takes with the
@@ -51,6 +55,20 @@ func (f *configFlags) read() (*commandConfig, error) {
 	if err != nil {
 		return nil, err
 	}
+	c := &commandConfig{file: file}
+	storage, err := c.take(raw)
+	if err != nil {
+		return nil, err
+	}
+	discard := &caddy.Logging{Logs: map[string]*caddy.CustomLog{
+		"default": {BaseLog: caddy.BaseLog{WriterRaw: caddyconfig.JSONModuleObject(caddy.DiscardWriter{}, "output", "discard", nil)}},
+	}}
+	c.ctx, err = caddy.ProvisionContext(&caddy.Config{Logging: discard, StorageRaw: storage})
+	return c, err
+}
+
+// take takes a configuration, and returns what it says about the storage.
+func (c *commandConfig) take(raw []byte) (storage json.RawMessage, err error) {
 	var whole struct {
 		Storage json.RawMessage            `json:"storage"`
 		Apps    map[string]json.RawMessage `json:"apps"`
@@ -60,11 +78,8 @@ func (f *configFlags) read() (*commandConfig, error) {
 			return nil, fmt.Errorf("reading the configuration: %w", err)
 		}
 	}
-	discard := &caddy.Logging{Logs: map[string]*caddy.CustomLog{
-		"default": {BaseLog: caddy.BaseLog{WriterRaw: caddyconfig.JSONModuleObject(caddy.DiscardWriter{}, "output", "discard", nil)}},
-	}}
-	ctx, err := caddy.ProvisionContext(&caddy.Config{Logging: discard, StorageRaw: whole.Storage})
-	return &commandConfig{file: file, raw: raw, app: whole.Apps["ssh_tunnel"], ctx: ctx}, err
+	c.raw, c.app = raw, whole.Apps["ssh_tunnel"]
+	return whole.Storage, nil
 }
 
 // load is read for a configuration that has tunnels.
@@ -142,8 +157,40 @@ func (c *commandConfig) resolveOne(change func(*config.App), name string) (*conf
 		if hop.Config.AcceptNewHostKey {
 			hop.Settings.KeyMemory = c.storage()
 		}
+		if hop.Config.Auth().GeneratedName() != "" {
+			hop.Settings.KeyStore = readOnlyKeys{autokey.Storage{Storage: c.ctx.Storage()}}
+		}
 	}
 	return t, nil
+}
+
+// uses returns what the configuration uses a tunnel for. The bastions of tunnels that jump
+// through it are targets, too.
+func (c *commandConfig) uses(t *config.Resolved) *need.Uses {
+	u := need.Find(c.raw, t)
+	app, _ := c.decode()
+	for _, name := range c.tunnels {
+		other := app.Tunnels[name]
+		if other == nil || caddy.NewReplacer().ReplaceKnown(other.ProxyJump, "") != t.Config.Name {
+			continue
+		}
+		var addresses []string
+		if resolved, err := c.resolveOne(nil, name); err == nil {
+			chain := resolved.Chain()
+			at := slices.IndexFunc(chain, func(hop *config.Resolved) bool { return hop.Config.Name == t.Config.Name })
+			addresses = chain[at+1].Config.Addresses()
+		} else { // it is not in order; what is written may be
+			for _, host := range other.Hosts {
+				if bastion, err := hostport.ParseServer(host); err == nil {
+					addresses = append(addresses, bastion.Address())
+				}
+			}
+		}
+		for _, address := range addresses {
+			u.Add("proxy_jump of "+name, tunnel.Target{Network: "tcp", Address: address})
+		}
+	}
+	return u
 }
 
 // names checks the names of tunnels that were typed. None is all.

@@ -279,15 +279,9 @@ func (flags *keyscanFlags) ofTunnel(ctx context.Context) (scans []keyscan, opene
 		return nil, nil, err
 	}
 	d := newDoctor(ctx, loaded, nil)
-	chain := t.Chain()
-	var via *tunnel.Handle
-	for _, hop := range chain[:len(chain)-1] {
-		logins := d.examineHop(hop, via)
-		i := slices.IndexFunc(logins, func(l *hostLogin) bool { return l.handle != nil })
-		if i < 0 {
-			return nil, d.handles, fmt.Errorf("%s is not reached: %s; see caddy ssh-tunnel check %s", hop.Config.Name, logins[0].report.trouble(), flags.tunnel)
-		}
-		via = logins[i].handle
+	via, err := d.connectTo(t)
+	if err != nil {
+		return nil, d.handles, err
 	}
 	for _, cfg := range eachHost(t.Config) {
 		scans = append(scans, keyscan{cfg, via, connectTimeout(t.Settings)})

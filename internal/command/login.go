@@ -28,42 +28,54 @@ type login struct {
 	terminal *terminal // nil if there is none
 	output   *output
 	password bool // whether passwords may be asked for
+	// passwordFlag is what an error about the password names.
+	passwordFlag string
 
 	passphrases map[string]string // by path
 }
 
 func newLogin(flags *forwardFlags, out *output) *login {
-	return &login{terminal: openTerminal(), output: out, password: flags.password, passphrases: map[string]string{}}
+	return &login{terminal: openTerminal(), output: out, password: flags.password, passwordFlag: "--password", passphrases: map[string]string{}}
 }
 
 func (l *login) close() { l.terminal.close() }
 
 // connect connects to one server through the tunnel via, if that is not nil.
+func (l *login) connect(ctx context.Context, hop hop, via *tunnel.Handle) (h *tunnel.Handle, err error) {
+	err = l.until(ctx, hop, func(cfg tunnel.Config) (err error) {
+		h, err = l.attempt(ctx, cfg, hop.settings, via)
+		return err
+	})
+	return h, err
+}
+
+// until logs in to one server by attempt, until that succeeds or there is nothing more to
+// ask for.
 //
 // Nobody is asked anything while a connection waits: it fails for what is not
 // known, that is asked, and it is made again. So a person may take all the time
 // they want, whatever the server's and our limits are.
-func (l *login) connect(ctx context.Context, hop hop, via *tunnel.Handle) (*tunnel.Handle, error) {
+func (l *login) until(ctx context.Context, hop hop, attempt func(cfg tunnel.Config) error) error {
 	cfg := hop.cfg
 	if hop.BatchMode {
 		l = &login{output: l.output} // BatchMode
 	}
 	if err := l.unlock(ctx, &cfg); err != nil {
-		return nil, err
+		return err
 	}
 	for tries := 0; ; {
-		h, err := l.attempt(ctx, cfg, hop.settings, via)
+		err := attempt(cfg)
 		if err == nil {
-			return h, nil
+			return nil
 		}
 		hostKey, _ := errors.AsType[*failure.HostKeyError](err)
 		_, refused := errors.AsType[*failure.AuthError](err)
 		switch {
 		case ctx.Err() != nil:
-			return nil, errInterrupted
+			return errInterrupted
 		case hostKey != nil && hostKey.Cause == failure.CauseHostKeyUnknown && hostKey.Key != nil:
 			if err := l.acceptHostKey(ctx, hop, hostKey); err != nil {
-				return nil, err
+				return err
 			}
 			// Not only in the file: that may not be writable.
 			cfg.HostKeys = append(cfg.HostKeys, keystorage.AuthorizedKey(hostKey.Key))
@@ -72,12 +84,12 @@ func (l *login) connect(ctx context.Context, hop hop, via *tunnel.Handle) (*tunn
 				l.output.line("the password was not accepted")
 			}
 			if err := l.askPassword(ctx, &cfg); err != nil {
-				return nil, err
+				return err
 			}
 		case refused:
-			return nil, inFlags(err)
+			return inFlags(err)
 		default:
-			return nil, err
+			return err
 		}
 	}
 }
@@ -168,7 +180,7 @@ func (l *login) askPassword(ctx context.Context, cfg *tunnel.Config) (err error)
 		err = errors.New("the password is empty")
 	}
 	if err != nil && ctx.Err() == nil {
-		err = fmt.Errorf("--password: %w", err)
+		err = fmt.Errorf("%s: %w", l.passwordFlag, err)
 	}
 	return err
 }

@@ -68,10 +68,22 @@ var TunnelOptions = map[string]Option{
 		t.IdentityFiles = append(t.IdentityFiles, file)
 		return nil
 	}},
+	"identity": {Usage: "<key text>|auto [<passphrase>]", repeats: true, least: 1, most: 2, set: func(t *Tunnel, args []string) error {
+		id := Identity{Key: args[0]}
+		if args[0] == "auto" {
+			id = Identity{Auto: true}
+		}
+		if len(args) == 2 {
+			id.Passphrase = args[1]
+		}
+		t.Identities = append(t.Identities, id)
+		return t.checkAuto()
+	}},
 	"certificate_file": {Usage: "<path>", repeats: true, least: 1, most: 1, set: func(t *Tunnel, args []string) error {
 		t.CertificateFiles = append(t.CertificateFiles, args[0])
 		return nil
 	}},
+	"certificate":     key("<certificate text>", func(t *Tunnel) *[]string { return &t.Certificates }),
 	"identity_agent":  one("<socket>|SSH_AUTH_SOCK|none", word, func(t *Tunnel) *string { return &t.IdentityAgent }),
 	"password":        one("<secret>", word, func(t *Tunnel) *string { return &t.Password }),
 	"identities_only": flag(func(t *Tunnel, on bool) { t.IdentitiesOnly = &on }),
@@ -215,7 +227,7 @@ func several(usage string, field func(*Tunnel) *[]string) Option {
 }
 
 // key is a repeatable option for one key, which has a space in it when it is
-// written out.
+// written out without its comment.
 func key(usage string, field func(*Tunnel) *[]string) Option {
 	return Option{Usage: usage, repeats: true, least: 1, set: func(t *Tunnel, args []string) error {
 		if len(args) > 2 {

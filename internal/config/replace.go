@@ -104,6 +104,19 @@ func (r *resolver) path(option, s string) string {
 	return r.inHome(option, r.resolve(option, s, redact.CheckPath))
 }
 
+// keyFile resolves the path of a key's or a certificate's file. Its text is often written
+// in its place, which belongs into another option.
+func (r *resolver) keyFile(textOption string) func(option, s string) string {
+	return func(option, s string) string {
+		return r.inHome(option, r.resolve(option, s, func(s string) error {
+			if err := redact.CheckPath(s); err != nil {
+				return fmt.Errorf("%w, or write the text by a placeholder as %s, as in %s {env.NAME}", err, textOption, textOption)
+			}
+			return nil
+		}))
+	}
+}
+
 // knownHosts resolves the path of a known_hosts file. What belongs into such a file is
 // often written in its place.
 func (r *resolver) knownHosts(option, s string) string {

@@ -133,7 +133,8 @@ func (t *Tunnel) resolveOptions(r *resolver, name string, h *sshconfig.Host, app
 func (t *Tunnel) resolveConfig(r *resolver, name string) tunnel.Config {
 	return tunnel.Config{
 		Name:                       name,
-		CertificateFiles:           r.each("certificate_file", t.CertificateFiles, r.path),
+		CertificateFiles:           r.each("certificate_file", t.CertificateFiles, r.keyFile("certificate")),
+		Certificates:               t.Certificates,
 		IdentityAgent:              r.path("identity_agent", t.IdentityAgent),
 		Password:                   t.Password,
 		KnownHosts:                 r.each("known_hosts", t.KnownHosts, r.knownHosts),
@@ -239,7 +240,7 @@ func (t *Tunnel) resolveHost(r *resolver, cfg *tunnel.Config, h *sshconfig.Host,
 func (t *Tunnel) resolveIdentities(r *resolver, cfg *tunnel.Config) {
 	const option = "identity_file"
 	for _, file := range t.IdentityFiles {
-		path := r.path(option, file.Path)
+		path := r.keyFile("identity")(option, file.Path)
 		switch {
 		case path == "":
 			r.fail(option, errors.New("no path; write one, or none"))
@@ -251,6 +252,40 @@ func (t *Tunnel) resolveIdentities(r *resolver, cfg *tunnel.Config) {
 			cfg.IdentityFiles = append(cfg.IdentityFiles, tunnel.IdentityFile{Path: path, Passphrase: file.Passphrase})
 		}
 	}
+	r.fail("identity", t.checkAuto())
+	for _, id := range t.Identities {
+		resolved := tunnel.Identity{Text: id.Key, Passphrase: id.Passphrase}
+		switch {
+		case id.Auto:
+			resolved.Generated = cfg.Name
+		case id.Key == "":
+			r.fail("identity", errors.New("no key; write its text by a placeholder, as in identity {env.BASTION_KEY}, or auto"))
+		}
+		cfg.Identities = append(cfg.Identities, resolved)
+	}
+	if slices.Contains(t.Certificates, "") {
+		r.fail("certificate", errors.New("an empty entry; leave it out"))
+	}
+}
+
+// checkAuto checks the identities that are auto. None of its errors shows a key.
+func (t *Tunnel) checkAuto() error {
+	n := 0
+	for _, id := range t.Identities {
+		if !id.Auto {
+			continue
+		}
+		n++
+		switch {
+		case id.Key != "":
+			return errors.New("auto has a key as well; keep one of them")
+		case id.Passphrase != "":
+			return errors.New("auto takes no passphrase; Caddy's storage protects the key")
+		case n > 1:
+			return errors.New("auto is written twice; keep one")
+		}
+	}
+	return nil
 }
 
 // resolvePermission resolves what may be dialed.

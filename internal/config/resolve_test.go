@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -147,6 +148,8 @@ func TestProvisionIdentitiesOnly(t *testing.T) {
 		`"identity_files": [{"path": "/nonexistent"}]`:                               true,
 		`"identity_files": [{"path": "/nonexistent"}], "identities_only": false`:     false,
 		`"identity_agent": "/nonexistent", "identities_only": true, "password": "x"`: true,
+		`"identities": [{"auto": true}]`:                                             true,
+		`"identities": [{"auto": true}], "identity_agent": "/nonexistent"`:           false,
 		`"password": "x", "identities_only": false`:                                  false,
 		`"identity_agent": "/nonexistent"`:                                           false,
 	} {
@@ -161,16 +164,50 @@ func TestProvisionIdentitiesOnly(t *testing.T) {
 	}
 }
 
+// TestIdentityKeys: the placeholder of a key or a certificate makes another tunnel, and so
+// does a generated key. What a placeholder stands for does not.
+func TestIdentityKeys(t *testing.T) {
+	t.Setenv("SSH_TUNNEL_TEST_A", string(sshtest.NewKey().PEM("")))
+	t.Setenv("SSH_TUNNEL_TEST_B", string(sshtest.NewKey().PEM("")))
+	key := func(options string) string {
+		t.Helper()
+		tun, _, err := provisioned(t, `{"hosts": ["deploy@bastion"], "host_keys": ["`+caddytest.Fingerprint+`"], `+options+`}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tun.Config.Key("")
+	}
+	seen := make(map[string]string)
+	for _, options := range []string{
+		`"identities": [{"key": "{env.SSH_TUNNEL_TEST_A}"}]`, `"identities": [{"key": "{env.SSH_TUNNEL_TEST_B}"}]`, `"identities": [{"auto": true}]`,
+		`"identities": [{"key": "{env.SSH_TUNNEL_TEST_A}"}, {"auto": true}]`, `"identities": [{"key": "{env.SSH_TUNNEL_TEST_A}", "passphrase": "{env.PATH}"}]`,
+	} {
+		if other, ok := seen[key(options)]; ok {
+			t.Errorf("%s and %s are one tunnel", options, other)
+		}
+		seen[key(options)] = options
+	}
+	before := key(`"identities": [{"key": "{env.SSH_TUNNEL_TEST_A}"}]`)
+	t.Setenv("SSH_TUNNEL_TEST_A", string(sshtest.NewKey().PEM("")))
+	if key(`"identities": [{"key": "{env.SSH_TUNNEL_TEST_A}"}]`) != before {
+		t.Error("another value makes another tunnel")
+	}
+}
+
 func TestProvisionErrors(t *testing.T) {
 	for config, want := range map[string]string{
-		`{}`:                                                                        `host: none; write the bastion's address`,
-		`{"hosts": ["x@a", "y@b"]}`:                                                 `host: users "x" and "y"; a tunnel has one user`,
-		`{"hosts": [""]}`:                                                           `host: an empty entry`,
-		`{"hosts": ["a:b"]}`:                                                        `host: "a:b": port "b" is not a number`,
-		`{"hosts": ["x@a"], "user": "y"}`:                                           `user: "y"; the host has "x": keep one`,
-		`{"hosts": ["a"], "user": "y\u001b"}`:                                       `user: the value is a text with control characters (2 bytes), which does not belong here`,
-		`{"hosts": ["a"], "known_hosts": [""]}`:                                     `known_hosts: an empty entry`,
-		`{"hosts": ["a"], "identity_files": [{}]}`:                                  `identity_file: no path`,
+		`{}`:                                       `host: none; write the bastion's address`,
+		`{"hosts": ["x@a", "y@b"]}`:                `host: users "x" and "y"; a tunnel has one user`,
+		`{"hosts": [""]}`:                          `host: an empty entry`,
+		`{"hosts": ["a:b"]}`:                       `host: "a:b": port "b" is not a number`,
+		`{"hosts": ["x@a"], "user": "y"}`:          `user: "y"; the host has "x": keep one`,
+		`{"hosts": ["a"], "user": "y\u001b"}`:      `user: the value is a text with control characters (2 bytes), which does not belong here`,
+		`{"hosts": ["a"], "known_hosts": [""]}`:    `known_hosts: an empty entry`,
+		`{"hosts": ["a"], "identity_files": [{}]}`: `identity_file: no path`,
+		`{"hosts": ["a"], "identities": [{}]}`:     `identity: no key; write its text by a placeholder, as in identity {env.BASTION_KEY}, or auto`,
+		`{"hosts": ["a"], "identities": [{"key": "x", "auto": true}]}`:              `identity: auto has a key as well; keep one of them`,
+		`{"hosts": ["a"], "identities": [{"auto": true}, {"auto": true}]}`:          `identity: auto is written twice; keep one`,
+		`{"hosts": ["a"], "certificates": [""]}`:                                    `certificate: an empty entry; leave it out`,
 		`{"hosts": ["a"], "connect_timeout": 15}`:                                   `connect_timeout: 15ns is below 1ms; a number in JSON counts nanoseconds`,
 		`{"hosts": ["a"], "connect_timeout": -1}`:                                   `connect_timeout: -1ns is negative`,
 		`{"hosts": ["a"], "server_alive_count_max": -1}`:                            `server_alive_count_max: -1 is negative`,

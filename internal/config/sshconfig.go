@@ -121,16 +121,16 @@ func (t *Tunnel) fillFromSSHConfig(r *resolver, h *sshconfig.Host, cfg *tunnel.C
 	}
 
 	cfg.PreferredAuthentications = h.PreferredAuthentications
-	if cfg.PreferredAuthentications != nil && len(cfg.IdentityFiles)+len(cfg.CertificateFiles) > 0 { // the tunnel's own are used all the same
+	if cfg.PreferredAuthentications != nil && len(cfg.IdentityFiles)+len(cfg.Identities)+len(cfg.CertificateFiles)+len(cfg.Certificates) > 0 { // the tunnel's own are used all the same
 		cfg.PreferredAuthentications = append(slices.Clone(cfg.PreferredAuthentications), "publickey")
 	}
-	if len(cfg.IdentityFiles) == 0 && !cfg.NoIdentityFiles {
+	if len(cfg.IdentityFiles)+len(cfg.Identities) == 0 && !cfg.NoIdentityFiles {
 		cfg.NoIdentityFiles = h.NoIdentityFiles
 		for _, path := range h.IdentityFiles {
 			cfg.IdentityFiles = append(cfg.IdentityFiles, tunnel.IdentityFile{Path: path, Optional: true})
 		}
 	}
-	if len(cfg.CertificateFiles) == 0 {
+	if len(cfg.CertificateFiles)+len(cfg.Certificates) == 0 {
 		cfg.CertificateFiles, cfg.OptionalCertificates = h.CertificateFiles, true
 	}
 	if len(cfg.KnownHosts)+len(cfg.HostKeys)+len(cfg.HostCertificateAuthorities) == 0 {
@@ -215,7 +215,7 @@ func (t *Tunnel) identifyLikeSSH(h *sshconfig.Host, cfg *tunnel.Config) {
 	if t.IdentityAgent == "" && h.IdentityAgent != "" {
 		cfg.IdentityAgent = h.IdentityAgent
 	}
-	if t.IdentitiesOnly == nil && len(t.IdentityFiles)+len(t.CertificateFiles) == 0 {
+	if t.IdentitiesOnly == nil && len(t.IdentityFiles)+len(t.Identities)+len(t.CertificateFiles)+len(t.Certificates) == 0 {
 		cfg.IdentitiesOnly = h.IdentitiesOnly != nil && *h.IdentitiesOnly
 	}
 }

@@ -39,10 +39,20 @@ type Tunnel struct {
 	// error. Default: the standard `~/.ssh/id_*` files, and the agent's keys.
 	IdentityFiles []IdentityFile `json:"identity_files,omitempty"`
 
+	// Private keys to log in with that are in no file: their text, by a placeholder, or
+	// a key that Caddy generates. They are offered in this order, after those of
+	// `identity_files`. Default: none.
+	Identities []Identity `json:"identities,omitempty"`
+
 	// Paths of OpenSSH certificates for these keys or the agent's. You do not need
 	// to list the certificate beside an identity file (`<path>-cert.pub`). Default:
 	// none.
 	CertificateFiles []string `json:"certificate_files,omitempty"`
+
+	// OpenSSH certificates as texts: write placeholders. Each is for the key that it
+	// names, whichever option has that. They are read as the keys in `identities` are.
+	// Default: none.
+	Certificates []string `json:"certificates,omitempty"`
 
 	// The path of the agent's socket (on Windows, of its named pipe),
 	// `SSH_AUTH_SOCK` for the socket that this environment variable names, or
@@ -56,8 +66,8 @@ type Tunnel struct {
 	// Default: none.
 	Password string `json:"password,omitempty"`
 
-	// Whether to offer only the agent's keys that an identity or certificate
-	// file names. Default: true if one of these is set and `identity_agent` is
+	// Whether to offer only the agent's keys that an identity or a certificate
+	// names. Default: true if one of these is set and `identity_agent` is
 	// not, otherwise false.
 	IdentitiesOnly *bool `json:"identities_only,omitempty"`
 
@@ -226,12 +236,33 @@ type IdentityFile struct {
 	// The path of a private key in OpenSSH or PEM format, or of a public key (.pub)
 	// whose private key the agent has. If the private key does not exist, Caddy
 	// reads the `.pub` file beside it. `none`, as the only entry, reads no key file.
-	// The text of a key is an error, which does not show the text. Required.
+	// The text of a key is an error, which does not show the text: see `identities`.
+	// Required.
 	Path string `json:"path"`
 
 	// The passphrase of an encrypted key. It is a secret: write a placeholder.
 	// Default: none, so the agent must hold an encrypted key.
 	Passphrase string `json:"passphrase,omitempty"`
+}
+
+// Identity is a private key to log in with that is in no file.
+type Identity struct {
+	// The text of a private key in OpenSSH or PEM format, as the file has it. It is a
+	// secret: write a placeholder such as `{env.BASTION_KEY}` or
+	// `{file./run/secrets/key}`, since `/config/` shows a literal key. Line breaks may
+	// be `\n`, carriage returns or spaces, and the whole text may be in base64. Caddy
+	// reads it each time it connects, and watches the file of a `{file.*}` placeholder.
+	// Required, unless `auto` is set.
+	Key string `json:"key,omitempty"`
+
+	// The passphrase of an encrypted key. It is a secret: write a placeholder.
+	// Default: none.
+	Passphrase string `json:"passphrase,omitempty"`
+
+	// Whether Caddy generates the key, an Ed25519 key, when it first connects. It keeps
+	// the key in its storage, under the tunnel's name, so all Caddy instances with the
+	// same storage have the same key. One entry at most. Default: false.
+	Auto bool `json:"auto,omitempty"`
 }
 
 // ReconnectDelay limits the delay before a reconnect, which grows with each

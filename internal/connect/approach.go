@@ -8,6 +8,8 @@ import (
 	"net"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
@@ -35,6 +37,7 @@ type approach struct {
 	parent, ctx context.Context
 	cancel      context.CancelFunc
 	keys        *hostkey.Verifier
+	generated   []ssh.Signer
 	wire        *wire.Conn
 	// steps records how far it got. loginAt is when the login began, in a race.
 	steps   *attemptLog
@@ -98,8 +101,12 @@ func (c *Connector) unreached(ctx context.Context, h *Host, started time.Time) *
 	return &approach{host: h, started: started, parent: ctx, state: state, login: h.Login(state.Pace), steps: newAttemptLog(h), cancel: func() {}}
 }
 
-// loadKeys reads what the host's key is verified against.
+// loadKeys reads what the host's key is verified against, and the generated keys to log
+// in with.
 func (c *Connector) loadKeys(a *approach) (err error) {
+	if err := c.loadGenerated(a); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeoutCause(a.parent, c.state().Timeout, failure.ErrConnectTimeout)
 	defer cancel()
 	a.keys, err = hostkey.Load(ctx, c.hostKeys(a.host), c.log(a.host))

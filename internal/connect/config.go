@@ -42,6 +42,9 @@ type Config struct {
 	// sshauth.IdentityFile.
 	IdentityFiles []sshauth.IdentityFile
 
+	// Identities are offered after IdentityFiles, in this order. See sshauth.Identity.
+	Identities []sshauth.Identity `json:",omitempty"`
+
 	// NoIdentityFiles is "identity_file none": no private key file is read,
 	// the default ones included.
 	NoIdentityFiles bool
@@ -49,6 +52,10 @@ type Config struct {
 	// CertificateFiles are OpenSSH certificates for keys among IdentityFiles
 	// or in the agent, besides the "-cert.pub" beside each identity file.
 	CertificateFiles []string
+
+	// Certificates are OpenSSH certificates as texts, most often by a placeholder that
+	// Resolve resolves. Each is for whichever key it names.
+	Certificates []string `json:",omitempty"`
 
 	// OptionalCertificates marks CertificateFiles of an ssh_config: one that
 	// cannot be used is left out with a warning.
@@ -182,8 +189,8 @@ func (cfg *Config) Auth() *sshauth.Config {
 	label, _, _ := strings.Cut(host, ".")
 	return &sshauth.Config{
 		User: cfg.User, Names: []string{host, label, cfg.HostKeyAlias},
-		IdentityFiles: cfg.IdentityFiles, NoIdentityFiles: cfg.NoIdentityFiles,
-		CertificateFiles: cfg.CertificateFiles, OptionalCertificates: cfg.OptionalCertificates,
+		IdentityFiles: cfg.IdentityFiles, Identities: cfg.Identities, NoIdentityFiles: cfg.NoIdentityFiles,
+		CertificateFiles: cfg.CertificateFiles, Certificates: cfg.Certificates, OptionalCertificates: cfg.OptionalCertificates,
 		IdentityAgent: cfg.IdentityAgent, IdentitiesOnly: cfg.IdentitiesOnly,
 		Password: cfg.Password, PreferredAuthentications: cfg.PreferredAuthentications,
 		Lists: cfg.Lists, Resolve: cfg.Resolve,

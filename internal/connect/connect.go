@@ -36,6 +36,9 @@ type State struct {
 	// KeyMemory is where host keys are remembered; see Config.AcceptNewHostKey. If nil,
 	// none is, and one that is new is refused.
 	KeyMemory hostkey.Memory
+	// KeyStore is where the keys of "identity auto" are; see sshauth.Identity. If nil, an
+	// attempt with one fails.
+	KeyStore sshauth.KeyStore
 	// Demand is who wants a connection. Served says that the tunnel has others.
 	Demand connlimit.Demand
 	Served bool

@@ -30,7 +30,9 @@ const clientVersion = "SSH-2.0-caddy_ssh_tunnel"
 func (c *Connector) handshake(a *approach) (*Connection, error) {
 	ctx, h, w, keys := a.ctx, a.host, a.wire, a.keys
 	log := c.log(h)
-	auth := sshauth.New(h.cfg.Auth(), &h.memory, log)
+	login := h.cfg.Auth()
+	login.Generated = a.generated
+	auth := sshauth.New(login, &h.memory, log)
 	defer auth.Close()
 	stop := context.AfterFunc(ctx, func() {
 		w.Die(context.Cause(ctx))
@@ -75,6 +77,7 @@ func (c *Connector) handshake(a *approach) (*Connection, error) {
 	}
 	w.Advance(wire.StageOpen)
 	auth.Learn(true)
+	c.confirmGenerated(a.parent, a, auth)
 
 	about := []zap.Field{
 		zap.Stringer("remote", w.RemoteAddr()),

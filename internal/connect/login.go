@@ -36,7 +36,7 @@ func (cfg *Config) login(jump string) connlimit.Login {
 			cfg.KnownHostsCommand, cfg.TrustLoopback, cfg.AcceptNewHostKey, cfg.InsecureIgnoreHostKey, cfg.HostKeyAlgorithms, cfg.CASignatureAlgorithms, cfg.RequiredRSASize,
 		)},
 		Credentials: connlimit.Key{Of: "credentials " + digest(
-			cfg.User, cfg.IdentityFiles, cfg.CertificateFiles, cfg.Auth().AgentPath(), cfg.IdentitiesOnly, cfg.Password, cfg.PreferredAuthentications,
+			cfg.User, cfg.IdentityFiles, cfg.Identities, cfg.CertificateFiles, cfg.Certificates, cfg.Auth().AgentPath(), cfg.IdentitiesOnly, cfg.Password, cfg.PreferredAuthentications,
 			cfg.PubkeyAcceptedAlgorithms, cfg.RequiredRSASize,
 		)},
 	}
@@ -102,7 +102,7 @@ func (c *Connector) stamps(ctx context.Context, h *Host) connlimit.Stamps {
 	}
 	return connlimit.Stamps{
 		h.login.HostKeys:    hostKeys,
-		h.login.Credentials: contentStamp(h.cfg.Auth().Files()) + h.cfg.secretStamp(),
+		h.login.Credentials: contentStamp(h.cfg.Auth().Files()) + h.cfg.secretStamp() + c.generatedStamp(ctx),
 	}
 }
 
@@ -145,16 +145,9 @@ func (cfg *Config) secretStamp() string {
 		return ""
 	}
 	mac := hmac.New(sha256.New, stampKey)
-	add := func(raw string) {
-		if raw == "" {
-			return
-		}
+	for _, raw := range cfg.Auth().Secrets() {
 		value, err := cfg.Resolve(raw)
 		_, _ = fmt.Fprintf(mac, "%t %q ", err == nil, value)
-	}
-	add(cfg.Password)
-	for _, f := range cfg.IdentityFiles {
-		add(f.Passphrase)
 	}
 	return hex.EncodeToString(mac.Sum(nil))
 }

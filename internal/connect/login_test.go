@@ -16,7 +16,7 @@ import (
 // credentials would keep a tunnel out for what another has got wrong.
 func TestLoginKeys(t *testing.T) {
 	t.Parallel()
-	credentials := []string{"User", "IdentityFiles", "CertificateFiles", "IdentityAgent", "IdentitiesOnly", "Password", "PreferredAuthentications", "PubkeyAcceptedAlgorithms", "RequiredRSASize"}
+	credentials := []string{"User", "IdentityFiles", "Identities", "CertificateFiles", "Certificates", "IdentityAgent", "IdentitiesOnly", "Password", "PreferredAuthentications", "PubkeyAcceptedAlgorithms", "RequiredRSASize"}
 	hostKeys := []string{
 		"KnownHosts", "KnownHostsCommand", "TrustLoopback", "HostKeys", "HostCertificateAuthorities", "HostKeyAlias", "RevokedHostKeys", "AcceptNewHostKey",
 		"InsecureIgnoreHostKey", "HostKeyAlgorithms", "CASignatureAlgorithms", "RequiredRSASize",

@@ -47,6 +47,9 @@ func (p Permission) Permit(target tunnel.Target) (tunnel.Target, error) {
 	return target, nil
 }
 
+// OpenSSH returns the patterns as arguments of permitopen; see permit.List.OpenSSH.
+func (p Permission) OpenSSH() (arguments, wider []string, all bool) { return p.list.OpenSSH() }
+
 // CheckPermitted refuses a target that is written in the configuration and
 // could never be dialed.
 func CheckPermitted(p Permitter, target tunnel.Target) error {

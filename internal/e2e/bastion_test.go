@@ -78,10 +78,14 @@ func (b *bastion) addUsers() {
 	for i, user := range users {
 		fmt.Fprintf(&accounts, "%s:*:%d:65534::/nonexistent:/bin/sh\n", user, 60100+i)
 	}
-	name := b.netns.Command("true").Args[3]                                                                             // ip netns exec <name> true
-	if err := os.WriteFile(filepath.Join("/etc/netns", name, "passwd"), []byte(accounts.String()), 0o644); err != nil { //nolint:gosec // it is as public as /etc/passwd
+	if err := os.WriteFile(b.passwd(), []byte(accounts.String()), 0o644); err != nil { //nolint:gosec // it is as public as /etc/passwd
 		b.t.Fatal(err)
 	}
+}
+
+// passwd returns the path of the network's /etc/passwd.
+func (b *bastion) passwd() string {
+	return filepath.Join("/etc/netns", b.netns.Command("true").Args[3], "passwd") // ip netns exec <name> true
 }
 
 // provePrivate fails the test if the web server can be reached from here.

@@ -64,7 +64,7 @@ type caddy struct {
 	home   string         // $HOME; the directories of $XDG_* are in it
 	port   int            // a free one, for sites
 	env    []string       // more of the environment
-	bare   bool           // it has no environment at all
+	bare   bool           // it has no environment but env
 	netns  *sshtest.Netns // where it runs. Default: in no other than we
 	client *http.Client   // for sites
 	admin  *http.Client   // for the admin API, at any address
@@ -132,7 +132,7 @@ func (c *caddy) command(args ...string) *exec.Cmd {
 		cmd = c.netns.Command(path, args...)
 	}
 	if c.bare {
-		cmd.Env, cmd.Dir = []string{}, c.home
+		cmd.Env, cmd.Dir = append([]string{}, c.env...), c.home
 		return cmd
 	}
 	// Nothing of our environment: no agent, no proxy, no home. A process would last a

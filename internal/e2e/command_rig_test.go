@@ -58,8 +58,14 @@ func writeHome(t *testing.T, home, name, content string) {
 // terminal but, if onTerminal, a new one.
 func forward(t *testing.T, home string, onTerminal bool, stdin string, args ...string) *forwarding {
 	t.Helper()
+	return startCommand(t, home, onTerminal, stdin, append([]string{"forward"}, args...)...)
+}
+
+// startCommand is forward for any command of caddy ssh-tunnel.
+func startCommand(t *testing.T, home string, onTerminal bool, stdin string, args ...string) *forwarding {
+	t.Helper()
 	f := &forwarding{t: t, home: home}
-	f.cmd = (&caddy{t: t, home: home}).command(append([]string{"ssh-tunnel", "forward"}, args...)...)
+	f.cmd = (&caddy{t: t, home: home}).command(append([]string{"ssh-tunnel"}, args...)...)
 	f.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	f.stderr = filepath.Join(t.TempDir(), "stderr")
 	f.cmd.Stdin = strings.NewReader(stdin)

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -38,6 +39,7 @@ var exampleRuns = map[string]func(e *example){
 	"permit-open":              runPermitOpenExample,
 	"kubernetes":               runKubernetes,
 	"systemd-credential":       runSystemdCredential,
+	"container":                runContainer,
 }
 
 func runWebApp(e *example) {
@@ -337,6 +339,14 @@ func runKubernetes(e *example) {
 	e.run()
 	e.serves("http://127.0.0.1:8080/hello", "web")
 	output(e.t, e.command("ssh-tunnel", "status")) // the readiness probe
+}
+
+func runContainer(e *example) {
+	b := e.host("bastion.example.com", "")
+	b.serve80("web")
+	e.env = append(e.env, "BASTION_KEY="+base64.StdEncoding.EncodeToString(b.identity.PEM("")), "HOST_KEY="+b.HostKey.Fingerprint())
+	e.run()
+	e.serves("http://127.0.0.1:8080/hello", "web")
 }
 
 func runSystemdCredential(e *example) {

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,9 +14,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/certmagic"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/net/proxy"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/autokey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -46,6 +49,10 @@ func TestSecrets(t *testing.T) {
 	parrot := wants(sshtest.BastionOptions{KeyboardInteractive: parrotDialogue, AuthenticationMethods: []string{"keyboard-interactive"}})
 	all["private key"] = strings.TrimSpace(slices.Collect(strings.Lines(string(key.PEM(""))))[3])
 	all["key of the agent"] = strings.TrimSpace(slices.Collect(strings.Lines(string(agentKey.PEM(""))))[3])
+	refused := sshtest.NewKey()
+	all["key that is refused"] = strings.TrimSpace(slices.Collect(strings.Lines(string(refused.PEM(""))))[3])
+	lockedText := string(readFile(t, key.EncryptedFile(t, passphrase)))
+	all["encrypted key"] = strings.TrimSpace(slices.Collect(strings.Lines(lockedText))[3])
 	locked, plain := key.EncryptedFile(t, passphrase), sshtest.WriteFile(t, "plain", key.PEM(""))
 	lockedLiterally := key.EncryptedFile(t, literalPassphrase)
 	rotated := inFile(passphrase) // later it has another
@@ -83,6 +90,12 @@ func TestSecrets(t *testing.T) {
 	good("passphrase", keys, "identity_file "+locked+" "+placeholder(passphrase))
 	good("literal-passphrase", keys, "identity_file "+lockedLiterally+" "+quoted(literalPassphrase))
 	good("key", keys, "identity_file "+plain)
+	good("text", keys, "identity "+placeholder(string(key.PEM("")))+"\nidentity "+placeholder(base64.StdEncoding.EncodeToString(agentKey.PEM(""))))
+	good("locked-text", keys, "identity "+placeholder(strings.ReplaceAll(lockedText, "\n", `\n`))+" "+placeholder(passphrase))
+	good("text-in-file", keys, "identity {file."+plain+"}")
+	good("auto", keys, "identity auto", "identity_file "+plain)
+	bad("text", keys, "identity "+placeholder(string(refused.PEM(""))))
+	bad("auto", keys, "identity auto")
 	good("agent", keys, "identity_agent "+agentSocket)
 	good("rotated", keys, "identity_file "+locked+" {file."+rotated+"}")
 	good("http", keys, "identity_file "+plain, "proxy http://"+login+httpProxy)
@@ -157,7 +170,7 @@ func TestSecrets(t *testing.T) {
 	rotate(passphrase)
 
 	for what, cause := range map[string]failure.Cause{
-		"bad-password": failure.CausePasswordRefused, "bad-dialogue": failure.CausePasswordRefused, "bad-host-key": failure.CauseHostKeyMismatch,
+		"bad-password": failure.CausePasswordRefused, "bad-text": failure.CauseKeyRefused, "bad-auto": failure.CauseKeyRefused, "bad-dialogue": failure.CausePasswordRefused, "bad-host-key": failure.CauseHostKeyMismatch,
 		"bad-http": failure.CauseProxy, "bad-socks": failure.CauseProxy,
 	} {
 		if s := c.status(what); s.LastError == nil || s.LastError.Cause != cause {
@@ -168,6 +181,11 @@ func TestSecrets(t *testing.T) {
 		t.Error("the log does not have the events")
 	}
 
+	generated, err := autokey.Storage{Storage: &certmagic.FileStorage{Path: c.home + "/data/caddy"}}.Load(t.Context(), "bad-auto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all["generated key"] = strings.TrimSpace(slices.Collect(strings.Lines(generated.Current.PrivateKey))[3])
 	h.askAdmin(names)
 	h.runCommands(config(c))
 	h.loadWrongly(tunnels, site)
@@ -248,7 +266,7 @@ func (h *hunt) loadWrongly(tunnels, site string) {
 	for _, line := range []string{
 		"password `" + secret + "` more", "password `{" + secret + "}`", "lazy\n`" + secret + "`", "host deploy:" + secret + "@b",
 		"proxy `socks5://u:" + secret + ":1`", "proxy `u:" + secret + "@http://p:1`", "proxy_command connect `" + secret + "%`",
-		"dynamic_forward 1080 {\nuser u `" + secret + "` more\n}", "identity_file " + file, "ssh_config x " + file, "certificate_file " + file + "\nknown_hosts " + file,
+		"dynamic_forward 1080 {\nuser u `" + secret + "` more\n}", "identity_file " + file, "identity `" + secret + "`", "identity {file." + file + "}", "identity auto `" + secret + "`", "certificate {file." + file + "}", "ssh_config x " + file, "certificate_file " + file + "\nknown_hosts " + file,
 	} {
 		config := h.c.caddyfile(tunnels+"tunnel wrong {\n"+line+"\n}\n", "", site)
 		err := h.c.load(config)

@@ -46,6 +46,8 @@ type AuthError struct {
 	Cause Cause
 	// Fix is what helps, where more is known than by Cause; else "".
 	Fix string
+	// Authorize is a key that Caddy has generated, and that the bastion has refused; or nil.
+	Authorize ssh.PublicKey
 }
 
 func (e *AuthError) Error() string { return e.Message }

@@ -128,3 +128,18 @@ func (a ListenAddress) IsLoopback() bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
+
+// ParseBind reads where on the bastion a site listens: nothing for its loopback, one of
+// its addresses, * for all of them, or unix//path.
+func ParseBind(where string, port uint) (ListenAddress, error) {
+	if path, ok := strings.CutPrefix(where, "unix/"); ok {
+		if strings.Contains(path, "|") {
+			return ListenAddress{}, fmt.Errorf("socket %q: the bastion sets its permissions; remove the | and set StreamLocalBindMask there", path)
+		}
+		return ParseListen(where, Bastion)
+	}
+	if strings.Contains(where, "/") {
+		return ListenAddress{}, fmt.Errorf("%q is neither an address of the bastion nor unix//path", where)
+	}
+	return ParseListen(net.JoinHostPort(where, strconv.FormatUint(uint64(port), 10)), Bastion)
+}

@@ -3,6 +3,7 @@
 //
 //	permit.go    List: patterns, and what they permit
 //	pattern.go   reading one pattern
+//	openssh.go   the patterns as sshd(8) takes them
 //	host.go      hosts: addresses however they are spelt, and names
 //
 // A List is what ssh_config(5) has as PermitRemoteOpen, and more. A name
@@ -21,7 +22,10 @@ import (
 
 // List is a list of patterns, of which one must match. One without patterns
 // permits every target.
-type List struct{ patterns []pattern }
+type List struct {
+	patterns []pattern
+	texts    []string // as they were written
+}
 
 // Parse reads patterns. See parsePattern for what they are.
 func Parse(patterns []string) (List, error) {
@@ -31,7 +35,7 @@ func Parse(patterns []string) (List, error) {
 		if err != nil {
 			return List{}, fmt.Errorf("%q: %w", s, err)
 		}
-		l.patterns = append(l.patterns, p)
+		l.patterns, l.texts = append(l.patterns, p), append(l.texts, s)
 	}
 	return l, nil
 }

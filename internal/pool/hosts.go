@@ -28,7 +28,7 @@ func (p *Pool) attemptState() connect.State {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return connect.State{
-		Pace: p.set.pace(), Logger: p.set.Logger, KeyMemory: p.set.KeyMemory,
+		Pace: p.set.pace(), Logger: p.set.Logger, KeyMemory: p.set.KeyMemory, KeyStore: p.set.KeyStore,
 		Demand: p.retry.demand, Served: len(p.active()) > 0,
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connlimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 )
 
 // Settings are what may change about a tunnel while it is connected. Those of
@@ -23,6 +24,10 @@ type Settings struct {
 	// KeyMemory is where host keys are remembered; see connect.Config.AcceptNewHostKey.
 	// If nil, none is, and one that is new is refused.
 	KeyMemory hostkey.Memory
+
+	// KeyStore is where the keys of "identity auto" are; see sshauth.Identity. If nil, a
+	// tunnel with one is down.
+	KeyStore sshauth.KeyStore
 
 	// ConnectTimeout bounds one connect to one hop: TCP, key exchange and
 	// authentication. If zero, 10s.

@@ -42,6 +42,16 @@ func CheckSecret(what, raw string, resolve func(string) (string, error)) (warnin
 	return warning, err
 }
 
+// PlaceholderFile returns the path of the file that a secret's placeholder stands for the
+// content of. It is not ok for any other secret.
+func PlaceholderFile(raw string) (path string, ok bool) {
+	m := secretFile.FindStringSubmatch(raw)
+	if m == nil {
+		return "", false
+	}
+	return m[1], true
+}
+
 // secretFile is a placeholder that stands for the content of a file.
 var secretFile = regexp.MustCompile(`^\{file\.([^{}]+)\}$`)
 
@@ -49,8 +59,8 @@ var secretFile = regexp.MustCompile(`^\{file\.([^{}]+)\}$`)
 // meant. It does not show the value.
 func secretFlaw(raw, value string) error {
 	file := "of its file"
-	if m := secretFile.FindStringSubmatch(raw); m != nil {
-		file = keyfile.Shell(m[1])
+	if path, ok := PlaceholderFile(raw); ok {
+		file = keyfile.Shell(path)
 	}
 	switch {
 	case strings.HasPrefix(value, "\ufeff"):

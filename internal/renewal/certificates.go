@@ -58,7 +58,7 @@ func (k *certKeeper) look(now time.Time) (next time.Time) {
 	inUse := map[string]certNews{}
 	for _, c := range k.tunnel.Connections() {
 		for _, cert := range c.Certificates() {
-			if cert.Path != "" {
+			if !cert.FromAgent {
 				successor, from := k.cfg.Auth().Successor(cert)
 				soonest(from)
 				if successor != nil {
@@ -90,7 +90,7 @@ func (k *certKeeper) tell(cert sshauth.Certificate, told certNews, opened, now t
 		}
 	}
 	expiry := algorithms.ValidUntil(cert.Certificate)
-	if expiry.IsZero() || cert.Path == "" { // an agent renews what it holds
+	if expiry.IsZero() || cert.FromAgent { // an agent renews what it holds
 		return told
 	}
 	notice := expiry.Add(-expiryNotice(cert.Certificate, opened))

@@ -97,3 +97,22 @@ func TestWallClockJump(t *testing.T) {
 		}
 	}
 }
+
+// TestExpiryWithoutFile: a certificate of a variable is warned of, since nobody renews it. An
+// agent renews its own.
+func TestExpiryWithoutFile(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	for fromAgent, want := range map[bool]int{false: 1, true: 0} {
+		core, logs := observer.New(zapcore.DebugLevel)
+		c := connection{start, sshauth.Certificate{Certificate: &ssh.Certificate{
+			Key: sshtest.NewKey().PublicKey(), SignatureKey: sshtest.NewKey().PublicKey(), Signature: &ssh.Signature{Format: ssh.KeyAlgoED25519},
+			ValidAfter: uint64(start.Add(-time.Hour).Unix()), ValidBefore: uint64(start.Add(time.Hour).Unix()),
+			Permissions: ssh.Permissions{Extensions: map[string]string{"permit-port-forwarding": ""}},
+		}, FromAgent: fromAgent}}
+		newCertKeeper(&connect.Config{}, tunnel{zap.New(core), c}).look(start.Add(50 * time.Minute))
+		if got := logs.FilterMessage("certificate expires soon and was not renewed").Len(); got != want {
+			t.Errorf("from an agent %t: %d warnings, want %d", fromAgent, got, want)
+		}
+	}
+}

@@ -67,7 +67,7 @@ func Watch(ctx context.Context, cfg *connect.Config, tunnel Tunnel, certified <-
 			stamp = now
 			tunnel.FilesChanged()
 		}
-		modes.Look(cfg.IdentityFiles, tunnel.Log)
+		modes.Look(cfg.Auth().KeyFiles(), tunnel.Log)
 		wait := Recheck
 		if !complete {
 			wait = poll

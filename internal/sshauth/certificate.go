@@ -21,8 +21,13 @@ import (
 // Certificate is a user certificate (OpenSSH's PROTOCOL.certkeys) that a login offers.
 type Certificate struct {
 	*ssh.Certificate
-	// Path is its file, or "" for one that the agent holds.
+	// Path is its file, or that which its placeholder stands for. It is "" for another
+	// text, and for one that the agent holds.
 	Path string
+	// FromAgent says that the agent holds it, which renews it.
+	FromAgent bool
+
+	raw string // of Config.Certificates, or ""
 }
 
 // PermitsForwarding reports whether the certificate has the extension
@@ -35,16 +40,12 @@ func loadCertificate(option, path string) (*ssh.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	pub, _, _, _, err := ssh.ParseAuthorizedKey(data)
-	if err != nil {
+	cert, err := parseCertificate(data)
+	switch {
+	case errors.Is(err, errNoCertificate):
 		return nil, readfile.Error(option, path, keyfile.ExplainPublic(path, data))
-	}
-	cert, ok := pub.(*ssh.Certificate)
-	if !ok {
-		return nil, readfile.Error(option, path, errors.New("is a public key, not a certificate"))
-	}
-	if cert.CertType != ssh.UserCert {
-		return nil, readfile.Error(option, path, errors.New("is not a user certificate"))
+	case err != nil:
+		return nil, readfile.Error(option, path, err)
 	}
 	return cert, nil
 }
@@ -105,7 +106,7 @@ func forwardingFlaw(cert *ssh.Certificate) string {
 // Successor returns the certificate that is now in the file of one in use, if it is another
 // that may be accepted; else nil. from is when it begins to be valid, if that is later.
 func (cfg *Config) Successor(used Certificate) (cert *ssh.Certificate, from time.Time) {
-	cert, err := loadCertificate("certificate", used.Path)
+	cert, err := cfg.reload(used)
 	if err != nil || algorithms.SameKey(cert, used.Certificate) {
 		return nil, time.Time{} // being written, perhaps
 	}
@@ -118,8 +119,23 @@ func (cfg *Config) Successor(used Certificate) (cert *ssh.Certificate, from time
 	return cert, time.Time{}
 }
 
-// namesKey reports whether an identity file is a key's.
-func (cfg *Config) namesKey(key ssh.PublicKey) bool {
+// reload reads a certificate again.
+func (cfg *Config) reload(used Certificate) (*ssh.Certificate, error) {
+	if n := slices.Index(cfg.Certificates, used.raw); used.raw != "" && n >= 0 {
+		cert, err := cfg.textCertificate(n)
+		return cert.Certificate, err
+	}
+	return loadCertificate("certificate", used.Path)
+}
+
+// namesKey reports whether an identity is a key's.
+func (cfg *Config) namesKey(key ssh.PublicKey) (named bool) {
+	cfg.loadTexts(func(id identity, err error) {
+		named = named || err == nil && algorithms.SameKey(id.public, key)
+	})
+	if named {
+		return true
+	}
 	for _, file := range cfg.IdentityFiles {
 		if id, err := cfg.loadIdentity(file); err == nil && algorithms.SameKey(id.public, key) {
 			return true

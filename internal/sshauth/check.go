@@ -3,6 +3,7 @@
 package sshauth
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,7 +35,7 @@ func (cfg *Config) Check() (warnings []string, err error) {
 type checker struct {
 	cfg      *Config
 	warnings []string
-	keyFiles int      // identity files that are there, or named
+	keys     int      // identities that are there, or named
 	useless  []string // why default identity files do not count
 }
 
@@ -52,6 +53,15 @@ func (c *checker) secrets() error {
 			return err
 		}
 	}
+	for n, id := range c.cfg.Identities {
+		option := textOption("identity", n, id.Text)
+		if c.cfg.literal(id.Text) {
+			c.warn("%s is written literally and shows in the configuration; use a placeholder, {env.NAME} or {file./path}", option)
+		}
+		if err := c.secret("passphrase of "+option, id.Passphrase); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -63,14 +73,15 @@ func (c *checker) secret(what, raw string) error {
 	return err
 }
 
-// identities reads the identity files.
+// identities reads the identity files, and the identities that are texts. Those that are
+// generated are not generated yet, perhaps.
 func (c *checker) identities() error {
 	if c.cfg.NoIdentityFiles && len(c.cfg.IdentityFiles) > 0 {
 		return fmt.Errorf("identity_file none contradicts identity_file %q; keep one of them", c.cfg.IdentityFiles[0].Path)
 	}
 	for _, f := range c.cfg.IdentityFiles {
-		err := c.identity(f)
-		switch {
+		id, err := c.cfg.loadIdentity(f)
+		switch err := c.identity(id, err); {
 		case err == nil:
 		case f.Optional:
 			c.useless = append(c.useless, err.Error())
@@ -79,43 +90,50 @@ func (c *checker) identities() error {
 			return err
 		}
 	}
-	return nil
+	var first error
+	c.cfg.loadTexts(func(id identity, err error) {
+		first = cmp.Or(first, c.identity(id, err))
+	})
+	if c.cfg.GeneratedName() != "" {
+		c.keys++
+	}
+	return first
 }
 
-func (c *checker) identity(f IdentityFile) error {
-	id, err := c.cfg.loadIdentity(f)
+// identity looks at an identity that was loaded with err.
+func (c *checker) identity(id identity, err error) error {
 	c.slow(id)
 	agentMayHoldIt := err != nil && id.public != nil && c.cfg.AgentPath() != ""
 	switch {
 	case err == nil && isTokenKey(id.public) && c.cfg.AgentPath() == "":
-		err = readfile.Error("identity_file", f.Path, errors.New("is a key on a security token, which only an agent can sign with; add it to one with ssh-add, and set identity_agent or SSH_AUTH_SOCK"))
-		if !f.Default {
+		err = id.failed(errors.New("is a key on a security token, which only an agent can sign with; add it to one with ssh-add, and set identity_agent or SSH_AUTH_SOCK"))
+		if !id.Default {
 			return err
 		}
 		c.useless = append(c.useless, err.Error())
 		return nil
 	case err == nil || agentMayHoldIt:
-		c.keyFiles++
-	case f.Default && errors.Is(err, fs.ErrNotExist):
+		c.keys++
+	case id.Default && errors.Is(err, fs.ErrNotExist):
 		return nil
-	case f.Default:
+	case id.Default:
 		c.useless = append(c.useless, err.Error())
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
-		c.keyFiles++
+		c.keys++
 		c.warn("%v; the tunnel is down until it does, unless something else lets it in%s", err, id.agentHint())
 		return nil
 	case errors.Is(err, errNeedsPassphrase):
-		return fmt.Errorf("%w; write it behind the path, as a placeholder, or add the key to an agent", err)
+		return fmt.Errorf("%w; write it behind the key, as a placeholder, or add the key to an agent", err)
 	default:
 		return err
 	}
 	switch {
-	case f.Default:
+	case id.Default:
 	case agentMayHoldIt:
 		c.warn("%v: only the agent can sign with it", err)
 	case id.signer == nil && c.cfg.AgentPath() == "":
-		return fmt.Errorf("identity_file %q has no private half, and there is no agent to sign with it; write the private key's path, or start an agent and set SSH_AUTH_SOCK", f.Path)
+		return fmt.Errorf("%s has no private half, and there is no agent to sign with it; write the private key's path, or start an agent and set SSH_AUTH_SOCK", id.option)
 	}
 	if err := id.loadCertificate(); err != nil {
 		c.warn("%v", err)
@@ -123,20 +141,20 @@ func (c *checker) identity(f IdentityFile) error {
 	switch {
 	case id.cert == nil:
 	case !algorithms.SameKey(id.cert.Key, id.public):
-		c.warn("certificate %q is for another key than %q", id.certFile, f.Path)
+		c.warn("certificate %q is for another key than %q", id.certFile, id.Path)
 	default:
-		c.certificate(id.certFile, id.cert)
+		c.certificate(fmt.Sprintf("certificate %q", id.certFile), id.cert)
 	}
 	return nil
 }
 
-// certificates reads the certificate files.
+// certificates reads the certificate files, and the certificates that are texts.
 func (c *checker) certificates() error {
 	for _, path := range c.cfg.CertificateFiles {
 		cert, err := loadCertificate("certificate_file", path)
 		switch {
 		case err == nil:
-			c.certificate(path, cert)
+			c.certificate(fmt.Sprintf("certificate %q", path), cert)
 		case errors.Is(err, fs.ErrNotExist):
 			c.warn("%v; it is taken once it does", err)
 		case c.cfg.OptionalCertificates:
@@ -145,17 +163,28 @@ func (c *checker) certificates() error {
 			return err
 		}
 	}
+	for n := range c.cfg.Certificates {
+		cert, err := c.cfg.textCertificate(n)
+		switch {
+		case err == nil:
+			c.certificate(cert.source, cert.Certificate)
+		case errors.Is(err, fs.ErrNotExist):
+			c.warn("%v; it is taken once it does", err)
+		default:
+			return err
+		}
+	}
 	return nil
 }
 
-// certificate warns of what a bastion would not tell.
-func (c *checker) certificate(path string, cert *ssh.Certificate) {
+// certificate warns of what a bastion would not tell. source is what errors call it.
+func (c *checker) certificate(source string, cert *ssh.Certificate) {
 	if err := algorithms.CheckValidity(cert); err != nil {
-		c.warn("certificate %q %v and is ignored", path, err)
+		c.warn("%s %v and is ignored", source, err)
 	}
 	for _, flaw := range []string{optionFlaw(cert), principalFlaw(cert, c.cfg.User), forwardingFlaw(cert)} {
 		if flaw != "" {
-			c.warn("certificate %q %s", path, flaw)
+			c.warn("%s %s", source, flaw)
 		}
 	}
 }
@@ -172,7 +201,7 @@ func (c *checker) agent() error {
 	_, err := os.Stat(path)
 	switch {
 	case err == nil:
-	case errors.Is(err, fs.ErrNotExist) && (c.keyFiles > 0 || c.cfg.Password != ""):
+	case errors.Is(err, fs.ErrNotExist) && (c.keys > 0 || c.cfg.Password != ""):
 		c.warn("identity_agent %q does not exist; its keys are offered once it does", path)
 	case errors.Is(err, fs.ErrNotExist):
 		c.warn("identity_agent %q does not exist; the tunnel is down until it does", path)
@@ -185,8 +214,8 @@ func (c *checker) agent() error {
 // something warns of a tunnel that has nothing to log in with: few servers accept
 // the method "none" (RFC 4252 section 5.2).
 func (c *checker) something() error {
-	files := c.keyFiles > 0
-	agentKeys := c.cfg.AgentPath() != "" && (!c.cfg.IdentitiesOnly || len(c.cfg.CertificateFiles) > 0)
+	files := c.keys > 0
+	agentKeys := c.cfg.AgentPath() != "" && (!c.cfg.IdentitiesOnly || len(c.cfg.CertificateFiles)+len(c.cfg.Certificates) > 0)
 	if files || agentKeys || c.cfg.Password != "" {
 		return nil
 	}
@@ -207,8 +236,8 @@ func (c *checker) slow(id identity) {
 	if id.took <= slowDecryption {
 		return
 	}
-	c.warn("identity_file %q took %s to decrypt; it stays decrypted in memory; ssh-keygen -p -a 16 -f %s makes it faster",
-		id.Path, id.took.Round(100*time.Millisecond), keyfile.Shell(id.Path))
+	c.warn("%s took %s to decrypt; it stays decrypted in memory; ssh-keygen -p -a 16 -f %s makes it faster",
+		id.option, id.took.Round(100*time.Millisecond), keyfile.Shell(cmp.Or(id.Path, "<its file>")))
 }
 
 // agentHint says what an agent could do for an identity without a private half.

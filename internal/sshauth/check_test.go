@@ -61,7 +61,7 @@ func TestCheck(t *testing.T) {
 		{name: "junk identity", edit: identity("junk", ""), err: `identity_file "/junk" is not a private key in OpenSSH or PEM form; write the path of the file that ssh-keygen -y -f reads`},
 		{name: "directory", edit: identity("", ""), err: `identity_file "" cannot be read: is a directory`},
 		{name: "short RSA", edit: identity("rsa", ""), err: `identity_file "/rsa" cannot be used: RSA key of 1024 bits is shorter than required_rsa_size 2048; make one with ssh-keygen -t ed25519`},
-		{name: "no passphrase", edit: identity("locked", ""), err: `identity_file "/locked" is encrypted and has no passphrase; write it behind the path, as a placeholder, or add the key to an agent`},
+		{name: "no passphrase", edit: identity("locked", ""), err: `identity_file "/locked" is encrypted and has no passphrase; write it behind the key, as a placeholder, or add the key to an agent`},
 		{name: "wrong passphrase", edit: identity("locked", "wrong"), err: `identity_file "/locked" cannot be decrypted: its passphrase is wrong`},
 		{name: "passphrase", edit: identity("locked", "pass")},
 		{name: "locked with an agent", edit: func(c *Config) {

@@ -5,6 +5,8 @@ package sshauth
 import (
 	"path/filepath"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 )
 
@@ -23,6 +25,13 @@ type Config struct {
 	// IdentityFiles are offered in this order. See IdentityFile.
 	IdentityFiles []IdentityFile
 
+	// Identities are offered after IdentityFiles, in this order.
+	Identities []Identity
+
+	// Generated are the keys of that of Identities which is generated, in the order of
+	// KeyStore.LoginKeys. Without any, it is not offered.
+	Generated []ssh.Signer
+
 	// NoIdentityFiles is "identity_file none": no private key file is read,
 	// the default ones included.
 	NoIdentityFiles bool
@@ -30,6 +39,10 @@ type Config struct {
 	// CertificateFiles are OpenSSH certificates for keys among IdentityFiles
 	// or in the agent, besides the "-cert.pub" beside each identity file.
 	CertificateFiles []string
+
+	// Certificates are OpenSSH certificates as texts (see keyfile.FromText), most often by a
+	// placeholder that Resolve resolves. Each is for whichever key it names.
+	Certificates []string
 
 	// OptionalCertificates marks CertificateFiles of an ssh_config: one that
 	// cannot be used is left out with a warning.
@@ -88,23 +101,24 @@ var defaultIdentities = []string{"id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed2551
 // ApplyDefaults fills in what is not written as ssh does for a user whose home
 // directory is home. Without a home ("") only the agent is left.
 //
-// As soon as an identity file, a certificate, an agent or a password is
+// As soon as an identity, a certificate, an agent or a password is
 // written, only what is written is offered:
 //
-//   - an identity or certificate file sets IdentitiesOnly, unless an agent is
-//     written too: of the agent that SSH_AUTH_SOCK names only the keys that
-//     belong to those files are offered. "identities_only no" is therefore an
+//   - an identity or certificate, as a file or a text, sets IdentitiesOnly, unless an
+//     agent is written too: of the agent that SSH_AUTH_SOCK names only the keys that
+//     belong to those are offered. "identities_only no" is therefore an
 //     IdentityAgent of "SSH_AUTH_SOCK";
 //   - a written agent's keys are offered, but no default file;
 //   - a password alone leaves out both;
-//   - with certificate files alone, the default identity files are read for
+//   - with certificates alone, the default identity files are read for
 //     their private keys, and offered with those certificates only.
 //
 // "identity_file none" and "identity_agent none" are no identities: the one
 // leaves the agent, the other the default files.
 func (cfg *Config) ApplyDefaults(home string) {
 	agentWritten := cfg.IdentityAgent != "" && cfg.IdentityAgent != "none"
-	filesWritten := len(cfg.IdentityFiles) > 0 || len(cfg.CertificateFiles) > 0
+	certificatesWritten := len(cfg.CertificateFiles)+len(cfg.Certificates) > 0
+	filesWritten := len(cfg.IdentityFiles)+len(cfg.Identities) > 0 || certificatesWritten
 	if filesWritten && !agentWritten {
 		cfg.IdentitiesOnly = true
 	}
@@ -115,8 +129,8 @@ func (cfg *Config) ApplyDefaults(home string) {
 			cfg.IdentityAgent = agentFromEnvironment
 		}
 	}
-	wantFiles := len(cfg.IdentityFiles) == 0 && !cfg.NoIdentityFiles && !agentWritten &&
-		(cfg.Password == "" || len(cfg.CertificateFiles) > 0)
+	wantFiles := len(cfg.IdentityFiles)+len(cfg.Identities) == 0 && !cfg.NoIdentityFiles && !agentWritten &&
+		(cfg.Password == "" || certificatesWritten)
 	if wantFiles && home != "" {
 		for _, name := range defaultIdentities {
 			cfg.IdentityFiles = append(cfg.IdentityFiles, IdentityFile{Path: filepath.Join(home, ".ssh", name), Default: true})
@@ -125,7 +139,8 @@ func (cfg *Config) ApplyDefaults(home string) {
 }
 
 // Files returns the paths whose change may change whether the server accepts a login:
-// keys, their .pub files and certificates, and the agent's socket.
+// keys, their .pub files and certificates, those that placeholders of these stand for, and
+// the agent's socket.
 func (cfg *Config) Files() []string {
 	var paths []string
 	for _, f := range cfg.IdentityFiles {
@@ -134,7 +149,7 @@ func (cfg *Config) Files() []string {
 			paths = append(paths, public)
 		}
 	}
-	paths = append(paths, cfg.CertificateFiles...)
+	paths = append(append(paths, cfg.CertificateFiles...), cfg.textFiles()...)
 	if path := cfg.AgentPath(); path != "" && !isPipe(path) {
 		paths = append(paths, path)
 	}

@@ -56,7 +56,7 @@ func (a *Authenticator) Explain(err error) error {
 		fix := fmt.Sprintf("log in as %s with ssh, which asks for a new password, and put that in the place of the old one", redact.Quote(a.cfg.User))
 		return &failure.AuthError{Message: a.message("the password has expired", fix), Cause: failure.CausePasswordRefused, Fix: fix}
 	default:
-		return &failure.AuthError{Message: a.message("", a.fix()), Cause: a.cause(), Fix: cmp.Or(a.certificateFix(), a.agentFix())}
+		return &failure.AuthError{Message: a.message("", a.fix()), Cause: a.cause(), Fix: cmp.Or(a.certificateFix(), a.generatedFix(), a.agentFix()), Authorize: a.refusedGenerated()}
 	}
 }
 
@@ -212,6 +212,10 @@ func (a *Authenticator) fix() string {
 		return fmt.Sprintf("password answers one hidden prompt for a password, not %q: let this user in without a second factor, or with a key alone", a.prompt)
 	case a.trouble != "":
 		return "give password a value"
+	case a.refusedGenerated() != nil:
+		return a.authorizeFix(a.refusedGenerated())
+	case a.generatedFix() != "":
+		return a.generatedFix()
 	case a.sent && (takesPassword || len(a.allowed) == 0):
 		return "check user and password"
 	case !a.wasRefused() && len(a.leftOut()) > 0:

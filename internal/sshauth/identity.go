@@ -16,18 +16,23 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keyfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // errNeedsPassphrase is returned, with the public key where the file shows it,
 // for an encrypted private key that no passphrase was given for.
 var errNeedsPassphrase = errors.New("is encrypted and has no passphrase")
 
-// identity is what an identity file holds.
+// identity is what an identity file holds, or a text, or a generated key.
 type identity struct {
-	IdentityFile
-	public ssh.PublicKey       // a plain key, or nil if nothing shows it
-	signer ssh.AlgorithmSigner // nil if the private half is left to the agent
-	cert   *ssh.Certificate    // the one beside the file, or in its .pub, or nil
+	IdentityFile // its Path is "" without a file
+	// option is how errors name it, source how an offer does.
+	option, source string
+	// rankedAs is the blob of the key whose place among the offers it takes, or "".
+	rankedAs string
+	public   ssh.PublicKey       // a plain key, or nil if nothing shows it
+	signer   ssh.AlgorithmSigner // nil if the private half is left to the agent
+	cert     *ssh.Certificate    // the one beside the file, or in its .pub, or nil
 	// certFile is where cert is.
 	certFile string
 	// took is how long it was decrypted.
@@ -46,7 +51,7 @@ func (f IdentityFile) publicPath() string { return strings.TrimSuffix(f.Path, ".
 // certificate. With an error, too, it may return the public key, whose private half
 // an agent may hold.
 func (cfg *Config) loadIdentity(file IdentityFile) (identity, error) {
-	id := identity{IdentityFile: file}
+	id := identity{IdentityFile: file, option: "identity_file " + redact.Quote(file.Path), source: file.Path}
 	data, err := readfile.Read("identity_file", file.Path)
 	switch {
 	case err != nil:
@@ -58,19 +63,39 @@ func (cfg *Config) loadIdentity(file IdentityFile) (identity, error) {
 		err = readfile.Error("identity_file", file.Path, keyfile.Explain(file.Path, data, err))
 		id.showBeside()
 	}
+	return cfg.loaded(id, err)
+}
+
+// loaded returns an identity that was read with err, unless it is too short.
+func (cfg *Config) loaded(id identity, err error) (identity, error) {
 	if id.public != nil {
 		if weak := cfg.CheckSize(id.public); weak != nil {
 			id.public, id.signer = nil, nil
-			err = cmp.Or(err, readfile.Error("identity_file", file.Path, fmt.Errorf("cannot be used: %w; make one with ssh-keygen -t ed25519", weak)))
+			err = cmp.Or(err, id.failed(fmt.Errorf("cannot be used: %w; make one with ssh-keygen -t ed25519", weak)))
 		}
 	}
 	id.err = err
 	return id, err
 }
 
-// loadPrivate reads the private key of an identity file.
+// failed returns an error that says why the identity cannot be used.
+func (id *identity) failed(err error) error {
+	if id.Path == "" {
+		return fmt.Errorf("%s %w", id.option, err)
+	}
+	return readfile.Error("identity_file", id.Path, err)
+}
+
+// explain says what is wrong with the private key that data is, and err the error of.
+func (id *identity) explain(data []byte, err error) error {
+	if id.Path == "" {
+		return keyfile.ExplainText(data, err)
+	}
+	return keyfile.Explain(id.Path, data, err)
+}
+
+// loadPrivate reads the private key of an identity.
 func (cfg *Config) loadPrivate(id *identity, data []byte) error {
-	failed := func(err error) error { return readfile.Error("identity_file", id.Path, err) }
 	// A key on a security token: the file holds no more than a handle, which the
 	// agent knows how to use.
 	if pub := keyfile.EmbeddedPublicKey(data); pub != nil && isTokenKey(pub) {
@@ -80,7 +105,7 @@ func (cfg *Config) loadPrivate(id *identity, data []byte) error {
 	passphrase := ""
 	if id.Passphrase != "" && keyfile.Encrypted(data) {
 		var err error
-		if passphrase, err = readfile.Secret(fmt.Sprintf("passphrase of identity_file %q", id.Path), id.Passphrase, cfg.Resolve); err != nil {
+		if passphrase, err = readfile.Secret("passphrase of "+id.option, id.Passphrase, cfg.Resolve); err != nil {
 			return err
 		}
 	}
@@ -93,16 +118,16 @@ func (cfg *Config) loadPrivate(id *identity, data []byte) error {
 		if missing.PublicKey != nil {
 			id.public = missing.PublicKey
 		}
-		return failed(cmp.Or(keyfile.ExplainLocked(id.Path, data), errNeedsPassphrase))
+		return id.failed(cmp.Or(keyfile.ExplainLocked(cmp.Or(id.Path, "key"), data), errNeedsPassphrase))
 	case err != nil:
 		if !errors.Is(err, x509.IncorrectPasswordError) {
 			id.showBeside()
 		}
-		return failed(keyfile.Explain(id.Path, data, err))
+		return id.failed(id.explain(data, err))
 	}
 	signer, ok := key.Signer.(ssh.AlgorithmSigner)
 	if !ok {
-		return failed(fmt.Errorf("has a key of type %q, which is not supported", key.PublicKey().Type()))
+		return id.failed(fmt.Errorf("has a key of type %q, which is not supported", key.PublicKey().Type()))
 	}
 	id.showBeside()
 	id.public, id.signer = signer.PublicKey(), signer
@@ -125,6 +150,9 @@ func (id *identity) show(data []byte, path string) bool {
 
 // showBeside takes them from the .pub file beside a private key.
 func (id *identity) showBeside() {
+	if id.Path == "" {
+		return
+	}
 	if data, err := readfile.All(id.publicPath()); err == nil {
 		id.show(data, id.publicPath())
 	}
@@ -133,6 +161,9 @@ func (id *identity) showBeside() {
 // loadCertificate reads the certificate beside the file. Without one, a certificate
 // that the .pub file holds stays.
 func (id *identity) loadCertificate() error {
+	if id.Path == "" {
+		return nil
+	}
 	cert, err := loadCertificate("certificate beside the identity_file", id.certPath())
 	switch {
 	case err == nil:

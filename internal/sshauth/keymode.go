@@ -38,16 +38,16 @@ type keyMode struct {
 	digest [sha256.Size]byte
 }
 
-// Look looks at identity files, and logs the warnings.
-func (k *KeyModes) Look(files []IdentityFile, log func() *zap.Logger) {
+// Look looks at the files of private keys, and logs the warnings.
+func (k *KeyModes) Look(paths []string, log func() *zap.Logger) {
 	if runtime.GOOS == "windows" {
 		return // where access control lists say who can read a file
 	}
 	if k.looked == nil {
 		k.looked, k.warned = map[string]keyLook{}, map[string]keyMode{}
 	}
-	for _, file := range files {
-		k.lookAt(file.Path, log)
+	for _, path := range paths {
+		k.lookAt(path, log)
 	}
 }
 

@@ -38,7 +38,7 @@ func TestKeyModes(t *testing.T) {
 
 	core, logs := observer.New(zap.DebugLevel)
 	log := func() *zap.Logger { return zap.New(core) }
-	files := []IdentityFile{{Path: path}, {Path: public}, {Path: filepath.Join(dir, "absent")}, {Path: dir}}
+	files := []string{path, public, filepath.Join(dir, "absent"), dir}
 	var k KeyModes
 	var want []string
 	for i, step := range []struct {

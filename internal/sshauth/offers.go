@@ -31,6 +31,7 @@ type offer struct {
 	fix    string      // what helps against that, or ""
 	cert   Certificate // zero for no certificate
 	blob   string      // the key or certificate on the wire (RFC 4253 section 6.6)
+	ranked string      // the blob that says which place it has among the offers
 	named  bool        // by the user
 }
 
@@ -60,12 +61,6 @@ type collector struct {
 	expired, badCert bool
 }
 
-// namedCert is a certificate that an option names.
-type namedCert struct {
-	*ssh.Certificate
-	path string
-}
-
 // collect reads the files and asks the agent, and finds out what to offer, in
 // ssh's order: certificate files, the agent's keys, those first that an option or
 // a default file names, and then the keys that are in files only. In each of these
@@ -91,7 +86,7 @@ func (c *collector) collect() {
 // choose orders the offers by what earlier logins have shown, and leaves out those
 // beyond maxTries that the user did not name.
 func (c *collector) choose() {
-	sort(c.memory, c.offers, func(o offer) string { return o.blob })
+	sort(c.memory, c.offers, func(o offer) string { return o.ranked })
 	c.all = slices.Clone(c.offers)
 	limit := maxTries
 	if c.cfg.Password != "" {
@@ -111,42 +106,35 @@ func (c *collector) choose() {
 	}
 }
 
-// identities reads the identity files. Those that cannot be used are left out.
+// identities reads the identity files, and then the identities that are texts or
+// generated. Those that cannot be used are left out.
 func (c *collector) identities() []identity {
 	var ids []identity
-	for _, file := range c.cfg.IdentityFiles {
-		id, err := c.cfg.loadIdentity(file)
+	add := func(id identity, err error) {
 		switch {
 		case err == nil, id.public != nil && c.link != nil: // which may hold its private half
-		case file.Default && errors.Is(err, fs.ErrNotExist):
-			continue
+		case id.Default && errors.Is(err, fs.ErrNotExist):
+			return
 		default:
 			c.unusable(err)
-			if !file.Default {
-				c.log.Warn("identity file is not usable", zap.Error(err))
+			if !id.Default {
+				c.log.Warn("identity is not usable", zap.Error(err))
 			}
-			continue
+			return
 		}
 		if err := id.loadCertificate(); err != nil {
 			c.warnCert(err)
 		}
 		ids = append(ids, id)
 	}
-	return ids
-}
-
-// certificates reads the certificate files.
-func (c *collector) certificates() []namedCert {
-	var certs []namedCert
-	for _, path := range c.cfg.CertificateFiles {
-		cert, err := loadCertificate("certificate_file", path)
-		if err != nil {
-			c.warnCert(err)
-			continue
-		}
-		certs = append(certs, namedCert{cert, path})
+	for _, file := range c.cfg.IdentityFiles {
+		add(c.cfg.loadIdentity(file))
 	}
-	return certs
+	c.cfg.loadTexts(add)
+	if c.cfg.GeneratedName() != "" && len(c.cfg.Generated) == 0 {
+		c.skip("identity auto has no key yet")
+	}
+	return ids
 }
 
 // agentKeys asks the agent for its keys, if any of them would be of use.
@@ -184,23 +172,6 @@ func (c *collector) agentKeys(ids []identity, certs []namedCert) []agentKey {
 	return keys
 }
 
-// addCertFiles offers the certificates that options name.
-func (c *collector) addCertFiles(certs []namedCert, ids []identity, keys []agentKey) {
-	for _, cert := range certs {
-		signer := find(keys, cert.Key)
-		for _, id := range ids {
-			if id.signer != nil && algorithms.SameKey(id.public, cert.Key) {
-				signer = id.signer
-			}
-		}
-		if signer == nil {
-			c.skip(fmt.Sprintf("certificate_file %q has its private key in no identity_file and not in the agent", cert.path))
-			continue
-		}
-		c.addCert(cert.Certificate, signer, cert.path, true)
-	}
-}
-
 // splitHeld returns the identities that the agent holds, in its order, and the
 // others.
 func splitHeld(ids []identity, keys []agentKey) (held, rest []identity) {
@@ -231,7 +202,7 @@ func (c *collector) addIdentities(ids []identity, keys []agentKey) {
 		}
 		found := signers[i] != nil
 		if found && id.cert != nil {
-			c.addCert(id.cert, signers[i], id.certFile, !id.Default)
+			c.addCert(namedCert{id.cert, id.certFile, id.certFile, ""}, signers[i], !id.Default)
 		}
 		for _, k := range keys {
 			if cert, ok := k.public.(*ssh.Certificate); ok && algorithms.SameKey(cert.Key, id.public) {
@@ -242,41 +213,27 @@ func (c *collector) addIdentities(ids []identity, keys []agentKey) {
 		switch {
 		case found || id.Default:
 		case isTokenKey(id.public):
-			c.skip(fmt.Sprintf("identity_file %q is a key on a security token, which only an agent can sign with, and no agent holds it; add it to one with ssh-add", id.Path))
+			c.skip(id.option + " is a key on a security token, which only an agent can sign with, and no agent holds it; add it to one with ssh-add")
 		case id.err != nil:
 			c.skip(fmt.Sprintf("%v, and the agent does not hold its key", id.err))
 		default:
-			c.skip(fmt.Sprintf("identity_file %q has no usable private half, and the agent does not hold it", id.Path))
+			c.skip(id.option + " has no usable private half, and the agent does not hold it")
 		}
 	}
 	for i, id := range ids {
 		// With a certificate file, a default file is read for its private key alone.
-		if signers[i] == nil || id.Default && len(c.cfg.CertificateFiles) > 0 {
+		if signers[i] == nil || id.Default && len(c.cfg.CertificateFiles)+len(c.cfg.Certificates) > 0 {
 			continue
 		}
-		source := id.Path
+		source := id.source
 		if id.signer == nil {
 			source += ", signed by the agent"
 		}
+		n := len(c.offers)
 		c.add(id.public, signers[i], source, !id.Default)
-	}
-}
-
-// addCert offers a certificate for the key that signer has.
-func (c *collector) addCert(cert *ssh.Certificate, signer ssh.AlgorithmSigner, path string, named bool) {
-	if !algorithms.SameKey(cert.Key, signer.PublicKey()) {
-		c.warnCert(fmt.Errorf("certificate %q is for another key than the file beside it", path))
-		return
-	}
-	s, err := ssh.NewCertSigner(cert, signer)
-	if err != nil {
-		c.warnCert(fmt.Errorf("certificate %q: %w", path, err))
-		return
-	}
-	n := len(c.offers)
-	c.add(cert, s.(ssh.AlgorithmSigner), path, named) //nolint:forcetypeassert // documented: an AlgorithmSigner gives one
-	if len(c.offers) > n {
-		c.offers[n].cert.Path = path
+		if len(c.offers) > n && id.rankedAs != "" {
+			c.offers[n].ranked = id.rankedAs
+		}
 	}
 }
 
@@ -315,9 +272,9 @@ func (c *collector) add(public ssh.PublicKey, signer ssh.AlgorithmSigner, source
 		c.skip(fmt.Sprintf("%s: %v", what, err))
 		return
 	}
-	o := offer{signer: restricted, what: what, blob: blob, named: named}
+	o := offer{signer: restricted, what: what, blob: blob, ranked: blob, named: named}
 	if cert, ok := public.(*ssh.Certificate); ok {
-		o.cert.Certificate = cert
+		o.cert = Certificate{Certificate: cert, FromAgent: true} // unless addCert knows better
 		if flaw, fix := certificateFlaw(cert, c.cfg.User); flaw != "" {
 			o.doubt, o.fix = ", which "+flaw, fix
 		}
@@ -344,14 +301,6 @@ func (c *collector) unusable(err error) {
 }
 
 func (c *collector) skip(why string) { c.skipped = append(c.skipped, why) }
-
-// warnCert warns of a certificate that is ignored: its bare key may still
-// be offered, so nothing else would say why access is refused.
-func (c *collector) warnCert(err error) {
-	c.badCert = true
-	c.log.Warn("certificate is not usable", zap.Error(err))
-	c.unusable(err)
-}
 
 // rank puts certificates before bare keys.
 func (k agentKey) rank() int {

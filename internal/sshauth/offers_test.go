@@ -45,7 +45,7 @@ func TestCertificates(t *testing.T) {
 		{name: "foreign", beside: foreign, want: []string{"publickey " + f1 + " (id)"}, why: []string{`certificate "id-cert.pub" is for another key than the file beside it`}},
 		{
 			name: "foreign file", files: []*ssh.Certificate{foreign}, want: []string{"publickey " + f1 + " (id)"},
-			why: []string{`certificate_file "cert0" has its private key in no identity_file and not in the agent`},
+			why: []string{`certificate_file "cert0" has its private key in no identity_file or identity, and not in the agent`},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

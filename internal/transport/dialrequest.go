@@ -81,7 +81,7 @@ func (t *Transport) prepare(e *dialRequest, req *http.Request) error {
 	if e.proxy == nil {
 		return nil
 	}
-	target, err := proxyTarget(e.proxy)
+	target, err := ProxyTarget(e.proxy)
 	if err != nil {
 		return fmt.Errorf("network_proxy: %w", err)
 	}
@@ -138,8 +138,8 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), defaultPorts[u.Scheme]))
 }
 
-// proxyTarget returns the target at a network_proxy's URL.
-func proxyTarget(u *url.URL) (tunnel.Target, error) {
+// ProxyTarget returns the target at a network_proxy's URL.
+func ProxyTarget(u *url.URL) (tunnel.Target, error) {
 	if defaultPorts[u.Scheme] == "" {
 		return tunnel.Target{}, fmt.Errorf("unknown scheme %q; use http, https, socks5 or socks5h", u.Scheme)
 	}

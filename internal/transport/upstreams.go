@@ -175,7 +175,7 @@ func checkProxy(t *reverseproxy.HTTPTransport, tun dialer.Permitter) error {
 	if err != nil {
 		return errors.New("not a URL; write <scheme>://<host>:<port>") // it may have a password
 	}
-	target, err := proxyTarget(u)
+	target, err := ProxyTarget(u)
 	if err != nil {
 		return err
 	}

@@ -11,10 +11,11 @@ import (
 // The types below are aliases, so that whoever opens a tunnel and dials through it needs no
 // other package.
 type (
-	// Config says where a tunnel connects and as whom, IdentityFile one of the keys that
-	// it authenticates with.
+	// Config says where a tunnel connects and as whom, IdentityFile and Identity are
+	// keys that it authenticates with.
 	Config       = connect.Config
 	IdentityFile = sshauth.IdentityFile
+	Identity     = sshauth.Identity
 	// Settings are what may change about a tunnel while it is connected. Those of the
 	// newest started Handle are in force.
 	Settings = pool.Settings
