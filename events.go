@@ -70,7 +70,11 @@ func newEmitter(ctx caddy.Context, a *App) (*emitter, error) {
 // Observe implements report.Observer.
 func (em *emitter) Observe(e report.Event) {
 	select {
-	case <-em.over:
+	case <-em.over: // whether or not there is room
+		return
+	default:
+	}
+	select {
 	case em.waiting <- e:
 		if !em.running.Swap(true) {
 			go em.run()

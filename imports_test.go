@@ -26,6 +26,7 @@ var layers = [][]string{
 	{"sshconn", "hostkey", "sshauth", "connlimit", "metrics", "pipe"},
 	{"wire", "dial", "algorithms", "readfile", "autokey"},
 	{"dialtimeout", "failure", "sshconfig", "filewatch", "keyfile", "permit", "hostname", "loglimit"},
+	{"subprocess"},
 	{"printable", "redact", "sshsyntax"},
 }
 

@@ -20,7 +20,7 @@ var takesSecrets = map[string]int{"password": 0, "identity_file": 1, "proxy_comm
 // else may be a secret, by a placeholder and as it is: the configuration is
 // refused, and no error shows it.
 func TestMisplacedTexts(t *testing.T) {
-	t.Setenv("CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND", "1")
+	t.Setenv("CADDY_SSH_TUNNEL_ALLOW_COMMANDS", "1")
 	t.Setenv("SSH_AUTH_SOCK", "")
 	key := sshtest.WriteFile(t, "key", sshtest.NewKey().PEM(""))
 	sshConfig := sshtest.WriteFile(t, "config", []byte("Host x\nIdentityFile ${SSH_TUNNEL_TEST_TEXT}\n"))

@@ -28,7 +28,7 @@ func TestExample(t *testing.T) {
 // TestSecretsInErrors checks that a secret that is written wrong, or in the wrong
 // place, is not shown.
 func TestSecretsInErrors(t *testing.T) {
-	t.Setenv("CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND", "1")
+	t.Setenv("CADDY_SSH_TUNNEL_ALLOW_COMMANDS", "1")
 	const hostKey = "host_key SHA256:"
 	key := sshtest.WriteFile(t, "key", sshtest.NewKey().PEM(""))
 	body := slices.Collect(strings.Lines(string(readTestFile(t, key))))

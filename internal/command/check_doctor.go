@@ -236,7 +236,7 @@ func (l *hostLogin) detail(step string, a *connect.Attempt, via *tunnel.Handle, 
 		case l.cfg.Proxy != nil:
 			return "through " + l.cfg.Proxy.String()
 		case len(l.cfg.ProxyCommand) > 0:
-			return "through proxy_command " + l.cfg.ProxyCommand[0]
+			return "through proxy_command " + l.cfg.ProxyCommandName()
 		}
 		return a.Remote
 	case connect.StepBanner:

@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -151,8 +152,8 @@ func (flags *forwardFlags) hop(h *sshconfig.Host, out *output) (hop, error) {
 	}
 	t, err := config.ResolveHost(h, out.logger)
 	switch {
-	case errors.Is(err, config.ErrCommandsForbidden):
-		return hop{}, fmt.Errorf("%s: ProxyCommand: running commands is not allowed, and nothing was; to allow it, run export %s=1 and then this again", h.Where("ProxyCommand"), config.AllowProxyCommand)
+	case errors.Is(err, subprocess.ErrForbidden):
+		return hop{}, fmt.Errorf("%s: ProxyCommand: running commands is not allowed, and nothing was; to allow it, run export %s=1 and then this again", h.Where("ProxyCommand"), subprocess.Allow)
 	case err != nil:
 		return hop{}, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -242,7 +243,7 @@ func TestProvisionLogs(t *testing.T) {
 		t.Errorf("%d lines warn of the password", found.Len())
 	}
 
-	t.Setenv(AllowProxyCommand, "1")
+	t.Setenv(subprocess.Allow, "1")
 	for argument, want := range map[string]int{"{env.PATH}": 1, "%h": 0} {
 		_, logs, err := provisioned(t, `{"hosts": ["bastion"], "password": "{env.PATH}", "host_keys": ["`+caddytest.Fingerprint+`"], "proxy_command": ["x", "`+argument+`"]}`)
 		if err != nil {

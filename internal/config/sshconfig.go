@@ -5,6 +5,8 @@ package config
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -19,6 +22,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostname"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -30,11 +34,31 @@ func NewSSHConfigReader(logger *zap.Logger) *sshconfig.Reader {
 		User: LoginName(),
 		Warn: func(warning string) { logger.Warn("ssh_config: " + warning) },
 	}
+	if subprocess.Supported && subprocess.Allowed() {
+		files.Exec = matchExec(logger, execTimeout)
+	}
 	files.Hostname, _ = os.Hostname()
 	if u, err := user.Current(); err == nil {
 		files.UID = u.Uid
 	}
 	return files
+}
+
+// execTimeout is how long a Match exec may take.
+const execTimeout = 10 * time.Second
+
+// matchExec returns what executes a Match exec, as ssh does.
+func matchExec(logger *zap.Logger, timeout time.Duration) func(command string) (success bool, err error) {
+	return func(command string) (bool, error) {
+		ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, errors.New(timeout.String()))
+		defer cancel()
+		c := subprocess.Command{Option: "Match exec", Name: subprocess.Program(command), Args: subprocess.Shell(command), Log: logger}
+		err := c.Run(ctx)
+		if status, ok := subprocess.Status(err); ok {
+			return status == 0, nil
+		}
+		return err == nil, err
+	}
 }
 
 // readSSHConfig returns what the files say about the tunnel's alias, or nil if
@@ -111,11 +135,16 @@ func (t *Tunnel) fillFromSSHConfig(r *resolver, h *sshconfig.Host, cfg *tunnel.C
 	}
 	if len(cfg.KnownHosts)+len(cfg.HostKeys)+len(cfg.HostCertificateAuthorities) == 0 {
 		cfg.KnownHosts = knownHostsOf(h, r.home)
+		if len(h.KnownHostsCommand) > 0 {
+			cfg.KnownHostsCommand = &hostkey.Command{Args: h.KnownHostsCommand, Tokens: h.Tokens}
+		}
+		cfg.TrustLoopback = h.NoHostAuthenticationForLocalhost && cfg.Password == ""
 	}
 	if len(cfg.RevokedHostKeys) == 0 {
 		cfg.RevokedHostKeys = h.RevokedHostKeys
 	}
 	cfg.HostKeyAlias = cmp.Or(cfg.HostKeyAlias, h.HostKeyAlias)
+	cfg.TrustLoopback = cfg.TrustLoopback && cfg.HostKeyAlias == ""
 	if len(cfg.ProxyCommand) == 0 {
 		cfg.BindAddress = cmp.Or(cfg.BindAddress, h.BindAddress)
 	}

@@ -10,11 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -249,6 +251,48 @@ func TestSSHConfigHostKeys(t *testing.T) {
 			if got.AcceptNewHostKey != want.AcceptNewHostKey || got.UpdateHostKeys != want.UpdateHostKeys || strings.Join(got.RevokedHostKeys, " ") != strings.Join(want.RevokedHostKeys, " ") || got.InsecureIgnoreHostKey {
 				t.Errorf("%s%s: got %+v", text, options, got)
 			}
+		}
+	}
+}
+
+// TestMatchExec: the error about one that hangs or is killed names its line.
+func TestMatchExec(t *testing.T) {
+	t.Setenv(subprocess.Allow, "1")
+	for command, want := range map[string]string{
+		"true": "true", "false": "false", "exit 7": "false", "/nonexistent": "false",
+		"sleep 1000": `Match exec "sleep" did not end in time (100ms)`, "kill -9 $$": `Match exec "kill" has ended (signal: killed)`,
+	} {
+		timeout := sshtest.Patience
+		if command == "sleep 1000" {
+			timeout = 100 * time.Millisecond
+		}
+		success, err := matchExec(zap.NewNop(), timeout)(command)
+		if got := fmt.Sprint(success); err == nil && got != want || err != nil && err.Error() != want {
+			t.Errorf("%s: got %s, %v, want %s", command, got, err, want)
+		}
+	}
+	file := sshtest.WriteFile(t, "config", []byte("Host *\n\nMatch exec \"kill -9 $$\"\n\tUser x\n"))
+	_, _, err := provisioned(t, fmt.Sprintf(`{"ssh_config": {"alias": "a", "file": %q}}`, file))
+	if err == nil || !strings.Contains(err.Error(), file+`:3: Match exec: Match exec "kill" has ended (signal: killed)`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestNoHostAuthenticationForLocalhost: it is taken unless the tunnel itself says what key
+// to expect, or sends a password.
+func TestNoHostAuthenticationForLocalhost(t *testing.T) {
+	file := sshtest.WriteFile(t, "config", []byte("NoHostAuthenticationForLocalhost yes\nHost alias\n\tHostKeyAlias x\n"))
+	for options, want := range map[string]bool{
+		`"alias": "localhost"}`:                           true,
+		`"alias": "alias"}`:                               false,
+		`"alias": "localhost"}, "password": "{env.PATH}"`: false,
+		`"alias": "localhost"}, "host_keys": ["` + caddytest.Fingerprint + `"]`: false,
+		`"alias": "localhost"}, "host_key_alias": "x"`:                          false,
+	} {
+		tun, _, err := provisioned(t, fmt.Sprintf(`{"user": "u", "ssh_config": {"file": %q, %s}`, file, options))
+		// Otherwise there is nothing to verify the key against.
+		if want != (err == nil && tun.Config.TrustLoopback) {
+			t.Errorf("%s: got %v, %v, want %t", options, tun, err, want)
 		}
 	}
 }

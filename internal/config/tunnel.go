@@ -121,7 +121,7 @@ type Tunnel struct {
 	// connection to the bastion. No shell reads it. In each argument `%h`, `%p`
 	// and `%r` are the bastion's host, its port and the user, and `%%` is a %.
 	// Refused unless the environment variable
-	// `CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND` is 1. Default: none.
+	// `CADDY_SSH_TUNNEL_ALLOW_COMMANDS` is 1. Default: none.
 	ProxyCommand []string `json:"proxy_command,omitempty"`
 
 	// The local IP address to connect from. An error together with
@@ -221,7 +221,7 @@ type Tunnel struct {
 
 // SSHConfig names the ssh_config(5) files for the options that a tunnel does not
 // set. Caddy reads the files when it loads the configuration. It executes nothing
-// in them, except a ProxyCommand where that is allowed (see `proxy_command`).
+// in them unless its environment allows it (see `proxy_command`).
 type SSHConfig struct {
 	// The host to look up, as in `ssh <host>`. Required.
 	Alias string `json:"alias"`

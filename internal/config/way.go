@@ -7,24 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"strings"
-	"unicode"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
-
-// AllowProxyCommand is the environment variable of the process that has to be 1
-// for a configuration to run commands. Whoever may write a configuration,
-// over the admin API perhaps, may not run commands by that.
-const AllowProxyCommand = "CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND"
-
-// ErrCommandsForbidden refuses a command.
-var ErrCommandsForbidden = errors.New("running commands is not allowed, and nothing was; set CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND=1 in Caddy's environment to allow it")
 
 // resolveWay resolves the way to the bastion. What the tunnel does not say
 // itself comes from h, unless that is nil.
@@ -46,92 +37,29 @@ func (t *Tunnel) resolveWay(r *resolver, cfg *tunnel.Config, h *sshconfig.Host) 
 	if len(t.ProxyCommand) > 0 {
 		cfg.ProxyCommand = r.each("proxy_command", t.ProxyCommand, r.secret)
 		r.fail("proxy_command", redact.CheckPath(cfg.ProxyCommand[0])) // which is shown where it runs
-		if !commandsAllowed() {
-			r.fail("proxy_command", ErrCommandsForbidden)
+		if !subprocess.Allowed() {
+			r.fail("proxy_command", subprocess.ErrForbidden)
 		}
 	}
 	if h != nil && h.ProxyCommand != "" && ways == 0 {
-		r.fail("ssh_config", t.commandLikeSSH(h, cfg))
+		r.fail("ssh_config", commandLikeSSH(h, cfg))
 	}
 }
 
-// commandsAllowed reports whether the environment allows it to run commands.
-func commandsAllowed() bool { return os.Getenv(AllowProxyCommand) == "1" }
-
-// commandLikeSSH takes the command that ssh would run in a shell.
-func (t *Tunnel) commandLikeSSH(h *sshconfig.Host, cfg *tunnel.Config) error {
-	fail := func(err error) error {
+// commandLikeSSH takes the command that a shell runs, as it does for ssh.
+func commandLikeSSH(h *sshconfig.Host, cfg *tunnel.Config) error {
+	err := redact.CheckPath(subprocess.Program(h.ProxyCommand)) // which is shown where it runs
+	if !subprocess.Allowed() {
+		err = subprocess.ErrForbidden
+	}
+	if err != nil {
 		return fmt.Errorf("%s: ProxyCommand: %w", h.Where("ProxyCommand"), err)
 	}
-	if !commandsAllowed() {
-		return fail(ErrCommandsForbidden)
-	}
-	argv, err := splitCommand(h.ProxyCommand)
-	if err != nil {
-		return fail(err)
-	}
-	if err := redact.CheckPath(argv[0]); err != nil {
-		return fail(err)
-	}
 	// The other tokens are replaced when the command runs.
-	alias := strings.NewReplacer("%%", "%%", "%n", strings.ReplaceAll(h.Alias, "%", "%%"))
-	for i, arg := range argv {
-		argv[i] = alias.Replace(arg)
-	}
-	cfg.ProxyCommand = argv
+	literal := func(token byte) string { return strings.ReplaceAll(h.Tokens[token], "%", "%%") }
+	command := strings.NewReplacer("%%", "%%", "%n", literal('n'), "%k", literal('k')).Replace(h.ProxyCommand)
+	cfg.ProxyCommand, cfg.ProxyShell, cfg.ProxyUseFdpass = []string{command}, true, h.ProxyUseFdpass
 	return nil
-}
-
-// splitCommand splits a command at its spaces, those in quotes excepted. No
-// shell is going to read it: what would mean something to one is refused.
-func splitCommand(command string) ([]string, error) {
-	refuse := func(r rune) error {
-		return fmt.Errorf("%q is for a shell, and none is run; write a command with plain arguments, or put it into a script", string(r))
-	}
-	var argv []string
-	var word strings.Builder
-	inWord, quote := false, rune(0)
-	for _, r := range command {
-		switch {
-		case quote != 0 && r == quote:
-			quote = 0
-		case quote == '\'':
-			word.WriteRune(r)
-		case strings.ContainsRune("$`\\", r):
-			return nil, refuse(r)
-		case quote == '"':
-			word.WriteRune(r)
-		case r == '\'' || r == '"':
-			quote, inWord = r, true
-		case unicode.IsSpace(r):
-			if inWord {
-				argv = append(argv, word.String())
-				word.Reset()
-				inWord = false
-			}
-		case strings.ContainsRune("|&;<>()*?[", r) || !inWord && strings.ContainsRune("~#!{", r):
-			return nil, refuse(r)
-		default:
-			if r == '=' && len(argv) == 0 {
-				return nil, fmt.Errorf("%q before the command is for a shell, and none is run; put it into a script", word.String()+"=")
-			}
-			word.WriteRune(r)
-			inWord = true
-		}
-	}
-	if quote != 0 {
-		return nil, fmt.Errorf("a %q without its end", string(quote))
-	}
-	if inWord {
-		argv = append(argv, word.String())
-	}
-	if len(argv) > 0 && argv[0] == "exec" {
-		argv = argv[1:] // to a shell it says to be replaced by the command
-	}
-	if len(argv) == 0 || argv[0] == "" {
-		return nil, errors.New("no command")
-	}
-	return argv, nil
 }
 
 // errProxyAddress does not show the address: it may be user info without the @.

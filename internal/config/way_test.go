@@ -9,6 +9,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 )
 
 func TestParseProxy(t *testing.T) {
@@ -57,31 +58,9 @@ func TestParseProxy(t *testing.T) {
 	}
 }
 
-func TestSplitCommand(t *testing.T) {
-	for command, want := range map[string][]string{
-		"nc %h %p":                        {"nc", "%h", "%p"},
-		" exec  /usr/bin/nc -X 5\t%h %p ": {"/usr/bin/nc", "-X", "5", "%h", "%p"},
-		`a 'b c' "d e"f '' "#"`:           {"a", "b c", "d ef", "", "#"},
-		`a '$x;"' b#c d~ x=y`:             {"a", `$x;"`, "b#c", "d~", "x=y"},
-	} {
-		if got, err := splitCommand(command); err != nil || !slices.Equal(got, want) {
-			t.Errorf("%q: got %q, %v; want %q", command, got, err, want)
-		}
-	}
-	for command, want := range map[string]string{
-		"a | b": `"|"`, "a 2>/dev/null": `">"`, "a; b": `";"`, "a && b": `"&"`, "a `b`": "\"`\"", "a $HOME": `"$"`, `a "$HOME"`: `"$"`,
-		`a \b`: `"\\"`, "~/bin/a": `"~"`, "a # b": `"#"`, "a *": `"*"`, "a {b}": `"{"`, "(a)": `"("`,
-		"A=b c": `"A=" before the command`, "a 'b": `a "'" without its end`, "exec": "no command", "": "no command", "''": "no command",
-	} {
-		if got, err := splitCommand(command); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: got %q, %v; want %q", command, got, err, want)
-		}
-	}
-}
-
 // TestProxyCommandOfSSHConfig takes it as ssh would, where that is allowed.
 func TestProxyCommandOfSSHConfig(t *testing.T) {
-	file := sshtest.WriteFile(t, "config", []byte("Host bast*\n\tHostName %h.example.com\n\tProxyCommand connect --to %h:%p '%r at 100%%' %n\n\tBindAddress 127.0.0.1\nHost shell\n\tProxyCommand a | b\n"))
+	file := sshtest.WriteFile(t, "config", []byte("Host bast*\n\tHostName %h.example.com\n\tProxyCommand connect --to %h:%p '%r at 100%%' %n\n\tBindAddress 127.0.0.1\nHost shell\n\tProxyCommand a | b\n\tProxyUseFdpass yes\n"))
 	config := `{"ssh_config": {"alias": %q, "file": %q}, "password": "{env.PATH}", "host_keys": ["` + caddytest.Fingerprint + `"]%s}`
 
 	if _, _, err := provisioned(t, fmt.Sprintf(config, "bastion", file, "")); err == nil || !strings.Contains(err.Error(), file+":3: ProxyCommand: running commands is not allowed") {
@@ -92,16 +71,22 @@ func TestProxyCommandOfSSHConfig(t *testing.T) {
 		t.Errorf("with a proxy: %v", err)
 	}
 
-	t.Setenv(AllowProxyCommand, "1")
+	t.Setenv(subprocess.AllowOld, "1")
 	tun, _, err := provisioned(t, fmt.Sprintf(config, "bastion", file, ""))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"connect", "--to", "%h:%p", "%r at 100%%", "bastion"}; !slices.Equal(tun.Config.ProxyCommand, want) {
-		t.Errorf("got %q, want %q", tun.Config.ProxyCommand, want)
+	if want := []string{"connect --to %h:%p '%r at 100%%' bastion"}; !slices.Equal(tun.Config.ProxyCommand, want) || !tun.Config.ProxyShell || tun.Config.ProxyUseFdpass {
+		t.Errorf("got %+v, want %q", tun.Config, want)
 	}
-	if _, _, err := provisioned(t, fmt.Sprintf(config, "shell", file, "")); err == nil || !strings.Contains(err.Error(), `ProxyCommand: "|" is for a shell`) {
+	if tun, _, err = provisioned(t, fmt.Sprintf(config, "shell", file, "")); err != nil || !tun.Config.ProxyUseFdpass {
 		t.Errorf("with a pipe: %v", err)
+	}
+	// As on ssh's command line, a name has no meaning for a shell.
+	for _, user := range []string{"a;touch x", "$(x)`", "-x"} {
+		if _, _, err := provisioned(t, fmt.Sprintf(config, "bastion", file, fmt.Sprintf(`, "user": %q`, user))); err == nil {
+			t.Errorf("user %q is taken", user)
+		}
 	}
 	// The block's hosts win, all of them.
 	tun, _, err = provisioned(t, fmt.Sprintf(config, "bastion", file, `, "hosts": ["a:1", "b:2"]`))

@@ -107,7 +107,7 @@ func (c *Connector) loadKeys(a *approach) (err error) {
 	if err := c.loadGenerated(a); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(a.parent, c.state().Timeout)
+	ctx, cancel := context.WithTimeoutCause(a.parent, c.state().Timeout, failure.ErrConnectTimeout)
 	defer cancel()
 	a.keys, err = hostkey.Load(ctx, c.hostKeys(a.host), c.log(a.host))
 	return err

@@ -12,10 +12,10 @@ import (
 	"strings"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostname"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 )
 
 // Check reads what cfg names, resolves its secrets and refuses what cannot
@@ -122,7 +122,7 @@ func (c *checker) way() error {
 		switch {
 		case p != nil:
 			return errors.New("proxy and proxy_command are two ways to the bastion; keep one of them")
-		case !dial.CommandsSupported:
+		case !subprocess.Supported:
 			return errors.New("proxy_command is not supported on this system")
 		case c.cfg.BindAddress != "":
 			return errors.New("bind_address is for connections that we make, and not for those of proxy_command; remove one of them")

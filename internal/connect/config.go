@@ -90,6 +90,9 @@ type Config struct {
 	// host certificate: "<type> <base64>" or the path of a .pub file.
 	HostCertificateAuthorities []string
 
+	// KnownHostsCommand writes known_hosts lines at each connect. See hostkey.Config.
+	KnownHostsCommand *hostkey.Command `json:",omitempty"`
+
 	// HostKeyAlias is looked up in KnownHosts and in a certificate's
 	// principals instead of the host of Address.
 	HostKeyAlias string
@@ -107,6 +110,10 @@ type Config struct {
 	// connection with one that is: see hostkey.Verifier.Update.
 	UpdateHostKeys bool `json:",omitempty"`
 
+	// TrustLoopback accepts any host key of a bastion at a loopback address, if nothing is
+	// on the way to it.
+	TrustLoopback bool `json:",omitempty"`
+
 	// InsecureIgnoreHostKey is "strict_host_key_checking no".
 	InsecureIgnoreHostKey bool
 
@@ -119,6 +126,10 @@ type Config struct {
 	// for a %. There is none if it is empty. Whether it may be executed is the
 	// caller's to decide.
 	ProxyCommand []string `json:",omitempty"`
+
+	// ProxyShell says that ProxyCommand is one string, for the user's shell;
+	// ProxyUseFdpass, that it passes a connected socket. See dial.Dialer.
+	ProxyShell, ProxyUseFdpass bool `json:",omitempty"`
 
 	// BindAddress is the local IP address to connect from, or "".
 	BindAddress string
@@ -141,7 +152,7 @@ type Config struct {
 // dialer returns how the bastion is reached.
 func (cfg *Config) dialer() *dial.Dialer {
 	return &dial.Dialer{
-		Address: cfg.Address, User: cfg.User, Proxy: cfg.Proxy, Command: cfg.ProxyCommand,
+		Address: cfg.Address, User: cfg.User, Proxy: cfg.Proxy, Command: cfg.ProxyCommand, Shell: cfg.ProxyShell, Fdpass: cfg.ProxyUseFdpass,
 		BindAddress: cfg.BindAddress, AddressFamily: cfg.AddressFamily, DialContext: cfg.DialContext, Secret: cfg.secret,
 	}
 }
@@ -150,8 +161,9 @@ func (cfg *Config) dialer() *dial.Dialer {
 func (cfg *Config) hostKeys() *hostkey.Config {
 	return &hostkey.Config{
 		Address: cfg.Address, KnownHosts: cfg.KnownHosts, HostKeys: cfg.HostKeys, HostCertificateAuthorities: cfg.HostCertificateAuthorities,
-		HostKeyAlias: cfg.HostKeyAlias, RevokedHostKeys: cfg.RevokedHostKeys, AcceptNewHostKey: cfg.AcceptNewHostKey,
-		UpdateHostKeys:        cfg.UpdateHostKeys,
+		KnownHostsCommand: cfg.KnownHostsCommand, HostKeyAlias: cfg.HostKeyAlias, RevokedHostKeys: cfg.RevokedHostKeys,
+		AcceptNewHostKey: cfg.AcceptNewHostKey, UpdateHostKeys: cfg.UpdateHostKeys,
+		TrustLoopback:         cfg.TrustLoopback && cfg.Proxy == nil && len(cfg.ProxyCommand) == 0,
 		InsecureIgnoreHostKey: cfg.InsecureIgnoreHostKey, Lists: cfg.Lists,
 	}
 }
@@ -164,6 +176,9 @@ func (cfg *Config) HostKeyWarnings() []string { return cfg.hostKeys().Warnings()
 func (cfg *Config) secret(what, raw string) (string, error) {
 	return readfile.Secret(what, raw, cfg.Resolve)
 }
+
+// ProxyCommandName returns what logs show of ProxyCommand: its program.
+func (cfg *Config) ProxyCommandName() string { return cfg.dialer().CommandName() }
 
 // Auth returns what the tunnel authenticates with.
 func (cfg *Config) Auth() *sshauth.Config {

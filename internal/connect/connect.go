@@ -182,6 +182,7 @@ func (c *Connector) Answers(ctx context.Context, h *Host) error {
 // hostKeys returns which keys a host may have, and where the first is remembered.
 func (c *Connector) hostKeys(h *Host) *hostkey.Config {
 	keys := h.cfg.hostKeys()
+	keys.TrustLoopback = keys.TrustLoopback && c.jump == nil
 	if c.cfg.AcceptNewHostKey {
 		keys.Memory = c.state().KeyMemory
 	}

@@ -33,7 +33,7 @@ func (cfg *Config) login(jump string) connlimit.Login {
 		Reach: connlimit.Key{Of: "reach " + digest(reach, jump)},
 		HostKeys: connlimit.Key{Of: "host keys " + digest(
 			cfg.KnownHosts, cfg.HostKeys, cfg.HostCertificateAuthorities, cfg.HostKeyAlias, cfg.RevokedHostKeys,
-			cfg.AcceptNewHostKey, cfg.InsecureIgnoreHostKey, cfg.HostKeyAlgorithms, cfg.CASignatureAlgorithms, cfg.RequiredRSASize,
+			cfg.KnownHostsCommand, cfg.TrustLoopback, cfg.AcceptNewHostKey, cfg.InsecureIgnoreHostKey, cfg.HostKeyAlgorithms, cfg.CASignatureAlgorithms, cfg.RequiredRSASize,
 		)},
 		Credentials: connlimit.Key{Of: "credentials " + digest(
 			cfg.User, cfg.IdentityFiles, cfg.Identities, cfg.CertificateFiles, cfg.Certificates, cfg.Auth().AgentPath(), cfg.IdentitiesOnly, cfg.Password, cfg.PreferredAuthentications,

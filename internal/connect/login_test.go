@@ -18,10 +18,10 @@ func TestLoginKeys(t *testing.T) {
 	t.Parallel()
 	credentials := []string{"User", "IdentityFiles", "Identities", "CertificateFiles", "Certificates", "IdentityAgent", "IdentitiesOnly", "Password", "PreferredAuthentications", "PubkeyAcceptedAlgorithms", "RequiredRSASize"}
 	hostKeys := []string{
-		"KnownHosts", "HostKeys", "HostCertificateAuthorities", "HostKeyAlias", "RevokedHostKeys", "AcceptNewHostKey",
+		"KnownHosts", "KnownHostsCommand", "TrustLoopback", "HostKeys", "HostCertificateAuthorities", "HostKeyAlias", "RevokedHostKeys", "AcceptNewHostKey",
 		"InsecureIgnoreHostKey", "HostKeyAlgorithms", "CASignatureAlgorithms", "RequiredRSASize",
 	}
-	neither := []string{"Address", "NoIdentityFiles", "Proxy", "ProxyCommand", "BindAddress", "AddressFamily", "KexAlgorithms", "Ciphers", "MACs"}
+	neither := []string{"Address", "NoIdentityFiles", "Proxy", "ProxyCommand", "ProxyShell", "ProxyUseFdpass", "BindAddress", "AddressFamily", "KexAlgorithms", "Ciphers", "MACs"}
 	unknown := []string{"Name", "Fallbacks", "OptionalCertificates", "UpdateHostKeys", "DialContext", "Resolve"} // no part of any
 
 	before := new(Config).login("")

@@ -3,14 +3,12 @@
 package dial
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"syscall"
 )
-
-// CommandsSupported reports whether this system can run a proxy_command.
-const CommandsSupported = true
 
 // commandSockets returns the ends of a connection, ours and the command's.
 func commandSockets() (ours net.Conn, theirs *os.File, err error) {
@@ -34,10 +32,31 @@ func commandSockets() (ours net.Conn, theirs *os.File, err error) {
 	return ours, theirs, nil
 }
 
-// ownGroup has a command start a process group, which is what it is ended by.
-func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
-
-// endGroup asks a command's group to end, killGroup ends it. A group without
-// processes is an error, and no matter.
-func endGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGTERM) }
-func killGroup(pid int)      { _ = syscall.Kill(-pid, syscall.SIGKILL) }
+// receiveSocket returns the connected socket that a command passes over its standard
+// output.
+func receiveSocket(over net.Conn) (net.Conn, error) {
+	conn, ok := over.(*net.UnixConn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	data, control := make([]byte, 1), make([]byte, syscall.CmsgSpace(4))
+	_, n, _, _, err := conn.ReadMsgUnix(data, control)
+	if err != nil {
+		return nil, err
+	}
+	messages, err := syscall.ParseSocketControlMessage(control[:n])
+	if err != nil || len(messages) == 0 {
+		return nil, errors.New("it sent data, and no file descriptor")
+	}
+	fds, err := syscall.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		return nil, errors.New("it sent no file descriptor")
+	}
+	file := os.NewFile(uintptr(fds[0]), "proxy_command")
+	defer func() { _ = file.Close() }() // FileConn takes a copy
+	passed, err := net.FileConn(file)
+	if err != nil {
+		return nil, fmt.Errorf("its file descriptor is no connection: %w", err)
+	}
+	return passed, nil
+}

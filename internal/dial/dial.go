@@ -29,6 +29,14 @@ type Dialer struct {
 	// there is none.
 	Command []string
 
+	// Shell says that Command is one string, which the user's shell executes as ssh
+	// makes it (ProxyCommand in ssh_config(5)).
+	Shell bool
+
+	// Fdpass says that Command passes a connected socket over its standard output
+	// and ends, instead of being the connection itself (ProxyUseFdpass).
+	Fdpass bool
+
 	// BindAddress is the local IP address to connect from, or "".
 	BindAddress string
 
@@ -46,7 +54,7 @@ type Dialer struct {
 func (d *Dialer) Dial(ctx context.Context, log *zap.Logger) (net.Conn, error) {
 	switch {
 	case len(d.Command) > 0:
-		return d.dialCommand(log)
+		return d.dialCommand(ctx, log)
 	case d.Proxy != nil:
 		return d.dialProxy(ctx)
 	default:

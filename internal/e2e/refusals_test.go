@@ -138,7 +138,7 @@ func TestRefusedAtLoad(t *testing.T) {
 		"udp":                 transport("udp/web.internal:80", ""),
 		"permit_open":         transport("{query.to}:80", ""),
 		"configured: prod":    strings.Replace(transport("web.internal:80", ""), "transport ssh_tunnel prod", "transport ssh_tunnel prdo", 1),
-		"ALLOW_PROXY_COMMAND": c.caddyfile(b.tunnel("prod", "proxy_command nc %h %p"), "", proxied),
+		"ALLOW_COMMANDS":      c.caddyfile(b.tunnel("prod", "proxy_command nc %h %p"), "", proxied),
 	} {
 		if err := c.load(config); err == nil || !strings.Contains(err.Error(), word) {
 			t.Errorf("%s: %v", word, err)

@@ -68,7 +68,7 @@ func TestSecrets(t *testing.T) {
 
 	// A command that has a secret from the environment, and one that fails.
 	commandSecret := all.add("secret of a command")
-	h.env = append(h.env, "COMMAND_SECRET="+commandSecret, "CADDY_SSH_TUNNEL_ALLOW_PROXY_COMMAND=1")
+	h.env = append(h.env, "COMMAND_SECRET="+commandSecret, "CADDY_SSH_TUNNEL_ALLOW_COMMANDS=1")
 	connects := sshtest.WriteFile(t, "connects", []byte("test -n \"$COMMAND_SECRET\" || exit 1\nexec 3<>/dev/tcp/$1/$2\ncat <&3 &\ncat >&3\n"))
 	quoted := func(value string) string { return "`" + value + "`" }
 

@@ -58,7 +58,7 @@ Host *
 		return c.caddyfile("tunnel prod {\nssh_config web "+file+"\n}\n", "", proxied)
 	})
 	c.wantServed()
-	if !c.logged("ssh_tunnel", "Match exec is not supported") || !c.logged("ssh_tunnel", "VerifyHostKeyDNS is not supported") {
+	if !c.logged("ssh_tunnel", "Match exec is ignored") || !c.logged("ssh_tunnel", "VerifyHostKeyDNS is not supported") {
 		t.Error("what is passed over is not logged")
 	}
 	if _, err := os.Stat(filepath.Join(filepath.Dir(inner.key), "executed")); err == nil {

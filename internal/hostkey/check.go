@@ -56,12 +56,15 @@ func (cfg *Config) checkAddress(down string) (warnings []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.KnownHostsCommand != nil { // which has not been asked
+		return warnings, nil
+	}
 	if err := v.noAlgorithms(); err != nil {
 		warnings = append(warnings, fmt.Sprintf("%v; the tunnel is down until there is one", err))
 	}
 	nothingWritten := len(cfg.HostKeys)+len(cfg.HostCertificateAuthorities) == 0 && (len(cfg.KnownHosts) == 0 || cfg.defaultKnownHosts())
 	switch {
-	case cfg.InsecureIgnoreHostKey, cfg.AcceptNewHostKey:
+	case cfg.InsecureIgnoreHostKey, cfg.AcceptNewHostKey, cfg.TrustLoopback:
 	case nothingWritten && len(v.searched) == 0:
 		return warnings, &failure.HostKeyError{
 			Message: fmt.Sprintf("no known_hosts file or host_key to verify %q against; run 'caddy ssh-tunnel keyscan %s' and add the host_key that it prints", cfg.Address, scanArgument(cfg.Address)),

@@ -35,6 +35,10 @@ type Config struct {
 	// file.
 	HostCertificateAuthorities []string
 
+	// KnownHostsCommand writes known_hosts lines, which count besides those of
+	// KnownHosts. If nil, there is none. If it fails, no key is accepted.
+	KnownHostsCommand *Command
+
 	// HostKeyAlias is looked up in KnownHosts and in a certificate's principals
 	// instead of the host of Address.
 	HostKeyAlias string
@@ -55,6 +59,10 @@ type Config struct {
 	// Memory is where keys are remembered if AcceptNewHostKey is set. If nil, none is,
 	// and one that is new is refused.
 	Memory Memory
+
+	// TrustLoopback is NoHostAuthenticationForLocalhost of ssh_config(5): whatever server
+	// answers at a loopback address is accepted, if we connect to that ourselves.
+	TrustLoopback bool
 
 	// InsecureIgnoreHostKey is "strict_host_key_checking no".
 	InsecureIgnoreHostKey bool

@@ -39,6 +39,8 @@ type knownLine struct {
 	patterns []string // lower-case and not empty; or one hashed name
 	key      ssh.PublicKey
 	source   string // as in "/etc/ssh/ssh_known_hosts:12"
+	// exact says that it does not count for a bare host, which has another port.
+	exact bool
 }
 
 // badLine is a line that cannot be used.
@@ -54,6 +56,9 @@ type badLine struct {
 	whole, first bool
 }
 
+// maxSkipped is how many lines of a file warnings and errors name.
+const maxSkipped = 3
+
 // name is how warnings and errors name the line.
 func (b *badLine) name() string {
 	if b.whole {
@@ -68,6 +73,11 @@ func (b *badLine) warning() string {
 		return fmt.Sprintf("%s is skipped for its first name: %v", b.name(), b.err)
 	}
 	return fmt.Sprintf("%s is skipped: %v", b.name(), b.err)
+}
+
+// revocationError says that what the line revokes is not known.
+func (b *badLine) revocationError() error {
+	return fmt.Errorf("%s is to revoke a key and cannot be read: %w; correct it, or remove it", b.name(), b.err)
 }
 
 // revocation begins a line that is meant to revoke a key.
@@ -293,7 +303,7 @@ func about(lines []knownLine, names hostNames) knownTo {
 	exactAuthority := false
 	for _, l := range lines {
 		key := knownKey{l.key, l.source}
-		exact, loose := l.matches(names.name), l.matches(names.bare)
+		exact, loose := l.matches(names.name), !l.exact && l.matches(names.bare)
 		switch {
 		case !exact && !loose:
 		case l.marker == markerCA:
@@ -312,6 +322,15 @@ func about(lines []knownLine, names hostNames) knownTo {
 		known.keys, known.bare = known.bare, nil
 	}
 	return known
+}
+
+// know makes known what is configured, and more lines of known_hosts.
+func (v *Verifier) know(more []knownLine) {
+	v.known = about(slices.Concat(v.lines, more), v.names)
+	v.known.keys = append(v.known.keys, v.written.keys...)
+	v.known.authorities = append(v.known.authorities, v.written.authorities...)
+	v.known.revoked = append(v.known.revoked, v.written.revoked...)
+	v.known.certificatesFirst = v.known.certificatesFirst || v.written.certificatesFirst
 }
 
 // has returns the entry that is the given plain key.

@@ -28,10 +28,12 @@ type Verifier struct {
 	names hostNames
 	log   *zap.Logger
 
-	known        knownTo  // known_hosts, host_key and host_certificate_authority
-	fingerprints []string // host_key SHA256:…, as ssh.FingerprintSHA256 has it
-	searched     []string // the known_hosts files that were read
-	skipped      []string // their lines that may be about the server, and cannot be used
+	lines        []knownLine // of known_hosts
+	written      knownTo     // host_key, host_certificate_authority and revoked_host_keys
+	known        knownTo     // both, and what KnownHostsCommand says
+	fingerprints []string    // host_key SHA256:…, as ssh.FingerprintSHA256 has it
+	searched     []string    // the known_hosts files that were read
+	skipped      []string    // their lines that may be about the server, and cannot be used
 
 	// unread is why something that is configured is not known, or nil; unrevoked
 	// why it is not known what is revoked.
@@ -47,6 +49,8 @@ type Verifier struct {
 	learned  *LearnedKeys
 	recalled bool
 	pinned   ssh.PublicKey // accepted by the first key exchange
+	// local says that the server is at a loopback address.
+	local bool
 	// mistaken are the types of keys that were offered in vain where only
 	// fingerprints are known, so that their type is not: see Retry.
 	mistaken []string
@@ -67,6 +71,9 @@ func Load(ctx context.Context, cfg *Config, log *zap.Logger) (*Verifier, error) 
 		return nil, failure.New(class, failure.CauseConfiguration, err)
 	}
 	v.log = log
+	if err := v.ask(ctx, invokedForOrder, nil); err != nil {
+		return nil, err
+	}
 	if err := v.noAlgorithms(); err != nil {
 		return nil, failure.New(failure.ClassRefused, failure.CauseConfiguration, err)
 	}
@@ -78,13 +85,9 @@ func Load(ctx context.Context, cfg *Config, log *zap.Logger) (*Verifier, error) 
 	return v, nil
 }
 
-// maxSkipped is how many lines of a file warnings and errors name.
-const maxSkipped = 3
-
 // read reads all that is configured about the server's host key.
 func read(cfg *Config) (v *Verifier, warnings []string, err error) {
 	v = &Verifier{cfg: cfg, names: lookupNames(cfg.Address, cfg.HostKeyAlias)}
-	var lines []knownLine
 	for _, path := range cfg.KnownHosts {
 		if path == os.DevNull {
 			continue
@@ -104,7 +107,7 @@ func read(cfg *Config) (v *Verifier, warnings []string, err error) {
 		fileLines, bad := parseKnownHosts(path, data)
 		if i := slices.IndexFunc(bad, func(b badLine) bool { return b.revokes && b.isAbout(v.names) }); i >= 0 {
 			// Not skipped: what it was to revoke must not be trusted.
-			return nil, warnings, fmt.Errorf("%s is to revoke a key and cannot be read: %w; correct it, or remove it", bad[i].name(), bad[i].err)
+			return nil, warnings, bad[i].revocationError()
 		}
 		for i, b := range bad {
 			if i == maxSkipped {
@@ -118,10 +121,9 @@ func read(cfg *Config) (v *Verifier, warnings []string, err error) {
 				v.skipped = append(v.skipped, b.warning())
 			}
 		}
-		lines = append(lines, fileLines...)
+		v.lines = append(v.lines, fileLines...)
 		v.searched = append(v.searched, path)
 	}
-	v.known = about(lines, v.names)
 
 	for _, s := range cfg.HostKeys {
 		key, fingerprint, err := parseHostKey(s)
@@ -129,7 +131,7 @@ func read(cfg *Config) (v *Verifier, warnings []string, err error) {
 			return nil, warnings, err
 		}
 		if key != nil {
-			v.known.keys = append(v.known.keys, knownKey{key, "host_key"})
+			v.written.keys = append(v.written.keys, knownKey{key, "host_key"})
 		} else {
 			v.fingerprints = append(v.fingerprints, fingerprint)
 		}
@@ -144,8 +146,8 @@ func read(cfg *Config) (v *Verifier, warnings []string, err error) {
 		if err != nil {
 			return nil, warnings, err
 		}
-		v.known.authorities = append(v.known.authorities, keys...)
-		v.known.certificatesFirst = true
+		v.written.authorities = append(v.written.authorities, keys...)
+		v.written.certificatesFirst = true
 	}
 	for _, path := range cfg.RevokedHostKeys {
 		keys, err := loadRevoked(path)
@@ -157,8 +159,9 @@ func read(cfg *Config) (v *Verifier, warnings []string, err error) {
 		if err != nil {
 			return nil, warnings, err
 		}
-		v.known.revoked = append(v.known.revoked, keys...)
+		v.written.revoked = append(v.written.revoked, keys...)
 	}
+	v.know(nil)
 	return v, warnings, nil
 }
 
@@ -190,13 +193,27 @@ func parseHostKey(s string) (key ssh.PublicKey, fingerprint string, err error) {
 // the rekeys after it. An error is a *failure.HostKeyError, or a *failure.Error if
 // the key is right and cannot be remembered.
 func (v *Verifier) Callback(ctx context.Context) ssh.HostKeyCallback {
-	return func(_ string, _ net.Addr, key ssh.PublicKey) error { return v.verify(ctx, key) }
+	return func(_ string, remote net.Addr, key ssh.PublicKey) error {
+		tcp, ok := remote.(*net.TCPAddr)
+		v.mu.Lock()
+		v.local = v.cfg.TrustLoopback && ok && tcp.IP.IsLoopback()
+		v.mu.Unlock()
+		return v.verify(ctx, key)
+	}
 }
 
 // verify accepts a key or refuses it. It runs again at each rekey, when the
 // streams of a connection must not die of a certificate that has expired or a
 // file that is gone: the identical key is accepted, any other is not.
 func (v *Verifier) verify(ctx context.Context, key ssh.PublicKey) error {
+	v.mu.Lock()
+	first := v.pinned == nil && !v.local
+	v.mu.Unlock()
+	if first {
+		if err := v.ask(ctx, invokedForName, key); err != nil {
+			return err
+		}
+	}
 	err := v.judge(key)
 	if errors.Is(err, errNotLearned) {
 		return v.learn(ctx, key)
@@ -240,6 +257,8 @@ func (v *Verifier) Source(key ssh.PublicKey) string {
 	switch {
 	case slices.Contains(v.fingerprints, ssh.FingerprintSHA256(algorithms.PlainKey(key))):
 		return "host_key"
+	case v.local:
+		return "NoHostAuthenticationForLocalhost: not checked"
 	case v.cfg.InsecureIgnoreHostKey:
 		return "strict_host_key_checking no: not checked"
 	default:
@@ -273,7 +292,7 @@ func (v *Verifier) check(key ssh.PublicKey) error {
 	if err := v.checkRevoked(key); err != nil {
 		return err
 	}
-	if v.cfg.InsecureIgnoreHostKey {
+	if v.cfg.InsecureIgnoreHostKey || v.local {
 		return nil
 	}
 	if err := v.cfg.CheckSize(key); err != nil {

@@ -24,6 +24,7 @@ type entry struct {
 	keyword string // as it is written
 	pos     string // "" for what the caller says
 	literal bool   // without tokens
+	system  bool   // of the system's files
 }
 
 // values are the entries by keyword. Only those of a keyword that repeats are
@@ -73,6 +74,9 @@ type evaluation struct {
 	// target is what Host patterns are compared with: the alias, and in the
 	// final pass the host's name.
 	target string
+
+	// system says that the file that is gone through is the system's.
+	system bool
 
 	// final says that this is the second pass, which wantFinal asks for.
 	final, wantFinal bool
@@ -132,6 +136,8 @@ func (e *evaluation) file(path string, src source) error {
 	if err != nil {
 		return err
 	}
+	defer func(before bool) { e.system = before }(e.system)
+	e.system = !src.user
 	active := !src.never
 	for _, l := range lines {
 		switch l.keyword {
@@ -229,7 +235,7 @@ func globFiles(pattern string) ([]string, error) {
 // includePattern returns the absolute path, maybe a pattern, that an Include's
 // argument stands for.
 func (e *evaluation) includePattern(arg string, src source) (string, error) {
-	path, err := expandAll(arg, e.tokens(e.hostSoFar()))
+	path, err := e.execTokens().ExpandAll(arg)
 	if err == nil {
 		err = redact.CheckPath(path)
 	}

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"os/user"
 	"path/filepath"
 	"strings"
@@ -16,33 +15,6 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
 )
-
-// expandAll replaces tokens, and ${NAME} by the environment's variable, whose
-// value is taken as it is.
-func expandAll(s string, known sshsyntax.Tokens) (string, error) {
-	var b strings.Builder
-	for {
-		before, after, found := strings.Cut(s, "${")
-		expanded, err := known.Expand(before)
-		if err != nil {
-			return "", err
-		}
-		b.WriteString(expanded)
-		if !found {
-			return b.String(), nil
-		}
-		name, rest, closed := strings.Cut(after, "}")
-		if !closed || name == "" {
-			return "", errors.New("a ${ without its name and }")
-		}
-		value, ok := os.LookupEnv(name)
-		if !ok {
-			return "", fmt.Errorf("the environment variable %s is not set", name)
-		}
-		b.WriteString(value)
-		s = rest
-	}
-}
 
 var errNoHome = errors.New("the user that this process runs as has no home directory; write the whole path")
 
@@ -74,10 +46,20 @@ func (e *evaluation) expandPath(path string, known sshsyntax.Tokens) (string, er
 	if err != nil {
 		return "", err
 	}
-	if path, err = expandAll(path, known); err != nil {
+	if path, err = known.ExpandAll(path); err != nil {
 		return "", err
 	}
 	return path, redact.CheckPath(path)
+}
+
+// execTokens returns what tokens of a Match exec or an Include stand for, by the lines so
+// far.
+func (e *evaluation) execTokens() sshsyntax.Tokens {
+	tokens := e.tokens(e.hostSoFar())
+	if e.values.first("hostkeyalias") == "" {
+		tokens['k'] = tokens['h'] // as for ssh; elsewhere it is the alias
+	}
+	return tokens
 }
 
 // tokens returns what tokens stand for, where the host's name is known.

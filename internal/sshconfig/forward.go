@@ -64,7 +64,7 @@ func (f *filler) forwards() (all Forwards) {
 // expandForward returns a forward as -L takes it, with the tokens of its
 // sockets replaced.
 func expandForward(args []string, known sshsyntax.Tokens) (string, error) {
-	spec, err := expandAll(strings.ReplaceAll(strings.Join(args, ":"), "%", "%%"), nil)
+	spec, err := sshsyntax.Tokens(nil).ExpandAll(strings.ReplaceAll(strings.Join(args, ":"), "%", "%%"))
 	if err != nil || !strings.Contains(spec, "/") {
 		return spec, err
 	}
@@ -134,7 +134,7 @@ func checkForward(kind byte) check {
 		if kind == 'L' && len(args) < 2 {
 			return fmt.Errorf("no target; write %s", forwardExamples[kind])
 		}
-		spec, err := expandAll(strings.ReplaceAll(strings.Join(args, ":"), "%", "%%"), nil)
+		spec, err := sshsyntax.Tokens(nil).ExpandAll(strings.ReplaceAll(strings.Join(args, ":"), "%", "%%"))
 		if err != nil {
 			return err
 		}

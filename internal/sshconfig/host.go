@@ -3,8 +3,11 @@ package sshconfig
 // host.go puts the values in effect into the form in which they are used.
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +15,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 )
 
 // Host is what files say about a host, tokens and ~ replaced. What they do not
@@ -35,12 +39,24 @@ type Host struct {
 	StrictHostKeyChecking string   // yes, no, ask or accept-new
 	UpdateHostKeys        *bool    // ask is no: nobody is there to be asked
 	HostKeyAlias          string
-	RevokedHostKeys       []string
+
+	// KnownHostsCommand are the arguments of a command whose output has known_hosts
+	// lines, with their tokens: besides those of Tokens there are %f, %H, %I, %K, %T and
+	// %t. It is nil if there is none, or commands are not allowed.
+	KnownHostsCommand []string
+
+	// NoHostAuthenticationForLocalhost is that the host key is not to be checked of a host
+	// at a loopback address.
+	NoHostAuthenticationForLocalhost bool
+
+	RevokedHostKeys []string
 
 	BindAddress   string
 	AddressFamily string // any, inet or inet6
 	ProxyCommand  string // as it is written, with its tokens
-	Jumps         []*Host
+	// ProxyUseFdpass is that ProxyCommand passes a connected socket.
+	ProxyUseFdpass bool
+	Jumps          []*Host
 
 	ConnectTimeout      time.Duration
 	ServerAliveInterval *time.Duration
@@ -60,6 +76,9 @@ type Host struct {
 	// These are for commands, not for tunnels.
 	BatchMode bool // nobody is to be asked anything
 	Forwards  Forwards
+
+	// Tokens are what tokens stand for.
+	Tokens sshsyntax.Tokens
 
 	values values
 }
@@ -84,6 +103,8 @@ func (e *evaluation) host(name string) (*Host, error) {
 		h.Port, _ = parsePort(v.args[0])
 	}
 
+	h.Tokens = f.tokens
+
 	h.IdentityFiles, h.NoIdentityFiles = f.identityFiles()
 	h.CertificateFiles = f.paths("certificatefile")
 	h.IdentityAgent = f.agent()
@@ -101,12 +122,15 @@ func (e *evaluation) host(name string) (*Host, error) {
 	h.UpdateHostKeys = pointer(f, "updatehostkeys", parseUpdate)
 	h.HostKeyAlias = strings.ToLower(f.word("hostkeyalias")) // as ssh does
 	h.RevokedHostKeys = f.fileList("revokedhostkeys", true)
+	h.KnownHostsCommand = f.knownHostsCommand()
+	h.NoHostAuthenticationForLocalhost, _ = parseFlag(f.word("nohostauthenticationforlocalhost"))
 
 	h.BindAddress = f.word("bindaddress")
 	h.AddressFamily, _ = parseFamily(f.word("addressfamily"))
 	if command := f.word("proxycommand"); !strings.EqualFold(command, "none") {
 		h.ProxyCommand = command
 	}
+	h.ProxyUseFdpass, _ = parseFlag(f.word("proxyusefdpass"))
 
 	h.ConnectTimeout, _ = parseTime(f.word("connecttimeout"))
 	h.ServerAliveInterval = pointer(f, "serveraliveinterval", parseTime)
@@ -171,7 +195,7 @@ func (f *filler) user() string {
 			known[letter] = value
 		}
 	}
-	user, err := expandAll(v.args[0], known)
+	user, err := known.ExpandAll(v.args[0])
 	f.fail(v, err)
 	f.fail(v, redact.Check(user))
 	return user
@@ -240,4 +264,34 @@ func (f *filler) agent() string {
 	default:
 		return f.path(v, written)
 	}
+}
+
+// knownHostsCommand returns a command and its arguments. It refuses what could not run.
+func (f *filler) knownHostsCommand() []string {
+	v, ok := f.e.values.get("knownhostscommand")
+	switch {
+	case !ok || strings.EqualFold(v.args[0], "none"):
+		return nil
+	case f.e.reader.Exec == nil:
+		f.e.reader.warn("keyword knownhostscommand", "%s: %s is ignored: %v", v.pos, v.keyword, subprocess.ErrForbidden)
+		return nil
+	}
+	args, err := splitArguments(v.args[0], false)
+	if err == nil && (len(args) == 0 || !filepath.IsAbs(args[0])) {
+		err = errors.New("it does not begin with the absolute path of a program, which ssh requires; write that")
+	}
+	if err == nil {
+		err = redact.CheckPath(args[0]) // which is shown where it runs
+	}
+	known := maps.Clone(f.tokens)
+	for _, letter := range []byte("fHIKTt") {
+		known[letter] = ""
+	}
+	for _, arg := range args {
+		if err == nil {
+			_, err = known.ExpandAll(arg)
+		}
+	}
+	f.fail(v, err)
+	return args
 }

@@ -3,6 +3,7 @@ package sshconfig
 // keywords.go lists the keywords of ssh_config(5).
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -30,47 +31,54 @@ type keyword struct {
 
 // taken are the keywords that say something about a connection.
 var taken = map[string]keyword{
-	"addressfamily":            {max: 1, check: one(parseFamily)},
-	"batchmode":                {max: 1, check: flag},
-	"bindaddress":              {max: 1},
-	"casignaturealgorithms":    {max: 1, check: one(parseKeyTypes)},
-	"certificatefile":          {max: 1, repeats: true},
-	"clearallforwardings":      {max: 1, check: flag},
-	"dynamicforward":           {max: 1, repeats: true, check: checkForward('D')},
-	"gatewayports":             {max: 1, check: flag},
-	"localforward":             {max: 2, repeats: true, check: checkForward('L')},
-	"remoteforward":            {max: 2, repeats: true, check: checkForward('R')},
-	"streamlocalbindmask":      {max: 1, check: one(parseMask)},
-	"streamlocalbindunlink":    {max: 1, check: flag},
-	"ciphers":                  {max: 1, check: algorithmList(ciphers)},
-	"connecttimeout":           {max: 1, check: one(parseTime)},
-	"globalknownhostsfile":     {check: checkList},
-	"hostkeyalgorithms":        {max: 1, check: one(parseKeyTypes)},
-	"hostkeyalias":             {max: 1},
-	"hostname":                 {max: 1},
-	"identitiesonly":           {max: 1, check: one(parseFlag)},
-	"identityagent":            {max: 1, check: one(parseAgent)},
-	"identityfile":             {max: 1, repeats: true},
-	"ignoreunknown":            {max: 1},
-	"kexalgorithms":            {max: 1, check: algorithmList(keyExchanges)},
-	"macs":                     {max: 1, check: algorithmList(macs)},
-	"port":                     {max: 1, check: one(parsePort)},
-	"preferredauthentications": {max: 1, check: text},
-	"proxycommand":             {raw: true},
-	"proxyjump":                {max: 1, check: one(parseJumps)},
-	"pubkeyacceptedalgorithms": {max: 1, check: one(parseKeyTypes)},
-	"pubkeyauthentication":     {max: 1, check: word("yes", "no", "true", "false", "unbound", "host-bound")},
-	"refuseconnection":         {},
-	"rekeylimit":               {max: 2, check: checkRekeyLimit},
-	"requiredrsasize":          {max: 1, check: one(parseNumber)},
-	"revokedhostkeys":          {check: atLeastOne(checkList)},
-	"serveralivecountmax":      {max: 1, check: one(parseNumber)},
-	"serveraliveinterval":      {max: 1, check: one(parseTime)},
-	"stricthostkeychecking":    {max: 1, check: one(parseStrict)},
-	"tag":                      {max: 1},
-	"updatehostkeys":           {max: 1, check: one(parseUpdate)},
-	"user":                     {max: 1},
-	"userknownhostsfile":       {check: checkList},
+	"addressfamily":                    {max: 1, check: one(parseFamily)},
+	"batchmode":                        {max: 1, check: flag},
+	"bindaddress":                      {max: 1},
+	"canonicaldomains":                 {check: each(checkDomain)},
+	"canonicalizehostname":             {max: 1, check: word("yes", "no", "true", "false", "always")},
+	"canonicalizemaxdots":              {max: 1, check: one(parseNumber)},
+	"canonicalizepermittedcnames":      {check: each(checkCNAME)},
+	"casignaturealgorithms":            {max: 1, check: one(parseKeyTypes)},
+	"certificatefile":                  {max: 1, repeats: true},
+	"clearallforwardings":              {max: 1, check: flag},
+	"dynamicforward":                   {max: 1, repeats: true, check: checkForward('D')},
+	"gatewayports":                     {max: 1, check: flag},
+	"localforward":                     {max: 2, repeats: true, check: checkForward('L')},
+	"remoteforward":                    {max: 2, repeats: true, check: checkForward('R')},
+	"streamlocalbindmask":              {max: 1, check: one(parseMask)},
+	"streamlocalbindunlink":            {max: 1, check: flag},
+	"ciphers":                          {max: 1, check: algorithmList(ciphers)},
+	"connecttimeout":                   {max: 1, check: one(parseTime)},
+	"globalknownhostsfile":             {check: checkList},
+	"hostkeyalgorithms":                {max: 1, check: one(parseKeyTypes)},
+	"hostkeyalias":                     {max: 1},
+	"hostname":                         {max: 1},
+	"identitiesonly":                   {max: 1, check: one(parseFlag)},
+	"identityagent":                    {max: 1, check: one(parseAgent)},
+	"identityfile":                     {max: 1, repeats: true},
+	"ignoreunknown":                    {max: 1},
+	"kexalgorithms":                    {max: 1, check: algorithmList(keyExchanges)},
+	"knownhostscommand":                {raw: true},
+	"macs":                             {max: 1, check: algorithmList(macs)},
+	"nohostauthenticationforlocalhost": {max: 1, check: flag},
+	"port":                             {max: 1, check: one(parsePort)},
+	"preferredauthentications":         {max: 1, check: text},
+	"proxycommand":                     {raw: true},
+	"proxyjump":                        {max: 1, check: one(parseJumps)},
+	"proxyusefdpass":                   {max: 1, check: flag},
+	"pubkeyacceptedalgorithms":         {max: 1, check: one(parseKeyTypes)},
+	"pubkeyauthentication":             {max: 1, check: word("yes", "no", "true", "false", "unbound", "host-bound")},
+	"refuseconnection":                 {},
+	"rekeylimit":                       {max: 2, check: checkRekeyLimit},
+	"requiredrsasize":                  {max: 1, check: one(parseNumber)},
+	"revokedhostkeys":                  {check: atLeastOne(checkList)},
+	"serveralivecountmax":              {max: 1, check: one(parseNumber)},
+	"serveraliveinterval":              {max: 1, check: one(parseTime)},
+	"stricthostkeychecking":            {max: 1, check: one(parseStrict)},
+	"tag":                              {max: 1},
+	"updatehostkeys":                   {max: 1, check: one(parseUpdate)},
+	"user":                             {max: 1},
+	"userknownhostsfile":               {check: checkList},
 }
 
 // notTaken are keywords that would make a difference, and the value with which
@@ -79,11 +87,11 @@ var notTaken = map[string]struct {
 	harmless string
 	check    check
 }{
-	"bindinterface":        {"none", text},
-	"canonicalizehostname": {"no", word("yes", "no", "true", "false", "always")},
-	"knownhostscommand":    {"none", anything},
-	"pkcs11provider":       {"none", text},
-	"verifyhostkeydns":     {"no", word("yes", "no", "true", "false", "ask")},
+	"bindinterface":           {"none", text},
+	"gssapiauthentication":    {"no", flag},
+	"hostbasedauthentication": {"no", flag},
+	"pkcs11provider":          {"none", text},
+	"verifyhostkeydns":        {"no", word("yes", "no", "true", "false", "ask")},
 }
 
 // synonyms are older names of keywords.
@@ -148,7 +156,7 @@ func (e *evaluation) take(l line, active bool) error {
 	}
 	k, isTaken := taken[name]
 	if !isTaken {
-		k = keyword{raw: name == "knownhostscommand", check: ignored[name]}
+		k = keyword{check: ignored[name]}
 		if warned, ok := notTaken[name]; ok {
 			k.check = warned.check
 		}
@@ -177,11 +185,11 @@ func (e *evaluation) take(l line, active bool) error {
 	if name == "rekeylimit" && len(args) == 2 {
 		// Of both arguments the first that is written counts, each for itself.
 		if interval := args[1]; interval != "none" {
-			e.values.add(rekeyInterval, entry{args: []string{interval}, keyword: l.written, pos: l.pos}, false)
+			e.values.add(rekeyInterval, entry{args: []string{interval}, keyword: l.written, pos: l.pos, system: e.system}, false)
 		}
 		args = args[:1]
 	}
-	e.values.add(name, entry{args: args, keyword: l.written, pos: l.pos}, k.repeats)
+	e.values.add(name, entry{args: args, keyword: l.written, pos: l.pos, system: e.system}, k.repeats)
 	return nil
 }
 
@@ -214,11 +222,27 @@ func (l line) checkArguments(k keyword, args []string) error {
 // warnNotTaken warns of what would make a difference to ssh.
 func (e *evaluation) warnNotTaken() {
 	for _, name := range slices.Sorted(maps.Keys(notTaken)) {
-		harmless := notTaken[name].harmless
-		if v, ok := e.values.get(name); ok && !strings.EqualFold(v.args[0], harmless) {
+		v, ok := e.values.get(name)
+		value := strings.ToLower(cmp.Or(e.values.first(name), notTaken[name].harmless))
+		if value == "false" {
+			value = "no"
+		}
+		if ok && value != notTaken[name].harmless && e.tries(name, v) {
 			e.reader.warn("keyword "+name, "%s: %s is not supported and is ignored", v.pos, v.keyword)
 		}
 	}
+}
+
+// methods are the methods of authentication that keywords are about.
+var methods = map[string]string{"gssapiauthentication": "gssapi-with-mic", "hostbasedauthentication": "hostbased"}
+
+// tries reports whether ssh would try the method of authentication that a keyword
+// switches on, if it is one. Debian's ssh_config has GSSAPIAuthentication yes for
+// everybody, whether there is a Kerberos or not.
+func (e *evaluation) tries(name string, v entry) bool {
+	method, ok := methods[name]
+	preferred := e.values.first("preferredauthentications")
+	return !ok || !v.system && (preferred == "" || slices.Contains(strings.Split(preferred, ","), method))
 }
 
 func checkList(args []string) error {

@@ -36,7 +36,7 @@ func parseLine(line string) (*directive, error) {
 		return nil, fmt.Errorf("%s has no argument", shownKeyword(word))
 	}
 	var err error
-	d.args, err = splitArguments(rest)
+	d.args, err = splitArguments(rest, true)
 	return d, err
 }
 
@@ -77,11 +77,12 @@ func cutKeyword(line string) (word, rest string) {
 
 // splitArguments splits at blanks, except in single or double quotes. A
 // backslash takes the special meaning from a quote, a backslash, and outside
-// quotes a space. A # at the beginning of an argument ends the line.
-func splitArguments(s string) (args []string, err error) {
+// quotes a space. A # at the beginning of an argument ends the line, if there are
+// comments.
+func splitArguments(s string, comments bool) (args []string, err error) {
 	for {
 		s = strings.TrimLeft(s, " \t")
-		if s == "" || s[0] == '#' {
+		if s == "" || comments && s[0] == '#' {
 			return args, nil
 		}
 		var arg strings.Builder

@@ -4,11 +4,11 @@ package sshconfig
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 )
 
 // matchList reports whether s matches one of the patterns of a list, which are
@@ -28,19 +28,18 @@ func matchHost(host, list string) bool {
 	return matchList(strings.ToLower(host), strings.ToLower(list))
 }
 
-// criteria with an argument that are known, and whether they are looked at.
-// What the others ask for has no answer here, or would have to be executed.
-var criteria = map[string]bool{
-	"host": true, "originalhost": true, "user": true, "localuser": true, "tagged": true,
-	"exec": false, "localnetwork": false, "version": false, "command": false, "sessiontype": false,
-}
+// criteria are those with an argument.
+var criteria = []string{"command", "exec", "host", "localnetwork", "localuser", "originalhost", "sessiontype", "tagged", "user", "version"}
 
-// matchLine reports whether a Match line matches. A criterion that is not
-// supported matches neither by itself nor negated; there is a warning only where
-// all else on the line matches, unless quiet is set.
-func (e *evaluation) matchLine(l line, quiet bool) (bool, error) {
-	result := true
-	unsupported := ""
+// sshVersion is what Match version is compared with: the version of OpenSSH whose keywords
+// are known here.
+const sshVersion = "OpenSSH_10.5p1"
+
+// matchLine reports whether a Match line matches. Where commands are not allowed, exec
+// matches neither by itself nor negated; there is a warning only where all else on the
+// line matches. If never is set, the line is only checked.
+func (e *evaluation) matchLine(l line, never bool) (bool, error) {
+	result, forbidden := true, false
 	args := l.args
 	if len(args) == 0 {
 		return false, fmt.Errorf("%s: Match %w", l.pos, errNoArgument)
@@ -76,38 +75,76 @@ func (e *evaluation) matchLine(l line, quiet bool) (bool, error) {
 			if arg == "" && name != "tagged" && name != "command" {
 				return false, fmt.Errorf("%s: Match %s has an empty argument", l.pos, attribute)
 			}
-			supported, known := criteria[name]
-			if !known {
-				return false, fmt.Errorf("%s: Match has an unknown criterion; ssh_config(5) has all, canonical, final, %s", l.pos, strings.Join(slices.Sorted(maps.Keys(criteria)), ", "))
+			if !slices.Contains(criteria, name) {
+				return false, fmt.Errorf("%s: Match has an unknown criterion; ssh_config(5) has all, canonical, final, %s", l.pos, strings.Join(criteria, ", "))
 			}
-			if !supported {
-				unsupported = attribute
+			if name == "exec" && (e.reader.Exec == nil || never || !result) {
+				forbidden = forbidden || e.reader.Exec == nil
 				continue
 			}
-			matched = e.matchCriterion(name, arg)
+			var err error
+			if matched, err = e.matchCriterion(name, arg); err != nil {
+				return false, fmt.Errorf("%s: Match %s: %w", l.pos, attribute, err)
+			}
 		}
 		if matched == negated {
 			result = false
 		}
 	}
-	if result && unsupported != "" && !quiet {
-		e.reader.warn("match "+strings.ToLower(unsupported), "%s: Match %s is not supported: what it decides on is ignored", l.pos, unsupported)
+	if result && forbidden && !never {
+		e.reader.warn("match exec", "%s: Match exec is ignored, with what it decides on: %v", l.pos, subprocess.ErrForbidden)
 	}
-	return result && unsupported == "", nil
+	return result && !forbidden, nil
 }
 
-func (e *evaluation) matchCriterion(name, arg string) bool {
+// matchCriterion reports whether a criterion matches, in the place of ssh -N.
+func (e *evaluation) matchCriterion(name, arg string) (bool, error) {
 	switch name {
 	case "host":
-		return matchHost(e.hostSoFar(), arg)
+		return matchHost(e.hostSoFar(), arg), nil
 	case "originalhost":
-		return matchHost(e.alias, arg)
+		return matchHost(e.alias, arg), nil
 	case "user":
-		return matchList(e.userSoFar(), arg)
+		return matchList(e.userSoFar(), arg), nil
 	case "localuser":
-		return matchList(e.reader.User, arg)
+		return matchList(e.reader.User, arg), nil
+	case "localnetwork":
+		networks, err := parseNetworks(arg)
+		if err != nil {
+			return false, err
+		}
+		return inNetworks(networks)
+	case "version":
+		return matchList(sshVersion, arg), nil
+	case "command":
+		return arg == "", nil
+	case "sessiontype":
+		return matchList("none", arg), nil
+	case "exec":
+		return e.matchExec(arg)
 	default: // tagged
 		tag := e.values.first("tag")
-		return tag == arg || tag != "" && matchList(tag, arg)
+		return tag == arg || tag != "" && matchList(tag, arg), nil
 	}
+}
+
+// matchExec executes a command, each once for all hosts.
+func (e *evaluation) matchExec(written string) (bool, error) {
+	command, err := e.execTokens().ExpandForShell(written)
+	if err != nil {
+		return false, err
+	}
+	r := e.reader
+	if success, ok := r.executed[command]; ok {
+		return success, nil
+	}
+	success, err := r.Exec(command)
+	if err != nil {
+		return false, err
+	}
+	if r.executed == nil {
+		r.executed = make(map[string]bool)
+	}
+	r.executed[command] = success
+	return success, nil
 }

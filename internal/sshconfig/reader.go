@@ -5,7 +5,6 @@ package sshconfig
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -36,12 +35,20 @@ type Reader struct {
 	// host that is asked for. Those on the way to it do not see them.
 	Options []string
 
+	// Exec executes the command of a Match exec in the user's shell, and reports whether
+	// its exit status is 0. If it fails, so does Resolve. If nil, commands are not
+	// allowed: Match exec with what it decides on and KnownHostsCommand are ignored, with
+	// a warning, and of ProxyCommand it is for the caller to refuse it.
+	Exec func(command string) (success bool, err error)
+
 	// Warn gets what is ignored, once for each keyword. If nil,
 	// nobody is.
 	Warn func(warning string)
 
 	files  map[string]file
 	warned map[string]bool
+	// executed are the outcomes of Exec.
+	executed map[string]bool
 }
 
 // Written is what the caller says rather than the files: it counts before
@@ -75,7 +82,7 @@ func (r *Reader) resolve(alias, file string, written Written, chain []request) (
 		return nil, err
 	}
 	host := normalHost(e.hostSoFar())
-	if e.wantFinal {
+	if e.canonicalize(host) || e.wantFinal {
 		e.values["hostname"] = []entry{{args: []string{host}, literal: true}}
 		e.target, e.final = host, true
 		if err := e.pass(file); err != nil {
@@ -117,7 +124,7 @@ func (w Written) values() values {
 
 // normalHost returns the one way to write a host's name or address.
 func normalHost(host string) string {
-	if addr, err := netip.ParseAddr(host); err == nil {
+	if addr, err := parseAddr(host); err == nil {
 		return addr.String()
 	}
 	return strings.ToLower(host)

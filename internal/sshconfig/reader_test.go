@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 )
 
 // resolved reads a file with this content, as a user with a home of their own.
@@ -100,7 +102,7 @@ func TestNothingIsExecuted(t *testing.T) {
 			User two
 		Match host other exec "touch `+mark+`"
 			User three
-		Match localnetwork 127.0.0.0/8
+		Match exec true final
 			User four
 		Match exec=true host a
 			User five
@@ -121,9 +123,8 @@ func TestNothingIsExecuted(t *testing.T) {
 		t.Errorf("got %+v", h)
 	}
 	want := []string{
-		"/config:2: Match exec is not supported: what it decides on is ignored",
-		"/config:8: Match localnetwork is not supported: what it decides on is ignored",
-		"/config:15: KnownHostsCommand is not supported and is ignored",
+		"/config:2: Match exec is ignored, with what it decides on: " + subprocess.ErrForbidden.Error(),
+		"/config:15: KnownHostsCommand is ignored: " + subprocess.ErrForbidden.Error(),
 	}
 	if !slices.Equal(warnings, want) {
 		t.Errorf("warnings are\n%q\nwant\n%q", warnings, want)
@@ -138,6 +139,11 @@ func TestWarnsOnce(t *testing.T) {
 			PubkeyAuthentication yes
 			PubkeyAuthentication no
 			CanonicalizeHostname yes
+			CanonicalDomains example.com
+			HostbasedAuthentication true
+			GSSAPIAuthentication yes
+			GSSAPIAuthentication no
+			VerifyHostKeyDNS false
 			IgnoreUnknown Quiet*,x
 			QuietPlease yes
 			ForwardX11 yes
@@ -148,7 +154,9 @@ func TestWarnsOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		`/config:5: CanonicalizeHostname is not supported and is ignored`,
+		`/config:8: GSSAPIAuthentication is not supported and is ignored`,
+		`/config:7: HostbasedAuthentication is not supported and is ignored`,
+		`/config:5: CanonicalizeHostname does not look up "c", and the name stays as it is; write the whole name as HostName`,
 	}
 	if !slices.Equal(warnings, want) {
 		t.Errorf("warnings are\n%q\nwant\n%q", warnings, want)
@@ -320,7 +328,7 @@ func TestKeysInPlaceOfValues(t *testing.T) {
 	taken, _ := Keywords()
 	lines := []string{"Host a !", "Match host ", "Match ", "Include /x "}
 	for _, keyword := range taken {
-		if keyword != "proxycommand" { // which is for a program, and not shown
+		if keyword != "proxycommand" && keyword != "knownhostscommand" { // which is for a program, and not shown
 			lines = append(lines, keyword+" ")
 		}
 	}

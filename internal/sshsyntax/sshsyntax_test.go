@@ -68,3 +68,50 @@ func slowMatch(s, pattern string) bool {
 		return s != "" && (pattern[0] == '?' || pattern[0] == s[0]) && slowMatch(s[1:], pattern[1:])
 	}
 }
+
+// TestExpandForShell: it refuses what ssh refuses on its command line
+// (ssh_valid_hostname and ssh_valid_ruser of OpenSSH's readconf.c).
+func TestExpandForShell(t *testing.T) {
+	for _, test := range []struct {
+		token   byte
+		value   string
+		refused bool
+	}{
+		{'h', "web-1.example.com", false},
+		{'h', "fe80::1%eth0", false},
+		{'h', "-x", true},
+		{'h', "a b", true},
+		{'h', "a,b", true},
+		{'h', "a\nb", true},
+		{'n', "$(x)", true},
+		{'k', "a`b`", true},
+		{'j', "a|b", true},
+		{'n', "a'b", true},
+		{'h', `a\b`, true},
+		{'h', "a;b", true},
+		{'h', "a&b", true},
+		{'h', "a\"b", true},
+		{'h', "a{b}", true},
+		{'h', "a<b", true},
+		{'r', "deploy", false},
+		{'r', `DOMAIN\user`, false},
+		{'r', "first last", false},
+		{'r', "a@b,c", false},
+		{'r', "-x", true},
+		{'r', "a -x", true},
+		{'r', `a\`, true},
+		{'r', "a;b", true},
+		{'r', "a(b)", true},
+		{'r', "a\x01", true},
+		{'d', "/home/a b", false}, // ours, not of a name
+	} {
+		tokens := Tokens{test.token: test.value}
+		got, err := tokens.ExpandForShell("x %" + string(test.token) + " 100%%")
+		if (err != nil) != test.refused || err == nil && got != "x "+test.value+" 100%" {
+			t.Errorf("%%%c %q: got %q, %v", test.token, test.value, got, err)
+		}
+		if got, err := tokens.ExpandForShell("x"); got != "x" || err != nil {
+			t.Errorf("not used: got %q, %v", got, err)
+		}
+	}
+}

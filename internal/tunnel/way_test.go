@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dial"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 )
 
 // startProgram starts a program that listens on the port that its arguments get, and
@@ -133,6 +134,7 @@ func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
 // TestProxyCommand: it carries the connection, its words are logged, and it ends
 // with the connection, together with what it has started.
 func TestProxyCommand(t *testing.T) {
+	t.Setenv(subprocess.Allow, "1")
 	d := sshtest.StartSSHD(t, sshtest.SSHDOptions{})
 	cfg := configFor(t, d.ClientKey, d.HostKey.Fingerprint(), d.Addr())
 	cfg.User = d.User
@@ -149,7 +151,7 @@ func TestProxyCommand(t *testing.T) {
 	h := open(t, cfg, set)
 	c := mustDial(t, h, listen(t, echo))
 	roundTrip(t, c)
-	if n := logs.FilterMessage("proxy_command says").FilterField(zap.String("line", "for "+d.User+" at 100%")).Len(); n != 1 {
+	if n := logs.FilterMessage("command says").FilterField(zap.String("line", "for "+d.User+" at 100%")).Len(); n != 1 {
 		t.Errorf("%d lines with its words: %v", n, logs.All())
 	}
 	content, err := os.ReadFile(pids)
@@ -165,6 +167,7 @@ func TestProxyCommand(t *testing.T) {
 
 // TestProxyCommandFails: the error says how.
 func TestProxyCommandFails(t *testing.T) {
+	t.Setenv(subprocess.Allow, "1")
 	for _, c := range []struct {
 		argv []string
 		err  string
