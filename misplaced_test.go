@@ -14,7 +14,7 @@ import (
 
 // takesSecrets are the options that may have anything as an argument, from the
 // one with this number on: a secret, or a command with one.
-var takesSecrets = map[string]int{"password": 0, "identity_file": 1, "proxy_command": 1, "dynamic_forward user": 1}
+var takesSecrets = map[string]int{"password": 0, "identity": 0, "certificate": 0, "identity_file": 1, "proxy_command": 1, "dynamic_forward user": 1}
 
 // TestMisplacedTexts gives every option of a tunnel the text of a key, and what
 // else may be a secret, by a placeholder and as it is: the configuration is

@@ -90,16 +90,19 @@ func TestInitInScripts(t *testing.T) {
 		t.Helper()
 		return startCommand(t, c.home, false, stdin, b.initArgs(c, more...)...)
 	}
-	for flag, more := range map[string][]string{
-		"--host-key":               nil,
-		"--upstream":               hostKey,
-		"--key":                    slices.Concat(hostKey, upstream),
-		"--install or --print-key": slices.Concat(hostKey, upstream, auto),
-		"--install":                slices.Concat(hostKey, upstream, auto, []string{"--install"}),
+	for _, without := range []struct {
+		flag string
+		more []string
+	}{
+		{"--host-key", nil},
+		{"--upstream", hostKey},
+		{"--key", slices.Concat(hostKey, upstream)},
+		{"--install or --print-key", slices.Concat(hostKey, upstream, auto)}, // from here on there is a key
+		{"--install", slices.Concat(hostKey, upstream, auto, []string{"--install"})},
 	} {
-		f := run("", more...)
-		if code := f.wait(); code != 1 || !strings.Contains(f.output(), "Error: "+flag+": ") {
-			t.Errorf("without %s: exit status %d, and it prints %q", flag, code, f.output())
+		f := run("", without.more...)
+		if code := f.wait(); code != 1 || !strings.Contains(f.output(), "Error: "+without.flag+": ") {
+			t.Errorf("without %s: exit status %d, and it prints %q", without.flag, code, f.output())
 		}
 	}
 	for says, more := range map[string][]string{
