@@ -138,13 +138,14 @@ func (c *Config) Check() error {
 	return err
 }
 
-// Resolve returns a tunnel, and checks no others but those that it goes through. Whoever
-// logs in with it learns no host key, and generates, replaces and deletes no key.
+// Resolve returns a tunnel, and checks no others but those that it goes through. A login
+// generates, replaces and deletes no key of `identity auto`. With accept-new, its KeyMemory
+// is that of the storage, which it may change.
 func (c *Config) Resolve(name string) (*config.Resolved, error) {
 	return c.ResolveChanged(name, func(*config.App) {})
 }
 
-// ResolveChanged is Resolve of a configuration that change has changed before.
+// ResolveChanged is Resolve of what change makes of the configuration, which stays.
 func (c *Config) ResolveChanged(name string, change func(*config.App)) (*config.Resolved, error) {
 	app, err := c.decode()
 	if err != nil {
@@ -176,7 +177,8 @@ func (c *Config) ResolveChanged(name string, change func(*config.App)) (*config.
 	return t, nil
 }
 
-// Select checks the names of tunnels that were typed. None is all.
+// Select checks the names of tunnels that were typed, and returns them. None is all. An
+// unknown one is an error that lists those that there are.
 func (c *Config) Select(typed []string) ([]string, error) {
 	if len(typed) == 0 {
 		return c.Tunnels, nil

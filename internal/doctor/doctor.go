@@ -152,7 +152,8 @@ func (d *Doctor) examineHop(t *config.Resolved, via *tunnel.Handle) []*hostLogin
 	return d.examined[key]
 }
 
-// Settings are a tunnel's own, for one connection that is not replaced.
+// Settings are a tunnel's own, for one connection that is not replaced, logs nothing and
+// tries no second time.
 func Settings(t *config.Resolved) tunnel.Settings {
 	set := t.Settings
 	set.Logger, set.Observer = nil, nil
