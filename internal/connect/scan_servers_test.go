@@ -21,26 +21,6 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/wire"
 )
 
-// listen starts a loopback listener whose connections serve gets.
-func listen(t *testing.T, serve func(net.Conn)) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go serve(c)
-		}
-	}()
-	return ln.Addr().String()
-}
-
 // keyServer shows host keys to whoever connects, and counts connections.
 func keyServer(t *testing.T, keys ...ssh.Signer) (addr string) {
 	t.Helper()
@@ -48,8 +28,7 @@ func keyServer(t *testing.T, keys ...ssh.Signer) (addr string) {
 	for _, k := range keys {
 		cfg.AddHostKey(k)
 	}
-	return listen(t, func(c net.Conn) {
-		defer func() { _ = c.Close() }()
+	return sshtest.Listen(t, func(c net.Conn) {
 		if sc, _, _, err := ssh.NewServerConn(c, cfg); err == nil {
 			t.Error("somebody has logged in")
 			_ = sc.Close()
@@ -137,7 +116,7 @@ func TestScanTrouble(t *testing.T) {
 		if name == "silent" {
 			timeout /= 10
 		}
-		found, err := Scan(t.Context(), Config{Address: listen(t, c.serve)}, nil, timeout)
+		found, err := Scan(t.Context(), Config{Address: sshtest.Listen(t, c.serve)}, nil, timeout)
 		if err == nil || failure.CauseOf(err) != c.cause {
 			t.Errorf("%s: %+v %v, cause %q, want %q", name, found, err, failure.CauseOf(err), c.cause)
 		}
@@ -147,10 +126,9 @@ func TestScanTrouble(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stopped := errors.New("stopped")
-	addr := listen(t, func(c net.Conn) {
+	addr := sshtest.Listen(t, func(c net.Conn) {
 		cancel(stopped)
 		_, _ = io.Copy(io.Discard, c)
-		_ = c.Close()
 	})
 	if _, err := Scan(ctx, Config{Address: addr}, nil, time.Minute); !errors.Is(err, stopped) {
 		t.Errorf("stopped: %v", err)

@@ -200,7 +200,7 @@ const randomFilesEnv = "KNOWN_HOSTS_FILES"
 // TestKnownHostsAtRandom decides by random known_hosts files, and compares with ssh.
 func TestKnownHostsAtRandom(t *testing.T) {
 	t.Parallel()
-	files, seed := 40, uint64(12)
+	files, seed := 20, uint64(12)
 	if s := os.Getenv(randomFilesEnv); s != "" {
 		_, _ = fmt.Sscan(s, &files, &seed)
 	}

@@ -267,7 +267,7 @@ func TestOracleTypos(t *testing.T) {
 		}
 	}
 	var lines []string
-	for range 6000 {
+	for range 2000 {
 		l := []byte(right[random.IntN(len(right))])
 		at, c := random.IntN(len(l)), characters[random.IntN(len(characters))]
 		switch random.IntN(4) {

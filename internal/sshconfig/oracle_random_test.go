@@ -113,7 +113,7 @@ func TestOracleRandom(t *testing.T) {
 	ssh.learnAlgorithms(t)
 	reader := userReader(t)
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same each time
-	for round := range 50 {
+	for round := range 20 {
 		dir := t.TempDir()
 		some := func(n int, deepest bool) string {
 			var lines []string

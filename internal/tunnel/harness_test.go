@@ -19,7 +19,7 @@ var (
 	bastionFor = tunneltest.Bastion
 	configFor  = tunneltest.Config
 	bubble     = tunneltest.Bubble
-	listen     = tunneltest.Listen
+	listen     = sshtest.Listen
 	echo       = tunneltest.Echo
 	roundTrip  = tunneltest.RoundTrip
 	within     = tunneltest.Within

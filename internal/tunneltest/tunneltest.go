@@ -96,30 +96,7 @@ func MustDial[T any](t testing.TB, d Dialer[T], target T) *sshconn.Conn {
 	return c
 }
 
-// Listen starts a loopback listener whose connections serve gets.
-func Listen(t testing.TB, serve func(net.Conn)) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = c.Close() }()
-				serve(c)
-			}()
-		}
-	}()
-	return ln.Addr().String()
-}
-
-// Echo is a server for Listen.
+// Echo is a server for sshtest.Listen.
 func Echo(c net.Conn) {
 	_, _ = io.Copy(c, c)
 	_ = c.(*net.TCPConn).CloseWrite()
