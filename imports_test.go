@@ -15,6 +15,8 @@ import (
 // lower layers.
 var layers = [][]string{
 	{"command", "bind"},
+	{"doctor"},
+	{"configfile"},
 	{"need"},
 	{"transport", "clienthello", "config", "listen", "keystorage", "adminapi"},
 	{"dialer", "hostport", "contract", "remedy"},

@@ -1,6 +1,6 @@
 // Package autokey keeps, in Caddy's storage, the private keys that `identity auto`
 // generates: one for each name of a tunnel. Whoever shares the storage shares the keys. It
-// logs in nowhere. The root and the commands import it.
+// logs in nowhere. The root, the commands and package configfile import it.
 package autokey
 
 import (

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/doctor"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/need"
 )
@@ -66,6 +67,13 @@ func newCheckCommand() *cobra.Command {
 	return cmd
 }
 
+// checkReport is about all tunnels that were checked.
+type checkReport struct {
+	OK      bool                   `json:"ok"`
+	Config  string                 `json:"config,omitempty"`
+	Tunnels []*doctor.TunnelReport `json:"tunnels"`
+}
+
 // run checks the tunnels of the names, or all.
 func (flags *checkFlags) run(ctx context.Context, out io.Writer, typed []string) error {
 	targets, err := parseTargets(flags.targets)
@@ -76,22 +84,22 @@ func (flags *checkFlags) run(ctx context.Context, out io.Writer, typed []string)
 	if err != nil {
 		return err
 	}
-	names, err := config.names(typed)
+	names, err := config.Select(typed)
 	if err != nil {
 		return err
 	}
-	d := newDoctor(ctx, config, targets)
-	defer func() { closeHandles(d.handles) }()
-	report := checkReport{OK: true, Config: config.file}
+	d := doctor.New(ctx, config, targets)
+	defer d.Close()
+	report := checkReport{OK: true, Config: config.Path}
 	for _, name := range names {
-		t := d.examine(name)
+		t := d.Examine(name)
 		if ctx.Err() != nil {
 			return errInterrupted
 		}
 		report.OK = report.OK && t.OK
 		report.Tunnels = append(report.Tunnels, t)
 		if !flags.json {
-			t.print(out)
+			t.Print(out)
 		}
 	}
 	if flags.json {
@@ -101,7 +109,7 @@ func (flags *checkFlags) run(ctx context.Context, out io.Writer, typed []string)
 	}
 	if len(typed) == 0 && report.OK {
 		// Each by itself is well; together they may not be.
-		if err := config.resolve(); err != nil {
+		if err := config.Check(); err != nil {
 			return fmt.Errorf("each tunnel by itself is well, but Caddy does not load them together: %w", err)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -13,46 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
-
-// TestCheckPrint prints a report with all that there can be in one.
-func TestCheckPrint(t *testing.T) {
-	t.Parallel()
-	const key = "SHA256:uNiVztksCsDhcc0u9e8BrMXMMVIpYvRXb1ZVJgQxcvE"
-	jump := &hopReport{Hop: "jump", Host: "jump.example.com:22", OK: true}
-	jump.add(
-		&checkStep{Step: connect.StepReach, OK: true, Took: 0.0124, Detail: "203.0.113.7:22"},
-		&checkStep{Step: connect.StepBanner, OK: true, Took: 0.0004, Detail: "SSH-2.0-OpenSSH_9.2p1"},
-		&checkStep{Step: connect.StepHostKey, OK: true, Took: 12.34, Detail: key + ", known by host_key", Warnings: []string{"known_hosts line kh:3 is skipped: no host name"}},
-	)
-	inner := &hopReport{Hop: "ssh_config inner", Host: "10.0.0.5:22", OK: true}
-	inner.add(
-		&checkStep{Step: connect.StepReach, Took: 10, Cause: failure.CauseRefused, Error: "connection refused", Fix: "start sshd"},
-		&checkStep{Step: connect.StepBanner, NotReached: true},
-	)
-	last := &hopReport{Hop: "prod", Host: "10.0.0.6:22", OK: true}
-	last.add(
-		&checkStep{Step: stepForwarding, OK: true, Detail: "permitted"},
-		&checkStep{Step: stepTarget, Target: "db.internal:5432", Took: 0.003, Cause: "connection_refused", Error: "refused", Fix: "start it"},
-	)
-	report := &tunnelReport{Tunnel: "prod", Hops: []*hopReport{jump, inner, last}}
-	var b bytes.Buffer
-	report.print(&b)
-	(&tunnelReport{Tunnel: "other", Hops: []*hopReport{misconfigured("other", os.ErrNotExist)}}).print(&b)
-	golden, err := os.ReadFile("testdata/check.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if b.String() != string(golden) {
-		t.Errorf("got\n%s\nwant\n%s", b.String(), golden)
-	}
-	if !jump.OK || inner.OK || last.OK {
-		t.Error("a hop is not as its steps are")
-	}
-}
 
 // TestKeyscanPrint prints a server's keys: comments apart, a known_hosts file.
 func TestKeyscanPrint(t *testing.T) {
@@ -72,72 +33,19 @@ func TestKeyscanPrint(t *testing.T) {
 	}
 }
 
-// TestCheckTargets finds what a configuration sends through a tunnel, and
-// completes the names of its tunnels.
-func TestCheckTargets(t *testing.T) {
-	t.Setenv("PASSWORD", "x")
-	t.Setenv("XDG_DATA_HOME", t.TempDir())
-	flags := configFlags{file: "testdata/targets.json"}
-	config, err := flags.load()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string][]string{
-		"prod": {
-			"tcp db.internal:5432 local_forward", "tcp git.internal:22 listener wrapper", "tcp inner.internal:2222 proxy_jump of inner",
-			"tcp localhost:8080 reverse_proxy", "tcp web.internal:80 reverse_proxy", "unix /run/web.sock reverse_proxy",
-		},
-		"inner": {"tcp other.internal:80 reverse_proxy"},
-	} {
-		tun, err := config.resolveOne(nil, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got []string
-		for _, w := range config.uses(tun).Targets {
-			got = append(got, w.Network+" "+w.Address+" "+w.By)
-		}
-		if slices.Sort(got); !slices.Equal(got, want) {
-			t.Errorf("%s: got %q, want %q", name, got, want)
-		}
-	}
-	if names, directive := flags.complete(nil, []string{"prod"}, ""); !slices.Equal(names, []string{"inner"}) || directive != cobra.ShellCompDirectiveNoFileComp {
+// TestCompleteTunnels completes the names of a configuration's tunnels.
+func TestCompleteTunnels(t *testing.T) {
+	t.Parallel()
+	file := sshtest.WriteFile(t, "caddy.json", []byte(`{"apps": {"ssh_tunnel": {"tunnels": {"prod": {"hosts": ["b"]}, "inner": {"hosts": ["b"]}}}}}`))
+	names, directive := (&configFlags{file: file}).complete(nil, []string{"prod"}, "")
+	if !slices.Equal(names, []string{"inner"}) || directive != cobra.ShellCompDirectiveNoFileComp {
 		t.Errorf("it completes %q, %v", names, directive)
-	}
-	if _, err := config.names([]string{"prdo"}); err == nil || err.Error() != `unknown tunnel "prdo"; configured: inner, prod` {
-		t.Errorf("an unknown name: %v", err)
-	}
-	// What is resolved is the tunnel, and what it goes through.
-	for name, want := range map[string][]string{"prod": {"prod"}, "inner": {"prod", "inner"}} {
-		resolved, err := config.resolveOne(nil, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var chain []string
-		for _, hop := range resolved.Chain() {
-			chain = append(chain, hop.Config.Name)
-		}
-		if !slices.Equal(chain, want) {
-			t.Errorf("%s: the chain is %q, want %q", name, chain, want)
-		}
 	}
 }
 
-func TestConfigFlagsRefuse(t *testing.T) {
-	for content, want := range map[string]string{
-		":80 {\n}\n":                   "no tunnel is configured",
-		"{\nssh_tunnel {\nx\n}\n}\n":   "adapting config",
-		"{\n\"apps\": {\"ssh_tunnel\"": "adapting config",
-	} {
-		flags := configFlags{file: sshtest.WriteFile(t, "Caddyfile", []byte(content))}
-		if _, err := flags.load(); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: got %v, want %q", content, err, want)
-		}
-	}
-	t.Chdir(t.TempDir())
-	if _, err := new(configFlags).load(); err == nil || !strings.Contains(err.Error(), "--config") {
-		t.Errorf("without a file: %v", err)
-	}
+// TestFlagsRefuse: what the flags of keyscan and check say has to make sense, and a tunnel
+// be configured.
+func TestFlagsRefuse(t *testing.T) {
 	for _, c := range []struct {
 		flags keyscanFlags
 		args  []string

@@ -1,6 +1,7 @@
-// Package command adds `caddy ssh-tunnel` to Caddy's command line. It starts no app:
-// it resolves a configuration by itself, or asks the admin API of a running Caddy. Only
-// the root imports it, so that it registers itself.
+// Package command adds `caddy ssh-tunnel` to Caddy's command line: flags, what is printed,
+// and logins of a person at a terminal. It starts no app: package configfile reads a
+// configuration, or the admin API of a running Caddy answers. Package doctor finds out what
+// is wrong with a tunnel. Only the root imports it, so that it registers itself.
 package command
 
 import (

@@ -13,8 +13,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/autokey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/configfile"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/doctor"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/need"
@@ -85,7 +86,7 @@ func newInitCommand() *cobra.Command {
 // initRun is a run of the command.
 type initRun struct {
 	flags  *initFlags
-	loaded *commandConfig
+	loaded *configfile.Config
 	login  *login
 	cfg    tunnel.Config // where and as whom, with the host key once it is known
 	report initReport
@@ -120,9 +121,9 @@ func (flags *initFlags) run(ctx context.Context, out io.Writer, args []string) e
 		return err
 	}
 	if r.report.Installed {
-		d := newDoctor(ctx, r.loaded, nil)
-		defer func() { closeHandles(d.handles) }()
-		r.report.Check = d.examine(r.cfg.Name)
+		d := doctor.New(ctx, r.loaded, nil)
+		defer d.Close()
+		r.report.Check = d.Examine(r.cfg.Name)
 		r.report.OK = r.report.Check.OK
 		if ctx.Err() != nil {
 			return errInterrupted
@@ -168,17 +169,16 @@ func (r *initRun) adapt() (*config.Resolved, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the Caddyfile is not valid: %w; correct --site, --name or --upstream", err)
 	}
-	if _, err := r.loaded.take(adapted); err != nil { // the storage stays
+	if err := r.loaded.Replace(adapted); err != nil {
 		return nil, err
 	}
-	r.loaded.tunnels = []string{r.cfg.Name}
-	return r.loaded.resolveOne(nil, r.cfg.Name)
+	return r.loaded.Resolve(r.cfg.Name)
 }
 
 // authorize makes the server accept the tunnel's key.
 func (r *initRun) authorize(ctx context.Context, t *config.Resolved) error {
 	limits := new(need.Restriction)
-	limits.Add(t, r.loaded.uses(t))
+	limits.Add(t, r.loaded.Uses(t))
 	r.report.SSHDConfig = limits.SSHDConfig(r.cfg.User)
 	if r.report.Key.Source == keyExisting {
 		r.report.Installed = true // where it is, somebody else has put it
@@ -188,19 +188,19 @@ func (r *initRun) authorize(ctx context.Context, t *config.Resolved) error {
 	if err != nil {
 		return err
 	}
-	keys, err := r.loaded.publicKeys(ctx, t, false)
+	keys, err := publicKeys(ctx, r.loaded, t, false)
 	if err != nil {
 		return err
 	}
 	r.report.Key.Fingerprint = ssh.FingerprintSHA256(keys[0])
-	line := limits.Options() + " " + keyLine(keys[0], r.cfg.Name)
+	line := limits.Options() + " " + configfile.KeyLine(keys[0], r.cfg.Name)
 	r.report.Key.AuthorizedKey = line
 	if !isNew { // it may be there since the last time
 		// A refusal counts against what is offered, and is not to delay the check: to the
 		// connect limiter, a key alone is something else than what the tunnel offers.
 		probe := t.Config
 		probe.PreferredAuthentications = []string{"publickey"}
-		h, err := r.login.attempt(ctx, probe, checkSettings(t), nil)
+		h, err := r.login.attempt(ctx, probe, doctor.Settings(t), nil)
 		if err == nil {
 			h.Close()
 			r.report.Installed = true
@@ -242,7 +242,7 @@ func (r *initRun) generate(ctx context.Context, t *config.Resolved) (isNew bool,
 	if name == "" {
 		return false, nil
 	}
-	storage := autokey.Storage{Storage: r.loaded.ctx.Storage()}
+	storage := r.loaded.GeneratedKeys()
 	if _, err := storage.Load(ctx, name); !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}

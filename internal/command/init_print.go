@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/doctor"
 )
 
 // initReport is what the command has done.
@@ -26,10 +27,10 @@ type initReport struct {
 	HostKey  string     `json:"host_key"`
 	Key      initKey    `json:"key"`
 	// Installed says that the server has the key.
-	Installed  bool          `json:"installed"`
-	Check      *tunnelReport `json:"check,omitempty"`
-	Caddyfile  string        `json:"caddyfile"`
-	SSHDConfig string        `json:"sshd_config"`
+	Installed  bool                 `json:"installed"`
+	Check      *doctor.TunnelReport `json:"check,omitempty"`
+	Caddyfile  string               `json:"caddyfile"`
+	SSHDConfig string               `json:"sshd_config"`
 
 	accepted bool // a key of the user is accepted
 }
@@ -78,7 +79,7 @@ func token(s string) string {
 // finish prints everything, and writes the file.
 func (r *initRun) finish(out io.Writer) error {
 	if r.report.Check != nil && !r.flags.json {
-		r.report.Check.print(os.Stderr)
+		r.report.Check.Print(os.Stderr)
 	}
 	if r.flags.output != "" {
 		if err := writeNew(r.flags.output, r.report.Caddyfile); err != nil {
@@ -120,7 +121,7 @@ func (r *initRun) advise() {
 	}
 	fmt.Fprintf(&b, "\nIf only Caddy uses the account %s, the server's administrator adds this at the end of\n/etc/ssh/sshd_config. It permits what this site needs, and no more:\n\n%s\n", r.cfg.User, r.report.SSHDConfig)
 	if r.report.Key.Source == keyAuto {
-		fmt.Fprintf(&b, "The key is in Caddy's storage (%v). Run Caddy as the user %s, or with that storage.\n", r.loaded.ctx.Storage(), config.LoginName())
+		fmt.Fprintf(&b, "The key is in Caddy's storage (%v). Run Caddy as the user %s, or with that storage.\n", r.loaded.GeneratedKeys().Storage, config.LoginName())
 	}
 	save := ""
 	if r.flags.output == "" {

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/configfile"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/doctor"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
@@ -34,16 +36,16 @@ const installScript = `exec sh -c 'cd || exit 1; umask 077; f=.ssh/authorized_ke
 var errOtherLine = errors.New("authorized_keys has this key already, with other options, and sshd takes those of the first line; replace that line by the one that public-key prints")
 
 // installAll installs the lines on each of the tunnel's hosts, and checks the tunnel.
-func (flags *publicKeyFlags) installAll(ctx context.Context, out io.Writer, loaded *commandConfig, t *config.Resolved, lines []string) error {
-	d := newDoctor(ctx, loaded, nil)
-	defer func() { closeHandles(d.handles) }()
-	via, err := d.connectTo(t)
+func (flags *publicKeyFlags) installAll(ctx context.Context, out io.Writer, loaded *configfile.Config, t *config.Resolved, lines []string) error {
+	d := doctor.New(ctx, loaded, nil)
+	defer d.Close()
+	via, err := d.ConnectTo(t)
 	if err != nil {
 		return err
 	}
 	login := newInstaller()
 	defer login.close()
-	for _, cfg := range eachHost(t.Config) {
+	for _, cfg := range t.Config.EachHost() {
 		if err := login.install(ctx, asUser(cfg), t.Settings, via, lines); err != nil {
 			return err
 		}

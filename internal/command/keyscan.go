@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/doctor"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
@@ -101,24 +102,24 @@ type scannedKey struct {
 // run scans the servers, or a tunnel's.
 func (flags *keyscanFlags) run(ctx context.Context, out io.Writer, args []string) error {
 	var scans []keyscan
-	var opened []*tunnel.Handle
+	var closeAll func() // the connections on the way
 	var err error
-	defer func() { closeHandles(opened) }()
 	switch {
 	case flags.tunnel != "" && len(args) > 0:
 		return errors.New("--tunnel scans the bastion of a tunnel; leave out the hosts, or --tunnel")
 	case flags.tunnel != "" && flags.jumps.jumps != "":
 		return errors.New("--tunnel goes the way that the configuration says; leave out -J, or --tunnel")
 	case flags.tunnel != "":
-		scans, opened, err = flags.ofTunnel(ctx)
+		scans, closeAll, err = flags.ofTunnel(ctx)
 	case len(args) == 0:
 		return errors.New("nothing to scan; write a <host>[:<port>], or --tunnel <name>")
 	default:
-		scans, opened, err = flags.ofHosts(ctx, args)
+		scans, closeAll, err = flags.ofHosts(ctx, args)
 	}
 	if err != nil {
 		return err
 	}
+	defer closeAll()
 
 	var all []scannedHost
 	failed := false
@@ -194,17 +195,23 @@ func (h scannedHost) print(w io.Writer) {
 	}
 }
 
-// ofHosts returns the servers that are named, behind the jumps, and the connections
-// to these, each of which is made once.
-func (flags *keyscanFlags) ofHosts(ctx context.Context, args []string) (scans []keyscan, opened []*tunnel.Handle, err error) {
+// ofHosts returns the servers that are named, behind the jumps, and what closes the
+// connections to these, each of which is made once.
+func (flags *keyscanFlags) ofHosts(ctx context.Context, args []string) (scans []keyscan, closeAll func(), err error) {
 	out := newOutput(os.Stderr, &flags.jumps)
 	login := newLogin(&flags.jumps, out)
 	defer login.close()
+	var opened []*tunnel.Handle
+	defer func() {
+		if err != nil {
+			closeHandles(opened)
+		}
+	}()
 	known := map[string]*tunnel.Handle{} // by all servers on the way
 	for _, arg := range args {
 		hops, err := flags.hopsTo(arg, out)
 		if err != nil {
-			return nil, opened, err
+			return nil, nil, err
 		}
 		last := len(hops) - 1
 		var via *tunnel.Handle
@@ -214,16 +221,16 @@ func (flags *keyscanFlags) ofHosts(ctx context.Context, args []string) (scans []
 			if known[key] == nil {
 				h, err := login.connect(ctx, hop, via)
 				if err != nil {
-					return nil, opened, err
+					return nil, nil, err
 				}
 				known[key] = h
 				opened = append(opened, h)
 			}
 			via = known[key]
 		}
-		scans = append(scans, keyscan{hops[last].cfg, via, connectTimeout(hops[last].settings)})
+		scans = append(scans, keyscan{hops[last].cfg, via, hops[last].settings.WithDefaults().ConnectTimeout})
 	}
-	return scans, opened, nil
+	return scans, func() { closeHandles(opened) }, nil
 }
 
 // hopsTo returns a server and those on the way. -p is about the first, and -l about
@@ -260,31 +267,32 @@ func withUser(jumps, user string) string {
 	return strings.Join(all, ",")
 }
 
-// ofTunnel returns the hosts of a tunnel, in the way that it is reached, and the
-// connections on that way.
-func (flags *keyscanFlags) ofTunnel(ctx context.Context) (scans []keyscan, opened []*tunnel.Handle, err error) {
+// ofTunnel returns the hosts of a tunnel, in the way that it is reached, and what closes
+// the connections on that way.
+func (flags *keyscanFlags) ofTunnel(ctx context.Context) (scans []keyscan, closeAll func(), err error) {
 	loaded, err := flags.config.load()
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := loaded.names([]string{flags.tunnel}); err != nil {
+	if _, err := loaded.Select([]string{flags.tunnel}); err != nil {
 		return nil, nil, err
 	}
-	t, err := loaded.resolveOne(func(app *config.App) {
+	t, err := loaded.ResolveChanged(flags.tunnel, func(app *config.App) {
 		if t := app.Tunnels[flags.tunnel]; t != nil { // JSON may have a null
 			t.StrictHostKeyChecking = "accept-new" // it need not be known to be scanned
 		}
-	}, flags.tunnel)
+	})
 	if err != nil {
 		return nil, nil, err
 	}
-	d := newDoctor(ctx, loaded, nil)
-	via, err := d.connectTo(t)
+	d := doctor.New(ctx, loaded, nil)
+	via, err := d.ConnectTo(t)
 	if err != nil {
-		return nil, d.handles, err
+		d.Close()
+		return nil, nil, err
 	}
-	for _, cfg := range eachHost(t.Config) {
-		scans = append(scans, keyscan{cfg, via, connectTimeout(t.Settings)})
+	for _, cfg := range t.Config.EachHost() {
+		scans = append(scans, keyscan{cfg, via, t.Settings.WithDefaults().ConnectTimeout})
 	}
-	return scans, d.handles, nil
+	return scans, d.Close, nil
 }

@@ -35,7 +35,7 @@ func newKnownHostsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return run(cmd.Context(), config.storage(), cmd.OutOrStdout(), args)
+			return run(cmd.Context(), config.HostKeys(), cmd.OutOrStdout(), args)
 		}
 	}
 	list := &cobra.Command{

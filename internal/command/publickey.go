@@ -16,8 +16,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/autokey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/need"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/configfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -76,26 +75,26 @@ func (flags *publicKeyFlags) run(ctx context.Context, out io.Writer, typed []str
 	if err != nil {
 		return err
 	}
-	if len(typed) == 0 && len(loaded.tunnels) > 1 {
-		return fmt.Errorf("there are several tunnels; name one of %s", strings.Join(loaded.tunnels, ", "))
+	if len(typed) == 0 && len(loaded.Tunnels) > 1 {
+		return fmt.Errorf("there are several tunnels; name one of %s", strings.Join(loaded.Tunnels, ", "))
 	}
-	names, err := loaded.names(typed)
+	names, err := loaded.Select(typed)
 	if err != nil {
 		return err
 	}
-	t, err := loaded.resolveOne(nil, names[0])
+	t, err := loaded.Resolve(names[0])
 	if err != nil {
 		return err
 	}
-	keys, err := loaded.publicKeys(ctx, t, flags.rotate)
+	keys, err := publicKeys(ctx, loaded, t, flags.rotate)
 	if err != nil {
 		return err
 	}
 	var lines []string
 	for _, key := range keys {
-		line := keyLine(key, names[0])
+		line := configfile.KeyLine(key, names[0])
 		if !flags.unrestricted {
-			r := loaded.restriction(t, key)
+			r := loaded.Restriction(t, key)
 			for _, note := range r.Notes {
 				_, _ = fmt.Fprintf(os.Stderr, "# %s\n", note)
 			}
@@ -114,14 +113,14 @@ func (flags *publicKeyFlags) run(ctx context.Context, out io.Writer, typed []str
 
 // publicKeys returns the keys that a tunnel logs in with: those to be added to
 // authorized_keys. rotate generates another one first.
-func (c *commandConfig) publicKeys(ctx context.Context, t *config.Resolved, rotate bool) (keys []ssh.PublicKey, err error) {
+func publicKeys(ctx context.Context, loaded *configfile.Config, t *config.Resolved, rotate bool) (keys []ssh.PublicKey, err error) {
 	auth := t.Config.Auth()
 	name := auth.GeneratedName()
 	if rotate && name == "" {
 		return nil, fmt.Errorf("tunnel %q: --rotate is for identity auto; replace the files of other identities, which Caddy notices", t.Config.Name)
 	}
 	if name != "" {
-		key, err := c.generatedKey(ctx, name, rotate)
+		key, err := generatedKey(ctx, loaded.GeneratedKeys(), name, rotate)
 		if err != nil {
 			return nil, fmt.Errorf("tunnel %q: %w", t.Config.Name, err)
 		}
@@ -142,8 +141,7 @@ func (c *commandConfig) publicKeys(ctx context.Context, t *config.Resolved, rota
 
 // generatedKey returns the key of identity auto to authorize: the one that is to replace the
 // current one, if there is one. rotate generates that, unless there is no key at all yet.
-func (c *commandConfig) generatedKey(ctx context.Context, name string, rotate bool) (ssh.PublicKey, error) {
-	storage := autokey.Storage{Storage: c.ctx.Storage()}
+func generatedKey(ctx context.Context, storage autokey.Storage, name string, rotate bool) (ssh.PublicKey, error) {
 	keys, err := storage.Load(ctx, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -155,26 +153,4 @@ func (c *commandConfig) generatedKey(ctx context.Context, name string, rotate bo
 		return nil, err
 	}
 	return cmp.Or(keys.Next, keys.Current).PublicKey(), nil
-}
-
-// restriction returns what a key is needed for: by a tunnel, and by others that log in to
-// the same bastion with it. sshd takes the options of the first line that has the key.
-func (c *commandConfig) restriction(t *config.Resolved, key ssh.PublicKey) *need.Restriction {
-	r := new(need.Restriction)
-	r.Add(t, c.uses(t))
-	for _, name := range c.tunnels {
-		other, err := c.resolveOne(nil, name)
-		if err != nil || name == t.Config.Name || other.Config.User != t.Config.User ||
-			!slices.ContainsFunc(other.Config.Addresses(), func(a string) bool { return slices.Contains(t.Config.Addresses(), a) }) {
-			continue
-		}
-		keys, _ := other.Config.Auth().PublicKeys()
-		for _, k := range keys {
-			if keystorage.AuthorizedKey(k) == keystorage.AuthorizedKey(key) {
-				r.Add(other, c.uses(other))
-				r.Note("the line is for tunnel %s as well, which logs in there with the same key", name)
-			}
-		}
-	}
-	return r
 }

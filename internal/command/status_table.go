@@ -11,6 +11,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 )
@@ -50,7 +51,7 @@ func statusTable(tunnels []adminapi.Status, now time.Time) string {
 func statusRow(s *adminapi.Status, now time.Time) []string {
 	rtt := "-"
 	if s.RTT > 0 {
-		rtt = briefDuration(s.RTT.Duration())
+		rtt = printable.Duration(s.RTT.Duration())
 	}
 	draining := 0
 	for _, c := range s.Connections {
@@ -63,7 +64,7 @@ func statusRow(s *adminapi.Status, now time.Time) []string {
 		connections += fmt.Sprintf(" + %d draining", draining)
 	}
 	return []string{
-		s.Tunnel, string(s.State), hostCell(s), briefDuration(now.Sub(s.Since)), rtt, connections,
+		s.Tunnel, string(s.State), hostCell(s), printable.Duration(now.Sub(s.Since)), rtt, connections,
 		fmt.Sprint(s.Channels), byteSize(s.Received), byteSize(s.Sent),
 	}
 }
@@ -87,10 +88,10 @@ func statusRemarks(s *adminapi.Status, now time.Time) (remarks []string) {
 	if s.State != report.StateUp && s.State != report.StateIdle {
 		var parts []string
 		if e := s.LastError; e != nil {
-			parts = append(parts, fmt.Sprintf("%s %s ago", e.Cause, briefDuration(now.Sub(e.Time))))
+			parts = append(parts, fmt.Sprintf("%s %s ago", e.Cause, printable.Duration(now.Sub(e.Time))))
 		}
 		if s.NextRetry != nil {
-			parts = append(parts, "tries again in "+briefDuration(max(0, s.NextRetry.Sub(now))))
+			parts = append(parts, "tries again in "+printable.Duration(max(0, s.NextRetry.Sub(now))))
 		}
 		if len(parts) > 0 {
 			remark := strings.Join(parts, ", ")
@@ -104,14 +105,14 @@ func statusRemarks(s *adminapi.Status, now time.Time) (remarks []string) {
 		remarks = append(remarks, fmt.Sprintf("full: %d dials wait for a channel", n))
 	}
 	if p := s.Prohibited; p != nil {
-		remarks = append(remarks, fmt.Sprintf("%s %s ago: %s", p.Cause, briefDuration(now.Sub(p.Time)), p.Error))
+		remarks = append(remarks, fmt.Sprintf("%s %s ago: %s", p.Cause, printable.Duration(now.Sub(p.Time)), p.Error))
 	}
 	if t := s.CertificateExpires; t != nil {
 		switch left := t.Sub(now); {
 		case left <= 0:
-			remarks = append(remarks, "certificate expired "+briefDuration(-left)+" ago")
+			remarks = append(remarks, "certificate expired "+printable.Duration(-left)+" ago")
 		case left < expiryShown:
-			remarks = append(remarks, "certificate expires in "+briefDuration(left))
+			remarks = append(remarks, "certificate expires in "+printable.Duration(left))
 		}
 	}
 	for _, f := range s.Forwards {
@@ -125,25 +126,6 @@ func statusRemarks(s *adminapi.Status, now time.Time) (remarks []string) {
 		remarks = append(remarks, remark)
 	}
 	return remarks
-}
-
-// briefDuration writes a duration in its two greatest units, or three digits.
-func briefDuration(d time.Duration) string {
-	const day = 24 * time.Hour
-	switch {
-	case d >= day:
-		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
-	case d >= time.Hour:
-		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
-	case d >= time.Minute:
-		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
-	case d >= time.Second:
-		return fmt.Sprintf("%ds", d/time.Second)
-	case d >= time.Millisecond:
-		return fmt.Sprintf("%.3gms", float64(d)/float64(time.Millisecond))
-	default:
-		return fmt.Sprintf("%dµs", max(0, d)/time.Microsecond)
-	}
 }
 
 // byteSize writes a number of bytes.

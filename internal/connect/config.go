@@ -202,6 +202,17 @@ func (cfg *Config) Addresses() []string {
 	return append([]string{cfg.Address}, cfg.Fallbacks...)
 }
 
+// EachHost returns the configurations for each of the bastions alone, in order of
+// preference.
+func (cfg *Config) EachHost() (each []Config) {
+	for _, address := range cfg.Addresses() {
+		alone := *cfg
+		alone.Address, alone.Fallbacks = address, nil
+		each = append(each, alone)
+	}
+	return each
+}
+
 // Key identifies the tunnel that cfg describes when jumped through the tunnel
 // with the key jump ("" for none). It is a digest: it shows no secret.
 func (cfg *Config) Key(jump string) string {

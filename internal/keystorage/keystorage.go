@@ -1,7 +1,7 @@
 // Package keystorage keeps, in Caddy's storage, the host keys that were accepted because
 // they were the first, and those that followed; whoever shares the storage shares them.
 // It does not decide whether one is accepted: package hostkey does.
-// The root and the commands import it.
+// The root, the commands and package configfile import it.
 package keystorage
 
 import (

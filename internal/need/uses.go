@@ -1,5 +1,6 @@
 // Package need finds out what a configuration needs of a bastion, and writes that as
-// authorized_keys and sshd_config have it. It opens nothing. The commands import it.
+// authorized_keys and sshd_config have it. It opens nothing. Packages configfile and doctor,
+// and the commands, import it.
 package need
 
 import (

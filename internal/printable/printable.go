@@ -1,5 +1,6 @@
 // Package printable makes a peer's text fit for logs and errors: printable, short,
-// and without the secrets that the peer was sent. It does not interpret the text.
+// and without the secrets that the peer was sent. It does not interpret the text. It
+// writes durations for people, too.
 // Any package may import it; it imports none of the project's.
 package printable
 

@@ -1,5 +1,5 @@
 // Package remedy says what each cause of a failure means, and what to do about it. It
-// does not find causes: package connect does. The commands import it.
+// does not find causes: package connect does. Package doctor imports it.
 package remedy
 
 import (

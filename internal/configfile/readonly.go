@@ -1,4 +1,4 @@
-package command
+package configfile
 
 import (
 	"context"
@@ -7,23 +7,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshauth"
 )
-
-// authorizedLine returns the line of authorized_keys that permits what a tunnel needs its
-// key for, and no more.
-func (c *commandConfig) authorizedLine(t *config.Resolved, key ssh.PublicKey) string {
-	return c.restriction(t, key).Options() + " " + keyLine(key, t.Config.Name)
-}
-
-// keyLine returns a key as a line of authorized_keys without options, with a comment that
-// names the tunnel.
-func keyLine(key ssh.PublicKey, tunnelName string) string {
-	return keystorage.AuthorizedKey(key) + " caddy-ssh-tunnel " + printable.Text(tunnelName)
-}
 
 // readOnlyKeys is a KeyStore that generates, replaces and deletes no key: a command that
 // logs in may run as another user than Caddy.

@@ -1,6 +1,6 @@
-package command
+package doctor
 
-// check_channels.go finds out what a bastion that has let us in does for
+// channels.go finds out what a bastion that has let us in does for
 // us: whether it forwards, and which targets it reaches.
 
 import (
@@ -16,14 +16,15 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/need"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/permit"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remedy"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // examineChannels finds out whether the bastion forwards, and whether it reaches
 // the targets.
-func (d *doctor) examineChannels(l *hostLogin, report *hopReport) {
-	targets, used := d.typed, d.config.uses(l.t)
+func (d *Doctor) examineChannels(l *hostLogin, report *HopReport) {
+	targets, used := d.targets, d.config.Uses(l.t)
 	if len(targets) == 0 {
 		targets = used.Targets
 	}
@@ -32,11 +33,11 @@ func (d *doctor) examineChannels(l *hostLogin, report *hopReport) {
 	if len(targets) == 0 || slices.ContainsFunc(targets, func(w need.Target) bool { return w.Network == "tcp" }) {
 		judged = "tcp"
 	}
-	var steps []*checkStep
-	var forbidden *checkStep
+	var steps []*Step
+	var forbidden *Step
 	answered := false
 	for _, w := range targets {
-		step := &checkStep{Step: stepTarget, Target: w.Address}
+		step := &Step{Step: stepTarget, Target: w.Address}
 		steps = append(steps, step)
 		d.dial(l, w, step)
 		switch {
@@ -47,7 +48,7 @@ func (d *doctor) examineChannels(l *hostLogin, report *hopReport) {
 			answered = answered || step.OK || isOpenCause(step.Cause)
 		}
 	}
-	forwarding := &checkStep{Step: stepForwarding, OK: true, Detail: "permitted"}
+	forwarding := &Step{Step: stepForwarding, OK: true, Detail: "permitted"}
 	switch {
 	case answered:
 	case forbidden == nil: // nothing says it yet
@@ -57,13 +58,13 @@ func (d *doctor) examineChannels(l *hostLogin, report *hopReport) {
 		case forwarding.OK:
 			forwarding.Detail += "; no target is known: name one with --target"
 		case isForbidden(forwarding) && used.OnlyListens():
-			*forwarding = checkStep{Step: stepForwarding, OK: true, Took: forwarding.Took, Detail: "prohibited, and not needed: nothing is dialed through this tunnel"}
+			*forwarding = Step{Step: stepForwarding, OK: true, Took: forwarding.Took, Detail: "prohibited, and not needed: nothing is dialed through this tunnel"}
 		}
 	default: // each of them is, for one reason
-		forwarding = &checkStep{Step: stepForwarding, Took: forbidden.Took, Cause: forbidden.Cause, Error: forbidden.Error, Fix: forbidden.Fix}
+		forwarding = &Step{Step: stepForwarding, Took: forbidden.Took, Cause: forbidden.Cause, Error: forbidden.Error, Fix: forbidden.Fix}
 		for _, step := range steps {
 			if isForbidden(step) {
-				*step = checkStep{Step: stepTarget, Target: step.Target, NotReached: true}
+				*step = Step{Step: stepTarget, Target: step.Target, NotReached: true}
 			}
 		}
 	}
@@ -75,7 +76,7 @@ func (d *doctor) examineChannels(l *hostLogin, report *hopReport) {
 }
 
 // isForbidden reports whether the bastion has no channels for us at all.
-func isForbidden(step *checkStep) bool {
+func isForbidden(step *Step) bool {
 	return step.Cause == failure.Cause(failure.OpenProhibited.Word()) || step.Cause == failure.Cause(failure.OpenUnsupported.Word())
 }
 
@@ -88,8 +89,8 @@ func isOpenCause(cause failure.Cause) bool {
 var probeTarget = tunnel.Target{Network: "tcp", Address: "127.0.0.1:1", Class: tunnel.Stream}
 
 // probe finds out whether the bastion forwards, where no target is known.
-func (d *doctor) probe(l *hostLogin) *checkStep {
-	step := &checkStep{Step: stepForwarding}
+func (d *Doctor) probe(l *hostLogin) *Step {
+	step := &Step{Step: stepForwarding}
 	err := d.open(l, probeTarget, step)
 	open, refused := errors.AsType[*failure.OpenError](err)
 	if err == nil || refused && open.Reason != failure.OpenProhibited && open.Reason != failure.OpenUnsupported {
@@ -104,7 +105,7 @@ func (d *doctor) probe(l *hostLogin) *checkStep {
 }
 
 // dial dials a target, if the tunnel's permit_open permits it.
-func (d *doctor) dial(l *hostLogin, w need.Target, step *checkStep) {
+func (d *Doctor) dial(l *hostLogin, w need.Target, step *Step) {
 	target, err := l.t.Permission.Permit(w.Target)
 	if err == nil {
 		err = d.open(l, target, step)
@@ -117,8 +118,8 @@ func (d *doctor) dial(l *hostLogin, w need.Target, step *checkStep) {
 }
 
 // open opens a channel and closes it.
-func (d *doctor) open(l *hostLogin, target tunnel.Target, step *checkStep) error {
-	timeout := connectTimeout(l.t.Settings)
+func (d *Doctor) open(l *hostLogin, target tunnel.Target, step *Step) error {
+	timeout := l.t.Settings.WithDefaults().ConnectTimeout
 	ctx, cancel := context.WithTimeoutCause(d.ctx, timeout, fmt.Errorf("no answer within %s", timeout))
 	defer cancel()
 	start := time.Now()
@@ -131,7 +132,7 @@ func (d *doctor) open(l *hostLogin, target tunnel.Target, step *checkStep) error
 }
 
 // refused says why a target is not reached, and what to do.
-func (l *hostLogin) refused(step *checkStep, target tunnel.Target, err error) {
+func (l *hostLogin) refused(step *Step, target tunnel.Target, err error) {
 	p := l.patient()
 	p.Target = cmp.Or(target.Address, step.Target)
 	step.Error = err.Error()
@@ -156,11 +157,11 @@ func (l *hostLogin) refused(step *checkStep, target tunnel.Target, err error) {
 
 // certificateStep is about the certificate that let us in. Where it permits no
 // forwarding, and the bastion forbids that, this is why.
-func certificateStep(l *hostLogin, c connect.UsedCertificate, forwarding *checkStep) *checkStep {
-	step := &checkStep{Step: stepCertificate, OK: true}
+func certificateStep(l *hostLogin, c connect.UsedCertificate, forwarding *Step) *Step {
+	step := &Step{Step: stepCertificate, OK: true}
 	expires := "never expires"
 	if c.Expires != nil {
-		expires = fmt.Sprintf("expires %s, in %s", c.Expires.UTC().Format(time.RFC3339), briefDuration(time.Until(*c.Expires)))
+		expires = fmt.Sprintf("expires %s, in %s", c.Expires.UTC().Format(time.RFC3339), printable.Duration(time.Until(*c.Expires)))
 	}
 	step.Detail = fmt.Sprintf("%q %s", c.KeyID, expires)
 	switch {
@@ -170,7 +171,7 @@ func certificateStep(l *hostLogin, c connect.UsedCertificate, forwarding *checkS
 		p := l.patient()
 		step.OK, step.Cause, step.Fix = false, remedy.CauseCertificate, p.Fix(remedy.CauseCertificate)
 		step.Error = fmt.Sprintf("certificate %q lacks the extension permit-port-forwarding", c.KeyID)
-		*forwarding = checkStep{Step: stepForwarding, NotReached: true}
+		*forwarding = Step{Step: stepForwarding, NotReached: true}
 	default:
 		step.Detail += ", lacks permit-port-forwarding, which this bastion ignores"
 	}

@@ -1,7 +1,8 @@
-package command
-
-// check_doctor.go logs in, and finds out what is wrong. It does so with
-// the product's own connects, so that it meets what these meet.
+// Package doctor logs in to the bastions of a configuration, and finds out what is wrong: how
+// far it gets, which targets the bastion reaches, the cause of what fails, and the fix. It
+// does so with the product's own connects, so that it meets what these meet. It asks nobody
+// anything, learns no host key and repairs nothing. The commands import it.
+package doctor
 
 import (
 	"cmp"
@@ -10,13 +11,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
-
-	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/configfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
@@ -25,11 +24,11 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// doctor examines tunnels, one after the other.
-type doctor struct {
-	ctx    context.Context
-	config *commandConfig
-	typed  []need.Target // instead of the configuration's
+// Doctor examines tunnels, one after the other.
+type Doctor struct {
+	ctx     context.Context
+	config  *configfile.Config
+	targets []need.Target // instead of the configuration's
 
 	examined map[string][]*hostLogin // the hosts of a hop, by its key
 	handles  []*tunnel.Handle        // to close
@@ -37,29 +36,38 @@ type doctor struct {
 
 // hostLogin is a login at a host.
 type hostLogin struct {
-	report *hopReport
+	report *HopReport
 	t      *config.Resolved
 	cfg    tunnel.Config
 	handle *tunnel.Handle // nil if it has failed
 	used   []connect.UsedCertificate
 }
 
-func newDoctor(ctx context.Context, config *commandConfig, typed []need.Target) *doctor {
-	return &doctor{ctx: ctx, config: config, typed: typed, examined: map[string][]*hostLogin{}}
+// New returns a doctor of the tunnels of a configuration. targets are dialed instead of the
+// configuration's own, if there are any. It works until ctx ends; Close it afterwards.
+func New(ctx context.Context, config *configfile.Config, targets []need.Target) *Doctor {
+	return &Doctor{ctx: ctx, config: config, targets: targets, examined: map[string][]*hostLogin{}}
 }
 
-// examine checks a tunnel and what it goes through. A hop that fails ends the
-// chain behind it.
-func (d *doctor) examine(name string) *tunnelReport {
-	report := &tunnelReport{Tunnel: name, OK: true}
+// Close closes the connections, the last first: it goes through those before it.
+func (d *Doctor) Close() {
+	for _, h := range slices.Backward(d.handles) {
+		h.Close()
+	}
+}
+
+// Examine checks a tunnel and what it goes through. A hop that fails ends the chain behind
+// it. A hop that several tunnels go through is examined once.
+func (d *Doctor) Examine(name string) *TunnelReport {
+	report := &TunnelReport{Tunnel: name, OK: true}
 	defer func() {
 		for _, h := range report.Hops {
 			report.OK = report.OK && h.OK
 		}
 	}()
-	t, err := d.config.resolveOne(nil, name)
+	t, err := d.config.Resolve(name)
 	if err != nil {
-		report.Hops = []*hopReport{misconfigured(name, err)}
+		report.Hops = []*HopReport{misconfigured(name, err)}
 		return report
 	}
 	var via *tunnel.Handle
@@ -90,9 +98,9 @@ func (d *doctor) examine(name string) *tunnelReport {
 	return report
 }
 
-// connectTo logs in on the way to a tunnel's bastion, and returns the last hop before it,
-// or nil if there is none.
-func (d *doctor) connectTo(t *config.Resolved) (via *tunnel.Handle, err error) {
+// ConnectTo logs in on the way to a tunnel's bastion, and returns the last hop before it,
+// or nil if there is none. Close closes it.
+func (d *Doctor) ConnectTo(t *config.Resolved) (via *tunnel.Handle, err error) {
 	chain := t.Chain()
 	for _, hop := range chain[:len(chain)-1] {
 		logins := d.examineHop(hop, via)
@@ -106,59 +114,47 @@ func (d *doctor) connectTo(t *config.Resolved) (via *tunnel.Handle, err error) {
 }
 
 // misconfigured reports a tunnel that cannot be loaded.
-func misconfigured(name string, err error) *hopReport {
+func misconfigured(name string, err error) *HopReport {
 	cause := failure.CauseOf(err)
 	if cause == failure.CauseOther {
 		cause = failure.CauseConfiguration
 	}
-	step := &checkStep{Step: stepConfiguration, Cause: cause, Error: err.Error(), Fix: remedy.Facts{Tunnel: name}.Fix(cause)}
+	step := &Step{Step: stepConfiguration, Cause: cause, Error: err.Error(), Fix: remedy.Facts{Tunnel: name}.Fix(cause)}
 	if cause == failure.CauseHostKeyUnknown {
 		step.Fix = fmt.Sprintf("caddy ssh-tunnel keyscan --tunnel %s prints host_key lines; compare one with the bastion's, and add it to the tunnel", name)
 	}
-	h := &hopReport{Hop: name, OK: true}
+	h := &HopReport{Hop: name, OK: true}
 	h.add(step)
 	return h
 }
 
 // notReached reports a host behind a hop that has failed.
-func notReached(t *config.Resolved, address string) *hopReport {
-	h := &hopReport{Hop: t.Config.Name, Host: address}
+func notReached(t *config.Resolved, address string) *HopReport {
+	h := &HopReport{Hop: t.Config.Name, Host: address}
 	for _, step := range loginSteps {
-		h.add(&checkStep{Step: step, NotReached: true})
+		h.add(&Step{Step: step, NotReached: true})
 	}
 	return h
 }
 
 // examineHop logs in to each host of a hop, unless that was done before.
-func (d *doctor) examineHop(t *config.Resolved, via *tunnel.Handle) []*hostLogin {
+func (d *Doctor) examineHop(t *config.Resolved, via *tunnel.Handle) []*hostLogin {
 	viaKey := ""
 	if via != nil {
 		viaKey = via.Key()
 	}
 	key := t.Config.Key(viaKey)
 	if _, ok := d.examined[key]; !ok {
-		for _, cfg := range eachHost(t.Config) {
+		for _, cfg := range t.Config.EachHost() {
 			d.examined[key] = append(d.examined[key], d.logIn(t, cfg, via))
 		}
 	}
 	return d.examined[key]
 }
 
-// eachHost returns the configurations for the hosts of a tunnel alone.
-func eachHost(cfg tunnel.Config) (each []tunnel.Config) {
-	for _, address := range cfg.Addresses() {
-		cfg.Address, cfg.Fallbacks = address, nil
-		each = append(each, cfg)
-	}
-	return each
-}
-
-func connectTimeout(set tunnel.Settings) time.Duration {
-	return cmp.Or(set.ConnectTimeout, 10*time.Second)
-}
-
-// checkSettings are a tunnel's own, for one connection that is not replaced.
-func checkSettings(t *config.Resolved) tunnel.Settings {
+// Settings are a tunnel's own, for one connection that is not replaced, logs nothing and
+// tries no second time.
+func Settings(t *config.Resolved) tunnel.Settings {
 	set := t.Settings
 	set.Logger, set.Observer = nil, nil
 	set.MinConnections, set.MaxConnections = 1, 1
@@ -169,8 +165,8 @@ func checkSettings(t *config.Resolved) tunnel.Settings {
 }
 
 // logIn logs in to one host, and reports how far that got.
-func (d *doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle) *hostLogin {
-	set := checkSettings(t)
+func (d *Doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle) *hostLogin {
+	set := Settings(t)
 	var memory *readOnlyMemory
 	if set.KeyMemory != nil {
 		memory = &readOnlyMemory{Memory: set.KeyMemory}
@@ -179,14 +175,14 @@ func (d *doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle
 	h := tunnel.Open(cfg, set, via)
 	d.handles = append(d.handles, h)
 	// Its own limit is connect_timeout for each of the host keys that it may ask for.
-	ctx, cancel := context.WithTimeoutCause(d.ctx, 5*connectTimeout(set), errors.New("it takes too long"))
+	ctx, cancel := context.WithTimeoutCause(d.ctx, 5*set.WithDefaults().ConnectTimeout, errors.New("it takes too long"))
 	defer cancel()
 	start := time.Now()
 	h.Start()
 	err := h.Connect(ctx)
 	elapsed := time.Since(start)
 
-	l := &hostLogin{report: &hopReport{Hop: cfg.Name, Host: cfg.Address, OK: true}, t: t, cfg: cfg}
+	l := &hostLogin{report: &HopReport{Hop: cfg.Name, Host: cfg.Address, OK: true}, t: t, cfg: cfg}
 	attempt := &connect.Attempt{}
 	if status := h.Status(); len(status.Attempts) > 0 {
 		attempt = status.Attempts[0]
@@ -200,7 +196,7 @@ func (d *doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle
 		elapsed -= s.Took.Duration()
 	}
 	for _, s := range loginSteps {
-		step := &checkStep{Step: s}
+		step := &Step{Step: s}
 		at := slices.IndexFunc(attempt.Steps, func(done connect.Step) bool { return done.Name == s })
 		switch {
 		case err == nil || at >= 0 && s != attempt.Failed:
@@ -213,7 +209,7 @@ func (d *doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle
 			l.diagnose(step, err, memory)
 			if refused, ok := errors.AsType[*failure.AuthError](err); ok && refused.Authorize != nil {
 				step.Fix = fmt.Sprintf("add this line to the authorized_keys of %q on the bastion: %s; or run caddy ssh-tunnel public-key %s --install",
-					cfg.User, d.config.authorizedLine(t, refused.Authorize), t.Config.Name)
+					cfg.User, d.config.AuthorizedLine(t, refused.Authorize), t.Config.Name)
 			}
 		default:
 			step.NotReached = true
@@ -267,7 +263,7 @@ func (l *hostLogin) detail(step string, a *connect.Attempt, via *tunnel.Handle, 
 }
 
 // diagnose says why a login has failed, and what to do.
-func (l *hostLogin) diagnose(step *checkStep, err error, memory *readOnlyMemory) {
+func (l *hostLogin) diagnose(step *Step, err error, memory *readOnlyMemory) {
 	if down, ok := errors.AsType[*tunnel.DownError](err); ok {
 		err = down.Cause
 	}
@@ -308,52 +304,4 @@ func (l *hostLogin) patient() remedy.Facts {
 		}
 	}
 	return p
-}
-
-// readOnlyMemory is a KeyMemory that learns nothing.
-type readOnlyMemory struct {
-	hostkey.Memory
-	// mu guards the fields below.
-	mu       sync.Mutex
-	recalled *hostkey.LearnedKeys
-	learned  bool
-}
-
-// Recall implements hostkey.Memory.
-func (m *readOnlyMemory) Recall(ctx context.Context, route hostkey.Route) (*hostkey.LearnedKeys, error) {
-	keys, err := m.Memory.Recall(ctx, route)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.recalled = keys
-	return keys, err
-}
-
-// Learn implements hostkey.Memory. It remembers nothing beyond this command.
-func (m *readOnlyMemory) Learn(_ context.Context, _ hostkey.Route, key ssh.PublicKey) (*hostkey.LearnedKeys, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.learned = true
-	return &hostkey.LearnedKeys{Keys: []hostkey.LearnedKey{{Key: key, Learned: time.Now()}}}, nil
-}
-
-// Update implements hostkey.Memory. It changes nothing.
-func (m *readOnlyMemory) Update(context.Context, hostkey.Route, hostkey.Change) (hostkey.Change, error) {
-	return hostkey.Change{}, nil
-}
-
-// isNew reports whether a key was accepted because it was the first.
-func (m *readOnlyMemory) isNew() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.learned
-}
-
-// forget is what has learned keys forgotten, or "".
-func (m *readOnlyMemory) forget() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.recalled == nil {
-		return ""
-	}
-	return m.recalled.Forget
 }

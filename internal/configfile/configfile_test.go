@@ -1,0 +1,72 @@
+package configfile
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// TestTargets finds what a configuration sends through a tunnel.
+func TestTargets(t *testing.T) {
+	t.Setenv("PASSWORD", "x")
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	config, err := Load("testdata/targets.json", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]string{
+		"prod": {
+			"tcp db.internal:5432 local_forward", "tcp git.internal:22 listener wrapper", "tcp inner.internal:2222 proxy_jump of inner",
+			"tcp localhost:8080 reverse_proxy", "tcp web.internal:80 reverse_proxy", "unix /run/web.sock reverse_proxy",
+		},
+		"inner": {"tcp other.internal:80 reverse_proxy"},
+	} {
+		tun, err := config.Resolve(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, w := range config.Uses(tun).Targets {
+			got = append(got, w.Network+" "+w.Address+" "+w.By)
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+	if _, err := config.Select([]string{"prdo"}); err == nil || err.Error() != `unknown tunnel "prdo"; configured: inner, prod` {
+		t.Errorf("an unknown name: %v", err)
+	}
+	// What is resolved is the tunnel, and what it goes through.
+	for name, want := range map[string][]string{"prod": {"prod"}, "inner": {"prod", "inner"}} {
+		resolved, err := config.Resolve(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var chain []string
+		for _, hop := range resolved.Chain() {
+			chain = append(chain, hop.Config.Name)
+		}
+		if !slices.Equal(chain, want) {
+			t.Errorf("%s: the chain is %q, want %q", name, chain, want)
+		}
+	}
+}
+
+// TestLoadRefuses: a configuration has to be there, and has to have a tunnel.
+func TestLoadRefuses(t *testing.T) {
+	for content, want := range map[string]string{
+		":80 {\n}\n":                   "no tunnel is configured",
+		"{\nssh_tunnel {\nx\n}\n}\n":   "adapting config",
+		"{\n\"apps\": {\"ssh_tunnel\"": "adapting config",
+	} {
+		if _, err := Load(sshtest.WriteFile(t, "Caddyfile", []byte(content)), ""); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", content, err, want)
+		}
+	}
+	t.Chdir(t.TempDir())
+	if _, err := Load("", ""); err == nil || !strings.Contains(err.Error(), "--config") {
+		t.Errorf("without a file: %v", err)
+	}
+}
