@@ -1,6 +1,7 @@
 package sshtunnel
 
 import (
+	"bytes"
 	"go/parser"
 	"go/token"
 	"os"
@@ -59,8 +60,17 @@ func TestImports(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := len(slices.DeleteFunc(slices.Clone(files), isTest)); n > 25 {
-			t.Errorf("internal/%s has %d files", name, n)
+		product := slices.DeleteFunc(slices.Clone(files), isTest)
+		lines := 0
+		for _, file := range product {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines += bytes.Count(content, []byte("\n"))
+		}
+		if len(product) > 25 || lines > 3500 {
+			t.Errorf("internal/%s has %d files and %d lines; a package has one job, at most 25 files and 3,500 lines", name, len(product), lines)
 		}
 		for _, file := range files {
 			for _, imported := range internalImports(t, file) {

@@ -183,10 +183,14 @@ func (c *Config) Select(typed []string) ([]string, error) {
 	if len(typed) == 0 {
 		return c.Tunnels, nil
 	}
+	var names []string // each once, in the order in which they were typed
 	for _, name := range typed {
 		if !slices.Contains(c.Tunnels, name) {
 			return nil, dialer.UnknownTunnel(name, c.Tunnels)
 		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
-	return slices.Compact(slices.Clone(typed)), nil
+	return names, nil
 }

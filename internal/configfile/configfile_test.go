@@ -35,6 +35,9 @@ func TestTargets(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
+	if names, err := config.Select([]string{"prod", "inner", "prod"}); err != nil || !slices.Equal(names, []string{"prod", "inner"}) {
+		t.Errorf("selected %q, %v", names, err)
+	}
 	if _, err := config.Select([]string{"prdo"}); err == nil || err.Error() != `unknown tunnel "prdo"; configured: inner, prod` {
 		t.Errorf("an unknown name: %v", err)
 	}
