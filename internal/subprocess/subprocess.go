@@ -61,13 +61,17 @@ func Shell(command string) []string {
 }
 
 // Program returns the program of a shell's command, which is what logs and errors show of
-// it.
+// it. That is the shell if the command begins with a variable, which may be a secret.
 func Program(command string) string {
 	words := strings.Fields(command)
 	if len(words) > 1 && words[0] == "exec" {
 		words = words[1:]
 	}
-	return strings.Join(words[:min(1, len(words))], "")
+	program := strings.Join(words[:min(1, len(words))], "")
+	if strings.Contains(program, "=") {
+		return Shell(command)[0]
+	}
+	return program
 }
 
 // Status returns the exit status that an error of Run says, and whether it says one.

@@ -129,7 +129,7 @@ func TestShell(t *testing.T) {
 	if got := Shell("a b"); got[0] != "/bin/sh" {
 		t.Errorf("got %q", got)
 	}
-	for command, want := range map[string]string{"nc %h": "nc", " exec  nc -F": "nc", "exec": "exec", "": "", "a": "a"} {
+	for command, want := range map[string]string{"nc %h": "nc", " exec  nc -F": "nc", "exec": "exec", "": "", "a": "a", "KEY=hunter2 nc": "/bin/sh", "exec KEY='a hunter2' nc": "/bin/sh"} {
 		if got := Program(command); got != want {
 			t.Errorf("%q: got %q", command, got)
 		}
