@@ -104,8 +104,8 @@ type Process struct {
 	said string
 }
 
-// Start starts the command. It runs until it ends by itself, or End is called. An error
-// begins with the option.
+// Start starts the command. It runs until it ends by itself, or End or EndAll is called. An
+// error begins with the option.
 func (c *Command) Start() (*Process, error) { return c.start(nil) }
 
 // start is Start for a command whose standard output is read from stdout, which is not
@@ -133,8 +133,11 @@ func (c *Command) start(stdout *os.File) (*Process, error) {
 	ownGroup(cmd)
 	cmd.Cancel = func() error { return endGroup(cmd.Process.Pid) }
 	cmd.WaitDelay = Grace
+	register(p)
 	if err := cmd.Start(); err != nil {
 		p.cancel()
+		unregister(p)
+		close(p.ended)
 		_ = stderr.Close()
 		return nil, fmt.Errorf("%s: %w", c.Option, err)
 	}
@@ -170,6 +173,7 @@ func (p *Process) reap(cmd *exec.Cmd, read ...*os.File) {
 			_ = f.SetReadDeadline(time.Now().Add(Grace))
 		}
 	}
+	unregister(p)
 	close(p.ended)
 }
 
