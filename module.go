@@ -20,6 +20,7 @@
 package sshtunnel
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"time"
@@ -36,12 +37,14 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport" // registers itself
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 func init() {
 	caddy.RegisterModule(App{})
+	caddy.OnExit(func(context.Context) { subprocess.EndAll() }) // after the apps have stopped
 }
 
 // App manages SSH connections to bastions, through which other modules dial.

@@ -101,7 +101,7 @@ func (t *Tunnel) resolveHops(r *resolver, h *sshconfig.Host, appLogger *zap.Logg
 		return nil, nil
 	}
 	for _, jump := range h.Jumps {
-		hop, err := (&Tunnel{Lazy: t.Lazy}).resolveChecked(r, "ssh_config "+jump.Alias, jump, appLogger)
+		hop, err := (&Tunnel{Lazy: t.Lazy, LazyTimeout: t.LazyTimeout}).resolveChecked(r, "ssh_config "+jump.Alias, jump, appLogger)
 		if err != nil {
 			return nil, fmt.Errorf("jump %q: %w", jump.Alias, err)
 		}

@@ -96,6 +96,24 @@ func TestSSHConfig(t *testing.T) {
 	}
 }
 
+// TestSSHConfigLazyHops: with a lazy tunnel, those that it jumps through are lazy, and for
+// no longer.
+func TestSSHConfigLazyHops(t *testing.T) {
+	caddytest.SetHome(t)
+	tun, _, err := provisioned(t, `{`+fleet+`, "lazy": true, "lazy_timeout": "15m"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, hop := range tun.Hops {
+		if set := hop.Settings; !set.Lazy || set.LazyTimeout != 15*time.Minute {
+			t.Errorf("%s: lazy %t, for %s", hop.Config.Name, set.Lazy, set.LazyTimeout)
+		}
+	}
+	if len(tun.Hops) == 0 {
+		t.Error("there are no hops")
+	}
+}
+
 // TestSSHConfigOverridden checks that what the tunnel says wins.
 func TestSSHConfigOverridden(t *testing.T) {
 	home := caddytest.SetHome(t)

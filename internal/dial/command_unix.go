@@ -48,13 +48,19 @@ func receiveSocket(over net.Conn) (net.Conn, error) {
 	if err != nil || len(messages) == 0 {
 		return nil, errors.New("it sent data, and no file descriptor")
 	}
-	fds, err := syscall.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 1 {
-		return nil, errors.New("it sent no file descriptor")
+	var files []*os.File
+	for _, m := range messages {
+		fds, _ := syscall.ParseUnixRights(&m) // none of another message
+		for _, fd := range fds {
+			file := os.NewFile(uintptr(fd), "proxy_command")
+			defer func() { _ = file.Close() }() // FileConn takes a copy
+			files = append(files, file)
+		}
 	}
-	file := os.NewFile(uintptr(fds[0]), "proxy_command")
-	defer func() { _ = file.Close() }() // FileConn takes a copy
-	passed, err := net.FileConn(file)
+	if len(files) != 1 {
+		return nil, fmt.Errorf("it sent %d file descriptors, and not one", len(files))
+	}
+	passed, err := net.FileConn(files[0])
 	if err != nil {
 		return nil, fmt.Errorf("its file descriptor is no connection: %w", err)
 	}

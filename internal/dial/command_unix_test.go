@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -85,6 +86,33 @@ func TestFdpass(t *testing.T) {
 		t.Errorf("got %q, %v", got, err)
 	}
 	_ = conn.Close()
+}
+
+// TestReceiveSocketOfSeveral: of file descriptors that cannot be used, none stays open.
+func TestReceiveSocketOfSeveral(t *testing.T) {
+	for n := 1; n <= 3; n++ {
+		ours, theirs, err := commandSockets()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		rights := syscall.UnixRights(slices.Repeat([]int{int(w.Fd())}, n)...)
+		if err := syscall.Sendmsg(int(theirs.Fd()), []byte{0}, rights, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		_ = w.Close()
+		if conn, err := receiveSocket(ours); err == nil {
+			t.Errorf("%d: got %v", n, conn)
+		}
+		_ = r.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.ReadAll(r); err != nil {
+			t.Errorf("%d: one is still open: %v", n, err)
+		}
+		_, _, _ = r.Close(), ours.Close(), theirs.Close()
+	}
 }
 
 // TestFdpassFails: the error says how, and nothing is left.

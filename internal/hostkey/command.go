@@ -92,7 +92,7 @@ func (v *Verifier) ask(ctx context.Context, invocation string, key ssh.PublicKey
 	v.know(lines)
 	switch {
 	case v.knowsAnything(): // which alone counts
-		v.memory, v.learned = nil, nil
+		v.memory, v.learned, v.recalled = nil, nil, false
 	case v.learned != nil:
 		v.remember(v.learned)
 	}

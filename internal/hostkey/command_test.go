@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshsyntax"
@@ -187,6 +188,31 @@ func TestTrustLoopback(t *testing.T) {
 		}
 		if err := verify("", c.remote, other.PublicKey()); err == nil {
 			t.Errorf("%s: another key is accepted at a rekey", name)
+		}
+	}
+}
+
+// TestUpdatesNotWhatACommandKnows: a key that KnownHostsCommand knows only once the server
+// has shown it is not a learned one, whatever was learned before.
+func TestUpdatesNotWhatACommandKnows(t *testing.T) {
+	one, two := sshtest.NewKey().PublicKey(), sshtest.NewKey().PublicKey()
+	for script, want := range map[string]bool{
+		"true": true,
+		"test $1 = ORDER || echo '" + sshtest.KnownHostsLine("b.example", one) + "'": false,
+	} {
+		m := newMemory()
+		m.keys["b.example"] = []ssh.PublicKey{one}
+		cfg, _ := commanded(t, hostConfig(t, ""), script)
+		cfg.AcceptNewHostKey, cfg.UpdateHostKeys, cfg.Memory = true, true, m
+		v, err := verifyOnce(t, cfg, one)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := v.Updates(); got != want {
+			t.Errorf("%s: updates: %t", script, got)
+		}
+		if v.Updates() { // as package connect does
+			v.Update(t.Context(), announcement(one, two), Session{Prove: (&prover{}).prove})
 		}
 	}
 }

@@ -118,12 +118,16 @@ func (p *Pool) closeSpare(now time.Time) {
 	}
 }
 
-// closeUnused disconnects a lazy tunnel that has had no channel for LazyTimeout, and that
-// is to listen on nothing. The caller holds mu.
+// closeUnused disconnects a lazy tunnel that has had no channel on any connection, however
+// often one was replaced, and that was to listen on nothing, for LazyTimeout. The caller
+// holds mu.
 func (p *Pool) closeUnused(now time.Time) {
 	serving := p.serving()
-	inUse := func(m *member) bool { return m.channels > 0 || now.Sub(m.used) < p.set.LazyTimeout }
-	if !p.set.Lazy || p.set.LazyTimeout == 0 || len(serving) == 0 || slices.ContainsFunc(serving, inUse) || p.forwards.Wanted() {
+	switch {
+	case p.forwards.Wanted() || slices.ContainsFunc(p.members, func(m *member) bool { return m.live() > 0 }):
+		p.history.used = now
+		return
+	case !p.set.Lazy || p.set.LazyTimeout == 0 || len(serving) == 0 || now.Sub(p.history.used) < p.set.LazyTimeout:
 		return
 	}
 	for _, m := range serving {

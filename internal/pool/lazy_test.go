@@ -19,8 +19,9 @@ func lazily() Settings {
 func later(p *Pool, unused time.Duration) {
 	p.mu.Lock()
 	members := p.present()
+	p.history.used = time.Now().Add(-unused)
 	for _, m := range members {
-		m.used = time.Now().Add(-unused)
+		m.used = p.history.used
 	}
 	p.mu.Unlock()
 	for _, m := range members {
@@ -95,4 +96,31 @@ func TestLazyTimeoutListens(t *testing.T) {
 		later(b.Pool, 2*time.Hour)
 		return b.Status().State == report.StateIdle
 	})
+}
+
+// TestLazyTimeoutReplaced: a connection that takes over from another one is no use of the
+// tunnel, and a stream on one that drains is.
+func TestLazyTimeoutReplaced(t *testing.T) {
+	t.Parallel()
+	d, p := sshdTunnel(t, lazily(), "")
+	c := openOf(t, p, Stream, listen(t, echo))
+	replaced := func(n int) {
+		t.Helper()
+		old := p.activeMembers()[0]
+		p.Reconnect()
+		sshtest.Eventually(t, sshtest.Patience, "another connection", func() bool { return d.Logins() == n && old.isDraining() })
+	}
+	replaced(2)
+	later(p, 2*time.Hour)
+	roundTrip(t, c)
+	if s := p.Status(); s.State != report.StateUp {
+		t.Fatalf("with a stream on a connection that drains it is %s", s.State)
+	}
+	_ = c.Close()
+	sshtest.Eventually(t, sshtest.Patience, "the end of the connection that drains", func() bool { return len(p.Status().Connections) == 1 })
+	p.mu.Lock()
+	p.history.used = time.Now().Add(-2 * time.Hour)
+	p.mu.Unlock()
+	replaced(3)
+	sshtest.Eventually(t, sshtest.Patience, "the end of the last", func() bool { return p.Status().State == report.StateIdle })
 }

@@ -191,6 +191,7 @@ func (p *Pool) channelEnded(m *member) {
 	defer p.mu.Unlock()
 	m.channels--
 	m.used = time.Now()
+	p.history.used = m.used
 	if m.channels == m.held && !m.carries.isApart() {
 		m.carries, m.shedAt, m.shed = anyClass, time.Time{}, false
 	}

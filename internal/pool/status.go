@@ -14,6 +14,8 @@ type history struct {
 	// since is when there last was a first connection, or none any more, or else when
 	// the pool was made.
 	since time.Time
+	// used is when a channel was last open, or there last was a first connection.
+	used time.Time
 	// lostAt is when the last connection was lost, until there is another.
 	lostAt time.Time
 	// lastErr is what went wrong last, or nil.

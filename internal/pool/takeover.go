@@ -80,6 +80,7 @@ func (p *Pool) takeOver(m *member) (msg string, fields []zap.Field) {
 	}
 	if len(present) == 0 {
 		p.history.since = time.Now()
+		p.history.used = p.history.since
 	}
 	p.history.lostAt = time.Time{}
 	p.members = append(p.members, m)

@@ -61,13 +61,17 @@ func Shell(command string) []string {
 }
 
 // Program returns the program of a shell's command, which is what logs and errors show of
-// it.
+// it. That is the shell if the command begins with a variable, which may be a secret.
 func Program(command string) string {
 	words := strings.Fields(command)
 	if len(words) > 1 && words[0] == "exec" {
 		words = words[1:]
 	}
-	return strings.Join(words[:min(1, len(words))], "")
+	program := strings.Join(words[:min(1, len(words))], "")
+	if strings.Contains(program, "=") {
+		return Shell(command)[0]
+	}
+	return program
 }
 
 // Status returns the exit status that an error of Run says, and whether it says one.
@@ -100,8 +104,8 @@ type Process struct {
 	said string
 }
 
-// Start starts the command. It runs until it ends by itself, or End is called. An error
-// begins with the option.
+// Start starts the command. It runs until it ends by itself, or End or EndAll is called. An
+// error begins with the option.
 func (c *Command) Start() (*Process, error) { return c.start(nil) }
 
 // start is Start for a command whose standard output is read from stdout, which is not
@@ -129,8 +133,11 @@ func (c *Command) start(stdout *os.File) (*Process, error) {
 	ownGroup(cmd)
 	cmd.Cancel = func() error { return endGroup(cmd.Process.Pid) }
 	cmd.WaitDelay = Grace
+	register(p)
 	if err := cmd.Start(); err != nil {
 		p.cancel()
+		unregister(p)
+		close(p.ended)
 		_ = stderr.Close()
 		return nil, fmt.Errorf("%s: %w", c.Option, err)
 	}
@@ -166,6 +173,7 @@ func (p *Process) reap(cmd *exec.Cmd, read ...*os.File) {
 			_ = f.SetReadDeadline(time.Now().Add(Grace))
 		}
 	}
+	unregister(p)
 	close(p.ended)
 }
 

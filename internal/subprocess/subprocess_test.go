@@ -129,9 +129,37 @@ func TestShell(t *testing.T) {
 	if got := Shell("a b"); got[0] != "/bin/sh" {
 		t.Errorf("got %q", got)
 	}
-	for command, want := range map[string]string{"nc %h": "nc", " exec  nc -F": "nc", "exec": "exec", "": "", "a": "a"} {
+	for command, want := range map[string]string{"nc %h": "nc", " exec  nc -F": "nc", "exec": "exec", "": "", "a": "a", "KEY=hunter2 nc": "/bin/sh", "exec KEY='a hunter2' nc": "/bin/sh"} {
 		if got := Program(command); got != want {
 			t.Errorf("%q: got %q", command, got)
 		}
+	}
+}
+
+// TestEndAll: when this process exits no command is left, however hard it is to end, and
+// none is started.
+func TestEndAll(t *testing.T) {
+	t.Setenv(Allow, "1")
+	defer func() { all.ended = false }()
+	pids := filepath.Join(t.TempDir(), "pids")
+	failed := make(chan error, 1)
+	go func() {
+		failed <- command(fmt.Sprintf("trap '' TERM; sleep 1000 & echo $$ $! > %s.new; mv %s.new %s; wait; sleep 1000", pids, pids, pids)).Run(t.Context())
+	}()
+	sshtest.Eventually(t, sshtest.Patience, "its start", func() bool { _, err := os.Stat(pids); return err == nil })
+	EndAll()
+	content, _ := os.ReadFile(pids)
+	for field := range strings.FieldsSeq(string(content)) {
+		pid, _ := strconv.Atoi(field)
+		sshtest.Eventually(t, 10*time.Second, "the end of process "+field, func() bool { return syscall.Kill(pid, 0) != nil })
+	}
+	if err := <-failed; err == nil {
+		t.Error("it has not failed")
+	}
+	if err := command("true").Run(t.Context()); !errors.Is(err, context.Canceled) {
+		t.Errorf("one more: got %v", err)
+	}
+	if len(all.running) > 0 {
+		t.Errorf("%d are running", len(all.running))
 	}
 }
