@@ -44,7 +44,7 @@ import (
 
 func init() {
 	caddy.RegisterModule(App{})
-	caddy.OnExit(func(context.Context) { subprocess.EndAll() }) // after the apps have stopped
+	caddy.OnExit(func(context.Context) { subprocess.EndForGood() }) // after the apps have stopped
 }
 
 // App manages SSH connections to bastions, through which other modules dial.

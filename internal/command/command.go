@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 )
 
 func init() {
@@ -126,6 +127,7 @@ func interruptible(run func(ctx context.Context, out io.Writer, args []string) e
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 		defer stop()
 		context.AfterFunc(ctx, stop)
+		defer subprocess.EndAll() // a command of an ssh_config file is not left behind
 		return run(ctx, cmd.OutOrStdout(), args)
 	}
 }

@@ -37,11 +37,19 @@ func unregister(p *Process) {
 	delete(all.running, p)
 }
 
-// EndAll ends all commands, and those that are started later, since this process is about
-// to exit. It waits until they have ended, for little longer than Grace at most.
-func EndAll() {
+// EndForGood ends all commands as EndAll does, and those that are started later, since this
+// process is about to exit.
+func EndForGood() {
 	all.mu.Lock()
 	all.ended = true
+	all.mu.Unlock()
+	EndAll()
+}
+
+// EndAll ends the commands that run. It waits until they have ended, for little longer than
+// Grace at most.
+func EndAll() {
+	all.mu.Lock()
 	running := slices.Collect(maps.Keys(all.running))
 	all.mu.Unlock()
 	for _, p := range running {

@@ -104,8 +104,8 @@ type Process struct {
 	said string
 }
 
-// Start starts the command. It runs until it ends by itself, or End or EndAll is called. An
-// error begins with the option.
+// Start starts the command. It runs until it ends by itself, or End, EndAll or EndForGood is
+// called. An error begins with the option.
 func (c *Command) Start() (*Process, error) { return c.start(nil) }
 
 // start is Start for a command whose standard output is read from stdout, which is not

@@ -136,9 +136,9 @@ func TestShell(t *testing.T) {
 	}
 }
 
-// TestEndAll: when this process exits no command is left, however hard it is to end, and
+// TestEndForGood: when this process exits no command is left, however hard it is to end, and
 // none is started.
-func TestEndAll(t *testing.T) {
+func TestEndForGood(t *testing.T) {
 	t.Setenv(Allow, "1")
 	defer func() { all.ended = false }()
 	pids := filepath.Join(t.TempDir(), "pids")
@@ -147,7 +147,7 @@ func TestEndAll(t *testing.T) {
 		failed <- command(fmt.Sprintf("trap '' TERM; sleep 1000 & echo $$ $! > %s.new; mv %s.new %s; wait; sleep 1000", pids, pids, pids)).Run(t.Context())
 	}()
 	sshtest.Eventually(t, sshtest.Patience, "its start", func() bool { _, err := os.Stat(pids); return err == nil })
-	EndAll()
+	EndForGood()
 	content, _ := os.ReadFile(pids)
 	for field := range strings.FieldsSeq(string(content)) {
 		pid, _ := strconv.Atoi(field)
