@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -141,6 +142,9 @@ func (flags *initFlags) start(destination string) (*initRun, error) {
 	case flags.install && flags.printKey:
 		return nil, errors.New("--install contradicts --print-key; keep one of them")
 	}
+	if err := flags.checkTexts(server.User); err != nil {
+		return nil, err
+	}
 	if flags.output != "" {
 		if _, err := os.Lstat(flags.output); err == nil {
 			return nil, fmt.Errorf("--output: %q exists; name another file, or remove it", flags.output)
@@ -160,6 +164,22 @@ func (flags *initFlags) start(destination string) (*initRun, error) {
 	}
 	r.report.Tunnel, r.report.Host, r.report.User = r.cfg.Name, r.cfg.Address, r.cfg.User
 	return r, nil
+}
+
+// checkTexts refuses what would have another meaning in the Caddyfile, or in sshd_config,
+// where a user is a list of patterns (match_pattern_list of OpenSSH). Values of several
+// lines are refused for every command.
+func (flags *initFlags) checkTexts(user string) error {
+	for _, text := range []struct{ option, value, never string }{
+		{"the user", user, "{}`\"'*?!,"},
+		{"--site", flags.site, "{}`\"#"},
+		{"--key", flags.key, "{}`"},
+	} {
+		if i := strings.IndexAny(text.value, text.never); i >= 0 {
+			return fmt.Errorf("%s has a %q, which has another meaning in the files that init prints; write them by hand", text.option, text.value[i])
+		}
+	}
+	return nil
 }
 
 // adapt makes the Caddyfile the configuration of the other commands, with the storage that

@@ -234,8 +234,8 @@ func (r *initRun) askUpstream(ctx context.Context) (string, error) {
 		}
 		_, err := transport.UpstreamTarget(upstream)
 		switch {
-		case strings.ContainsAny(upstream, "{} \t"):
-			err = errors.New("it has placeholders, or is several; write one host:port or unix//path")
+		case strings.ContainsAny(upstream, "{} \t\"'`\\"):
+			err = errors.New("it has placeholders or quotes, or is several; write one host:port or unix//path")
 		case err == nil:
 			return upstream, nil
 		}

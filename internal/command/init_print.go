@@ -68,10 +68,10 @@ func (r *initRun) caddyfile(upstream string) string {
 		name, token(r.cfg.User+"@"+strings.TrimSuffix(r.cfg.Address, ":22")), options, r.flags.site, token(upstream), name)
 }
 
-// token quotes a token of a Caddyfile, if need be.
+// token quotes a token of a Caddyfile, if need be. In backticks, Caddy changes nothing.
 func token(s string) string {
-	if strings.ContainsAny(s, " \t\"`{}#\\") {
-		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+	if s == "" || strings.ContainsAny(s, " \t\"{}#\\<") {
+		return "`" + s + "`"
 	}
 	return s
 }

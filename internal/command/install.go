@@ -4,6 +4,7 @@ package command
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -21,13 +22,13 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
-// installScript reads a line of authorized_keys, and then its key, and ends with a word
-// that says what it has done. It is one line without !, so that every login shell passes
+// installScript reads a line of authorized_keys, and then the base64 of its key, and ends
+// with a word that says what it has done. It is one line without !, so that every login shell passes
 // it to sh.
 const installScript = `exec sh -c 'cd || exit 1; umask 077; f=.ssh/authorized_keys; IFS= read -r line; IFS= read -r key; ` +
 	`mkdir -p .ssh || exit 1; ` +
 	`if grep -q -F -x -e "$line" $f 2>/dev/null; then echo unchanged; exit 0; fi; ` +
-	`if grep -v "^ *#" $f 2>/dev/null | grep -q -F -e "$key"; then echo other; exit 0; fi; ` +
+	`if grep -v "^[[:space:]]*#" $f 2>/dev/null | grep -q -F -e "$key"; then echo other; exit 0; fi; ` +
 	`if [ -s $f ] && [ -n "$(tail -c 1 $f)" ]; then echo >>$f || exit 1; fi; ` +
 	`printf "%s\n" "$line" >>$f || exit 1; ` +
 	`if type restorecon >/dev/null 2>&1; then restorecon -F .ssh $f; fi; echo added'`
@@ -84,7 +85,7 @@ func (l *login) install(ctx context.Context, cfg tunnel.Config, set tunnel.Setti
 			return err
 		}
 		for len(lines) > 0 {
-			printed, err := tunnel.Run(ctx, cfg, hop.settings, via, installScript, strings.NewReader(lines[0]+"\n"+bareKey(lines[0])+"\n"))
+			printed, err := tunnel.Run(ctx, cfg, hop.settings, via, installScript, strings.NewReader(lines[0]+"\n"+keyBase64(lines[0])+"\n"))
 			if err := l.installed(cfg, printed, err, lines[0]); err != nil {
 				return err
 			}
@@ -126,11 +127,12 @@ func (l *login) installed(cfg tunnel.Config, printed string, err error, line str
 	return fmt.Errorf("%s: the key is not installed: %w; add this line there: %s", where, err, line)
 }
 
-// bareKey returns the type and the base64 of a line's key.
-func bareKey(line string) string {
+// keyBase64 returns the base64 of a line's key. Any space may stand before it in another
+// line.
+func keyBase64(line string) string {
 	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line)) //nolint:dogsled // there is no more of it
 	if err != nil {
 		return line
 	}
-	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+	return base64.StdEncoding.EncodeToString(key.Marshal())
 }

@@ -136,6 +136,9 @@ func (r *Restriction) SSHDConfig(user string) string {
 	if slices.ContainsFunc(r.opens, func(open string) bool { return strings.HasPrefix(open, "[/") }) {
 		sockets = "local"
 	}
+	if strings.ContainsAny(user, " #") {
+		user = `"` + user + `"`
+	}
 	return fmt.Sprintf("Match User %s\n\tAllowTcpForwarding local\n\tPermitOpen %s\n\tAllowStreamLocalForwarding %s\n\tMaxSessions 0\n",
 		user, strings.Join(r.opens, " "), sockets)
 }

@@ -64,6 +64,9 @@ func checkUpstream(dial string, tun dialer.Permitter) error {
 
 // UpstreamTarget returns where an upstream without placeholders leads.
 func UpstreamTarget(dial string) (tunnel.Target, error) {
+	if err := redact.Check(dial); err != nil {
+		return tunnel.Target{}, err
+	}
 	addr, err := caddy.ParseNetworkAddress(dial)
 	if err != nil {
 		return tunnel.Target{}, err
