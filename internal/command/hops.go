@@ -153,7 +153,7 @@ func (flags *forwardFlags) hop(h *sshconfig.Host, out *output) (hop, error) {
 	t, err := config.ResolveHost(h, out.logger)
 	switch {
 	case errors.Is(err, subprocess.ErrForbidden):
-		return hop{}, fmt.Errorf("%s: ProxyCommand: running commands is not allowed, and nothing was; to allow it, run export %s=1 and then this again", h.Where("ProxyCommand"), subprocess.Allow)
+		return hop{}, fmt.Errorf("%s: ProxyCommand: running commands is not allowed, and none was run; to allow it, run export %s=1 and then this again", h.Where("ProxyCommand"), subprocess.Allow)
 	case err != nil:
 		return hop{}, err
 	}

@@ -191,7 +191,7 @@ func (r *initRun) findKey(ctx context.Context) error {
 	case err != nil && !refused:
 		return err
 	case refused && r.flags.key == keyExisting:
-		return fmt.Errorf("--key: the server accepts no key of yours: %w", err)
+		return fmt.Errorf("--key: the server accepts no key of yours; write --key <path> or --key auto: %w", err)
 	case refused:
 		r.say("the server accepts no key of yours")
 	case r.flags.key == keyExisting:

@@ -30,6 +30,7 @@ type login struct {
 	password bool // whether passwords may be asked for
 	// passwordFlag is what an error about the password names.
 	passwordFlag string
+	typed        string // the password that was asked for last
 
 	passphrases map[string]string // by path
 }
@@ -63,7 +64,11 @@ func (l *login) until(ctx context.Context, hop hop, attempt func(cfg tunnel.Conf
 	if err := l.unlock(ctx, &cfg); err != nil {
 		return err
 	}
-	for tries := 0; ; {
+	tries := 0
+	if cfg.Password != "" && cfg.Password == l.typed {
+		tries = 1 // the caller has asked for it
+	}
+	for {
 		err := attempt(cfg)
 		if err == nil {
 			return nil
@@ -179,6 +184,7 @@ func (l *login) askPassword(ctx context.Context, cfg *tunnel.Config) (err error)
 	if err == nil && cfg.Password == "" {
 		err = errors.New("the password is empty")
 	}
+	l.typed = cfg.Password
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("%s: %w", l.passwordFlag, err)
 	}

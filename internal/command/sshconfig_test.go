@@ -212,7 +212,7 @@ func TestCommandForwards(t *testing.T) {
 		"edge --known-hosts":                                         "--known-hosts has no value; write one behind it",
 		"--verbose=yes -L 1:a:1 edge":                                "-v takes no value; write -v alone, or leave it out",
 		"-N":                                                         "no destination; write it last",
-		"-oProxyCommand=true -L 1:a:1 edge":                          "-o: ProxyCommand: running commands is not allowed, and nothing was; to allow it, run export CADDY_SSH_TUNNEL_ALLOW_COMMANDS=1 and then this again",
+		"-oProxyCommand=true -L 1:a:1 edge":                          "-o: ProxyCommand: running commands is not allowed, and none was run; to allow it, run export CADDY_SSH_TUNNEL_ALLOW_COMMANDS=1 and then this again",
 		"-o Port=99999 -L 1:a:1 edge":                                `-o: Port: "99999" is not a port from 1 to 65535`,
 		"-o ServerAliveCountMax=-1 -L 1:a:1 edge":                    `-o: ServerAliveCountMax: "-1" is not a number from 0 to 2147483647`,
 		"quiet":                      "nothing to forward",

@@ -101,6 +101,12 @@ func statusRemarks(s *adminapi.Status, now time.Time) (remarks []string) {
 			remarks = append(remarks, remark)
 		}
 	}
+	for _, a := range s.Attempts {
+		// One at another host says why the tunnel is not there, and nothing of this one.
+		if s.State == report.StateUp && a.Host == s.Host && a.Error != "" {
+			remarks = append(remarks, fmt.Sprintf("another connection failed: %s %s ago: %s", a.Cause, briefDuration(now.Sub(a.Started)), a.Error))
+		}
+	}
 	if n := s.WaitingDials; n > 0 && s.State == report.StateUp {
 		remarks = append(remarks, fmt.Sprintf("full: %d dials wait for a channel", n))
 	}

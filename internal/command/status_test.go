@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
@@ -24,6 +25,10 @@ func fakeStatus(now time.Time) []adminapi.Status {
 				RTT: 0.01234, Channels: 12, WaitingDials: 3, Received: 5<<30 + 1<<29, Sent: 123456, CertificateExpires: &expiry,
 				Connections: []report.ConnectionStatus{{Class: "requests"}, {Class: report.ClassDraining}, {Class: "streams"}},
 				LastError:   &report.ErrorStatus{Time: ago(51 * time.Hour), Cause: failure.CauseLost, Error: "long ago"},
+				Attempts: []*connect.Attempt{
+					{Host: "b1.example.com:22", Started: ago(time.Minute), Cause: failure.CauseRefused, Error: "not where the tunnel is"},
+					{Host: "b2.example.com:22", Started: ago(5 * time.Second), Cause: failure.CauseHostKeyMismatch, Error: "another key"},
+				},
 			},
 			Forwards: []adminapi.Forward{
 				{Kind: "local_forward", Listen: "127.0.0.1:5432", State: remote.Listening},
@@ -50,6 +55,7 @@ func fakeStatus(now time.Time) []adminapi.Status {
 
 const fakeTable = `TUNNEL  STATE       HOST                               SINCE  RTT     CONNECTIONS     CHANNELS  IN       OUT
 prod    up          b2.example.com:22                  2d2h   12.3ms  2 + 1 draining  12        5.5 GiB  121 KiB
+  another connection failed: host_key_mismatch 5s ago: another key
   full: 3 dials wait for a channel
   certificate expires in 3h20m
   remote_forward localhost:9000: refused: the bastion refuses

@@ -43,13 +43,14 @@ func TestInitOnTerminal(t *testing.T) {
 		t.Error("it writes the file before it is done")
 	}
 	f.answer("Add the key to ~deploy/.ssh/authorized_keys on the server now", "yes")
-	f.answer("password of deploy at "+b.Addr()+": ", "correct horse")
+	f.answer("password of deploy at "+b.Addr()+": ", "wrong")
+	f.answer("password of deploy at "+b.Addr()+": \r\npassword of deploy at "+b.Addr()+": ", "correct horse")
 	if code := f.wait(); code != 0 {
 		t.Fatalf("exit status %d", code)
 	}
 	for _, want := range []string{
 		"  ssh-ed25519 " + b.HostKey.Fingerprint() + "   (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub)\n",
-		"the server accepts no key of yours\n", "added the key to ~deploy/.ssh/authorized_keys", "tunnel prod: all is well\n",
+		"the server accepts no key of yours\n", "the password was not accepted\n", "added the key to ~deploy/.ssh/authorized_keys", "tunnel prod: all is well\n",
 		"Match User deploy\n\tAllowTcpForwarding local\n\tPermitOpen web.internal:80\n\tAllowStreamLocalForwarding no\n\tMaxSessions 0\n",
 		"To serve, run: caddy run --config " + file + "\n",
 	} {
@@ -116,6 +117,10 @@ func TestInitInScripts(t *testing.T) {
 		if code := f.wait(); code != 1 || !strings.Contains(f.output(), says) {
 			t.Errorf("%q: exit status %d, and it prints %q", more, code, f.output())
 		}
+	}
+	wrong := run("wrong\n", slices.Concat(hostKey, upstream, auto, []string{"--install"})...)
+	if code := wrong.wait(); code != 1 || !strings.Contains(wrong.output(), "refused: password;") || strings.Contains(wrong.output(), "nothing was entered") {
+		t.Errorf("with a wrong password: exit status %d, and it prints %q", code, wrong.output())
 	}
 	if got := b.authorized(); got != "" {
 		t.Errorf("authorized_keys has %q", got)

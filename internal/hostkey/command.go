@@ -90,6 +90,9 @@ func (v *Verifier) ask(ctx context.Context, invocation string, key ssh.PublicKey
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.know(lines)
+	if !slices.Contains(v.searched, commandOption) {
+		v.searched = append(v.searched, commandOption)
+	}
 	switch {
 	case v.knowsAnything(): // which alone counts
 		v.memory, v.learned, v.recalled = nil, nil, false

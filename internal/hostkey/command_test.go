@@ -88,7 +88,7 @@ func TestKnownHostsCommandDecides(t *testing.T) {
 	}{
 		"a file says it":             {known: sshtest.KnownHostsLine("b.example", key.PublicKey()), script: "true"},
 		"a file says another":        {known: sshtest.KnownHostsLine("b.example", other.PublicKey()), script: of("b.example", key)},
-		"nobody":                     {script: "true", err: "is unknown"},
+		"nobody":                     {script: "true", err: "KnownHostsCommand for b.example;"},
 		"another host":               {script: of("c.example", key), err: "is unknown"},
 		"revoked":                    {known: sshtest.KnownHostsLine("b.example", key.PublicKey()), script: "printf '@revoked '; " + of("b.example", key), err: "is revoked"},
 		"to revoke, and cannot":      {known: sshtest.KnownHostsLine("b.example", key.PublicKey()), script: "echo '@revoked b.example ssh-ed25519 x'", err: "known_hosts line KnownHostsCommand:1 is to revoke a key and cannot be read"},

@@ -32,7 +32,7 @@ type Verifier struct {
 	written      knownTo     // host_key, host_certificate_authority and revoked_host_keys
 	known        knownTo     // both, and what KnownHostsCommand says
 	fingerprints []string    // host_key SHA256:…, as ssh.FingerprintSHA256 has it
-	searched     []string    // the known_hosts files that were read
+	searched     []string    // the known_hosts files that were read, and KnownHostsCommand
 	skipped      []string    // their lines that may be about the server, and cannot be used
 
 	// unread is why something that is configured is not known, or nil; unrevoked

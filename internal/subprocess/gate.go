@@ -15,7 +15,7 @@ const (
 )
 
 // ErrForbidden refuses a command.
-var ErrForbidden = errors.New("running commands is not allowed, and nothing was; set CADDY_SSH_TUNNEL_ALLOW_COMMANDS=1 in Caddy's environment to allow it")
+var ErrForbidden = errors.New("running commands is not allowed, and none was run; set CADDY_SSH_TUNNEL_ALLOW_COMMANDS=1 in Caddy's environment to allow it")
 
 // Allowed reports whether the environment allows it to run commands.
 func Allowed() bool { return os.Getenv(Allow) == "1" || os.Getenv(AllowOld) == "1" }
