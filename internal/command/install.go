@@ -52,7 +52,11 @@ func (flags *publicKeyFlags) installAll(ctx context.Context, out io.Writer, load
 		}
 	}
 	check := &checkFlags{config: flags.config}
-	return check.run(ctx, out, []string{t.Config.Name})
+	if err := check.run(ctx, out, []string{t.Config.Name}); err != nil {
+		return err
+	}
+	login.output.line("a running Caddy that was refused tries again within 10 minutes, or at once with: caddy ssh-tunnel reconnect %s", t.Config.Name)
+	return nil
 }
 
 // newInstaller returns a login that asks for passwords, for --install.

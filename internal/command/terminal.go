@@ -90,7 +90,7 @@ func readLine(ctx context.Context, r io.Reader) (string, error) {
 				if errors.Is(err, io.EOF) && len(line) > 0 {
 					break
 				}
-				return "", fmt.Errorf("nothing was entered: %w", err)
+				return "", fmt.Errorf("nothing was entered: %w; type a line, or pass one on standard input", err)
 			}
 			if b[0] == '\n' {
 				break

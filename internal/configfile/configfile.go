@@ -9,12 +9,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/autokey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
@@ -147,6 +150,22 @@ func (c *Config) Resolve(name string) (*config.Resolved, error) {
 
 // ResolveChanged is Resolve of what change makes of the configuration, which stays.
 func (c *Config) ResolveChanged(name string, change func(*config.App)) (*config.Resolved, error) {
+	return c.resolve(c.ctx.Logger(), name, change)
+}
+
+// ResolveWarned is Resolve, with the warnings that Caddy logs when it loads the tunnel.
+func (c *Config) ResolveWarned(name string) (t *config.Resolved, warnings []string, err error) {
+	collect := func(entry zapcore.Entry) error {
+		warnings = append(warnings, entry.Message)
+		return nil
+	}
+	discard := zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{}), zapcore.AddSync(io.Discard), zap.WarnLevel)
+	t, err = c.resolve(zap.New(zapcore.RegisterHooks(discard, collect)), name, func(*config.App) {})
+	return t, warnings, err
+}
+
+// resolve is ResolveChanged with a logger.
+func (c *Config) resolve(log *zap.Logger, name string, change func(*config.App)) (*config.Resolved, error) {
 	app, err := c.decode()
 	if err != nil {
 		return nil, err
@@ -161,7 +180,7 @@ func (c *Config) ResolveChanged(name string, change func(*config.App)) (*config.
 	}
 	app.Tunnels = onTheWay
 	change(app)
-	tunnels, err := app.Resolve(c.ctx.Logger())
+	tunnels, err := app.Resolve(log)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package configfile
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -54,6 +55,26 @@ func TestTargets(t *testing.T) {
 		if !slices.Equal(chain, want) {
 			t.Errorf("%s: the chain is %q, want %q", name, chain, want)
 		}
+	}
+}
+
+// TestResolveWarned: a tunnel that cannot be loaded comes with what Caddy warns of, which
+// may be why.
+func TestResolveWarned(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	t.Setenv("SSH_AUTH_SOCK", "")
+	ssh := sshtest.WriteFile(t, "ssh_config", []byte("Host b\nKnownHostsCommand /bin/true\nUserKnownHostsFile none\nGlobalKnownHostsFile none\n"))
+	file := sshtest.WriteFile(t, "caddy.json", fmt.Appendf(nil, `{"apps": {"ssh_tunnel": {"tunnels": {"prod": {"ssh_config": {"alias": "b", "file": %q}}}}}}`, ssh))
+	config, err := Load(file, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, warnings, err := config.ResolveWarned("prod")
+	if err == nil || !strings.Contains(err.Error(), "no known_hosts file or host_key") {
+		t.Errorf("got error %v", err)
+	}
+	if !slices.ContainsFunc(warnings, func(w string) bool { return strings.Contains(w, "KnownHostsCommand") }) {
+		t.Errorf("warnings: %q", warnings)
 	}
 }
 

@@ -65,9 +65,9 @@ func (d *Doctor) Examine(name string) *TunnelReport {
 			report.OK = report.OK && h.OK
 		}
 	}()
-	t, err := d.config.Resolve(name)
+	t, warnings, err := d.config.ResolveWarned(name)
 	if err != nil {
-		report.Hops = []*HopReport{misconfigured(name, err)}
+		report.Hops = []*HopReport{misconfigured(name, err, warnings)}
 		return report
 	}
 	var via *tunnel.Handle
@@ -113,13 +113,13 @@ func (d *Doctor) ConnectTo(t *config.Resolved) (via *tunnel.Handle, err error) {
 	return via, nil
 }
 
-// misconfigured reports a tunnel that cannot be loaded.
-func misconfigured(name string, err error) *HopReport {
+// misconfigured reports a tunnel that cannot be loaded, and what Caddy warns of before.
+func misconfigured(name string, err error, warnings []string) *HopReport {
 	cause := failure.CauseOf(err)
 	if cause == failure.CauseOther {
 		cause = failure.CauseConfiguration
 	}
-	step := &Step{Step: stepConfiguration, Cause: cause, Error: err.Error(), Fix: remedy.Facts{Tunnel: name}.Fix(cause)}
+	step := &Step{Step: stepConfiguration, Cause: cause, Error: err.Error(), Fix: remedy.Facts{Tunnel: name}.Fix(cause), Warnings: warnings}
 	if cause == failure.CauseHostKeyUnknown {
 		step.Fix = fmt.Sprintf("caddy ssh-tunnel keyscan --tunnel %s prints host_key lines; compare one with the bastion's, and add it to the tunnel", name)
 	}

@@ -32,7 +32,7 @@ func TestPrint(t *testing.T) {
 	report := &TunnelReport{Tunnel: "prod", Hops: []*HopReport{jump, inner, last}}
 	var b bytes.Buffer
 	report.Print(&b)
-	(&TunnelReport{Tunnel: "other", Hops: []*HopReport{misconfigured("other", os.ErrNotExist)}}).Print(&b)
+	(&TunnelReport{Tunnel: "other", Hops: []*HopReport{misconfigured("other", os.ErrNotExist, []string{"ssh_config: Compression is ignored"})}}).Print(&b)
 	golden, err := os.ReadFile("testdata/report.txt")
 	if err != nil {
 		t.Fatal(err)
