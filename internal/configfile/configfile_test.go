@@ -58,8 +58,7 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// TestResolveWarned: a tunnel that cannot be loaded comes with what Caddy warns of, which
-// may be why.
+// TestResolveWarned: a tunnel comes with what Caddy warns of as it loads it.
 func TestResolveWarned(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	t.Setenv("SSH_AUTH_SOCK", "")
@@ -70,8 +69,8 @@ func TestResolveWarned(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, warnings, err := config.ResolveWarned("prod")
-	if err == nil || !strings.Contains(err.Error(), "no known_hosts file or host_key") {
-		t.Errorf("got error %v", err)
+	if err != nil {
+		t.Error(err)
 	}
 	if !slices.ContainsFunc(warnings, func(w string) bool { return strings.Contains(w, "KnownHostsCommand") }) {
 		t.Errorf("warnings: %q", warnings)

@@ -84,6 +84,9 @@ func (d *Doctor) Examine(name string) *TunnelReport {
 			shown := *l.report // it may be shown of another tunnel, too
 			shown.Steps = slices.Clone(shown.Steps)
 			report.Hops = append(report.Hops, &shown)
+			if hop == t {
+				shown.warnOfFiles(warnings)
+			}
 			if l.handle == nil {
 				continue
 			}
@@ -96,6 +99,18 @@ func (d *Doctor) Examine(name string) *TunnelReport {
 		}
 	}
 	return report
+}
+
+// warnOfFiles adds the warnings of ssh_config files to the first step: what is ignored there
+// may be why a later one fails.
+func (h *HopReport) warnOfFiles(warnings []string) {
+	first := *h.Steps[0]
+	for _, warning := range warnings {
+		if strings.HasPrefix(warning, "ssh_config: ") {
+			first.Warnings = append(slices.Clip(first.Warnings), warning)
+		}
+	}
+	h.Steps[0] = &first
 }
 
 // ConnectTo logs in on the way to a tunnel's bastion, and returns the last hop before it,

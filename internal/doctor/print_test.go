@@ -3,11 +3,24 @@ package doctor
 import (
 	"bytes"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
+
+// TestWarnOfFiles: what is ignored in ssh_config files is shown with the first step, and of
+// one tunnel only.
+func TestWarnOfFiles(t *testing.T) {
+	t.Parallel()
+	reach := &Step{Step: connect.StepReach, OK: true, Warnings: []string{"slow"}}
+	h := &HopReport{Steps: []*Step{reach, {Step: connect.StepBanner}}}
+	h.warnOfFiles([]string{"password is written literally", "ssh_config: KnownHostsCommand is ignored"})
+	if got := h.Steps[0].Warnings; !slices.Equal(got, []string{"slow", "ssh_config: KnownHostsCommand is ignored"}) || len(reach.Warnings) != 1 {
+		t.Errorf("got %q, and %q", got, reach.Warnings)
+	}
+}
 
 // TestPrint prints a report with all that there can be in one.
 func TestPrint(t *testing.T) {
