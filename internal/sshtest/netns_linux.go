@@ -36,12 +36,12 @@ func NewNetns(t testing.TB) *Netns {
 	Root(t, "a network namespace")
 	Program(t, "ip")
 	// Names and addresses are unique to this process and count: a /30 of
-	// 10.64.0.0/10 has two hosts, and a /23 has 128 of them.
+	// 10.64.0.0/10 has two hosts, and a /22 has 256 of them.
 	pid, n := os.Getpid(), netnsCount.Add(1)-1
-	if n >= 128 {
-		t.Fatal("128 network namespaces are enough for a test binary")
+	if n >= 256 {
+		t.Fatal("256 network namespaces are enough for a test binary")
 	}
-	at := pid&0x1fff<<9 | int(n)<<2
+	at := pid&0xfff<<10 | int(n)<<2
 	subnet := fmt.Sprintf("10.%d.%d", 64+at>>16&63, at>>8&255)
 	ns := &Netns{
 		t:    t,
