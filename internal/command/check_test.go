@@ -34,8 +34,7 @@ func TestKeyscanPrint(t *testing.T) {
 }
 
 // TestCompleteTunnels completes the names of a configuration's tunnels.
-func TestCompleteTunnels(t *testing.T) {
-	t.Parallel()
+func TestCompleteTunnels(t *testing.T) { // not at once with others: Caddy has one log
 	file := sshtest.WriteFile(t, "caddy.json", []byte(`{"apps": {"ssh_tunnel": {"tunnels": {"prod": {"hosts": ["b"]}, "inner": {"hosts": ["b"]}}}}}`))
 	names, directive := (&configFlags{file: file}).complete(nil, []string{"prod"}, "")
 	if !slices.Equal(names, []string{"inner"}) || directive != cobra.ShellCompDirectiveNoFileComp {
@@ -78,8 +77,7 @@ func TestFlagsRefuse(t *testing.T) {
 
 // TestCheckSays names skipped lines of known_hosts, and what a port has that is no
 // SSH server's.
-func TestCheckSays(t *testing.T) {
-	t.Parallel()
+func TestCheckSays(t *testing.T) { // not at once with others: Caddy has one log
 	key := sshtest.NewKey()
 	bastion := sshtest.NewBastion(t, sshtest.BastionOptions{AuthorizedKeys: []ssh.PublicKey{key.PublicKey()}})
 	web := sshtest.NewWeb(t, sshtest.WebOptions{})

@@ -12,9 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/certmagic"
 
@@ -226,37 +224,15 @@ func TestRotation(t *testing.T) {
 	b.authorize(old)
 	c := startCaddy(t, func(c *caddy) string { return autoTunnel(c, b, dir) })
 	c.wantServed()
-	var requests atomic.Int64
-	stop := make(chan struct{})
-	var clients sync.WaitGroup
-	end := sync.OnceFunc(func() {
-		close(stop)
-		clients.Wait()
-	})
-	defer end()
-	for range 4 {
-		clients.Go(func() { // returns when stop is closed
-			for {
-				select {
-				case <-stop:
-					return
-				case <-time.After(5 * time.Millisecond):
-				}
-				requests.Add(1)
-				if r := c.get("/hello"); r.err != nil || r.status != http.StatusOK || r.body != "hello from web\n" {
-					t.Errorf("a request failed: %v", r)
-				}
-			}
-		})
-	}
+	clients := startVisitors(t, 4, c)
 	reconnect := func(fingerprint string) {
 		t.Helper()
 		n := strings.Count(b.Log(), "Accepted publickey for deploy")
 		c.post("/ssh_tunnel/tunnels/prod/reconnect")
 		sshtest.Eventually(t, patience, "a new login", func() bool { return strings.Count(b.Log(), "Accepted publickey for deploy") > n })
 		sshtest.Eventually(t, patience, "the new connection", func() bool { return c.logged("connection replaced", fingerprint) })
-		before := requests.Load()
-		sshtest.Eventually(t, patience, "requests go on", func() bool { return requests.Load() > before+20 })
+		before := clients.requests.Load()
+		sshtest.Eventually(t, patience, "requests go on", func() bool { return clients.requests.Load() > before+20 })
 	}
 
 	rotated, err := storage.Rotate(t.Context(), "prod")
@@ -278,8 +254,8 @@ func TestRotation(t *testing.T) {
 	}
 	b.authorize(sshtest.AuthorizedKey(rotated.Next.PublicKey()))
 	c.post("/ssh_tunnel/tunnels/prod/reconnect")
-	before := requests.Load()
-	sshtest.Eventually(t, patience, "requests go on", func() bool { return requests.Load() > before+20 })
-	end()
-	t.Logf("%d requests", requests.Load())
+	before := clients.requests.Load()
+	sshtest.Eventually(t, patience, "requests go on", func() bool { return clients.requests.Load() > before+20 })
+	clients.end()
+	t.Logf("%d requests", clients.requests.Load())
 }

@@ -11,8 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -119,30 +117,7 @@ func TestRenewal(t *testing.T) {
 	c.wantServed()
 	stream := c.stream("/size/1000000000?chunk=1000&every=10ms")
 
-	var requests, failed atomic.Int64
-	stop := make(chan struct{})
-	var clients sync.WaitGroup
-	end := sync.OnceFunc(func() {
-		close(stop)
-		clients.Wait()
-	})
-	defer end()
-	for range 8 {
-		clients.Go(func() { // returns when stop is closed
-			for {
-				select {
-				case <-stop:
-					return
-				case <-time.After(5 * time.Millisecond):
-				}
-				requests.Add(1)
-				if r := c.get("/hello"); r.err != nil || r.status != http.StatusOK || r.body != "hello from web\n" {
-					failed.Add(1)
-					t.Errorf("a request failed: %v", r)
-				}
-			}
-		})
-	}
+	clients := startVisitors(t, 8, c)
 	var renewal <-chan time.Time // when the next is due, if not at once
 	if every := *life * 2 / 3; every > 0 {
 		ticker := time.NewTicker(every)
@@ -157,11 +132,11 @@ func TestRenewal(t *testing.T) {
 		if renewal != nil {
 			<-renewal
 		}
-		before := requests.Load()
-		sshtest.Eventually(t, patience, "requests go on", func() bool { return requests.Load() > before+8 })
+		before := clients.requests.Load()
+		sshtest.Eventually(t, patience, "requests go on", func() bool { return clients.requests.Load() > before+8 })
 	}
-	end()
-	t.Logf("%d requests, %d failed, %d certificates", requests.Load(), failed.Load(), a.n)
+	clients.end()
+	t.Logf("%d requests, %d failed, %d certificates", clients.requests.Load(), clients.failed.Load(), a.n)
 	// Times are whole seconds in certificates: of a short-lived one there may be less
 	// left at its renewal than there should be.
 	soon := (*life == 0 || *life >= time.Minute) && c.logged("expires soon")

@@ -3,13 +3,9 @@
 package e2e
 
 import (
-	"net/http"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
@@ -41,29 +37,7 @@ func TestHostKeyRotation(t *testing.T) {
 	}
 	stream := two.stream("/size/1000000000?chunk=1000&every=10ms")
 
-	var requests atomic.Int64
-	stop := make(chan struct{})
-	var clients sync.WaitGroup
-	end := sync.OnceFunc(func() {
-		close(stop)
-		clients.Wait()
-	})
-	defer end()
-	for i := range 8 {
-		clients.Go(func() { // returns when stop is closed
-			for {
-				select {
-				case <-stop:
-					return
-				case <-time.After(5 * time.Millisecond):
-				}
-				requests.Add(1)
-				if r := both[i%2].get("/hello"); r.err != nil || r.status != http.StatusOK || r.body != "hello from web\n" {
-					t.Errorf("a request failed: %v", r)
-				}
-			}
-		})
-	}
+	clients := startVisitors(t, 8, both...)
 	const updated = "the bastion's learned host keys are updated"
 	reconnect := func(c *caddy) {
 		t.Helper()
@@ -109,12 +83,12 @@ func TestHostKeyRotation(t *testing.T) {
 		sshtest.Eventually(t, patience, "a connection with the new key", func() bool { return hasKey(c, next.Fingerprint()) })
 	}
 	sshtest.Eventually(t, patience, "the old key is forgotten", func() bool { return !strings.Contains(learned(), old.Fingerprint()) })
-	before := requests.Load()
-	sshtest.Eventually(t, patience, "requests go on", func() bool { return requests.Load() > before+8 })
+	before := clients.requests.Load()
+	sshtest.Eventually(t, patience, "requests go on", func() bool { return clients.requests.Load() > before+8 })
 	stream.read(10_000)
-	end()
+	clients.end()
 	stream.read(10_000)
-	t.Logf("%d requests", requests.Load())
+	t.Logf("%d requests", clients.requests.Load())
 
 	for what, fingerprint := range map[string]string{"added": next.Fingerprint(), "removed": old.Fingerprint()} {
 		if !one.logged("info", updated, what+":[ssh-ed25519 "+fingerprint+"]") && !two.logged("info", updated, what+":[ssh-ed25519 "+fingerprint+"]") {
