@@ -5,6 +5,7 @@
 package hostkey
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -108,6 +109,9 @@ func parseAnnounced(list []byte) (keys []ssh.PublicKey, err error) {
 		}
 		key, err := ssh.ParsePublicKey(blob)
 		if _, isCertificate := key.(*ssh.Certificate); err != nil || isCertificate {
+			continue
+		}
+		if !bytes.Equal(key.Marshal(), blob) { // numbers with needless zeros (RFC 4251 section 5)
 			continue
 		}
 		if contains(keys, key) {
