@@ -50,7 +50,7 @@ func (m *memory) Learn(ctx context.Context, route Route, key ssh.PublicKey) (*Le
 	return m.Recall(ctx, route)
 }
 
-// Update changes what it is told to, without the care of a real Memory.
+// Update applies the change, without the checks of a real Memory.
 func (m *memory) Update(_ context.Context, route Route, change Change) (Change, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

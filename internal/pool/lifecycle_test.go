@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
-// TestReplacement: a connection past its budget is replaced, pools are told, its
+// TestReplacement: a connection past its budget is replaced, the generation rises, its
 // channels go on, and it ends with the last of them.
 func TestReplacement(t *testing.T) {
 	sshtest.Takes(t, 2*time.Second)
