@@ -60,28 +60,30 @@ func TestPeekHello(t *testing.T) {
 		"a hello, and nothing proper": {say: append(bytes.Clone(hello), "GET / HTTP/1.1\r\n"...)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, server := net.Pipe()
-			defer server.Close()
-			go func() {
-				defer client.Close()
-				inPieces(client, append(bytes.Clone(tt.say), "and more"...), cmp.Or(tt.piece, len(tt.say)+8), 0)
-			}()
-			start := time.Now()
-			got, whole, err := peekHello(t.Context(), server)
-			switch {
-			case tt.err == "" && err != nil:
-				t.Errorf("got error %v", err)
-			case tt.err != "" && (err == nil || got != nil || !strings.Contains(err.Error(), tt.err)):
-				t.Errorf("got %v, error %v; want one with %q", got, err, tt.err)
-			case tt.err == "" && (got.ServerName != "git.example.com" || len(got.SupportedProtos) != 1 || got.Conn.RemoteAddr() == nil):
-				t.Errorf("got %+v", got)
-			}
-			if took := time.Since(start); took > helloTimeout/2 {
-				t.Errorf("took %s", took)
-			}
-			if all, err := io.ReadAll(whole); err != nil || string(all) != string(tt.say)+"and more" {
-				t.Errorf("got %d bytes back of %d (%v)", len(all), len(tt.say)+8, err)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				client, server := net.Pipe()
+				defer server.Close()
+				go func() {
+					defer client.Close()
+					inPieces(client, append(bytes.Clone(tt.say), "and more"...), cmp.Or(tt.piece, len(tt.say)+8), 0)
+				}()
+				start := time.Now()
+				got, whole, err := peekHello(t.Context(), server)
+				switch {
+				case tt.err == "" && err != nil:
+					t.Errorf("got error %v", err)
+				case tt.err != "" && (err == nil || got != nil || !strings.Contains(err.Error(), tt.err)):
+					t.Errorf("got %v, error %v; want one with %q", got, err, tt.err)
+				case tt.err == "" && (got.ServerName != "git.example.com" || len(got.SupportedProtos) != 1 || got.Conn.RemoteAddr() == nil):
+					t.Errorf("got %+v", got)
+				}
+				if took := time.Since(start); took > 0 {
+					t.Errorf("took %s", took)
+				}
+				if all, err := io.ReadAll(whole); err != nil || string(all) != string(tt.say)+"and more" {
+					t.Errorf("got %d bytes back of %d (%v)", len(all), len(tt.say)+8, err)
+				}
+			})
 		})
 	}
 }

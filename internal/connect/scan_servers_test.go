@@ -112,14 +112,17 @@ func TestScanTrouble(t *testing.T) {
 		"unknown keys":   {once(greeting("SSH-2.0-x\r\n", "ssh-ed448")), failure.CauseKeyExchange},
 		"endless banner": {forever("SSH-2.0-", 0), failure.CauseKeyExchange},
 	} {
-		timeout := 2 * time.Second
-		if name == "silent" {
-			timeout /= 10
-		}
-		found, err := Scan(t.Context(), Config{Address: sshtest.Listen(t, c.serve)}, nil, timeout)
-		if err == nil || failure.CauseOf(err) != c.cause {
-			t.Errorf("%s: %+v %v, cause %q, want %q", name, found, err, failure.CauseOf(err), c.cause)
-		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			timeout := 2 * time.Second
+			if name == "silent" {
+				timeout /= 10
+			}
+			found, err := Scan(t.Context(), Config{Address: sshtest.Listen(t, c.serve)}, nil, timeout)
+			if err == nil || failure.CauseOf(err) != c.cause {
+				t.Errorf("%+v %v, cause %q, want %q", found, err, failure.CauseOf(err), c.cause)
+			}
+		})
 	}
 	if _, err := Scan(t.Context(), Config{Address: "127.0.0.1:1"}, nil, time.Second); failure.CauseOf(err) != failure.CauseRefused {
 		t.Errorf("refused: %v", err)

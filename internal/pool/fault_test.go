@@ -227,6 +227,7 @@ func TestFrozenLinkIsNoticed(t *testing.T) {
 		dir  sshtest.Direction
 	}{{"both ways", sshtest.Up | sshtest.Down}, {"up", sshtest.Up}, {"down", sshtest.Down}} {
 		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
 			set := quick()
 			set.ServerAliveInterval, set.ServerAliveCountMax = 500*time.Millisecond, 4
 			b := newBench(t, set, nil)

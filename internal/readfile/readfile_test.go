@@ -44,16 +44,12 @@ func TestOddFiles(t *testing.T) {
 		{"a device without anything", os.DevNull, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			start := time.Now()
 			data, err := Read("identity_file", c.path)
 			switch {
 			case c.text == "" && (err != nil || len(data) > 0):
 				t.Errorf("%d bytes, %v", len(data), err)
 			case c.text != "" && (err == nil || err.Error() != `identity_file "`+c.path+`" cannot be read: `+c.text):
 				t.Errorf("got %v, want %q", err, c.text)
-			}
-			if took := time.Since(start); took > 2*fileTimeout {
-				t.Errorf("took %s", took)
 			}
 		})
 	}

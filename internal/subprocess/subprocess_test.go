@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -97,6 +98,7 @@ func TestOutput(t *testing.T) {
 // however hard it is to end.
 func TestEndsWithAll(t *testing.T) {
 	t.Setenv(Allow, "1")
+	var tests sync.WaitGroup
 	for name, run := range map[string]func(context.Context, *Command) error{
 		"run":    func(ctx context.Context, c *Command) error { return c.Run(ctx) },
 		"output": func(ctx context.Context, c *Command) error { _, err := c.Output(ctx, 100); return err },
@@ -104,20 +106,23 @@ func TestEndsWithAll(t *testing.T) {
 		pids := filepath.Join(t.TempDir(), "pids")
 		errLate := errors.New("late")
 		ctx, cancel := context.WithCancelCause(t.Context())
-		go func() {
+		tests.Go(func() {
 			sshtest.Eventually(t, sshtest.Patience, "its start", func() bool { content, _ := os.ReadFile(pids); return strings.HasSuffix(string(content), "\n") })
 			cancel(errLate)
-		}()
-		err := run(ctx, command(fmt.Sprintf("trap '' TERM; sleep 1000 & echo $$ $! > %s.new; mv %s.new %s; wait; sleep 1000", pids, pids, pids)))
-		if !errors.Is(err, errLate) || !strings.Contains(err.Error(), `test "/bin/sh" did not end in time (late)`) {
-			t.Errorf("%s: got %v", name, err)
-		}
-		content, _ := os.ReadFile(pids)
-		for field := range strings.FieldsSeq(string(content)) {
-			pid, _ := strconv.Atoi(field)
-			sshtest.Eventually(t, 10*time.Second, "the end of process "+field, func() bool { return syscall.Kill(pid, 0) != nil })
-		}
+		})
+		tests.Go(func() {
+			err := run(ctx, command(fmt.Sprintf("trap '' TERM; sleep 1000 & echo $$ $! > %s.new; mv %s.new %s; wait; sleep 1000", pids, pids, pids)))
+			if !errors.Is(err, errLate) || !strings.Contains(err.Error(), `test "/bin/sh" did not end in time (late)`) {
+				t.Errorf("%s: got %v", name, err)
+			}
+			content, _ := os.ReadFile(pids)
+			for field := range strings.FieldsSeq(string(content)) {
+				pid, _ := strconv.Atoi(field)
+				sshtest.Eventually(t, 10*time.Second, "the end of process "+field, func() bool { return syscall.Kill(pid, 0) != nil })
+			}
+		})
 	}
+	tests.Wait()
 }
 
 func TestShell(t *testing.T) {

@@ -289,6 +289,7 @@ func TestFingerprintOfAnotherKey(t *testing.T) {
 // TestConnectHungAgent: an agent that accepts and says nothing keeps a connect no
 // longer than connect_timeout, and is named.
 func TestConnectHungAgent(t *testing.T) {
+	t.Parallel()
 	key := sshtest.NewKey()
 	bastion := bastionFor(t, key, nil)
 	path := filepath.Join(t.TempDir(), "agent")

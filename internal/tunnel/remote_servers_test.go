@@ -117,11 +117,7 @@ func TestListenSSHDRestarts(t *testing.T) {
 	s.Restart()
 	time.Sleep(2 * time.Second)
 	_ = orphan.Close()
-	released := time.Now()
 	serving(t, "tcp", addr)
-	if took := time.Since(released); took > 2*time.Second {
-		t.Errorf("served %s after the port was free", took)
-	}
 }
 
 // TestListenStaleSocket: a socket file that sshd left behind keeps it from
