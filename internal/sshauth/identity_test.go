@@ -34,7 +34,7 @@ func TestKeygenIdentities(t *testing.T) {
 			cfg := &Config{}
 			for _, passphrase := range []string{"", "correct horse"} {
 				path := filepath.Join(dir, test.name+strings.ReplaceAll(passphrase, " ", ""))
-				sshtest.Run(t, "ssh-keygen", append(test.args, "-q", "-N", passphrase, "-f", path)...)
+				sshtest.Run(t, "ssh-keygen", append(test.args, "-q", "-a", "1", "-N", passphrase, "-f", path)...)
 				public, err := cfg.loadIdentity(IdentityFile{Path: path + ".pub"})
 				if err != nil || public.signer != nil {
 					t.Fatalf("%+v, %v", public, err)
