@@ -131,7 +131,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 // Validate refuses what is wrong between the app and the sites of its configuration, of
 // either of which Caddy may provision the other first.
 func (a *App) Validate() error {
-	return a.checkSites()
+	if err := a.checkSites(); err != nil {
+		return err
+	}
+	return a.checkDescriptors()
 }
 
 // openTunnel is a tunnel that has a handle: one of the configuration, or a host that
