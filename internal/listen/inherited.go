@@ -30,7 +30,7 @@ func listenInherited(number string) (net.Listener, error) {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	file := os.NewFile(uintptr(duplicate), "fd/"+number)
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // the listener has a copy of its own
 	return net.FileListener(file)
 }
 
