@@ -8,10 +8,13 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/contract"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -60,7 +63,15 @@ func (t *openTunnel) openDynamic(f config.ResolvedForward) (listen.Lease, error)
 	}
 	fwd := t.forwarder(f, socks.Connect)
 	fwd.DialTimeout = socks.DialTimeout()
-	return listen.Open(f.Listen, fwd)
+	lease, err := listen.Open(f.Listen, fwd)
+	if err != nil {
+		return lease, err
+	}
+	if err := f.CheckReach(lease.Addr); err != nil {
+		lease.Stop()
+		return listen.Lease{}, err
+	}
+	return lease, nil
 }
 
 // openRemote opens a remote forward: listening on the bastion, dialing the
@@ -103,6 +114,36 @@ func (a *App) openForwards() error {
 		}
 	}
 	return nil
+}
+
+// checkDescriptors refuses a configuration with a site and a forward that listen on the
+// same inherited socket: a connection would go to either.
+func (a *App) checkDescriptors() error {
+	for _, site := range contract.SiteAddresses(a.ctx, hostport.InheritedNetwork) {
+		address, err := hostport.ParseListen(site.Address.String(), hostport.Here)
+		if err != nil {
+			continue // Caddy refuses it
+		}
+		for _, t := range a.opened {
+			if option := t.forwardAt(address); option != "" {
+				return fmt.Errorf("tunnel %q: %s: %q is already in use by server %q; pass a socket to each", t.Config.Name, option, address, site.Server)
+			}
+		}
+	}
+	return nil
+}
+
+// forwardAt returns the option of the tunnel's forward that listens here at an address,
+// or "".
+func (t *openTunnel) forwardAt(address hostport.ListenAddress) string {
+	listens := func(f config.ResolvedForward) bool { return f.Listen == address }
+	switch {
+	case slices.ContainsFunc(t.LocalForwards, listens):
+		return "local_forward"
+	case slices.ContainsFunc(t.DynamicForwards, listens):
+		return "dynamic_forward"
+	}
+	return ""
 }
 
 // stopForwards stops their listening. Connections go on. It may be called

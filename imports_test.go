@@ -28,7 +28,7 @@ var layers = [][]string{
 	{"connect", "remote"},
 	{"sshconn", "hostkey", "sshauth", "connlimit", "metrics", "pipe"},
 	{"wire", "dial", "algorithms", "readfile", "autokey"},
-	{"dialtimeout", "failure", "sshconfig", "filewatch", "keyfile", "permit", "hostname", "loglimit"},
+	{"dialtimeout", "failure", "sshconfig", "filewatch", "keyfile", "permit", "hostname", "loglimit", "storagewrite", "terminal"},
 	{"subprocess"},
 	{"printable", "redact", "sshsyntax"},
 }

@@ -128,6 +128,15 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// Validate refuses what is wrong between the app and the sites of its configuration, of
+// either of which Caddy may provision the other first.
+func (a *App) Validate() error {
+	if err := a.checkSites(); err != nil {
+		return err
+	}
+	return a.checkDescriptors()
+}
+
 // openTunnel is a tunnel that has a handle: one of the configuration, or a host that
 // ssh_config jumps through.
 type openTunnel struct {
@@ -232,5 +241,6 @@ func (t *openTunnel) dialer() dialer.Dialer { return dialer.New(t.handle, t.Perm
 var (
 	_ caddy.App          = (*App)(nil)
 	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.Validator    = (*App)(nil)
 	_ caddy.CleanerUpper = (*App)(nil)
 )

@@ -37,9 +37,9 @@ func listenOnBastion(ctx context.Context, _, host, portRange string, portOffset 
 	if !ok {
 		return nil, errors.New("the admin endpoint cannot be on a bastion, where whoever connects could change the configuration; give it an address of this machine")
 	}
-	name, where, _ := strings.Cut(host, "/")
-	if name == "" {
-		return nil, errors.New("no tunnel; write ssh_tunnel/<tunnel>, or ssh_tunnel/<tunnel>/<address of the bastion>")
+	name, where, err := cutTunnel(host)
+	if err != nil {
+		return nil, err
 	}
 	t, err := tunnelOf(module, name)
 	if err != nil {
@@ -49,7 +49,7 @@ func listenOnBastion(ctx context.Context, _, host, portRange string, portOffset 
 	if err != nil {
 		return nil, err
 	}
-	address, err := hostport.ParseBind(where, port)
+	address, err := t.bindAddress(where, port)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,51 @@ func listenOnBastion(ctx context.Context, _, host, portRange string, portOffset 
 		}
 		t.logger.Info("listening for automatic HTTPS's redirects as well", zap.Stringer("listen", address))
 	}
-	return t.bind(address)
+	return bind.Listen(t.Config.Name, t.handle, address)
+}
+
+// checkSites refuses a configuration with a site that can never listen on a bastion, for
+// the reasons of listenOnBastion, which `caddy validate` does not come to.
+func (a *App) checkSites() error {
+	claimed := make(map[string]bool)
+	for _, site := range contract.SiteAddresses(a.ctx, bind.Network) {
+		if err := a.checkSite(site.Address, claimed); err != nil {
+			return fmt.Errorf("server %q: listening on %s: %w", site.Server, site.Address, err)
+		}
+	}
+	return nil
+}
+
+// checkSite checks one address. claimed are those before it, of which each is there once.
+func (a *App) checkSite(site caddy.NetworkAddress, claimed map[string]bool) error {
+	name, where, err := cutTunnel(site.Host)
+	if err != nil {
+		return err
+	}
+	t, err := a.tunnel(name)
+	if err != nil {
+		return err
+	}
+	address, err := t.bindAddress(where, site.StartPort)
+	if err != nil {
+		return err
+	}
+	key := name + " " + address.String()
+	if claimed[key] {
+		return bind.AlreadyInUse(name, address)
+	}
+	claimed[key] = true
+	return nil
+}
+
+// cutTunnel takes the host of an address of the network apart: into the tunnel, and
+// where on its bastion.
+func cutTunnel(host string) (name, where string, err error) {
+	name, where, _ = strings.Cut(host, "/")
+	if name == "" {
+		return "", "", errors.New("no tunnel; write ssh_tunnel/<tunnel>, or ssh_tunnel/<tunnel>/<address of the bastion>")
+	}
+	return name, where, nil
 }
 
 // portAt returns a port of a range, as Caddy gives both.
@@ -72,13 +116,17 @@ func portAt(portRange string, offset uint) (uint, error) {
 	return uint(port) + offset, nil
 }
 
-// bind makes the bastion listen on an address, in the place of the configuration
-// before if that has it.
-func (t *openTunnel) bind(address hostport.ListenAddress) (net.Listener, error) {
+// bindAddress reads where on the bastion a site listens. A remote forward of the same
+// tunnel cannot be there.
+func (t *openTunnel) bindAddress(where string, port uint) (hostport.ListenAddress, error) {
+	address, err := hostport.ParseBind(where, port)
+	if err != nil {
+		return address, err
+	}
 	for _, f := range t.RemoteForwards {
 		if f.Listen == address {
-			return nil, fmt.Errorf("%q is already in use by a remote_forward of tunnel %q", address, t.Config.Name)
+			return address, fmt.Errorf("%q is already in use by a remote_forward of tunnel %q", address, t.Config.Name)
 		}
 	}
-	return bind.Listen(t.Config.Name, t.handle, address)
+	return address, nil
 }

@@ -182,7 +182,7 @@ func TestBindRefused(t *testing.T) {
 	for name, test := range map[string]struct{ tunnels, global, sites, want string }{
 		"unknown tunnel": {
 			prod, "admin off", fmt.Sprintf(site, "ssh_tunnel/prdo"),
-			`listening on ssh_tunnel/prdo:8080: unknown tunnel "prdo"; configured: prod`,
+			`server "srv0": listening on ssh_tunnel/prdo:8080: unknown tunnel "prdo"; configured: prod`,
 		},
 		"no tunnel": {
 			prod, "admin off", fmt.Sprintf(site, "ssh_tunnel/"),

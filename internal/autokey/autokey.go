@@ -13,18 +13,15 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"strings"
-	"time"
 
 	"github.com/caddyserver/certmagic"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/storagewrite"
 )
 
 // folder is where the keys are in the storage.
 const folder = "ssh_tunnel/identities"
-
-// unlockTimeout bounds giving a lock back, also when what it was for was cancelled.
-const unlockTimeout = 5 * time.Second
 
 // Storage is a storage of Caddy that has the keys. FileStorage keeps them as it keeps the
 // private keys of certificates: in files that only their owner can read.
@@ -101,20 +98,14 @@ func (s Storage) Confirm(ctx context.Context, tunnel string, key ssh.PublicKey) 
 
 // change changes the keys of a tunnel under the storage's lock, and stores them if they
 // are others then. Keys that cannot be read are not changed.
-func (s Storage) change(ctx context.Context, tunnel string, change func(*Keys) error) (keys Keys, err error) {
+func (s Storage) change(ctx context.Context, tunnel string, change func(*Keys) error) (Keys, error) {
 	name := storageKey(tunnel)
-	lock := strings.ReplaceAll(name, "/", "_")
-	if err := s.Lock(ctx, lock); err != nil {
-		return Keys{}, fmt.Errorf("%s: locking Caddy's storage: %w", name, err)
+	unlock, err := storagewrite.Lock(ctx, s.Storage, name)
+	if err != nil {
+		return Keys{}, err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
-		defer cancel()
-		if unlockErr := s.Unlock(ctx, lock); unlockErr != nil {
-			err = errors.Join(err, fmt.Errorf("%s: unlocking Caddy's storage: %w", name, unlockErr))
-		}
-	}()
-	keys, err = s.Load(ctx, tunnel)
+	defer unlock()
+	keys, err := s.Load(ctx, tunnel)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Keys{}, err
 	}
@@ -129,8 +120,8 @@ func (s Storage) change(ctx context.Context, tunnel string, change func(*Keys) e
 	if err != nil {
 		return Keys{}, err
 	}
-	if err := s.Store(ctx, name, value); err != nil {
-		return Keys{}, fmt.Errorf("%s: writing to Caddy's storage: %w", name, err)
+	if err := storagewrite.Store(ctx, s.Storage, name, value); err != nil {
+		return Keys{}, err
 	}
 	return keys, nil
 }

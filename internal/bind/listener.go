@@ -39,7 +39,7 @@ func Listen(tunnelName string, handle *tunnel.Handle, address hostport.ListenAdd
 	b := binding{tunnelName, handle, address}
 	before := b.other()
 	if _, taken := bindings.LoadOrStore(b, (*boundListener)(nil)); taken {
-		return nil, fmt.Errorf("%q is already in use by another site of tunnel %q", address, tunnelName)
+		return nil, AlreadyInUse(tunnelName, address)
 	}
 	ln, err := handle.Listen(address.Network, address.Address)
 	if err != nil {
@@ -53,6 +53,11 @@ func Listen(tunnelName string, handle *tunnel.Handle, address hostport.ListenAdd
 		return nil, err
 	}
 	return l, nil
+}
+
+// AlreadyInUse is the error for an address that two sites of a configuration have.
+func AlreadyInUse(tunnelName string, address hostport.ListenAddress) error {
+	return fmt.Errorf("%q is already in use by another site of tunnel %q", address, tunnelName)
 }
 
 // Bound is an address on a bastion that a site listens on.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/terminal"
 )
 
 func init() {
@@ -133,7 +134,7 @@ func interruptible(run func(ctx context.Context, out io.Writer, args []string) e
 }
 
 // errInterrupted ends a command that a signal ends before it has an outcome.
-var errInterrupted = errors.New("interrupted")
+var errInterrupted = terminal.ErrInterrupted
 
 // errNotWell makes the exit status say what has been printed already.
 var errNotWell = errors.New("not all is well; see above")

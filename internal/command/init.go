@@ -27,6 +27,10 @@ const initHelp = `Sets up a tunnel to an SSH server, from nothing to a checked C
 
   caddy ssh-tunnel init deploy@bastion.example.com
 
+The server is [user@]host[:port], ssh://[user@]host[:port] or a Host of ~/.ssh/config. If
+ssh_config files say how to reach or log in to it, the tunnel follows them, by the option
+ssh_config.
+
 It shows the server's host keys and asks whether they are right, unless known_hosts has
 one. It logs in with a key of yours, if the server accepts one, or generates a key in
 Caddy's storage. It asks for the host and port that a site is to reach through the server.
@@ -39,8 +43,8 @@ this, the block of sshd_config with which the server's administrator limits the 
 Each question has a flag. --yes answers yes to all of them: it trusts the host keys that
 the server shows, as strict_host_key_checking accept-new does. Without a terminal, a
 question without an answer is an error, and the password is the next line of standard
-input. It writes no file but that of --output, and a key only after a yes, --yes or --key
-auto.
+input. It writes no file but that of --output, and known_hosts if you accept the host key
+of a ProxyJump; and a key only after a yes, --yes or --key auto.
 
 Run it as the user that Caddy is to run as. Otherwise Caddy does not find the key.`
 
@@ -59,6 +63,7 @@ func newInitCommand() *cobra.Command {
 		Long:  initHelp,
 		Example: `  caddy ssh-tunnel init deploy@bastion.example.com
   caddy ssh-tunnel init deploy@bastion.example.com --output Caddyfile
+  caddy ssh-tunnel init prod-bastion # a Host of ~/.ssh/config
   caddy ssh-tunnel init deploy@bastion.example.com --host-key SHA256:… --key auto --upstream web.internal:80 --install < password.txt`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -89,7 +94,9 @@ type initRun struct {
 	flags  *initFlags
 	loaded *configfile.Config
 	login  *login
+	destination
 	cfg    tunnel.Config // where and as whom, with the host key once it is known
+	server string        // its identification string
 	report initReport
 }
 
@@ -98,11 +105,15 @@ const initTimeout = 10 * time.Second
 
 // run sets up a tunnel.
 func (flags *initFlags) run(ctx context.Context, out io.Writer, args []string) error {
-	r, err := flags.start(args[0])
-	if err != nil {
+	r := &initRun{flags: flags, login: newInstaller()}
+	defer r.login.close()
+	defer r.closeJumps()
+	if err := r.start(args[0]); err != nil {
 		return err
 	}
-	defer r.login.close()
+	if err := r.connectJumps(ctx); err != nil {
+		return err
+	}
 	if err := r.findHostKey(ctx); err != nil {
 		return err
 	}
@@ -134,36 +145,42 @@ func (flags *initFlags) run(ctx context.Context, out io.Writer, args []string) e
 }
 
 // start reads the command line.
-func (flags *initFlags) start(destination string) (*initRun, error) {
-	server, err := hostport.ParseDestination(destination)
+func (r *initRun) start(written string) error {
+	flags := r.flags
+	server, err := hostport.ParseDestination(written)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("destination %w", err)
+		return fmt.Errorf("destination %w", err)
 	case flags.install && flags.printKey:
-		return nil, errors.New("--install contradicts --print-key; keep one of them")
+		return errors.New("--install contradicts --print-key; keep one of them")
 	}
 	if err := flags.checkTexts(server.User); err != nil {
-		return nil, err
+		return err
+	}
+	if flags.upstream != "" {
+		if err := checkUpstream(flags.upstream); err != nil {
+			return fmt.Errorf("--upstream %q: %w", flags.upstream, err)
+		}
 	}
 	if flags.output != "" {
 		if _, err := os.Lstat(flags.output); err == nil {
-			return nil, fmt.Errorf("--output: %q exists; name another file, or remove it", flags.output)
+			return fmt.Errorf("--output: %q exists; name another file, or remove it", flags.output)
 		}
 	}
-	loaded, err := flags.config.read()
-	if err != nil {
-		return nil, err
+	if r.loaded, err = flags.config.read(); err != nil {
+		return err
 	}
-	r := &initRun{flags: flags, loaded: loaded, login: newInstaller()}
-	r.cfg = tunnel.Config{Name: flags.name, Address: server.Address(), User: server.User}
-	if r.cfg.Name == "" {
+	if r.destination, r.cfg, err = findDestination(server, r.login.output); err != nil {
+		return err
+	}
+	if err := flags.checkTexts(r.cfg.User); err != nil {
+		return err
+	}
+	if r.cfg.Name = flags.name; r.cfg.Name == "" {
 		r.cfg.Name = tunnelName(server.Host)
 	}
-	if r.cfg.User == "" {
-		r.cfg.User = config.LoginName()
-	}
 	r.report.Tunnel, r.report.Host, r.report.User = r.cfg.Name, r.cfg.Address, r.cfg.User
-	return r, nil
+	return nil
 }
 
 // checkTexts refuses what would have another meaning in the Caddyfile, or in sshd_config,
@@ -199,7 +216,9 @@ func (r *initRun) adapt() (*config.Resolved, error) {
 func (r *initRun) authorize(ctx context.Context, t *config.Resolved) error {
 	limits := new(need.Restriction)
 	limits.Add(t, r.loaded.Uses(t))
-	r.report.SSHDConfig = limits.SSHDConfig(r.cfg.User)
+	if !need.IsDropbear(r.server) {
+		r.report.SSHDConfig = limits.SSHDConfig(r.cfg.User)
+	}
 	if r.report.Key.Source == keyExisting {
 		r.report.Installed = true // where it is, somebody else has put it
 		return nil
@@ -213,14 +232,15 @@ func (r *initRun) authorize(ctx context.Context, t *config.Resolved) error {
 		return err
 	}
 	r.report.Key.Fingerprint = ssh.FingerprintSHA256(keys[0])
-	line := limits.Options() + " " + configfile.KeyLine(keys[0], r.cfg.Name)
-	r.report.Key.AuthorizedKey = line
+	line := newKeyLine(limits, keys[0], r.cfg.Name)
+	var beyond []string
+	r.report.Key.AuthorizedKey, beyond = line.forServer(r.server)
 	if !isNew { // it may be there since the last time
 		// A refusal counts against what is offered, and is not to delay the check: to the
 		// connect limiter, a key alone is something else than what the tunnel offers.
 		probe := t.Config
 		probe.PreferredAuthentications = []string{"publickey"}
-		h, err := r.login.attempt(ctx, probe, doctor.Settings(t), nil)
+		h, err := r.login.attempt(ctx, probe, doctor.Settings(t), r.via())
 		if err == nil {
 			h.Close()
 			r.report.Installed = true
@@ -238,17 +258,21 @@ func (r *initRun) authorize(ctx context.Context, t *config.Resolved) error {
 		}
 	}
 	if !install {
+		for _, text := range beyond {
+			r.say("# %s", text)
+		}
 		return nil
 	}
-	cfg := asUser(r.cfg)
+	cfg := r.cfg
 	if !r.report.accepted {
 		// None of these keys is of use: only the password is left.
 		cfg.IdentityFiles, cfg.NoIdentityFiles, cfg.IdentityAgent = nil, true, "none"
+		cfg.PreferredAuthentications = nil
 		if err := r.login.askPassword(ctx, &cfg); err != nil {
 			return err
 		}
 	}
-	if err := r.login.install(ctx, cfg, t.Settings, nil, []string{line}); err != nil {
+	if err := r.login.install(ctx, cfg, t.Settings, r.via(), []keyLine{line}); err != nil {
 		return err
 	}
 	r.report.Installed = true

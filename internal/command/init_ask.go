@@ -14,7 +14,6 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/crypto/ssh"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
@@ -36,7 +35,7 @@ func (r *initRun) ask(ctx context.Context, flag, question string) (string, error
 	if r.login.terminal == nil {
 		return "", fmt.Errorf("%s: there is no terminal to ask on; add the flag", flag)
 	}
-	answer, err := r.login.terminal.ask(ctx, question)
+	answer, err := r.login.terminal.Ask(ctx, question)
 	return strings.TrimSpace(answer), err
 }
 
@@ -63,13 +62,14 @@ func (r *initRun) confirm(ctx context.Context, flag, question string) (bool, err
 // findHostKey shows the server's host keys and finds the one to expect: the one that
 // known_hosts has, or that a person accepts.
 func (r *initRun) findHostKey(ctx context.Context) error {
-	scanned, err := connect.Scan(ctx, r.cfg, nil, initTimeout)
+	scanned, err := connect.Scan(ctx, r.cfg, dialThrough(r.via()), initTimeout)
 	if err != nil {
 		if ctx.Err() != nil {
 			return errInterrupted
 		}
 		return err
 	}
+	r.server = scanned.Server
 	slices.SortStableFunc(scanned.Keys, func(a, b ssh.PublicKey) int { return hostKeyRank(a) - hostKeyRank(b) })
 	r.say("the host keys of %s (%s):", r.cfg.Address, scanned.Server)
 	var mismatch error // unless another key of the server is known
@@ -110,8 +110,7 @@ func hostKeyRank(key ssh.PublicKey) int {
 // knownBy returns which line of the user's known_hosts has a key, or "". That another key
 // is known is an error.
 func (r *initRun) knownBy(ctx context.Context, key ssh.PublicKey) (string, error) {
-	user, system := hostkey.DefaultKnownHosts(config.HomeDir())
-	verifier, err := hostkey.Load(ctx, &hostkey.Config{Address: r.cfg.Address, KnownHosts: slices.Concat(user, system)}, zap.NewNop())
+	verifier, err := hostkey.Load(ctx, &hostkey.Config{Address: r.cfg.Address, KnownHosts: r.knownHosts, HostKeyAlias: r.cfg.HostKeyAlias}, zap.NewNop())
 	if err != nil {
 		return "", err
 	}
@@ -177,11 +176,10 @@ func (r *initRun) findKey(ctx context.Context) error {
 		r.report.Key.Source, r.report.Key.Path = "file", path
 		return err
 	}
-	cfg := asUser(r.cfg)
-	h, err := r.login.attempt(ctx, cfg, tunnel.Settings{ConnectTimeout: initTimeout}, nil)
+	h, err := r.login.attempt(ctx, r.cfg, tunnel.Settings{ConnectTimeout: initTimeout}, r.via())
 	if err == nil {
 		r.report.accepted = true
-		r.existingKey(&cfg, h.Status().Attempts[0].Authentication)
+		r.existingKey(&r.cfg, h.Status().Attempts[0].Authentication)
 		h.Close()
 	}
 	_, refused := errors.AsType[*failure.AuthError](err)
@@ -232,18 +230,22 @@ func (r *initRun) askUpstream(ctx context.Context) (string, error) {
 				return "", err
 			}
 		}
-		_, err := transport.UpstreamTarget(upstream)
-		switch {
-		case strings.ContainsAny(upstream, "{} \t\"'`\\"):
-			err = errors.New("it has placeholders or quotes, or is several; write one host:port or unix//path")
-		case err == nil:
+		err := checkUpstream(upstream)
+		if err == nil {
 			return upstream, nil
-		}
-		if r.flags.upstream != "" {
-			return "", fmt.Errorf("--upstream %q: %w", upstream, err)
 		}
 		upstream, question = "", fmt.Sprintf("%q: %v. Which host and port? ", upstream, err)
 	}
+}
+
+// checkUpstream refuses what is not one upstream, or would be something else in a
+// Caddyfile.
+func checkUpstream(upstream string) error {
+	if strings.ContainsAny(upstream, "{} \t\"'`\\") {
+		return errors.New("it has placeholders or quotes, or is several; write one host:port or unix//path")
+	}
+	_, err := transport.UpstreamTarget(upstream)
+	return err
 }
 
 // tunnelName makes a name for a tunnel of a host.

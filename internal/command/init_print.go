@@ -27,10 +27,11 @@ type initReport struct {
 	HostKey  string     `json:"host_key"`
 	Key      initKey    `json:"key"`
 	// Installed says that the server has the key.
-	Installed  bool                 `json:"installed"`
-	Check      *doctor.TunnelReport `json:"check,omitempty"`
-	Caddyfile  string               `json:"caddyfile"`
-	SSHDConfig string               `json:"sshd_config"`
+	Installed bool                 `json:"installed"`
+	Check     *doctor.TunnelReport `json:"check,omitempty"`
+	Caddyfile string               `json:"caddyfile"`
+	// SSHDConfig is a block of sshd_config, or "" if the server is not OpenSSH's.
+	SSHDConfig string `json:"sshd_config"`
 
 	accepted bool // a key of the user is accepted
 }
@@ -56,16 +57,33 @@ type initKey struct {
 
 // caddyfile returns a complete Caddyfile.
 func (r *initRun) caddyfile(upstream string) string {
-	options := "\t\t\thost_key " + r.report.HostKey + "\n"
+	name := token(r.cfg.Name)
+	header, options := r.address()
+	options = append(options, "host_key "+r.report.HostKey)
 	switch {
 	case r.report.Key.Source == keyAuto:
-		options += "\t\t\tidentity auto\n"
+		options = append(options, "identity auto")
 	case r.report.Key.Path != "":
-		options += "\t\t\tidentity_file " + token(r.report.Key.Path) + "\n"
+		options = append(options, "identity_file "+token(r.report.Key.Path))
 	}
-	name := token(r.cfg.Name)
-	return fmt.Sprintf("{\n\tssh_tunnel {\n\t\ttunnel %s %s {\n%s\t\t}\n\t}\n}\n\n%s {\n\treverse_proxy %s {\n\t\ttransport ssh_tunnel %s\n\t}\n}\n",
-		name, token(r.cfg.User+"@"+strings.TrimSuffix(r.cfg.Address, ":22")), options, r.flags.site, token(upstream), name)
+	return fmt.Sprintf("{\n\tssh_tunnel {\n\t\ttunnel %s {\n\t\t\t%s\n\t\t}\n\t}\n}\n\n%s {\n\treverse_proxy %s {\n\t\ttransport ssh_tunnel %s\n\t}\n}\n",
+		name+header, strings.Join(options, "\n\t\t\t"), r.flags.site, token(upstream), name)
+}
+
+// address returns where the tunnel connects and as whom: in its header; or by ssh_config,
+// and by options for what was written otherwise.
+func (r *initRun) address() (header string, options []string) {
+	if !r.inFiles {
+		return " " + token(r.cfg.User+"@"+strings.TrimSuffix(r.cfg.Address, ":22")), nil
+	}
+	options = []string{"ssh_config " + token(r.written.Host)}
+	if r.written.Port != "" {
+		options = append(options, "host "+r.cfg.Address)
+	}
+	if r.written.User != "" {
+		options = append(options, "user "+token(r.written.User))
+	}
+	return "", options
 }
 
 // token quotes a token of a Caddyfile, if need be. In backticks, Caddy changes nothing.
@@ -119,7 +137,9 @@ func (r *initRun) advise() {
 		fmt.Fprintf(&b, "\nAdd this line to ~%s/.ssh/authorized_keys on the server:\n\n%s\n\nThen check: caddy ssh-tunnel check --config %s\n",
 			r.cfg.User, r.report.Key.AuthorizedKey, file)
 	}
-	fmt.Fprintf(&b, "\nIf only Caddy uses the account %s, the server's administrator adds this at the end of\n/etc/ssh/sshd_config. It permits what this site needs, and no more:\n\n%s\n", r.cfg.User, r.report.SSHDConfig)
+	if r.report.SSHDConfig != "" {
+		fmt.Fprintf(&b, "\nIf only Caddy uses the account %s, the server's administrator adds this at the end of\n/etc/ssh/sshd_config. It permits what this site needs, and no more:\n\n%s\n", r.cfg.User, r.report.SSHDConfig)
+	}
 	if r.report.Key.Source == keyAuto {
 		fmt.Fprintf(&b, "The key is in Caddy's storage (%v). Run Caddy as the user %s, or with that storage.\n", r.loaded.GeneratedKeys().Storage, config.LoginName())
 	}

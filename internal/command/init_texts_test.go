@@ -60,9 +60,17 @@ func TestInitTexts(t *testing.T) {
 }
 
 // TestInstallScript: the script adds a line once, and not beside the same key with other
-// options, however authorized_keys has that.
+// options, however authorized_keys has that, in every login shell that is installed.
 func TestInstallScript(t *testing.T) {
 	t.Parallel()
+	for _, shell := range []string{"sh", "bash", "csh", "fish"} {
+		if path, err := exec.LookPath(shell); err == nil {
+			t.Run(shell, func(t *testing.T) { testInstallScript(t, path) })
+		}
+	}
+}
+
+func testInstallScript(t *testing.T, shell string) {
 	public := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(sshtest.NewKey().PublicKey())))
 	line := "restrict " + public + " caddy-ssh-tunnel prod"
 	for name, c := range map[string]struct{ before, want, after string }{
@@ -84,7 +92,7 @@ func TestInstallScript(t *testing.T) {
 		if err := os.WriteFile(path, []byte(c.before), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.CommandContext(t.Context(), "sh", "-c", installScript)
+		cmd := exec.CommandContext(t.Context(), shell, "-c", installScript)
 		cmd.Env = append(os.Environ(), "HOME="+home)
 		cmd.Stdin = strings.NewReader(line + "\n" + keyBase64(line) + "\n")
 		out, err := cmd.CombinedOutput()

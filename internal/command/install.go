@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/configfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/doctor"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/need"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
@@ -37,7 +38,7 @@ const installScript = `exec sh -c 'cd || exit 1; umask 077; f=.ssh/authorized_ke
 var errOtherLine = errors.New("authorized_keys has this key already, with other options, and sshd takes those of the first line; replace that line by the one that public-key prints")
 
 // installAll installs the lines on each of the tunnel's hosts, and checks the tunnel.
-func (flags *publicKeyFlags) installAll(ctx context.Context, out io.Writer, loaded *configfile.Config, t *config.Resolved, lines []string) error {
+func (flags *publicKeyFlags) installAll(ctx context.Context, out io.Writer, loaded *configfile.Config, t *config.Resolved, lines []keyLine) error {
 	d := doctor.New(ctx, loaded, nil)
 	defer d.Close()
 	via, err := d.ConnectTo(t)
@@ -77,8 +78,31 @@ func asUser(cfg tunnel.Config) tunnel.Config {
 	return cfg
 }
 
+// keyLine is a line of authorized_keys.
+type keyLine struct {
+	openSSH, dropbear string
+	// beyond says what the line for Dropbear permits beyond what is needed.
+	beyond []string
+}
+
+// newKeyLine returns the line of a key that permits what r says.
+func newKeyLine(r *need.Restriction, key ssh.PublicKey, tunnelName string) keyLine {
+	line := configfile.KeyLine(key, tunnelName)
+	options, beyond := r.DropbearOptions()
+	return keyLine{r.Options() + " " + line, options + " " + line, beyond}
+}
+
+// forServer returns the line for the server with an identification string, and what it
+// permits beyond what is needed.
+func (l keyLine) forServer(server string) (line string, beyond []string) {
+	if need.IsDropbear(server) {
+		return l.dropbear, l.beyond
+	}
+	return l.openSSH, nil
+}
+
 // install adds lines on one host, in one login for each.
-func (l *login) install(ctx context.Context, cfg tunnel.Config, set tunnel.Settings, via *tunnel.Handle, lines []string) error {
+func (l *login) install(ctx context.Context, cfg tunnel.Config, set tunnel.Settings, via *tunnel.Handle, lines []keyLine) error {
 	hop := hop{Host: &sshconfig.Host{StrictHostKeyChecking: "yes"}, cfg: cfg, settings: l.output.settings(set)}
 	return l.until(ctx, hop, func(cfg tunnel.Config) error {
 		warnings, err := cfg.Check()
@@ -89,9 +113,16 @@ func (l *login) install(ctx context.Context, cfg tunnel.Config, set tunnel.Setti
 			return err
 		}
 		for len(lines) > 0 {
-			printed, err := tunnel.Run(ctx, cfg, hop.settings, via, installScript, strings.NewReader(lines[0]+"\n"+keyBase64(lines[0])+"\n"))
-			if err := l.installed(cfg, printed, err, lines[0]); err != nil {
+			line, beyond := lines[0].forServer("")
+			printed, err := tunnel.Run(ctx, cfg, hop.settings, via, installScript, func(server string) io.Reader {
+				line, beyond = lines[0].forServer(server)
+				return strings.NewReader(line + "\n" + keyBase64(line) + "\n")
+			})
+			if err := l.installed(cfg, printed, err, line); err != nil {
 				return err
+			}
+			for _, text := range beyond {
+				l.output.line("# %s", text)
 			}
 			lines = lines[1:]
 		}

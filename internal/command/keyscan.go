@@ -158,13 +158,17 @@ type keyscan struct {
 	timeout time.Duration
 }
 
+// dialThrough returns how to dial through a tunnel, if there is one.
+func dialThrough(via *tunnel.Handle) connect.Dial {
+	if via == nil {
+		return nil
+	}
+	return via.DialStream
+}
+
 func (s keyscan) run(ctx context.Context) scannedHost {
 	h := scannedHost{Host: s.cfg.Address, Keys: []scannedKey{}}
-	var dial connect.Dial
-	if s.via != nil {
-		dial = s.via.DialStream
-	}
-	scanned, err := connect.Scan(ctx, s.cfg, dial, s.timeout)
+	scanned, err := connect.Scan(ctx, s.cfg, dialThrough(s.via), s.timeout)
 	if err != nil {
 		h.Cause, h.Error = failure.CauseOf(err), err.Error()
 		return h

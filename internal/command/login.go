@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keyfile"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/terminal"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -25,7 +26,7 @@ const passwordTries = 3
 
 // login connects to servers, and asks what is not known.
 type login struct {
-	terminal *terminal // nil if there is none
+	terminal *terminal.Terminal // nil if there is none
 	output   *output
 	password bool // whether passwords may be asked for
 	// passwordFlag is what an error about the password names.
@@ -36,10 +37,10 @@ type login struct {
 }
 
 func newLogin(flags *forwardFlags, out *output) *login {
-	return &login{terminal: openTerminal(), output: out, password: flags.password, passwordFlag: "--password", passphrases: map[string]string{}}
+	return &login{terminal: terminal.Open(), output: out, password: flags.password, passwordFlag: "--password", passphrases: map[string]string{}}
 }
 
-func (l *login) close() { l.terminal.close() }
+func (l *login) close() { l.terminal.Close() }
 
 // connect connects to one server through the tunnel via, if that is not nil.
 func (l *login) connect(ctx context.Context, hop hop, via *tunnel.Handle) (h *tunnel.Handle, err error) {
@@ -152,7 +153,7 @@ func (l *login) unlock(ctx context.Context, cfg *tunnel.Config) error {
 				return fmt.Errorf("-i %s is encrypted, and nobody can be asked for its passphrase: there is no terminal, or BatchMode is set; start an agent (eval $(ssh-agent)) and run ssh-add %s", f.Path, keyfile.Shell(f.Path))
 			}
 			if _, asked := l.passphrases[f.Path]; !asked {
-				passphrase, err := l.terminal.secret(ctx, fmt.Sprintf("passphrase of %s: ", f.Path))
+				passphrase, err := l.terminal.Secret(ctx, fmt.Sprintf("passphrase of %s: ", f.Path))
 				if err != nil {
 					return err
 				}
@@ -167,7 +168,7 @@ func (l *login) unlock(ctx context.Context, cfg *tunnel.Config) error {
 // maxTries is how many passwords may be asked for. What is not a person types
 // the same again.
 func (l *login) maxTries() int {
-	if stdinIsTerminal() {
+	if terminal.IsStdin() {
 		return passwordTries
 	}
 	return 1
@@ -176,10 +177,10 @@ func (l *login) maxTries() int {
 // askPassword asks for the password of one server: on the terminal or, if
 // standard input is not one, there.
 func (l *login) askPassword(ctx context.Context, cfg *tunnel.Config) (err error) {
-	if l.terminal != nil && stdinIsTerminal() {
-		cfg.Password, err = l.terminal.secret(ctx, fmt.Sprintf("password of %s at %s: ", cfg.User, cfg.Address))
+	if l.terminal != nil && terminal.IsStdin() {
+		cfg.Password, err = l.terminal.Secret(ctx, fmt.Sprintf("password of %s at %s: ", cfg.User, cfg.Address))
 	} else {
-		cfg.Password, err = readLine(ctx, os.Stdin)
+		cfg.Password, err = terminal.ReadLine(ctx, os.Stdin)
 	}
 	if err == nil && cfg.Password == "" {
 		err = errors.New("the password is empty")
@@ -233,7 +234,7 @@ func (l *login) askHostKey(ctx context.Context, address string, key ssh.PublicKe
 	question := fmt.Sprintf("The host key of %s is not known: %s %s\nConnect, and remember it? (yes, no, or the fingerprint that it should have) ",
 		address, key.Type(), fingerprint)
 	for {
-		answer, err := l.terminal.ask(ctx, question)
+		answer, err := l.terminal.Ask(ctx, question)
 		if err != nil {
 			return err
 		}

@@ -43,8 +43,8 @@ the home directory and the placeholders differ.`
 
 // publicKeyFlags is what the command line says.
 type publicKeyFlags struct {
-	config                        configFlags
-	unrestricted, install, rotate bool
+	config                                  configFlags
+	unrestricted, dropbear, install, rotate bool
 }
 
 func newPublicKeyCommand() *cobra.Command {
@@ -64,6 +64,7 @@ func newPublicKeyCommand() *cobra.Command {
 	f := cmd.Flags()
 	flags.config.add(cmd, f, "the `file` of the configuration (default: Caddyfile in this directory)")
 	f.BoolVar(&flags.unrestricted, "unrestricted", false, "print the key without options, which permits everything that the user may do")
+	f.BoolVar(&flags.dropbear, "dropbear", false, "print the line for Dropbear, which ignores that for OpenSSH; --install finds out which server it is")
 	f.BoolVar(&flags.install, "install", false, "add the line on the bastion, logging in with a password or a key of yours, and check the tunnel")
 	f.BoolVar(&flags.rotate, "rotate", false, "generate another key for identity auto, which replaces the current one at the first login with it")
 	return cmd
@@ -90,15 +91,21 @@ func (flags *publicKeyFlags) run(ctx context.Context, out io.Writer, typed []str
 	if err != nil {
 		return err
 	}
-	var lines []string
+	var lines []keyLine
 	for _, key := range keys {
-		line := configfile.KeyLine(key, names[0])
-		if !flags.unrestricted {
-			r := loaded.Restriction(t, key)
-			for _, note := range r.Notes {
-				_, _ = fmt.Fprintf(os.Stderr, "# %s\n", note)
-			}
-			line = r.Options() + " " + line
+		if flags.unrestricted {
+			line := configfile.KeyLine(key, names[0])
+			lines = append(lines, keyLine{openSSH: line, dropbear: line})
+			continue
+		}
+		r := loaded.Restriction(t, key)
+		line := newKeyLine(r, key, names[0])
+		notes := r.Notes
+		if flags.dropbear {
+			notes = append(notes, line.beyond...)
+		}
+		for _, note := range notes {
+			_, _ = fmt.Fprintf(os.Stderr, "# %s\n", note)
 		}
 		lines = append(lines, line)
 	}
@@ -106,7 +113,11 @@ func (flags *publicKeyFlags) run(ctx context.Context, out io.Writer, typed []str
 		return flags.installAll(ctx, out, loaded, t, lines)
 	}
 	for _, line := range lines {
-		_, _ = fmt.Fprintln(out, line)
+		printed := line.openSSH
+		if flags.dropbear {
+			printed = line.dropbear
+		}
+		_, _ = fmt.Fprintln(out, printed)
 	}
 	return nil
 }

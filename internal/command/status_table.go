@@ -104,7 +104,11 @@ func statusRemarks(s *adminapi.Status, now time.Time) (remarks []string) {
 	for _, a := range s.Attempts {
 		// One at another host says why the tunnel is not there, and nothing of this one.
 		if s.State == report.StateUp && a.Host == s.Host && a.Error != "" {
-			remarks = append(remarks, fmt.Sprintf("another connection failed: %s %s ago: %s", a.Cause, printable.Duration(now.Sub(a.Started)), a.Error))
+			again := ""
+			if s.NextRetry != nil {
+				again = ", tries again in " + printable.Duration(max(0, s.NextRetry.Sub(now)))
+			}
+			remarks = append(remarks, fmt.Sprintf("another connection failed: %s %s ago%s: %s", a.Cause, printable.Duration(now.Sub(a.Started)), again, a.Error))
 		}
 	}
 	if n := s.WaitingDials; n > 0 && s.State == report.StateUp {

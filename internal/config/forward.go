@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
@@ -21,7 +22,8 @@ type Forward struct {
 	// loopback address, with `*` all addresses. Required.
 	//
 	// A local forward listens here. The address of a socket may end in its
-	// permissions, as in `unix//path|0220`; they are 0200 if it does not. A
+	// permissions, as in `unix//path|0220`; they are 0200 if it does not. `fd/3` is a
+	// socket that Caddy was started with, as by systemd's socket activation. A
 	// remote forward listens on the bastion, where GatewayPorts says whether
 	// other hosts than loopback are allowed.
 	Listen string `json:"listen"`
@@ -37,8 +39,9 @@ type Forward struct {
 // DynamicForward is a SOCKS5 server whose clients reach what the bastion reaches.
 // The bastion resolves names.
 type DynamicForward struct {
-	// Where to listen: `[host:]port` or `unix//path`. Without a host it is the
-	// loopback address. With another, users are required. Required.
+	// Where to listen: `[host:]port`, `unix//path`, or `fd/3` for a socket that Caddy was
+	// started with. Without a host it is the loopback address. With another, users are
+	// required. Required.
 	Listen string `json:"listen"`
 
 	// Who may use it. Default: everybody who can connect.
@@ -144,8 +147,9 @@ func (f *DynamicForward) resolve(logger *zap.Logger) (resolved ResolvedForward, 
 	if resolved.Listen, err = hostport.ParseListen(listen, hostport.Here); err != nil {
 		return resolved, err
 	}
-	if !resolved.Listen.IsLoopback() && len(f.Users) == 0 {
-		return resolved, fmt.Errorf("listen address %q: whoever reaches it could use the tunnel; add user <name> <password>, or listen on 127.0.0.1", f.Listen)
+	isKnown := resolved.Listen.Network != hostport.InheritedNetwork // where it can be reached: CheckReach
+	if isKnown && !resolved.Listen.IsLoopback() && len(f.Users) == 0 {
+		return resolved, errOpenProxy(f.Listen)
 	}
 	resolved.Users = make(map[string]string)
 	for _, u := range f.Users {
@@ -154,6 +158,22 @@ func (f *DynamicForward) resolve(logger *zap.Logger) (resolved ResolvedForward, 
 		}
 	}
 	return resolved, resolved.Check()
+}
+
+// errOpenProxy refuses a SOCKS5 server without users.
+func errOpenProxy(address string) error {
+	return fmt.Errorf("listen address %q: whoever reaches it could use the tunnel; add user <name> <password>, or listen on 127.0.0.1", address)
+}
+
+// CheckReach refuses a dynamic forward without users if others than this machine's users
+// can connect to its socket, which has an address.
+func (f *ResolvedForward) CheckReach(socket net.Addr) error {
+	tcp, isTCP := socket.(*net.TCPAddr)
+	_, isUnix := socket.(*net.UnixAddr)
+	if len(f.Users) > 0 || isUnix || isTCP && tcp.IP.IsLoopback() {
+		return nil
+	}
+	return errOpenProxy(fmt.Sprintf("%s (%s)", f.Listen, socket))
 }
 
 // resolve adds the user to those before. Its errors show no password.

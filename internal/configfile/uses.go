@@ -67,10 +67,15 @@ func (c *Config) Restriction(t *config.Resolved, key ssh.PublicKey) *need.Restri
 	return r
 }
 
-// AuthorizedLine returns the line of authorized_keys that permits what a tunnel needs its
-// key for, and no more.
-func (c *Config) AuthorizedLine(t *config.Resolved, key ssh.PublicKey) string {
-	return c.Restriction(t, key).Options() + " " + KeyLine(key, t.Config.Name)
+// AuthorizedLine returns the line of authorized_keys, as a server with an identification
+// string reads it, that permits what a tunnel needs its key for, and no more.
+func (c *Config) AuthorizedLine(t *config.Resolved, key ssh.PublicKey, server string) string {
+	r := c.Restriction(t, key)
+	options := r.Options()
+	if need.IsDropbear(server) {
+		options, _ = r.DropbearOptions()
+	}
+	return options + " " + KeyLine(key, t.Config.Name)
 }
 
 // KeyLine returns a key as a line of authorized_keys without options, with a comment that

@@ -6,6 +6,7 @@ package contract
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"regexp"
@@ -140,6 +141,51 @@ func ListensForRedirects(ctx caddy.Context, address caddy.NetworkAddress) bool {
 	}
 	server, ok := http.Servers[redirectServer]
 	return ok && slices.Contains(server.Listen, address.String())
+}
+
+// SiteAddress is an address of one port that a server of the http app listens on.
+type SiteAddress struct {
+	Server  string
+	Address caddy.NetworkAddress
+}
+
+// SiteAddresses returns the addresses of a network that the configuration's HTTP servers
+// listen on, in the order of the servers' names, without those of the server for
+// redirects. An app may call it while it is provisioned or validated. What is wrong with
+// the http app is left to Caddy, which reports it.
+//
+// Caddy v2.11.9: Context.AppIfConfigured provisions an app that has not been yet, and
+// returns one in the middle of its Provision with the configuration as it is written.
+// There, http replaces the placeholders of a server's addresses when that server's turn
+// comes.
+func SiteAddresses(ctx caddy.Context, network string) []SiteAddress {
+	app, err := ctx.AppIfConfigured("http")
+	if err != nil {
+		return nil
+	}
+	http, ok := app.(*caddyhttp.App)
+	if !ok {
+		return nil
+	}
+	var sites []SiteAddress
+	for _, name := range slices.Sorted(maps.Keys(http.Servers)) {
+		if name == redirectServer {
+			continue
+		}
+		for _, text := range http.Servers[name].Listen {
+			if text, err = caddy.NewReplacer().ReplaceOrErr(text, true, true); err != nil {
+				continue
+			}
+			address, err := caddy.ParseNetworkAddress(text)
+			if err != nil || address.Network != network {
+				continue
+			}
+			for _, one := range address.Expand() {
+				sites = append(sites, SiteAddress{name, one})
+			}
+		}
+	}
+	return sites
 }
 
 // Where a challenge is listened for instead, without need: the authority comes

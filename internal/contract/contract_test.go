@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) { os.Exit(caddytest.Main(m)) }
 
 func init() {
 	caddy.RegisterModule(spy{})
+	caddy.RegisterModule(spyApp{})
 	RegisterNetwork("contract", spyListen)
 }
 
@@ -40,6 +42,7 @@ var seen struct {
 	client    string
 	http1     bool
 	listening []bool // what ListeningModule says of each listener
+	sites     []SiteAddress
 }
 
 // spy is a transport that answers by itself.
@@ -50,6 +53,9 @@ func (spy) CaddyModule() caddy.ModuleInfo {
 }
 
 func (spy) Provision(ctx caddy.Context) error {
+	if _, err := ctx.AppIfConfigured("contract"); err != nil && !errors.Is(err, caddy.ErrNotConfigured) {
+		return err
+	}
 	seen.Lock()
 	defer seen.Unlock()
 	seen.parent, seen.upstreams, seen.tooLate = ParentHandler(ctx), nil, false
@@ -73,6 +79,25 @@ func (spy) RoundTrip(req *http.Request) (*http.Response, error) {
 	seen.client, seen.http1 = ProxyProtocolClient(req.Context()).String(), WantsHTTP1(req.Context())
 	return &http.Response{StatusCode: http.StatusNoContent, Header: http.Header{}, Body: http.NoBody, Request: req}, nil
 }
+
+// spyApp is an app that looks at the sites, as one that is provisioned before the http
+// app, after it, or by the transport in the middle of it.
+type spyApp struct{}
+
+func (spyApp) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "contract", New: func() caddy.Module { return new(spyApp) }}
+}
+
+func (spyApp) Provision(ctx caddy.Context) error {
+	sites := SiteAddresses(ctx, "contract") // provisions the transport
+	seen.Lock()
+	defer seen.Unlock()
+	seen.sites = sites
+	return nil
+}
+
+func (spyApp) Start() error { return nil }
+func (spyApp) Stop() error  { return nil }
 
 // spyListen is the listener function of a network: it listens on the loopback.
 func spyListen(ctx context.Context, _, _, portRange string, _ uint, config net.ListenConfig) (any, error) {
@@ -192,6 +217,37 @@ func TestRedirectServer(t *testing.T) {
 		address := caddy.NetworkAddress{Network: "contract", Host: "any", StartPort: port, EndPort: port}
 		if got := ListensForRedirects(ctx, address); got != want {
 			t.Errorf("%s: got %t", address, got)
+		}
+	}
+}
+
+// TestSiteAddresses: whichever app is provisioned first, the addresses are the same. Caddy
+// takes the apps in any order.
+func TestSiteAddresses(t *testing.T) {
+	t.Setenv("CONTRACT_TEST_PORT", "8080")
+	want := []string{"a contract/any:8443", "b contract/prod/*:8080", "b contract/prod/*:8081"}
+	for _, route := range []string{`{"handler": "static_response"}`, proxyRoute} {
+		for range 10 {
+			seen.sites = nil
+			var cfg caddy.Config
+			config := `{"admin": {"disabled": true}, "logging": {"logs": {"default": {"writer": {"output": "discard"}}}}, "apps": {"contract": {},
+				"tls": {"automation": {"policies": [{"issuers": [{"module": "internal"}]}]}},
+				"http": {"https_port": 8443, "servers": {
+					"b": {"listen": ["contract/prod/*:{env.CONTRACT_TEST_PORT}-8081", "127.0.0.1:1"], "routes": [{"handle": [` + route + `]}]},
+					"a": {"listen": ["contract/any:8443"], "routes": [{"match": [{"host": ["www.example.com"]}], "terminal": true}]}}}}}`
+			if err := caddy.StrictUnmarshalJSON([]byte(config), &cfg); err != nil {
+				t.Fatal(err)
+			}
+			if err := caddy.Validate(&cfg); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, site := range seen.sites {
+				got = append(got, site.Server+" "+site.Address.String())
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("%s: got %q, want %q", route, got, want)
+			}
 		}
 	}
 }

@@ -224,7 +224,7 @@ func (d *Doctor) logIn(t *config.Resolved, cfg tunnel.Config, via *tunnel.Handle
 			l.diagnose(step, err, memory)
 			if refused, ok := errors.AsType[*failure.AuthError](err); ok && refused.Authorize != nil {
 				step.Fix = fmt.Sprintf("add this line to the authorized_keys of %q on the bastion: %s; or run caddy ssh-tunnel public-key %s --install",
-					cfg.User, d.config.AuthorizedLine(t, refused.Authorize), t.Config.Name)
+					cfg.User, d.config.AuthorizedLine(t, refused.Authorize, attempt.Server), t.Config.Name)
 			}
 		default:
 			step.NotReached = true
@@ -311,7 +311,7 @@ func (l *hostLogin) diagnose(step *Step, err error, memory *readOnlyMemory) {
 
 // patient is what there is to know about the host.
 func (l *hostLogin) patient() remedy.Facts {
-	p := remedy.Facts{Tunnel: l.cfg.Name, Host: l.cfg.Address, User: l.cfg.User}
+	p := remedy.Facts{Tunnel: l.cfg.Name, Host: l.cfg.Address, User: l.cfg.User, Generated: l.cfg.Auth().GeneratedName() != ""}
 	for _, f := range l.cfg.IdentityFiles {
 		if !f.Default {
 			p.Identity = strings.TrimSuffix(f.Path, ".pub") + ".pub"

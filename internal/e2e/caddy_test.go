@@ -60,14 +60,17 @@ func TestMain(m *testing.M) {
 
 // caddy is a Caddy process with a home of its own.
 type caddy struct {
-	t      *testing.T
-	home   string         // $HOME; the directories of $XDG_* are in it
-	port   int            // a free one, for sites
-	env    []string       // more of the environment
-	bare   bool           // it has no environment but env
-	netns  *sshtest.Netns // where it runs. Default: in no other than we
-	client *http.Client   // for sites
-	admin  *http.Client   // for the admin API, at any address
+	t     *testing.T
+	home  string         // $HOME; the directories of $XDG_* are in it
+	port  int            // a free one, for sites
+	env   []string       // more of the environment
+	bare  bool           // it has no environment but env
+	netns *sshtest.Netns // where it runs. Default: in no other than we
+	// sockets are those that Caddy is started with, at the first connection to one: as
+	// systemd-socket-activate(1) takes them. Default: none.
+	sockets []string
+	client  *http.Client // for sites
+	admin   *http.Client // for the admin API, at any address
 
 	cmd    *exec.Cmd
 	exited <-chan struct{} // closed when cmd has ended
@@ -152,7 +155,7 @@ func (c *caddy) command(args ...string) *exec.Cmd {
 func (c *caddy) start(caddyfile string) {
 	c.t.Helper()
 	_ = os.Remove(c.logFile()) // of the run before
-	process, err := sshtest.StartProcess(c.configured(caddyfile, "run"), c.logFile())
+	process, err := sshtest.StartProcess(c.activated(c.configured(caddyfile, "run")), c.logFile())
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -175,6 +178,23 @@ func (c *caddy) start(caddyfile string) {
 		_ = response.Body.Close()
 		return response.StatusCode == http.StatusOK
 	})
+}
+
+// activated returns a command that waits for a connection to one of the sockets, and then
+// is cmd.
+func (c *caddy) activated(cmd *exec.Cmd) *exec.Cmd {
+	c.t.Helper()
+	if len(c.sockets) == 0 {
+		return cmd
+	}
+	var args []string
+	for _, socket := range c.sockets {
+		args = append(args, "--listen", socket)
+	}
+	for _, variable := range cmd.Env {
+		args = append(args, "--setenv", variable)
+	}
+	return client(c.t, "systemd-socket-activate", append(args, cmd.Args...)...)
 }
 
 func (c *caddy) running() bool {

@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -118,6 +120,10 @@ func TestInitInScripts(t *testing.T) {
 			t.Errorf("%q: exit status %d, and it prints %q", more, code, f.output())
 		}
 	}
+	unreachable := startCommand(t, c.home, false, "", "init", "deploy@192.0.2.1", "--upstream", "web")
+	if code := unreachable.wait(); code != 1 || !strings.Contains(unreachable.output(), "--upstream \"web\": no port") {
+		t.Errorf("an upstream that is none, and a server that does not answer: exit status %d", code)
+	}
 	wrong := run("wrong\n", slices.Concat(hostKey, upstream, auto, []string{"--install"})...)
 	if code := wrong.wait(); code != 1 || !strings.Contains(wrong.output(), "refused: password;") || strings.Contains(wrong.output(), "nothing was entered") {
 		t.Errorf("with a wrong password: exit status %d, and it prints %q", code, wrong.output())
@@ -208,6 +214,50 @@ func TestInitExisting(t *testing.T) {
 	f = startCommand(t, c.home, false, "", b.initArgs(c, "--yes", "--upstream", "web.internal:80")...)
 	if code := f.wait(); code != 1 || !strings.Contains(f.output(), "host key mismatch for ") {
 		t.Errorf("with another host key: exit status %d", code)
+	}
+}
+
+// TestInitAlias: a Host of ~/.ssh/config is reached as by ssh, behind a jump, and the
+// Caddyfile has no more than its name.
+func TestInitAlias(t *testing.T) {
+	t.Parallel()
+	b := newFresh(t, "")
+	jump := sshtest.StartSSHD(t, sshtest.SSHDOptions{Netns: b.netns})
+	host, port, err := net.SplitHostPort(b.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	jumpHost, jumpPort, err := net.SplitHostPort(jump.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCaddy(t)
+	if err := os.MkdirAll(filepath.Join(c.home, ".ssh"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	writeHome(t, c.home, ".ssh/config", fmt.Sprintf("Host prod-bastion\n\tHostName %s\n\tPort %s\n\tUser deploy\n\tProxyJump hop\nHost hop\n\tHostName %s\n\tPort %s\n\tUser %s\n\tIdentityFile %s\n",
+		host, port, jumpHost, jumpPort, jump.User, jump.ClientKeyFile()))
+	writeHome(t, c.home, ".ssh/known_hosts", jump.HostKeyLine()+"\n"+b.HostKeyLine()+"\n")
+	site := b.initArgs(c)[4:] // --site …
+	file := filepath.Join(c.home, "Caddyfile.new")
+	f := startCommand(t, c.home, false, "correct horse\n", append([]string{"init", "prod-bastion", "--upstream", "web.internal:80", "--key", "auto", "--install", "--output", file}, site...)...)
+	if code := f.wait(); code != 0 || !strings.Contains(f.output(), ", known by ") {
+		t.Fatalf("exit status %d", code)
+	}
+	want := "\t\ttunnel prod-bastion {\n\t\t\tssh_config prod-bastion\n\t\t\thost_key " + b.HostKey.Fingerprint() + "\n\t\t\tidentity auto\n\t\t}\n"
+	if got := string(readFile(t, file)); !strings.Contains(got, want) {
+		t.Errorf("the Caddyfile is\n%s", got)
+	}
+	c.serveFile(file)
+	if jump.Logins() == 0 {
+		t.Error("nobody has logged in to the jump")
+	}
+
+	// What is typed counts before the file.
+	f = startCommand(t, c.home, false, "", append([]string{"init", "deploy@prod-bastion:" + port, "--upstream", "web.internal:80", "--name", "prod-bastion", "--key", "auto"}, site...)...)
+	want = "\t\t\tssh_config prod-bastion\n\t\t\thost " + b.Addr() + "\n\t\t\tuser deploy\n\t\t\thost_key "
+	if code := f.wait(); code != 0 || !strings.Contains(f.output(), want) {
+		t.Errorf("with a user and a port: exit status %d", code)
 	}
 }
 

@@ -161,3 +161,38 @@ func TestInstallBehind(t *testing.T) {
 		t.Errorf("%d logins at the jump, %d behind it", jump.Logins(), b.Logins())
 	}
 }
+
+// TestInstallDropbear: the line for Dropbear has the options that it knows, and with the key
+// it reaches what the configuration needs, and no other target.
+func TestInstallDropbear(t *testing.T) {
+	t.Parallel()
+	d := sshtest.StartDropbear(t, sshtest.DropbearOptions{})
+	web, other := sshtest.NewWeb(t, sshtest.WebOptions{}), sshtest.NewWeb(t, sshtest.WebOptions{})
+	c := newCaddy(t)
+	if err := os.MkdirAll(filepath.Join(c.home, ".ssh"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	writeHome(t, c.home, ".ssh/id_ed25519", string(d.ClientKey.PEM("")))
+	tunnel := fmt.Sprintf("tunnel prod %s@%s {\nhost_key %s\nidentity auto\n}\n", d.User, d.Addr(), d.HostKey.Fingerprint())
+	file := c.caddyfile(tunnel, "", strings.Replace(proxied, "web.internal:80", web.Addr(), 1))
+	writeHome(t, c.home, "Caddyfile", file)
+
+	f := startCommand(t, c.home, false, "", "public-key", "--install", "--config", filepath.Join(c.home, "Caddyfile"), "--adapter", "caddyfile")
+	if code := f.wait(); code != 0 {
+		t.Fatalf("exit status %d", code)
+	}
+	for _, want := range []string{"added the key", "# Dropbear has no permitlisten", "tunnel prod: all is well\n"} {
+		if !strings.Contains(f.output(), want) {
+			t.Errorf("it does not print %q", want)
+		}
+	}
+	line, notes := c.printed(file, "public-key", "--dropbear")
+	if want := `no-pty,no-agent-forwarding,no-X11-forwarding,command="/usr/sbin/nologin",permitopen="` + web.Addr() + `" ssh-ed25519 `; !strings.HasPrefix(line, want) || !strings.HasPrefix(notes, "# Dropbear has no permitlisten") {
+		t.Errorf("it prints %q and %q, want %q", line, notes, want)
+	}
+	if checked := c.check(file, "--target", other.Addr()); checked.OK {
+		t.Error("another target is reached")
+	}
+	c.start(file)
+	c.wantServed()
+}

@@ -40,9 +40,9 @@ const (
 	invokedForName  = "HOSTNAME" // for the server's key
 )
 
-// run executes the command, which ctx bounds, and returns the lines that it writes. key is
-// what the server has shown, or nil.
-func (c *Command) run(ctx context.Context, name, invocation string, key ssh.PublicKey, log *zap.Logger) ([]knownLine, error) {
+// run executes the command, which ctx bounds, and returns the lines that it writes, with
+// warnings about those that are not used. key is what the server has shown, or nil.
+func (c *Command) run(ctx context.Context, name, invocation string, key ssh.PublicKey, log *zap.Logger) (lines []knownLine, warnings []string, err error) {
 	tokens := maps.Clone(c.Tokens)
 	maps.Copy(tokens, sshsyntax.Tokens{'H': name, 'I': invocation, 'f': "NONE", 'K': "NONE", 'T': "NONE", 't': "NONE"})
 	if key != nil {
@@ -52,29 +52,28 @@ func (c *Command) run(ctx context.Context, name, invocation string, key ssh.Publ
 	}
 	args := slices.Clone(c.Args)
 	for i, arg := range args[1:] {
-		var err error
 		if args[i+1], err = tokens.ExpandAll(arg); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	command := subprocess.Command{Option: commandOption, Args: args, Log: log}
 	output, err := command.Output(ctx, maxOutput)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	lines, bad := parseKnownHosts(commandOption, output)
 	for i, b := range bad {
 		if b.revokes && b.isAbout(hostNames{name: name}) {
-			return nil, b.revocationError()
+			return nil, nil, b.revocationError()
 		}
 		if i < maxSkipped {
-			log.Warn(b.warning())
+			warnings = append(warnings, b.warning())
 		}
 	}
 	for i := range lines {
 		lines[i].exact = true
 	}
-	return lines, nil
+	return lines, warnings, nil
 }
 
 // ask gets the lines of KnownHostsCommand about the server, if there is one, in place of those
@@ -83,9 +82,12 @@ func (v *Verifier) ask(ctx context.Context, invocation string, key ssh.PublicKey
 	if v.cfg.KnownHostsCommand == nil {
 		return nil
 	}
-	lines, err := v.cfg.KnownHostsCommand.run(ctx, v.names.name, invocation, key, v.log)
+	lines, warnings, err := v.cfg.KnownHostsCommand.run(ctx, v.names.name, invocation, key, v.log)
 	if err != nil {
 		return failure.New(failure.ClassProtocol, failure.CauseConfiguration, err)
+	}
+	for _, w := range v.newWarnings(warnings) {
+		v.log.Warn(w)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -100,4 +102,14 @@ func (v *Verifier) ask(ctx context.Context, invocation string, key ssh.PublicKey
 		v.remember(v.learned)
 	}
 	return nil
+}
+
+// newWarnings returns those that it has not returned before: the command writes most lines
+// each time that it is executed.
+func (v *Verifier) newWarnings(warnings []string) []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	warnings = slices.DeleteFunc(warnings, func(w string) bool { return slices.Contains(v.warned, w) })
+	v.warned = append(v.warned, warnings...)
+	return warnings
 }

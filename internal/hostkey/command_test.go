@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
@@ -74,6 +75,26 @@ func TestKnownHostsCommand(t *testing.T) {
 	}
 	if got, _ := os.ReadFile(runs); strings.Count(string(got), "ORDER") != 2 {
 		t.Errorf("a check has run it:\n%s", got)
+	}
+}
+
+// TestKnownHostsCommandWarnsOnce: a line that is malformed both times that the command is
+// executed for a connection is logged once.
+func TestKnownHostsCommandWarnsOnce(t *testing.T) {
+	key := sshtest.NewKey()
+	cfg, _ := commanded(t, hostConfig(t, ""), "echo '"+sshtest.KnownHostsLine("b.example", key.PublicKey())+"'; echo malformed; [ $1 = ORDER ] || echo malformed")
+	core, logs := observer.New(zap.WarnLevel)
+	for n := 1; n <= 2; n++ {
+		v, err := Load(t.Context(), cfg, zap.New(core))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := v.verify(t.Context(), key.PublicKey()); err != nil {
+			t.Fatal(err)
+		}
+		if got := logs.FilterMessageSnippet("KnownHostsCommand").Len(); got != 2*n {
+			t.Errorf("after %d connections, %d warnings: %v", n, got, logs.All())
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // parsePublicKey parses "<type> <base64> [comment]".
@@ -29,6 +30,25 @@ func parsePublicKey(s string) (ssh.PublicKey, error) {
 		return nil, fmt.Errorf("says %q but holds a key of type %q", fields[0], key.Type())
 	}
 	return key, nil
+}
+
+// parseHostKey parses a host_key: either a key or a fingerprint.
+func parseHostKey(s string) (key ssh.PublicKey, fingerprint string, err error) {
+	if digest, ok := strings.CutPrefix(s, "SHA256:"); ok {
+		digest = strings.TrimRight(digest, "=")
+		if b, err := base64.RawStdEncoding.DecodeString(digest); err != nil || len(b) != 32 {
+			return nil, "", fmt.Errorf("host_key %s is not a whole SHA256 fingerprint; copy it from ssh-keygen -lf", redact.Quote(s))
+		}
+		return nil, "SHA256:" + digest, nil
+	}
+	key, err = parsePublicKey(s)
+	if err != nil {
+		return nil, "", fmt.Errorf("host_key %s %w; write SHA256:<fingerprint> or <type> <base64>", redact.Quote(s), err)
+	}
+	if _, ok := key.(*ssh.Certificate); ok {
+		return nil, "", fmt.Errorf("host_key %s is a certificate; write its authority's key as host_certificate_authority", redact.Quote(s))
+	}
+	return key, "", nil
 }
 
 // parseKeyLines parses the content of a file that an option names: a key a line.

@@ -2,7 +2,6 @@ package hostkey
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,7 +17,6 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/readfile"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // Verifier verifies the host key of one connection, and of its rekeys. Its methods may be
@@ -51,6 +49,8 @@ type Verifier struct {
 	pinned   ssh.PublicKey // accepted by the first key exchange
 	// local says that the server is at a loopback address.
 	local bool
+	// warned are the warnings of KnownHostsCommand that were logged.
+	warned []string
 	// mistaken are the types of keys that were offered in vain where only
 	// fingerprints are known, so that their type is not: see Retry.
 	mistaken []string
@@ -168,25 +168,6 @@ func read(cfg *Config) (v *Verifier, warnings []string, err error) {
 // knowsAnything reports whether there is a key that would be accepted.
 func (v *Verifier) knowsAnything() bool {
 	return len(v.known.keys)+len(v.known.authorities)+len(v.fingerprints) > 0
-}
-
-// parseHostKey parses a host_key: either a key or a fingerprint.
-func parseHostKey(s string) (key ssh.PublicKey, fingerprint string, err error) {
-	if digest, ok := strings.CutPrefix(s, "SHA256:"); ok {
-		digest = strings.TrimRight(digest, "=")
-		if b, err := base64.RawStdEncoding.DecodeString(digest); err != nil || len(b) != 32 {
-			return nil, "", fmt.Errorf("host_key %s is not a whole SHA256 fingerprint; copy it from ssh-keygen -lf", redact.Quote(s))
-		}
-		return nil, "SHA256:" + digest, nil
-	}
-	key, err = parsePublicKey(s)
-	if err != nil {
-		return nil, "", fmt.Errorf("host_key %s %w; write SHA256:<fingerprint> or <type> <base64>", redact.Quote(s), err)
-	}
-	if _, ok := key.(*ssh.Certificate); ok {
-		return nil, "", fmt.Errorf("host_key %s is a certificate; write its authority's key as host_certificate_authority", redact.Quote(s))
-	}
-	return key, "", nil
 }
 
 // Callback returns what verifies the server's key in a handshake that ctx bounds, and in

@@ -23,10 +23,14 @@ const (
 // defaultSocketMode is Caddy's own for sockets.
 const defaultSocketMode fs.FileMode = 0o200
 
+// InheritedNetwork is the network of a socket that the process was started with, as by
+// socket activation. It is Caddy's name.
+const InheritedNetwork = "fd"
+
 // ListenAddress is where a forward listens.
 type ListenAddress struct {
-	Network string      // tcp, tcp4, tcp6 or unix
-	Address string      // host:port, with no host for all addresses; or a path
+	Network string      // tcp, tcp4, tcp6, unix or InheritedNetwork
+	Address string      // host:port, with no host for all addresses; a path; or the number of a file descriptor
 	Mode    fs.FileMode // of a socket here
 }
 
@@ -38,7 +42,7 @@ func (a ListenAddress) String() string {
 	return a.Network + "/" + a.Address
 }
 
-// ParseListen reads "[network/][host:]port" or "unix//path".
+// ParseListen reads "[network/][host:]port", "unix//path" or, here, "fd/number".
 func ParseListen(s string, at Side) (ListenAddress, error) {
 	fail := func(format string, args ...any) (ListenAddress, error) {
 		return ListenAddress{}, fmt.Errorf("listen address %q: %w", s, fmt.Errorf(format, args...))
@@ -53,10 +57,18 @@ func ParseListen(s string, at Side) (ListenAddress, error) {
 			return fail("%w", err)
 		}
 		return a, nil
+	case network == InheritedNetwork && at == Here:
+		number, err := strconv.ParseUint(rest, 0, 31) // as Caddy reads it
+		if err != nil {
+			return fail("%q is not the number of a file descriptor; systemd's first is fd/3", rest)
+		}
+		return ListenAddress{Network: network, Address: strconv.FormatUint(number, 10)}, nil
+	case network == InheritedNetwork+"gram" && at == Here:
+		return fail("datagrams cannot be forwarded; write fd/<number>, and pass a stream socket")
 	case at == Bastion && network != "tcp":
 		return fail("network %q cannot be listened on there; write [host:]port or unix//path", network)
 	case network != "tcp" && network != "tcp4" && network != "tcp6":
-		return fail("network %q cannot be forwarded; write [host:]port or unix//path", network)
+		return fail("network %q cannot be forwarded; write [host:]port, unix//path or fd/<number>", network)
 	}
 
 	host, port := "", rest
@@ -119,7 +131,8 @@ func parseSocket(s string, at Side) (ListenAddress, error) {
 	return a, nil
 }
 
-// IsLoopback reports whether only this machine's users can connect.
+// IsLoopback reports whether only this machine's users can connect. It is false for an
+// inherited socket, whose address is known once it is open.
 func (a ListenAddress) IsLoopback() bool {
 	if a.Network == "unix" {
 		return true

@@ -29,6 +29,9 @@ func TestParseListen(t *testing.T) {
 		{s: "unix/x.sock", want: "unix/x.sock", loopback: true},
 		{s: "LocalHost:5432", want: "localhost:5432", loopback: true},
 
+		{s: "fd/3", want: "fd/3"},
+		{s: "fd/0x10", want: "fd/16"},
+
 		{s: "8080", at: Bastion, want: "localhost:8080", loopback: true},
 		{s: "LocalHost:8080", at: Bastion, want: "localhost:8080", loopback: true},
 		{s: ":8080", at: Bastion, want: "localhost:8080", loopback: true},
@@ -47,7 +50,12 @@ func TestParseListen(t *testing.T) {
 		{s: "127.0.0.1:8000-8010", refuse: "one port"},
 		{s: "::1:80", refuse: "in brackets"},
 		{s: "udp/:53", refuse: `network "udp"`},
-		{s: "fd/3", refuse: `network "fd"`},
+		{s: "fd/", refuse: `"" is not the number of a file descriptor`},
+		{s: "fd/-1", refuse: `"-1" is not the number`},
+		{s: "fd/3:80", refuse: `"3:80" is not the number`},
+		{s: "fd/4294967296", refuse: "is not the number"},
+		{s: "fdgram/3", refuse: "datagrams cannot be forwarded"},
+		{s: "fd/3", at: Bastion, refuse: `network "fd"`},
 		{s: "unix/", refuse: "no path"},
 		{s: "unix//x|9", refuse: "octal"},
 		{s: "unix//x|0444", refuse: "not writable"},

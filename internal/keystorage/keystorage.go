@@ -22,14 +22,11 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/algorithms"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/storagewrite"
 )
 
 // keyFolder is where the keys are in the storage.
 const keyFolder = "ssh_tunnel/host_keys"
-
-// unlockTimeout bounds giving a lock back, also when what it was for was
-// cancelled.
-const unlockTimeout = 5 * time.Second
 
 // Storage is a hostkey.Memory.
 type Storage struct{ certmagic.Storage }
@@ -68,27 +65,27 @@ func (s Storage) Recall(ctx context.Context, route hostkey.Route) (*hostkey.Lear
 }
 
 // Learn implements hostkey.Memory.
-func (s Storage) Learn(ctx context.Context, route hostkey.Route, key ssh.PublicKey) (learned *hostkey.LearnedKeys, err error) {
-	unlock, err := s.lock(ctx, route)
+func (s Storage) Learn(ctx context.Context, route hostkey.Route, key ssh.PublicKey) (*hostkey.LearnedKeys, error) {
+	unlock, err := storagewrite.Lock(ctx, s.Storage, StorageKey(route))
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
+	defer unlock()
 	// Somebody else may have had the lock before.
 	if learned, err := s.Recall(ctx, route); learned != nil || err != nil {
 		return learned, err
 	}
-	learned = &hostkey.LearnedKeys{Keys: []hostkey.LearnedKey{{Key: key, Learned: now()}}, Forget: ForgetLine(route)}
+	learned := &hostkey.LearnedKeys{Keys: []hostkey.LearnedKey{{Key: key, Learned: now()}}, Forget: ForgetLine(route)}
 	return learned, s.store(ctx, route, learned.Keys)
 }
 
 // Update implements hostkey.Memory.
 func (s Storage) Update(ctx context.Context, route hostkey.Route, change hostkey.Change) (changed hostkey.Change, err error) {
-	unlock, err := s.lock(ctx, route)
+	unlock, err := storagewrite.Lock(ctx, s.Storage, StorageKey(route))
 	if err != nil {
 		return hostkey.Change{}, err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
+	defer unlock()
 	learned, err := s.Recall(ctx, route)
 	if err != nil || learned == nil || !learned.Has(change.Trusted) {
 		return hostkey.Change{}, err // forgotten meanwhile
@@ -120,29 +117,13 @@ func (s Storage) Update(ctx context.Context, route hostkey.Route, change hostkey
 // now is when a key is learned.
 func now() time.Time { return time.Now().UTC().Truncate(time.Second) }
 
-// lock takes the lock of a route's keys.
-func (s Storage) lock(ctx context.Context, route hostkey.Route) (unlock func() error, err error) {
-	name := strings.ReplaceAll(StorageKey(route), "/", "_")
-	if err := s.Lock(ctx, name); err != nil {
-		return nil, fmt.Errorf("locking Caddy's storage: %w", err)
-	}
-	return func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
-		defer cancel()
-		return s.Unlock(ctx, name)
-	}, nil
-}
-
 // store writes a route's keys. The caller has the lock.
 func (s Storage) store(ctx context.Context, route hostkey.Route, keys []hostkey.LearnedKey) error {
 	value, err := marshalStored(route, keys)
 	if err != nil {
 		return err
 	}
-	if err := s.Store(ctx, StorageKey(route), value); err != nil {
-		return fmt.Errorf("writing to Caddy's storage: %w", err)
-	}
-	return nil
+	return storagewrite.Store(ctx, s.Storage, StorageKey(route), value)
 }
 
 // marshalStored returns what is stored of a route.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -110,6 +111,27 @@ func TestKeyStorageFails(t *testing.T) {
 		if learned, err := keys.Recall(t.Context(), route); learned != nil || err != nil {
 			t.Errorf("%q: after forgetting: %v, %v", content, learned, err)
 		}
+	}
+}
+
+// brokenUnlock is a storage whose locks cannot be given back.
+type brokenUnlock struct{ certmagic.Storage }
+
+func (s brokenUnlock) Unlock(ctx context.Context, name string) error {
+	return errors.Join(s.Storage.Unlock(ctx, name), errors.New("no"))
+}
+
+// TestUnlockFails: what was learned and updated is, whatever becomes of the lock.
+func TestUnlockFails(t *testing.T) {
+	t.Parallel()
+	route, first, second := hostkey.Route{Name: "b.example"}, sshtest.NewKey().PublicKey(), sshtest.NewKey().PublicKey()
+	keys := Storage{brokenUnlock{&certmagic.FileStorage{Path: t.TempDir()}}}
+	if learned, err := keys.Learn(t.Context(), route, first); err != nil || !learned.Has(first) {
+		t.Errorf("learning: %v, %v", learned, err)
+	}
+	changed, err := keys.Update(t.Context(), route, hostkey.Change{Trusted: first, Add: []ssh.PublicKey{second}})
+	if err != nil || len(changed.Add) != 1 {
+		t.Errorf("updating: %v, %v", changed, err)
 	}
 }
 

@@ -45,6 +45,9 @@ func openSocket(a hostport.ListenAddress) (net.Listener, error) {
 		}
 		return ln, nil
 	}
+	if a.Network == hostport.InheritedNetwork {
+		return listenInherited(a.Address)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), listenTimeout)
 	defer cancel()
 	return new(net.ListenConfig).Listen(ctx, a.Network, a.Address)

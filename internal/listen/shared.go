@@ -53,6 +53,8 @@ type tenant struct {
 
 // Lease is a share in a socket.
 type Lease struct {
+	// Addr is the socket's own address.
+	Addr net.Addr
 	// Serve makes the socket's connections come to this one who has it open, in the
 	// background. It is called once at most, and not after stop.
 	Serve func()
@@ -79,6 +81,7 @@ func Open(a hostport.ListenAddress, f *forward.Forwarder) (Lease, error) {
 	f.Count = &s.count
 	t := &tenant{f, a}
 	return Lease{
+		Addr:  s.ln.Addr(),
 		Serve: func() { s.serve(t) },
 		Stop:  sync.OnceFunc(func() { s.release(t) }),
 	}, nil

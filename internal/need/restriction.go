@@ -118,6 +118,29 @@ func (r *Restriction) Options() string {
 	return strings.Join(append(options, arguments("permitlisten", r.listens)...), ",")
 }
 
+// DropbearOptions is Options for Dropbear, which has fewer. It cannot limit where the key
+// listens, and permitopen there has no patterns. beyond says what is permitted beyond what
+// is needed for these reasons.
+func (r *Restriction) DropbearOptions() (options string, beyond []string) {
+	const never = `command="/usr/sbin/nologin"`
+	if !r.anyOpen && len(r.opens) == 0 && !r.sockets && len(r.listens) == 0 {
+		return "restrict," + never, nil
+	}
+	list := []string{"no-pty", "no-agent-forwarding", "no-X11-forwarding", never}
+	beyond = []string{"Dropbear has no permitlisten: with the key, any port can be listened on there"}
+	switch {
+	case r.anyOpen:
+	case slices.ContainsFunc(r.opens, func(open string) bool { return strings.Contains(open, "*") }):
+		beyond = append(beyond, "permitopen is left out: Dropbear takes no patterns in it")
+	default:
+		list = append(list, arguments("permitopen", r.opens)...)
+	}
+	return strings.Join(list, ","), beyond
+}
+
+// IsDropbear reports whether a server is Dropbear, by its identification string.
+func IsDropbear(server string) bool { return strings.HasPrefix(server, "SSH-2.0-dropbear") }
+
 func arguments(option string, values []string) (options []string) {
 	if len(values) == 0 {
 		values = []string{nobody}

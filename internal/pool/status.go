@@ -65,7 +65,8 @@ func (p *Pool) Status() report.Status {
 			s.Prohibited = last
 		}
 	}
-	if s.State == report.StateDown || s.State == report.StateReconnecting {
+	switch s.State {
+	case report.StateDown, report.StateReconnecting, report.StateUp: // up: one that is to replace another, or to be added
 		if due, _ := p.due(p.retry.demand.Dials); due.After(time.Now()) && p.wanted() {
 			s.NextRetry = &due
 		}

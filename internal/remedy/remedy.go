@@ -164,6 +164,10 @@ var ByReason = map[failure.OpenReason]Remedy{
 	},
 }
 
+// generatedFix begins a fix for what the bastion forbids a key that Caddy has generated:
+// most often its line in authorized_keys is older than the configuration.
+const generatedFix = "the line of the tunnel's key in authorized_keys permits what the configuration needed when it was printed: replace it by the one that caddy ssh-tunnel public-key {tunnel} prints; or, "
+
 // socketFix is for a socket that the bastion forbids.
 const socketFix = "in its sshd_config: AllowStreamLocalForwarding yes; a key with restrict or no-port-forwarding in authorized_keys needs port-forwarding"
 
@@ -171,6 +175,8 @@ const socketFix = "in its sshd_config: AllowStreamLocalForwarding yes; a key wit
 // is "", and is then left for a person to fill in.
 type Facts struct {
 	Tunnel, Host, User string
+	// Generated says that it logs in with a key of identity auto.
+	Generated bool
 	// Identity is the path of the public key to log in with.
 	Identity string
 	// Fingerprint is that of the host key that was shown, and keygen the command
@@ -213,8 +219,20 @@ func (p Facts) Fix(cause failure.Cause) string { return p.Fill(ByCause[cause].fi
 
 // FixOpen is what to do about a channel that was refused.
 func (p Facts) FixOpen(reason failure.OpenReason) string {
+	fix := ByReason[reason].fix
 	if reason == failure.OpenProhibited && strings.HasPrefix(p.Target, "/") {
-		return p.Fill(socketFix)
+		fix = socketFix
 	}
-	return p.Fill(ByReason[reason].fix)
+	if reason == failure.OpenProhibited {
+		return p.FillProhibited(fix)
+	}
+	return p.Fill(fix)
+}
+
+// FillProhibited is Fill for what the bastion forbids.
+func (p Facts) FillProhibited(fix string) string {
+	if p.Generated {
+		fix = generatedFix + fix
+	}
+	return p.Fill(fix)
 }

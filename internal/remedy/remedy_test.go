@@ -35,4 +35,14 @@ func TestRemedies(t *testing.T) {
 	if got := (Facts{Target: "/run/web.sock"}).FixOpen(failure.OpenProhibited); !strings.Contains(got, "AllowStreamLocalForwarding") {
 		t.Errorf("for a socket: %q", got)
 	}
+	p.Generated = true
+	for _, target := range []string{"web:80", "/run/web.sock"} {
+		p.Target = target
+		if got := p.FixOpen(failure.OpenProhibited); !strings.Contains(got, "caddy ssh-tunnel public-key prod") || !strings.Contains(got, "in its sshd_config") {
+			t.Errorf("for a generated key and %s: %q", target, got)
+		}
+		if got := p.FixOpen(failure.OpenRefused); strings.Contains(got, "public-key") {
+			t.Errorf("for a generated key and a server that is down: %q", got)
+		}
+	}
 }

@@ -1,4 +1,6 @@
-package command
+// Package terminal asks a person questions on the terminal, and reads what is passed on
+// standard input instead. It knows nothing of what is asked. Package command imports it.
+package terminal
 
 import (
 	"context"
@@ -12,44 +14,49 @@ import (
 	"golang.org/x/term"
 )
 
-// terminal is where a person can be asked.
-type terminal struct {
+// ErrInterrupted ends a question that nobody is to answer any more.
+var ErrInterrupted = errors.New("interrupted")
+
+// Terminal is where a person can be asked.
+type Terminal struct {
 	in  *os.File
 	out io.Writer
 }
 
-// openTerminal returns the terminal that the process was started from, even if
+// Open returns the terminal that the process was started from, even if
 // standard input is something else; or nil if there is none.
-func openTerminal() *terminal {
+func Open() *Terminal {
 	if tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0); err == nil {
-		return &terminal{in: tty, out: tty}
+		return &Terminal{in: tty, out: tty}
 	}
-	if stdinIsTerminal() {
-		return &terminal{in: os.Stdin, out: os.Stderr}
+	if IsStdin() {
+		return &Terminal{in: os.Stdin, out: os.Stderr}
 	}
 	return nil
 }
 
-func stdinIsTerminal() bool { return term.IsTerminal(int(os.Stdin.Fd())) }
+// IsStdin reports whether standard input is a terminal.
+func IsStdin() bool { return term.IsTerminal(int(os.Stdin.Fd())) }
 
-func (t *terminal) close() {
+// Close closes the terminal, which may be nil.
+func (t *Terminal) Close() {
 	if t != nil && t.in != os.Stdin {
 		_ = t.in.Close()
 	}
 }
 
-// ask returns the line that is typed after a question.
-func (t *terminal) ask(ctx context.Context, question string) (string, error) {
+// Ask returns the line that is typed after a question.
+func (t *Terminal) Ask(ctx context.Context, question string) (string, error) {
 	_, _ = io.WriteString(t.out, question)
-	answer, err := readLine(ctx, t.in)
+	answer, err := ReadLine(ctx, t.in)
 	if ctx.Err() != nil {
 		_, _ = io.WriteString(t.out, "\n")
 	}
 	return answer, err
 }
 
-// secret is ask, and what is typed does not show.
-func (t *terminal) secret(ctx context.Context, question string) (string, error) {
+// Secret is Ask, and what is typed does not show.
+func (t *Terminal) Secret(ctx context.Context, question string) (string, error) {
 	fd := int(t.in.Fd())
 	state, err := term.GetState(fd)
 	if err != nil {
@@ -70,7 +77,7 @@ func (t *terminal) secret(ctx context.Context, question string) (string, error) 
 // askWhenSilent writes a question once the terminal is no longer in a state, so
 // that nothing shows that is typed at once. It returns then, or after a second:
 // the terminal may have been silent before.
-func (t *terminal) askWhenSilent(fd int, state *term.State, question string) {
+func (t *Terminal) askWhenSilent(fd int, state *term.State, question string) {
 	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if now, err := term.GetState(fd); err != nil || *now != *state {
 			break
@@ -79,9 +86,9 @@ func (t *terminal) askWhenSilent(fd int, state *term.State, question string) {
 	_, _ = io.WriteString(t.out, question)
 }
 
-// readLine reads one line, and not a byte of the next. Nobody need end the last
+// ReadLine reads one line, and not a byte of the next. Nobody need end the last
 // one.
-func readLine(ctx context.Context, r io.Reader) (string, error) {
+func ReadLine(ctx context.Context, r io.Reader) (string, error) {
 	return awaitInput(ctx, func() (string, error) {
 		var line []byte
 		b := make([]byte, 1)
@@ -120,5 +127,5 @@ func awaitInput(ctx context.Context, read func() (string, error)) (string, error
 		}
 	case <-ctx.Done():
 	}
-	return "", errInterrupted
+	return "", ErrInterrupted
 }
