@@ -44,7 +44,7 @@ func commandPlace(name string) place { return place{"docs/commands.md", name} }
 var pages = []string{
 	"getting-started", "tunnels", "authentication", "host-keys", "ssh-config", "reaching-the-bastion",
 	"transport", "listener-wrapper", "forwards", "serving-from-the-bastion", "permitted-targets", "commands",
-	"operations", "monitoring", "logs", "troubleshooting", "errors", "bastion-administrator",
+	"go-api", "operations", "monitoring", "logs", "troubleshooting", "errors", "bastion-administrator",
 	"performance", "reliability", "compatibility", "comparison",
 }
 

@@ -5,6 +5,7 @@
 // them. The reverse_proxy transport ssh_tunnel, the listener wrapper ssh_tunnel,
 // the app's own forwards and the command `caddy ssh-tunnel forward` open channels
 // on these connections. With the network ssh_tunnel, a site listens on a bastion.
+// Other plugins dial through a tunnel with LookupDialer.
 //
 //	{
 //		ssh_tunnel {
@@ -45,6 +46,13 @@ import (
 func init() {
 	caddy.RegisterModule(App{})
 	caddy.OnExit(func(context.Context) { subprocess.EndForGood() }) // after the apps have stopped
+	dialer.SetLookup(func(app caddy.App, name string) (dialer.Dialer, error) {
+		t, err := app.(*App).tunnel(name)
+		if err != nil {
+			return nil, err
+		}
+		return t.dialer(), nil
+	})
 }
 
 // App manages SSH connections to bastions, through which other modules dial.
@@ -213,15 +221,6 @@ func tunnelOf(ctx caddy.Context, name string) (*openTunnel, error) {
 		return nil, err
 	}
 	return app.(*App).tunnel(name)
-}
-
-// LookupDialer returns what dials through the tunnel of a name. See package dialer.
-func (a *App) LookupDialer(name string) (dialer.Dialer, error) {
-	t, err := a.tunnel(name)
-	if err != nil {
-		return nil, err
-	}
-	return t.dialer(), nil
 }
 
 // tunnel returns the tunnel of a name.

@@ -72,6 +72,8 @@ type caddy struct {
 	client  *http.Client // for sites
 	admin   *http.Client // for the admin API, at any address
 
+	program string // its path. Default: that of binary
+
 	cmd    *exec.Cmd
 	exited <-chan struct{} // closed when cmd has ended
 }
@@ -126,9 +128,12 @@ func (c *caddy) configured(caddyfile string, args ...string) *exec.Cmd {
 func (c *caddy) command(args ...string) *exec.Cmd {
 	c.t.Helper()
 	sshtest.Needs(c.t, "a process of Caddy")
-	path, err := binary()
-	if err != nil {
-		c.t.Fatal(err)
+	path := c.program
+	if path == "" {
+		var err error
+		if path, err = binary(); err != nil {
+			c.t.Fatal(err)
+		}
 	}
 	cmd := exec.Command(path, args...)
 	if c.netns != nil {

@@ -37,11 +37,15 @@ type OpenError struct {
 }
 
 func (e *OpenError) Error() string {
-	s := fmt.Sprintf("tunnel %q: opening channel to %q: %s", e.Tunnel, e.Target, e.Reason)
-	if e.Detail != "" {
-		s += " (" + e.Detail + ")"
+	return fmt.Sprintf("tunnel %q: opening channel to %q: %s", e.Tunnel, e.Target, e.Why())
+}
+
+// Why is the reason with its detail.
+func (e *OpenError) Why() string {
+	if e.Detail == "" {
+		return string(e.Reason)
 	}
-	return s
+	return fmt.Sprintf("%s (%s)", e.Reason, e.Detail)
 }
 
 // Word is the reason as metrics, and the doctor, have it: "connection_refused".
