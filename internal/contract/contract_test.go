@@ -108,7 +108,7 @@ func TestSourceHandler(t *testing.T) {
 		direct   = `{"source": "contract"}`
 		within   = `{"source": "multi", "sources": [{"source": "contract"}, {"source": "multi", "sources": [{"source": "contract"}]}]}`
 	)
-	run(t, `{"http": {"servers": {"s": {"listen": ["contract/any:`+freePort(t)+`"], "automatic_https": {"disable": true}, "routes": [`+
+	run(t, `{"http": {"servers": {"s": {"listen": ["127.0.0.1:`+freePort(t)+`"], "automatic_https": {"disable": true}, "routes": [`+
 		route(contract, direct)+`, `+route(contract, within)+`, `+route("", direct)+`]}}}}`)
 	if len(seen.sources) != 4 {
 		t.Fatalf("%d sources", len(seen.sources))

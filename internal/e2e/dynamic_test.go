@@ -171,14 +171,16 @@ func TestDynamicUpstreams(t *testing.T) {
 	netns.SetResolver("127.0.0.1") // for the targets of SRV records
 	b := newBastionIn(t, netns, "")
 	dns := startUnbound(t, netns, services(1)...)
-	type server struct {
-		*sshtest.Web
-		net.Listener
-	}
-	servers := make(map[int]server)
+	listeners, servers := make(map[int]net.Listener), make(map[int][]*sshtest.Web)
 	start := func(n int) {
-		l := b.netns.Listen("tcp", fmt.Sprintf("127.0.0.%[1]d:800%[1]d", n))
-		servers[n] = server{sshtest.NewWeb(t, sshtest.WebOptions{Name: fmt.Sprint("web", n), Listener: l}), l}
+		listeners[n] = b.netns.Listen("tcp", fmt.Sprintf("127.0.0.%[1]d:800%[1]d", n))
+		servers[n] = append(servers[n], sshtest.NewWeb(t, sshtest.WebOptions{Name: fmt.Sprint("web", n), Listener: listeners[n]}))
+	}
+	served := func(n int) (requests int) {
+		for _, web := range servers[n] { // those that were stopped still serve the connections that they have
+			requests += web.Requests()
+		}
+		return requests
 	}
 	start(1)
 	b.serveWeb("a1", "127.0.0.1:80")
@@ -225,6 +227,11 @@ func TestDynamicUpstreams(t *testing.T) {
 		var clients sync.WaitGroup
 		var requests atomic.Int64
 		done := make(chan struct{})
+		defer func() {
+			close(done)
+			clients.Wait()
+			t.Logf("%d requests", requests.Load())
+		}()
 		for client := range 8 {
 			clients.Go(func() {
 				for n := 0; ; n++ {
@@ -247,25 +254,34 @@ func TestDynamicUpstreams(t *testing.T) {
 		}
 		for round, listed := range [][]int{{1, 2}, {2}, {2, 3}, {3}, {1, 3}, {2}} {
 			for _, n := range listed {
-				if _, running := servers[n]; !running {
+				if listeners[n] == nil {
 					start(n)
 				}
 			}
 			dns.set(services(listed...)...)
-			for n, server := range servers {
+			for n, l := range listeners {
 				if !slices.Contains(listed, n) { // it accepts no connection any more, as soon as it is not listed
-					_ = server.Listener.Close()
-					delete(servers, n)
+					_ = l.Close()
+					delete(listeners, n)
 				}
 			}
 			for _, n := range listed {
-				before := servers[n].Requests()
-				sshtest.Eventually(t, patience, fmt.Sprintf("round %d: web%d gets requests", round, n), func() bool { return servers[n].Requests() > before })
+				before := served(n)
+				sshtest.Eventually(t, patience, fmt.Sprintf("round %d: web%d gets requests", round, n), func() bool { return served(n) > before })
+			}
+			for n := range servers {
+				if slices.Contains(listed, n) {
+					continue
+				}
+				last, at := -1, int64(0) // the requests that it has served, and all when that was so
+				sshtest.Eventually(t, patience, fmt.Sprintf("round %d: web%d gets none of a hundred requests", round, n), func() bool {
+					if now := served(n); now != last {
+						last, at = now, requests.Load()
+					}
+					return requests.Load() > at+100
+				})
 			}
 		}
-		close(done)
-		clients.Wait()
-		t.Logf("%d requests", requests.Load())
 	})
 	t.Run("addresses", func(t *testing.T) {
 		for _, path := range []string{"a", "second"} {
@@ -306,6 +322,7 @@ func TestDynamicUpstreams(t *testing.T) {
 		}
 	})
 	t.Run("the DNS server stops", func(t *testing.T) {
+		hello("a") // the answer is not old
 		dns.stop()
 		began := time.Now()
 		for reloaded := false; time.Since(began) < 4*time.Second; time.Sleep(20 * time.Millisecond) {

@@ -184,7 +184,7 @@ func (u *Upstreams) lookupSRV(ctx context.Context, q question) ([]string, error)
 		}
 	}
 	if len(addresses) == 0 {
-		return nil, fmt.Errorf("%w that name a host and a port", errNoRecords)
+		return nil, fmt.Errorf("%w: none names a host and a port", errNoRecords)
 	}
 	return addresses, nil
 }

@@ -183,7 +183,7 @@ func parseAnswer(answer, query []byte) ([]dnsmessage.Resource, error) {
 	case !header.Authoritative && !header.RecursionAvailable:
 		return nil, errors.New("it knows nothing about the name, and asks no other server (no recursion)")
 	default:
-		return nil, fmt.Errorf("%w of type %s: the name %q has none", errNoRecords, strings.TrimPrefix(question.Type.String(), "Type"), question.Name)
+		return nil, fmt.Errorf("%w: the name %q has none of type %s", errNoRecords, question.Name, strings.TrimPrefix(question.Type.String(), "Type"))
 	}
 }
 

@@ -38,11 +38,11 @@ func TestAnswers(t *testing.T) {
 		"no records": {edit: func(m *dnsmessage.Message) []byte {
 			m.Answers = nil
 			return mustPack(m)
-		}, want: `no records of type A: the name "web.internal." has none`, final: true},
+		}, want: `no records: the name "web.internal." has none of type A`, final: true},
 		"records of another type": {edit: func(m *dnsmessage.Message) []byte {
 			m.Answers[0].Header.Type, m.Answers[0].Body = dnsmessage.TypeAAAA, a("::1")
 			return mustPack(m)
-		}, want: "no records of type A", final: true},
+		}, want: "has none of type A", final: true},
 		"no recursion": {edit: func(m *dnsmessage.Message) []byte {
 			m.Answers, m.RecursionAvailable = nil, false
 			return mustPack(m)
