@@ -199,18 +199,22 @@ func TestDynamicUpstreams(t *testing.T) {
 	tunnel := func(name string, options ...string) string {
 		return b.tunnelTo(name, "deploy@127.0.0.5:22", append(options, "identity_file "+b.key)...)
 	}
-	upstreams := func(path, tunnel, source, options string) string {
-		return fmt.Sprintf("handle_path /%s/* {\nreverse_proxy {\ndynamic %s {\n%s\n}\nlb_try_duration 5s\nlb_try_interval 50ms\ntransport ssh_tunnel %s {\ndial_timeout 30s\n}\n}\n}\n", path, source, options, tunnel)
+	upstreams := func(path, tunnel, source, options, handler string) string {
+		return fmt.Sprintf("handle_path /%s/* {\nreverse_proxy {\ndynamic %s {\n%s\n}\n%s\ntransport ssh_tunnel %s {\ndial_timeout 30s\n}\n}\n}\n", path, source, options, handler, tunnel)
 	}
-	const resolvers = "\nresolvers 127.0.0.1"
+	const (
+		resolvers = "\nresolvers 127.0.0.1"
+		service   = "ssh_tunnel prod srv _http._tcp.web.internal"
+	)
 	config := c.caddyfile(tunnel("prod")+tunnel("strict", "permit_open 127.0.0.1:53 127.0.0.1:80"), "",
-		upstreams("srv", "prod", "ssh_tunnel prod srv _http._tcp.web.internal", "refresh 1s"+resolvers)+
-			upstreams("a", "prod", "ssh_tunnel prod a web.internal", "refresh 1s\ngrace_period 10s"+resolvers)+
-			upstreams("second", "prod", "ssh_tunnel prod a web.internal", "dial_timeout 10s\nresolvers 127.0.0.1:54 127.0.0.1:53")+
-			strings.ReplaceAll(upstreams("strict", "strict", "ssh_tunnel strict a web.internal", resolvers), "lb_try_duration 5s\n", "")+
-			strings.ReplaceAll(upstreams("bad", "strict", "ssh_tunnel strict a bad.internal", resolvers), "lb_try_duration 5s\n", "")+
-			strings.ReplaceAll(upstreams("here", "prod", "a web.internal", ""), "lb_try_duration 5s\n", "")+
-			strings.ReplaceAll(upstreams("here2", "prod", "a other.internal", ""), "lb_try_duration 5s\n", "")+
+		upstreams("srv", "prod", service, "refresh 1s"+resolvers, "lb_try_duration 30s\nlb_try_interval 50ms")+
+			upstreams("plain", "prod", service, "refresh 1s"+resolvers, "")+
+			upstreams("a", "prod", "ssh_tunnel prod a web.internal", "refresh 1s\ngrace_period 10s"+resolvers, "")+
+			upstreams("second", "prod", "ssh_tunnel prod a web.internal", "dial_timeout 10s\nresolvers 127.0.0.1:54 127.0.0.1:53", "")+
+			upstreams("strict", "strict", "ssh_tunnel strict a web.internal", resolvers, "")+
+			upstreams("bad", "strict", "ssh_tunnel strict a bad.internal", resolvers, "")+
+			upstreams("here", "prod", "a web.internal", "", "")+
+			upstreams("here2", "prod", "a other.internal", "", "")+
 			"handle_errors {\nheader Retry-After {http.reverse_proxy.ssh_tunnel.retry_after}\nrespond {err.status_code}\n}\n")
 	c.start(config)
 	c = c.within()
@@ -344,13 +348,13 @@ func TestDynamicUpstreams(t *testing.T) {
 	t.Run("the bastion stops", func(t *testing.T) {
 		b.Stop()
 		sshtest.Eventually(t, patience, "status 503 with Retry-After", func() bool {
-			a := c.get("/srv/hello")
+			a := c.get("/plain/hello")
 			return a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") != ""
 		})
 		if !c.logged("looking up upstreams failed", `tunnel "prod" is down`) {
 			t.Error("nothing is logged")
 		}
 		b.Restart()
-		sshtest.Eventually(t, patience, "it serves again", func() bool { return hello("srv") == "web2" })
+		sshtest.Eventually(t, patience, "it serves again", func() bool { return hello("plain") == "web2" })
 	})
 }
