@@ -26,6 +26,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/upstreams"
 )
 
 func TestManualTunnelOptions(t *testing.T) {
@@ -112,6 +113,32 @@ func TestManualOptionTables(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestManualDynamicOptions compares the options of dynamic upstreams.
+func TestManualDynamicOptions(t *testing.T) {
+	got := make(map[string]string)
+	for _, r := range dynamicOptions.rows(t) {
+		if r.head[0] != "option" {
+			continue
+		}
+		of := codes(r.cells[2])
+		if r.cells[2] == "both" {
+			of = []string{"a", "srv"}
+		}
+		for _, typ := range of {
+			got[typ+" "+code(r.cells[0])] = code(r.cells[1])
+		}
+	}
+	want := make(map[string]string)
+	for name, option := range upstreams.Options {
+		for _, typ := range []upstreams.Type{upstreams.TypeA, upstreams.TypeSRV} {
+			if option.Type == "" || option.Type == typ {
+				want[string(typ)+" "+name] = option.Usage
+			}
+		}
+	}
+	wantUsages(t, got, want)
 }
 
 // wantUsages compares options and their arguments.

@@ -19,6 +19,7 @@ var layers = [][]string{
 	{"doctor"},
 	{"configfile"},
 	{"need"},
+	{"upstreams"},
 	{"transport", "clienthello", "config", "listen", "keystorage", "adminapi"},
 	{"dialer", "hostport", "contract", "remedy"},
 	{"forward"},

@@ -23,6 +23,7 @@ var (
 	forwardOptions   = place{"docs/forwards.md", "Options"}
 	wrapperOptions   = place{"docs/listener-wrapper.md", "Options"}
 	transportOptions = place{"docs/transport.md", "Options"}
+	dynamicOptions   = place{"docs/transport.md", "Dynamic upstreams"}
 	placeholders     = place{"docs/transport.md", "Placeholders"}
 	keywords         = place{"docs/ssh-config.md", "Keywords"}
 	ignoredKeywords  = place{"docs/ssh-config.md", "Ignored keywords"}

@@ -121,6 +121,9 @@ func TestMisplacedElsewhere(t *testing.T) {
 	site := func(transport, upstream string) string {
 		return "{\nadmin off\n" + app + "}\n:0 {\nreverse_proxy " + upstream + " {\ntransport ssh_tunnel " + transport + "\n}\n}"
 	}
+	dynamic := func(args, options string) string {
+		return "{\nadmin off\n" + app + "}\n:0 {\nreverse_proxy {\ndynamic ssh_tunnel " + args + " {\n" + options + "\n}\ntransport ssh_tunnel prod\n}\n}"
+	}
 	wrapper := func(args string) string {
 		return "{\nadmin off\n" + app + "servers {\nlistener_wrappers {\nssh_tunnel " + args + "\n}\n}\n}\n:0 {\n}"
 	}
@@ -141,6 +144,15 @@ func TestMisplacedElsewhere(t *testing.T) {
 		"network_proxy":               site("prod {\nnetwork_proxy url TEXT\n}", "a:80"),
 		"dial_timeout":                site("prod {\ndial_timeout TEXT\n}", "a:80"),
 		"an option of the transport":  site("prod {\nTEXT\n}", "a:80"),
+		"dynamic's tunnel":            dynamic("TEXT a b", "resolvers c"),
+		"dynamic's type":              dynamic("prod TEXT b", "resolvers c"),
+		"dynamic's name":              dynamic("prod a TEXT", "resolvers c"),
+		"dynamic's port":              dynamic("prod a b TEXT", "resolvers c"),
+		"dynamic's resolvers":         dynamic("prod a b", "resolvers TEXT"),
+		"dynamic's refresh":           dynamic("prod a b", "resolvers c\nrefresh TEXT"),
+		"dynamic's versions":          dynamic("prod a b", "resolvers c\nversions TEXT"),
+		"dynamic's service":           dynamic("prod srv b", "resolvers c\nproto tcp\nservice TEXT"),
+		"an option of dynamic":        dynamic("prod a b", "resolvers c\nTEXT"),
 		"wrapper's tunnel":            wrapper("TEXT a:1"),
 		"wrapper's target":            wrapper("prod TEXT"),
 		"wrapper's port":              wrapper("prod a:TEXT"),

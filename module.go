@@ -2,10 +2,10 @@
 //
 // The app ssh_tunnel manages named tunnels: it connects to their bastions,
 // verifies host keys, authenticates, keeps the connections alive and replaces
-// them. The reverse_proxy transport ssh_tunnel, the listener wrapper ssh_tunnel,
-// the app's own forwards and the command `caddy ssh-tunnel forward` open channels
-// on these connections. With the network ssh_tunnel, a site listens on a bastion.
-// Other plugins dial through a tunnel with LookupDialer.
+// them. The reverse_proxy transport ssh_tunnel, its dynamic upstreams ssh_tunnel, the
+// listener wrapper ssh_tunnel, the app's own forwards and the command `caddy ssh-tunnel
+// forward` open channels on these connections. With the network ssh_tunnel, a site
+// listens on a bastion. Other plugins dial through a tunnel with LookupDialer.
 //
 //	{
 //		ssh_tunnel {
@@ -41,6 +41,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport" // registers itself
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/upstreams" // registers itself
 )
 
 func init() {

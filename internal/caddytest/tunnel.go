@@ -69,6 +69,9 @@ func (f *Tunnel) Generation() uint64 { return f.GenerationNumber.Load() }
 // LazyTimeout implements dialer.
 func (*Tunnel) LazyTimeout() time.Duration { return 0 }
 
+// Key implements dialer.
+func (*Tunnel) Key() string { return "fake" }
+
 // Moved implements dialer. It is never closed, for in most tests pools learn
 // of a generation by the next request; move closes it.
 func (f *Tunnel) Moved(uint64) <-chan struct{} {

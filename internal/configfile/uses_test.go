@@ -40,6 +40,8 @@ func TestUses(t *testing.T) {
 		{server: proxy("web:80", "", `, "network_proxy": {"from": "url", "url": "{env.PROXY}"}`), want: "? a network_proxy that is not written out"},
 		{server: proxy("web:80", `, "dynamic_upstreams": {"source": "a", "name": "web"}`, ""), want: "web:80 ? the dynamic upstreams of the source a:80"},
 		{server: proxy("web:80", `, "dynamic_upstreams": {"source": "srv", "name": "web"}`, ""), want: "web:80 ? the dynamic upstreams of the source srv"},
+		{server: proxy("web:80", `, "dynamic_upstreams": {"source": "ssh_tunnel", "tunnel": "prod", "type": "a", "name": "web", "resolvers": ["10.0.0.53"]}`, ""), want: "web:80 10.0.0.53:53 ? the dynamic upstreams of the source ssh_tunnel:80"},
+		{server: proxy("web:80", `, "dynamic_upstreams": {"source": "multi", "sources": [{"source": "ssh_tunnel", "tunnel": "prod", "type": "srv", "name": "web", "resolvers": ["dns:54"]}]}`, ""), want: "web:80 dns:54 ? the dynamic upstreams of the source multi"},
 		{options: `, "permit_open": ["*:80"]`, server: proxy("{http.vars.x}:80", "", ""), want: `? the upstream "{http.vars.x}:80"`},
 		{options: `, "dynamic_forwards": [{"listen": "1080"}]`, want: "? clients of the dynamic_forward at 127.0.0.1:1080"},
 		{options: `, "remote_forwards": [{"listen": "9000", "target": "localhost:1"}, {"listen": "*:9001", "target": "localhost:1"}]`, want: "< localhost:9000 < *:9001"},

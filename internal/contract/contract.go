@@ -34,6 +34,26 @@ func ParentHandler(ctx caddy.Context) *reverseproxy.Handler {
 	return h
 }
 
+// SourceHandler returns the reverse proxy that loads a source of dynamic upstreams, by
+// itself or by the source multi, or nil if another module does. Its transport is
+// provisioned.
+//
+// Caddy v2.11.9: as for ParentHandler, and reverseproxy.Handler loads its transport before
+// its dynamic upstreams. The transport is nil by then if none is configured.
+func SourceHandler(ctx caddy.Context) *reverseproxy.Handler {
+	modules := ctx.Modules() // the last is the source
+	for i := len(modules) - 2; i >= 0; i-- {
+		switch m := modules[i].(type) {
+		case *reverseproxy.MultiUpstreams:
+		case *reverseproxy.Handler:
+			return m
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
 // Variables of a request that reverseproxy.Handler sets for its transport, whose
 // names it does not export.
 //

@@ -30,6 +30,7 @@ func TestMain(m *testing.M) { os.Exit(caddytest.Main(m)) }
 func init() {
 	caddy.RegisterModule(spy{})
 	caddy.RegisterModule(spyApp{})
+	caddy.RegisterModule(spySource{})
 	RegisterNetwork("contract", spyListen)
 }
 
@@ -41,8 +42,9 @@ var seen struct {
 	tooLate   bool     // upstreams or response handlers were provisioned before
 	client    string
 	http1     bool
-	listening []bool // what ListeningModule says of each listener
 	sites     []SiteAddress
+	listening []bool              // what ListeningModule says of each listener
+	sources   []http.RoundTripper // the transports of those that load sources; nil if there is none
 }
 
 // spy is a transport that answers by itself.
@@ -98,6 +100,49 @@ func (spyApp) Provision(ctx caddy.Context) error {
 
 func (spyApp) Start() error { return nil }
 func (spyApp) Stop() error  { return nil }
+
+// spySource is a source of dynamic upstreams that has none.
+type spySource struct{}
+
+func (spySource) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.reverse_proxy.upstreams.contract", New: func() caddy.Module { return new(spySource) }}
+}
+
+func (spySource) Provision(ctx caddy.Context) error {
+	seen.Lock()
+	defer seen.Unlock()
+	h := SourceHandler(ctx)
+	if h == nil {
+		return errors.New("no handler")
+	}
+	seen.sources = append(seen.sources, h.Transport)
+	return nil
+}
+
+func (spySource) GetUpstreams(*http.Request) ([]*reverseproxy.Upstream, error) { return nil, nil }
+
+// TestSourceHandler: a source knows the transport that its upstreams are dialed with,
+// within the source multi as well.
+func TestSourceHandler(t *testing.T) {
+	route := func(transport, source string) string {
+		return `{"handle": [{"handler": "subroute", "routes": [{"handle": [{"handler": "reverse_proxy", ` + transport + `"dynamic_upstreams": ` + source + `}]}]}]}`
+	}
+	const (
+		contract = `"transport": {"protocol": "contract"}, `
+		direct   = `{"source": "contract"}`
+		within   = `{"source": "multi", "sources": [{"source": "contract"}, {"source": "multi", "sources": [{"source": "contract"}]}]}`
+	)
+	run(t, `{"http": {"servers": {"s": {"listen": ["127.0.0.1:`+freePort(t)+`"], "automatic_https": {"disable": true}, "routes": [`+
+		route(contract, direct)+`, `+route(contract, within)+`, `+route("", direct)+`]}}}}`)
+	if len(seen.sources) != 4 {
+		t.Fatalf("%d sources", len(seen.sources))
+	}
+	for i, transport := range seen.sources {
+		if _, ok := transport.(*spy); ok != (i < 3) {
+			t.Errorf("source %d: the transport is %T", i, transport)
+		}
+	}
+}
 
 // spyListen is the listener function of a network: it listens on the loopback.
 func spyListen(ctx context.Context, _, _, portRange string, _ uint, config net.ListenConfig) (any, error) {

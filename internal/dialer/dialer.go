@@ -32,6 +32,7 @@ type Dialer interface {
 	Generation() uint64
 	Moved(gen uint64) <-chan struct{}
 	LazyTimeout() time.Duration
+	Key() string
 }
 
 // handleDialer is a tunnel's handle as a dialer.

@@ -27,6 +27,7 @@ import (
 // exampleRuns are by the names of the examples.
 var exampleRuns = map[string]func(e *example){
 	"web-app":                  runWebApp,
+	"service-discovery":        runServiceDiscovery,
 	"postgres":                 runPostgres,
 	"redis-tls":                runRedisTLS,
 	"git":                      runGit,

@@ -4,6 +4,7 @@
 package need
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/upstreams"
 )
 
 // Target is a target, and who wants it.
@@ -100,8 +102,8 @@ func (u *Uses) addProxy(handler, through map[string]any) {
 	healthPort, _ := active["port"].(float64)
 	healthUpstream, _ := active["upstream"].(string)
 	dials := []string{healthUpstream}
-	upstreams, _ := handler["upstreams"].([]any)
-	for _, upstream := range upstreams {
+	static, _ := handler["upstreams"].([]any)
+	for _, upstream := range static {
 		object, _ := upstream.(map[string]any)
 		dial, _ := object["dial"].(string)
 		dials = append(dials, dial)
@@ -121,17 +123,30 @@ func (u *Uses) addProxy(handler, through map[string]any) {
 			u.Add("health_port", target)
 		}
 	}
-	if source, _ := handler["dynamic_upstreams"].(map[string]any); source != nil {
-		name, _ := source["source"].(string)
-		unknown := Unknown{By: "the dynamic upstreams of the source " + name}
-		if port, _ := source["port"].(string); name == "a" && !strings.Contains(port, "{") {
-			unknown.Port = port
-			if port == "" {
-				unknown.Port = "80"
+	if source, ok := handler["dynamic_upstreams"].(map[string]any); ok {
+		u.addSource(source)
+	}
+}
+
+// addSource adds what is dialed for dynamic upstreams: the upstreams, and the DNS servers
+// behind the bastion.
+func (u *Uses) addSource(source map[string]any) {
+	name, _ := source["source"].(string)
+	unknown := Unknown{By: "the dynamic upstreams of the source " + name}
+	hasPort := name == "a" || name == "ssh_tunnel" && source["type"] == string(upstreams.TypeA)
+	if port, _ := source["port"].(string); hasPort && !strings.Contains(port, "{") {
+		unknown.Port = cmp.Or(port, "80")
+	}
+	u.Unknown = append(u.Unknown, unknown)
+	transport.WalkObjects(source, func(object map[string]any) { // those of the source multi as well
+		resolvers, _ := object["resolvers"].([]any)
+		for _, r := range resolvers {
+			written, _ := r.(string)
+			if target, err := upstreams.ParseResolver(written); err == nil {
+				u.Add("resolvers", target)
 			}
 		}
-		u.Unknown = append(u.Unknown, unknown)
-	}
+	})
 }
 
 // addNetworkProxy adds the network_proxy of a transport. If there is one, all that the

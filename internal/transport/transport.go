@@ -127,8 +127,10 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer.Dialer, handler *rev
 		}
 		if handler.DynamicUpstreamsRaw != nil {
 			t.byClient = checkSource(handler.DynamicUpstreamsRaw) != nil
-			ctx.Logger().Warn("dynamic upstreams are looked up from here, not from the bastion, and their passive health does not tell tunnels apart",
-				zap.String("tunnel", t.TunnelName))
+			if isSourceHere(handler.DynamicUpstreamsRaw) {
+				ctx.Logger().Warn("dynamic upstreams are looked up from here, not from the bastion, and their passive health does not tell tunnels apart; use dynamic ssh_tunnel instead",
+					zap.String("tunnel", t.TunnelName))
+			}
 		}
 		warnOfHealthChecks(ctx.Logger(), handler, tun.LazyTimeout(), t.TunnelName)
 	}
@@ -206,6 +208,13 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	t.report(req, taken.Load())
 	return res, err
+}
+
+// LookupFailed sets what a request has of the transport, if there are no upstreams to
+// send it to since their lookup has failed. Caddy then answers with status 503.
+func (t *Transport) LookupFailed(req *http.Request, err error) {
+	t.report(req, nil)
+	setRetryAfter(req, newDialError(err))
 }
 
 // Cleanup closes idle connections. Requests that are still under way go on,

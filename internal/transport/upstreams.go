@@ -135,12 +135,24 @@ func checkSource(raw json.RawMessage) error {
 	var err error
 	WalkObjects(source, func(options map[string]any) {
 		switch name := options["source"]; name {
-		case nil, "a", "srv", "multi": // Caddy's, which look up what is in their options
+		case nil, "a", "srv", "ssh_tunnel", "multi": // they look up what is in their options
 		default:
-			err = fmt.Errorf("the source %q is none of a, srv and multi: it needs permit_open on the tunnel, to say where its upstreams may be", name)
+			err = fmt.Errorf("the source %q is none of ssh_tunnel, a, srv and multi: it needs permit_open on the tunnel, to say where its upstreams may be", name)
 		}
 	})
 	return err
+}
+
+// isSourceHere reports whether dynamic upstreams are looked up from this machine, some
+// of them at least.
+func isSourceHere(raw json.RawMessage) (is bool) {
+	var source any
+	_ = json.Unmarshal(raw, &source) // checkSource has
+	WalkObjects(source, func(options map[string]any) {
+		name := options["source"]
+		is = is || name != nil && name != "multi" && name != "ssh_tunnel"
+	})
+	return is
 }
 
 // checkProxy refuses a network_proxy that clients may choose, as errPlaceholder

@@ -94,3 +94,29 @@ func TestDialRequestRefusesNetworks(t *testing.T) {
 		}
 	}
 }
+
+// TestSourceHere: only Caddy's own sources look up from this machine.
+func TestSourceHere(t *testing.T) {
+	for source, want := range map[string]bool{
+		`{"source": "a", "name": "web"}`:                          true,
+		`{"source": "srv", "name": "web"}`:                        true,
+		`{"source": "other"}`:                                     true,
+		`{"source": "ssh_tunnel", "tunnel": "prod", "type": "a"}`: false,
+		`{"source": "multi", "sources": [{"source": "ssh_tunnel"}, {"source": "ssh_tunnel"}]}`: false,
+		`{"source": "multi", "sources": [{"source": "ssh_tunnel"}, {"source": "a"}]}`:          true,
+	} {
+		if got := isSourceHere(json.RawMessage(source)); got != want {
+			t.Errorf("%s: got %t", source, got)
+		}
+	}
+	for source, want := range map[string]string{
+		`{"source": "ssh_tunnel", "type": "a", "name": "web"}`:      "",
+		`{"source": "ssh_tunnel", "type": "a", "name": "{x}"}`:      "needs permit_open",
+		`{"source": "multi", "sources": [{"source": "of others"}]}`: "is none of ssh_tunnel, a, srv and multi",
+	} {
+		err := checkSource(json.RawMessage(source))
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", source, err, want)
+		}
+	}
+}
