@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"doctor"},
 	{"configfile"},
 	{"need"},
-	{"transport", "clienthello", "config", "listen", "keystorage", "adminapi"},
+	{"transport", "clienthello", "config", "listen", "keystorage", "adminapi", "rawconn"},
 	{"dialer", "hostport", "contract", "remedy"},
 	{"forward"},
 	{"tunnel"},

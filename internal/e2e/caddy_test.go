@@ -65,6 +65,7 @@ type caddy struct {
 	port   int            // a free one, for sites
 	env    []string       // more of the environment
 	bare   bool           // it has no environment but env
+	layer4 bool           // it has the Go module layer4 as well
 	netns  *sshtest.Netns // where it runs. Default: in no other than we
 	client *http.Client   // for sites
 	admin  *http.Client   // for the admin API, at any address
@@ -123,7 +124,11 @@ func (c *caddy) configured(caddyfile string, args ...string) *exec.Cmd {
 func (c *caddy) command(args ...string) *exec.Cmd {
 	c.t.Helper()
 	sshtest.Needs(c.t, "a process of Caddy")
-	path, err := binary()
+	build := binary
+	if c.layer4 {
+		build = layer4Binary
+	}
+	path, err := build()
 	if err != nil {
 		c.t.Fatal(err)
 	}
