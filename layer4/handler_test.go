@@ -117,7 +117,9 @@ func teed(cx *l4.Connection, next l4.Handler) error {
 }
 
 func proxied(cx *l4.Connection, next l4.Handler) error {
-	return next.Handle(cx.Wrap(proxyproto.NewConn(cx, proxyproto.WithBufferSize(l4.MaxBufLen))))
+	conn := proxyproto.NewConn(cx, proxyproto.WithBufferSize(l4.MaxBufLen))
+	_ = conn.ProxyHeader() // before what matchers have read is handed on
+	return next.Handle(cx.Wrap(conn))
 }
 
 // TestLayers: whatever caddy-l4 has put around a connection, its directions end one by
