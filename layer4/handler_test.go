@@ -154,17 +154,20 @@ func TestLayers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := caddytest.ListenAndCount(t)
-			tun := &caddytest.Tunnel{Routes: map[string]string{"echo.internal:7": target.Addr().String()}}
-			h := &Handler{Target: "echo.internal:7"}
-			provisioned(t, h, tun)
 			matched := 3
 			if strings.HasPrefix(name, "tee") {
 				matched = 0 // it would give these bytes twice
 			}
-			address := serveMatched(t, h, matched, tt.before)
+			serve := func(tun *caddytest.Tunnel) (address string) {
+				tun.Routes = map[string]string{"echo.internal:7": target.Addr().String()}
+				h := &Handler{Target: "echo.internal:7"}
+				provisioned(t, h, tun)
+				return serveMatched(t, h, matched, tt.before)
+			}
+			tun := new(caddytest.Tunnel)
 
 			// The target ends its direction first, and gets the whole of the other.
-			raw := caddytest.DialTCP(t, address)
+			raw := caddytest.DialTCP(t, serve(tun))
 			conn := tt.client(raw)
 			send(t, conn, "hello")
 			upstream := caddytest.Expect(t, target.Conns, []byte("hello"))
@@ -187,8 +190,8 @@ func TestLayers(t *testing.T) {
 			}
 
 			// The target's connection is lost.
-			tun.Wrap = func(c dialer.Channel) dialer.Channel { return caddytest.LostChannel{Channel: c} }
-			conn = tt.client(caddytest.DialTCP(t, address))
+			losing := &caddytest.Tunnel{Wrap: func(c dialer.Channel) dialer.Channel { return caddytest.LostChannel{Channel: c} }}
+			conn = tt.client(caddytest.DialTCP(t, serve(losing)))
 			send(t, conn, "hello")
 			_ = caddytest.Expect(t, target.Conns, []byte("hello")).Close()
 			if got, err := io.ReadAll(conn); !errors.Is(err, syscall.ECONNRESET) {
