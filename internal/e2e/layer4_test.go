@@ -57,6 +57,23 @@ func (c *conn) wantReset() {
 	}
 }
 
+// echoed returns a connection on which a byte has come back, or why none has: the reset
+// of a connection may come before it is there.
+func echoed(port int) (net.Conn, error) {
+	c, err := net.Dial("tcp", local(port))
+	if err != nil {
+		return nil, err
+	}
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err = io.WriteString(c, "x"); err == nil {
+		_, err = c.Read(make([]byte, 1))
+	}
+	if err != nil {
+		_ = c.Close()
+	}
+	return c, err
+}
+
 // TestLayer4 goes through what the listener wrapper does, in routes of caddy-l4.
 func TestLayer4(t *testing.T) {
 	t.Parallel()
@@ -97,7 +114,18 @@ layer4 {
 		}
 	}
 	%s
-}`, raw, limit, first, matched, more), "")
+}
+servers 127.0.0.1:%d {
+	listener_wrappers {
+		layer4 {
+			@ssh ssh
+			route @ssh {
+				ssh_tunnel prod echo.internal:8
+			}
+		}
+		tls
+	}
+}`, raw, limit, first, matched, more, c.port), "respond \"an ordinary site\"")
 	}
 	c.start(config(100, ""))
 
@@ -106,7 +134,7 @@ layer4 {
 	us := before.LocalAddr().(*net.TCPAddr)
 	want := fmt.Sprintf("originator %s port %d, target echo.internal port 7", us.IP, us.Port)
 	sshtest.Eventually(t, patience, "sshd's log has "+want, func() bool { return strings.Contains(b.Log(), want) })
-	if !c.logged("connection opened", us.String(), "echo.internal:7", "prod") {
+	if !c.logged("connection opened", "layer4.handlers.ssh_tunnel", us.String(), "echo.internal:7", "prod") {
 		t.Error("the log has no line for the connection's start")
 	}
 
@@ -116,6 +144,23 @@ layer4 {
 	chosen := dialRaw(t, matched)
 	chosen.exchange(string(clientHello(t, "echo.internal")))
 	chosen.exchange("and more")
+
+	// A port can be shared with a site.
+	if a := c.get("/"); a.body != "an ordinary site" {
+		t.Errorf("the site answers %v", a)
+	}
+	shared := dialRaw(t, c.port)
+	_ = shared.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(shared, "SSH-2.0-test\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := io.ReadAll(shared); err != nil || string(all) != "all there is" {
+		t.Fatalf("beside a site: got %q %v", all, err)
+	}
+	_ = shared.Close()
+	if got := <-rest; got != "SSH-2.0-test\r\n" {
+		t.Errorf("beside a site: the server got %q", got)
+	}
 
 	// A client cannot choose what is not permitted.
 	denied := dialRaw(t, matched)
@@ -170,13 +215,13 @@ layer4 {
 	chosen.exchange("after the reload")
 	var second *conn
 	sshtest.Eventually(t, patience, "the upload is counted out", func() bool {
-		second = dialRaw(t, raw)
-		_ = second.SetDeadline(time.Now().Add(patience))
-		_, _ = io.WriteString(second, "x")
-		_, err := second.Read(make([]byte, 1))
+		c, err := echoed(raw)
+		second = &conn{c, t}
 		return err == nil
 	})
-	dialRaw(t, raw).wantReset()
+	if _, err := echoed(raw); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("a connection beyond max_connections ends with %v", err)
+	}
 
 	// A stream that is cut must not look complete: neither where the bastion is lost nor
 	// where Caddy exits.
