@@ -69,6 +69,9 @@ func TestExamples(t *testing.T) {
 	examples := make(map[string]string)
 	for _, file := range files {
 		examples[file] = readFile(t, file)
+		if link := "](layer4/" + filepath.Base(file) + ")"; !strings.Contains(readFile(t, "../examples/README.md"), link) {
+			t.Errorf("examples/README.md does not list %s", file)
+		}
 	}
 	for _, m := range regexp.MustCompile("(?s)```caddyfile layer4\n(.+?)```").FindAllStringSubmatch(readFile(t, "../docs/layer4.md"), -1) {
 		examples["docs/layer4.md:\n"+m[1]] = m[1]
