@@ -30,9 +30,11 @@ bench: ## against ssh -L and no tunnel, for half an hour; see bench/README.md
 
 test:
 	go test ./...
+	go -C layer4 test ./...
 
 race:
 	go test -race -timeout 15m ./...
+	go -C layer4 test -race ./...
 
 # go test takes one fuzz target at a time.
 fuzz:
@@ -60,6 +62,7 @@ fmt: $(GOLANGCI_LINT)
 
 lint: $(GOLANGCI_LINT)
 	$(GOLANGCI_LINT) run --allow-parallel-runners
+	cd layer4 && $(CURDIR)/$(GOLANGCI_LINT) run --allow-parallel-runners
 
 vuln: $(GOVULNCHECK) ## known vulnerabilities in code that is called
 	$(GOVULNCHECK) ./...

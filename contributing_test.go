@@ -72,6 +72,31 @@ func TestVersionsAgree(t *testing.T) {
 	}
 }
 
+// TestLayer4Versions compares the versions that the Go module layer4 requires with those
+// here: both are to build the same Caddy.
+func TestLayer4Versions(t *testing.T) {
+	versions := func(file string) map[string]string {
+		found := make(map[string]string)
+		for _, m := range regexp.MustCompile(`(?m)^(?:\t(\S+) (v\S+)|(go) (\S+)$)`).FindAllStringSubmatch(readFile(t, file), -1) {
+			found[m[1]+m[3]] = m[2] + m[4]
+		}
+		return found
+	}
+	ours, theirs := versions("go.mod"), versions("layer4/go.mod")
+	both := 0
+	for module, version := range theirs {
+		if want, ok := ours[module]; ok {
+			both++
+			if version != want {
+				t.Errorf("layer4/go.mod has %s %s, go.mod has %s", module, version, want)
+			}
+		}
+	}
+	if both < 50 {
+		t.Errorf("only %d modules are in both", both)
+	}
+}
+
 // TestDependabotModules compares the Go modules with those that dependabot
 // updates.
 func TestDependabotModules(t *testing.T) {

@@ -28,7 +28,7 @@ func TestManualPages(t *testing.T) {
 		limit := maxPageLines
 		if d.name == "README.md" {
 			limit = maxReadmeLines
-			for _, m := range regexp.MustCompile(`(?m)^[-|] ?\[[^\]]+\]\(docs/([a-z-]+)\.md\)`).FindAllStringSubmatch(d.text(prose, table), -1) {
+			for _, m := range regexp.MustCompile(`(?m)^[-|] ?\[[^\]]+\]\(docs/([a-z0-9-]+)\.md\)`).FindAllStringSubmatch(d.text(prose, table), -1) {
 				indexed = append(indexed, m[1])
 			}
 		} else {

@@ -79,17 +79,23 @@ func TestManualForwardOptions(t *testing.T) {
 	wantUsages(t, got, want)
 }
 
-// TestManualWrapperOptions compares the options in the listener wrapper's block.
-func TestManualWrapperOptions(t *testing.T) {
-	got := make(map[string]string)
-	for _, r := range wrapperOptions.rows(t) {
-		got[code(r.cells[0])] = code(r.cells[1])
+// TestManualRawOptions compares the options in the blocks of the listener wrapper and of
+// caddy-l4's handler.
+func TestManualRawOptions(t *testing.T) {
+	for _, p := range []place{wrapperOptions, layer4Options} {
+		got := make(map[string]string)
+		for _, r := range p.rows(t) {
+			got[code(r.cells[0])] = code(r.cells[1])
+		}
+		want := make(map[string]string)
+		if p == wrapperOptions {
+			want["match"] = "<matcher> <arguments...>"
+		}
+		for name, opt := range config.RawOptions {
+			want[name] = opt.Usage
+		}
+		wantUsages(t, got, want)
 	}
-	want := map[string]string{"match": "<matcher> <arguments...>"}
-	for name, opt := range config.RawOptions {
-		want[name] = opt.Usage
-	}
-	wantUsages(t, got, want)
 }
 
 // TestManualOptionTables compares the options that pages have besides, in tables whose

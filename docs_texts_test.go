@@ -17,7 +17,7 @@ import (
 // sourceFiles returns the source that runs in Caddy.
 func sourceFiles(t *testing.T) (files []string) {
 	t.Helper()
-	for _, pattern := range []string{"*.go", "internal/*/*.go"} {
+	for _, pattern := range []string{"*.go", "internal/*/*.go", "layer4/*.go"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

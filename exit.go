@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/rawconn"
 )
 
 // defaultGracePeriod is shorter than what stops Caddy waits for: 5 seconds where
@@ -50,7 +52,7 @@ func (a *App) beginExit() {
 // resets those that have not when their time is over.
 func (a *App) awaitConns() {
 	if !a.exitEnd.IsZero() {
-		rawConns.End(time.Until(a.exitEnd))
+		rawconn.Open.End(time.Until(a.exitEnd))
 	}
 }
 

@@ -16,12 +16,9 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/rawconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
-
-// rawConns are the connections that the listener wrapper and the forwards have
-// taken. They outlive their configuration, hence one registry for the process.
-var rawConns = new(forward.Registry)
 
 // openForwards opens all forwards of a tunnel. In case of an error it returns
 // those that are open.
@@ -95,7 +92,7 @@ func (t *openTunnel) forwarder(f config.ResolvedForward, dial dialer.Func) *forw
 		Dial:   dial,
 		Target: f.Target.Address,
 		Logger: t.logger,
-		Track:  rawConns.Track,
+		Track:  rawconn.Open.Track,
 	}
 	f.Apply(fwd)
 	return fwd

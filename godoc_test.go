@@ -32,7 +32,7 @@ func declarations(t *testing.T) (types map[string]declaration, modules []string)
 	t.Helper()
 	root := reflect.TypeFor[App]().PkgPath()
 	types = make(map[string]declaration)
-	for _, pattern := range []string{"*.go", "internal/config/*.go", "internal/transport/*.go", "internal/upstreams/*.go"} {
+	for _, pattern := range []string{"*.go", "internal/config/*.go", "internal/transport/*.go", "internal/upstreams/*.go", "layer4/*.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

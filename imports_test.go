@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"configfile"},
 	{"need"},
 	{"upstreams"},
-	{"transport", "clienthello", "config", "listen", "keystorage", "adminapi"},
+	{"transport", "clienthello", "config", "listen", "keystorage", "adminapi", "rawconn"},
 	{"dialer", "hostport", "contract", "remedy"},
 	{"forward"},
 	{"tunnel"},

@@ -3,10 +3,7 @@ package sshtunnel
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net"
-	"slices"
-	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -17,7 +14,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/rawconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -106,13 +103,14 @@ func (w *ListenerWrapper) provision(logger *zap.Logger, tun dialer.Dialer) (err 
 
 // WrapListener implements caddy.ListenerWrapper.
 func (w *ListenerWrapper) WrapListener(ln net.Listener) net.Listener {
-	count, release := countFor(ln.Addr(), w.TunnelName, w.target)
+	addr := ln.Addr()
+	count, release := rawconn.CountFor(rawconn.Key{Network: addr.Network(), Address: addr.String(), Tunnel: w.TunnelName, Target: w.target})
 	forwarder := &forward.Forwarder{
 		Dial:   dialer.For(w.tunnel, w.target),
 		Target: w.target.Address,
 		Count:  count,
 		Logger: w.logger,
-		Track:  rawConns.Track,
+		Track:  rawconn.Open.Track,
 	}
 	w.Apply(forwarder)
 	counted := &countedListener{ln, release}
@@ -164,33 +162,6 @@ func (l *forwardingListener) Close() error {
 	return l.Listener.Close()
 }
 
-// listenerCounts are the counts of all listeners, by countKey. A reload opens
-// the new listener before it closes the old one, so the count stays.
-var listenerCounts = caddy.NewUsagePool()
-
-// countKey is what makes two listeners the same one over time.
-type countKey struct {
-	network, address string
-	tunnel           string
-	target           tunnel.Target
-}
-
-// listenerCount is a count in the pool.
-type listenerCount struct{ forward.Count }
-
-// Destruct implements caddy.Destructor. Connections go on without their
-// listener, and count to the end.
-func (*listenerCount) Destruct() error { return nil }
-
-// countFor returns the count of the connections that a listener forwards to a
-// target. Call release, as often as you like, when the listener is closed.
-func countFor(addr net.Addr, tunnelName string, target tunnel.Target) (count *forward.Count, release func()) {
-	key := countKey{addr.Network(), addr.String(), tunnelName, target}
-	pooled, _, _ := listenerCounts.LoadOrNew(key, func() (caddy.Destructor, error) { return new(listenerCount), nil })
-	release = sync.OnceFunc(func() { _, _ = listenerCounts.Delete(key) })
-	return &pooled.(*listenerCount).Count, release
-}
-
 // UnmarshalCaddyfile sets up the listener wrapper from Caddyfile tokens. Syntax:
 //
 //	ssh_tunnel <tunnel> <target> {
@@ -202,55 +173,18 @@ func countFor(addr net.Addr, tunnelName string, target tunnel.Target) (count *fo
 //
 // match takes what a TLS connection policy does, in a block if there are
 // several matchers.
-func (w *ListenerWrapper) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // the wrapper's name
-	args := d.RemainingArgs()
-	if len(args) != 2 {
-		return d.Errf("wrong number of arguments (%d); usage: ssh_tunnel <tunnel> <target>", len(args))
-	}
-	w.TunnelName, w.Target = args[0], args[1]
-	if err := dialer.CheckName(w.TunnelName); err != nil {
-		return d.WrapErr(err)
-	}
-	seen := make(map[string]int) // the line of each option
-	for d.NextBlock(0) {
-		if err := w.unmarshalOption(d, seen); err != nil {
-			return d.Errf("listener wrapper ssh_tunnel: %w", err)
+func (w *ListenerWrapper) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
+	w.TunnelName, w.Target, err = rawconn.UnmarshalCaddyfile(d, "listener wrapper ssh_tunnel", func(name string) (err error) {
+		if name != "match" {
+			return w.UnmarshalOption(d, "match")
 		}
-	}
-	return nil
-}
-
-// unmarshalOption reads the option that d stands at.
-func (w *ListenerWrapper) unmarshalOption(d *caddyfile.Dispenser, seen map[string]int) (err error) {
-	name := d.Val()
-	if line, ok := seen[name]; ok {
-		return fmt.Errorf("%s is already written on line %d; it may be written once", name, line)
-	}
-	seen[name] = d.Line()
-
-	if name == "match" {
 		w.MatchersRaw, err = caddytls.ParseCaddyfileNestedMatcherSet(d)
 		if err == nil && len(w.MatchersRaw) == 0 {
 			return errors.New("usage: match <matcher> <arguments...>, as in match sni git.example.com")
 		}
 		return err
-	}
-	opt, ok := config.RawOptions[name]
-	if !ok {
-		return config.UnknownOption(name, append(slices.Sorted(maps.Keys(config.RawOptions)), "match"))
-	}
-	args := d.RemainingArgs()
-	if len(args) != 1 {
-		return fmt.Errorf("usage: %s %s", name, opt.Usage)
-	}
-	if err := opt.Set(&w.ForwardOptions, args[0]); err != nil {
-		return fmt.Errorf("%s: %w", name, redact.Misplaced(args, err))
-	}
-	if d.NextBlock(d.Nesting()) {
-		return fmt.Errorf("%s takes no block", name)
-	}
-	return nil
+	})
+	return err
 }
 
 // Interface guards

@@ -28,6 +28,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/clienthello"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/rawconn"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -309,8 +310,8 @@ func TestForwardOutlivesListener(t *testing.T) {
 		}
 	}
 
-	rawConns.End(0)
-	t.Cleanup(func() { rawConns = new(forward.Registry) }) // for the other tests
+	rawconn.Open.End(0)
+	t.Cleanup(func() { rawconn.Open = new(forward.Registry) }) // for the other tests
 	for name, conn := range map[string]net.Conn{"client": conn, "target": upstream} {
 		_ = conn.SetReadDeadline(time.Now().Add(sshtest.Patience))
 		if _, err := conn.Read(buf); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {

@@ -22,6 +22,7 @@ var (
 	algorithmLists   = place{"docs/tunnels.md", "Algorithms"}
 	forwardOptions   = place{"docs/forwards.md", "Options"}
 	wrapperOptions   = place{"docs/listener-wrapper.md", "Options"}
+	layer4Options    = place{"docs/layer4.md", "Options"}
 	transportOptions = place{"docs/transport.md", "Options"}
 	dynamicOptions   = place{"docs/transport.md", "Dynamic upstreams"}
 	placeholders     = place{"docs/transport.md", "Placeholders"}
@@ -44,7 +45,7 @@ func commandPlace(name string) place { return place{"docs/commands.md", name} }
 // pages are the pages of the manual, in README.md's order.
 var pages = []string{
 	"getting-started", "tunnels", "authentication", "host-keys", "ssh-config", "reaching-the-bastion",
-	"transport", "listener-wrapper", "forwards", "serving-from-the-bastion", "permitted-targets", "commands",
+	"transport", "listener-wrapper", "layer4", "forwards", "serving-from-the-bastion", "permitted-targets", "commands",
 	"go-api", "operations", "monitoring", "logs", "troubleshooting", "errors", "bastion-administrator",
 	"performance", "reliability", "compatibility", "comparison",
 }

@@ -2,11 +2,15 @@ package config
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 )
 
 // ForwardOptions say how raw connections are forwarded to a target.
@@ -41,6 +45,27 @@ var RawOptions = map[string]struct {
 		o.MaxConnections, err = positive(arg)
 		return err
 	}},
+}
+
+// UnmarshalOption reads one of RawOptions, which d stands at, in a block that has others as
+// well.
+func (o *ForwardOptions) UnmarshalOption(d *caddyfile.Dispenser, others ...string) error {
+	name := d.Val()
+	opt, ok := RawOptions[name]
+	if !ok {
+		return UnknownOption(name, append(slices.Sorted(maps.Keys(RawOptions)), others...))
+	}
+	args := d.RemainingArgs()
+	if len(args) != 1 {
+		return fmt.Errorf("usage: %s %s", name, opt.Usage)
+	}
+	if err := opt.Set(o, args[0]); err != nil {
+		return fmt.Errorf("%s: %w", name, redact.Misplaced(args, err))
+	}
+	if d.NextBlock(d.Nesting()) {
+		return fmt.Errorf("%s takes no block", name)
+	}
+	return nil
 }
 
 // Check checks the options, as they may be in JSON.

@@ -20,7 +20,7 @@ func TestTargets(t *testing.T) {
 	for name, want := range map[string][]string{
 		"prod": {
 			"tcp db.internal:5432 local_forward", "tcp git.internal:22 listener wrapper", "tcp inner.internal:2222 proxy_jump of inner",
-			"tcp localhost:8080 reverse_proxy", "tcp web.internal:80 reverse_proxy", "unix /run/web.sock reverse_proxy",
+			"tcp localhost:8080 reverse_proxy", "tcp mail.internal:143 layer4", "tcp web.internal:80 reverse_proxy", "unix /run/web.sock reverse_proxy",
 		},
 		"inner": {"tcp other.internal:80 reverse_proxy"},
 	} {

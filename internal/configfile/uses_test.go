@@ -43,6 +43,8 @@ func TestUses(t *testing.T) {
 		{server: proxy("web:80", `, "dynamic_upstreams": {"source": "ssh_tunnel", "tunnel": "prod", "type": "a", "name": "web", "resolvers": ["10.0.0.53"]}`, ""), want: "web:80 10.0.0.53:53 ? the dynamic upstreams of the source ssh_tunnel:80"},
 		{server: proxy("web:80", `, "dynamic_upstreams": {"source": "multi", "sources": [{"source": "ssh_tunnel", "tunnel": "prod", "type": "srv", "name": "web", "resolvers": ["dns:54"]}]}`, ""), want: "web:80 dns:54 ? the dynamic upstreams of the source multi"},
 		{options: `, "permit_open": ["*:80"]`, server: proxy("{http.vars.x}:80", "", ""), want: `? the upstream "{http.vars.x}:80"`},
+		{server: `{"handle": [{"handler": "ssh_tunnel", "tunnel": "prod", "target": "mail:143"}]}`, want: "mail:143"},
+		{options: `, "permit_open": ["*:443"]`, server: `{"handle": [{"handler": "ssh_tunnel", "tunnel": "prod", "target": "{l4.tls.server_name}:443"}]}`, want: `? the layer4 target "{l4.tls.server_name}:443"`},
 		{options: `, "dynamic_forwards": [{"listen": "1080"}]`, want: "? clients of the dynamic_forward at 127.0.0.1:1080"},
 		{options: `, "remote_forwards": [{"listen": "9000", "target": "localhost:1"}, {"listen": "*:9001", "target": "localhost:1"}]`, want: "< localhost:9000 < *:9001"},
 		{server: site("ssh_tunnel/prod/10.0.0.1:8080-8081", ""), want: "< 10.0.0.1:8080 < 10.0.0.1:8081"},

@@ -6,6 +6,10 @@ package dialer
 
 import (
 	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/permit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
@@ -57,4 +61,20 @@ func CheckPermitted(p Permitter, target tunnel.Target) error {
 		return fmt.Errorf("%w; add it there", err)
 	}
 	return nil
+}
+
+// ChosenByClient reports whether an address has placeholders that may be about a client.
+// Caddy itself gives the others their values, which no handler can change.
+func ChosenByClient(address string) bool {
+	chosen := false
+	_, err := caddy.NewEmptyReplacer().ReplaceFunc(address, func(key string, _ any) (any, error) {
+		switch {
+		case strings.HasPrefix(key, "env."), strings.HasPrefix(key, "file."):
+		case slices.Contains([]string{"system.hostname", "system.slash", "system.os", "system.wd", "system.arch"}, key):
+		default:
+			chosen = true
+		}
+		return nil, nil
+	})
+	return chosen || err != nil
 }

@@ -38,7 +38,7 @@ func TestExamples(t *testing.T) {
 		t.Errorf("there are the examples\n%v\nand tests for\n%v", names, want)
 	}
 	var listed []string
-	for _, m := range regexp.MustCompile(`(?m)^\| \[(.+)\]\((.+)\.Caddyfile\) \|`).FindAllStringSubmatch(string(readFile(t, examplesDir+"/README.md")), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\| \[(.+)\]\(([^/\n]+)\.Caddyfile\) \|`).FindAllStringSubmatch(string(readFile(t, examplesDir+"/README.md")), -1) {
 		if m[1] != m[2] {
 			t.Errorf("README.md calls %s.Caddyfile %q", m[2], m[1])
 		}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialtimeout"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/permit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/pipe"
 )
 
@@ -132,7 +133,11 @@ func (f *Forwarder) Forward(client net.Conn) {
 		return
 	}
 	if err != nil {
-		level, unlogged := count.logged.Level(zap.ErrorLevel, "failure", failuresLogged)
+		kind := "failure"
+		if _, denied := errors.AsType[*permit.DeniedError](err); denied {
+			kind = "denial" // clients that cause many of these hide no failure
+		}
+		level, unlogged := count.logged.Level(zap.ErrorLevel, kind, failuresLogged)
 		logger.Log(level, "dialing target failed", f.targetField(nil), unloggedField(unlogged), zap.Error(err))
 		reset(client)
 		return

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
@@ -59,8 +60,8 @@ func (u *Uses) listen(address hostport.ListenAddress) {
 }
 
 // Find returns what a configuration, as JSON, uses a tunnel for: the upstreams and proxies
-// of its reverse proxies, the targets of listener wrappers, its own forwards, and the sites
-// on its bastion. It does not look for tunnels that jump through this one.
+// of its reverse proxies, the targets of listener wrappers and of caddy-l4's routes, its own
+// forwards, and the sites on its bastion. It does not look for tunnels that jump through this one.
 func Find(configuration []byte, t *config.Resolved) *Uses {
 	u := new(Uses)
 	var whole any
@@ -75,6 +76,8 @@ func Find(configuration []byte, t *config.Resolved) *Uses {
 			if target, err := config.ResolveTarget(written); err == nil {
 				u.Add("listener wrapper", target)
 			}
+		case object["handler"] == "ssh_tunnel" && object["tunnel"] == t.Config.Name:
+			u.addLayer4(object)
 		case object["listen"] != nil:
 			u.addServer(object, t.Config.Name, httpPort(whole))
 		}
@@ -89,6 +92,18 @@ func Find(configuration []byte, t *config.Resolved) *Uses {
 		u.listen(f.Listen)
 	}
 	return u
+}
+
+// addLayer4 adds the target of the handler for caddy-l4.
+func (u *Uses) addLayer4(handler map[string]any) {
+	written, _ := handler["target"].(string)
+	if dialer.ChosenByClient(written) {
+		u.Unknown = append(u.Unknown, Unknown{By: fmt.Sprintf("the layer4 target %q", written)})
+		return
+	}
+	if target, err := config.ResolveTarget(written); err == nil {
+		u.Add("layer4", target)
+	}
 }
 
 // addProxy adds what a reverse proxy dials.

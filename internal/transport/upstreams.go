@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -178,7 +177,7 @@ func checkProxy(t *reverseproxy.HTTPTransport, tun dialer.Permitter) error {
 	case from != "url":
 		return fmt.Errorf("the source %q is none of url and none: it needs permit_open on the tunnel, to say where the proxy may be", from)
 	default:
-		if s, ok := findString(options, hasForeignPlaceholder); ok {
+		if s, ok := findString(options, dialer.ChosenByClient); ok {
 			return fmt.Errorf("a client may choose the proxy by a placeholder in %q: that needs permit_open on the tunnel, to say where the proxy may be; add that, or use no placeholders but {env.*}, {file.*} and {system.*}", s)
 		}
 	}
@@ -195,23 +194,6 @@ func checkProxy(t *reverseproxy.HTTPTransport, tun dialer.Permitter) error {
 		return err
 	}
 	return dialer.CheckPermitted(tun, target)
-}
-
-// hasForeignPlaceholder reports whether a string has placeholders that may be about
-// a request. Caddy itself gives the others their values, which neither map nor vars
-// can change.
-func hasForeignPlaceholder(s string) bool {
-	foreign := false
-	_, err := caddy.NewEmptyReplacer().ReplaceFunc(s, func(key string, _ any) (any, error) {
-		switch {
-		case strings.HasPrefix(key, "env."), strings.HasPrefix(key, "file."):
-		case slices.Contains([]string{"system.hostname", "system.slash", "system.os", "system.wd", "system.arch"}, key):
-		default:
-			foreign = true
-		}
-		return nil, nil
-	})
-	return foreign || err != nil
 }
 
 // renameUpstreams gives each static upstream a network of the tunnel's own:
