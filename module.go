@@ -76,6 +76,8 @@ type App struct {
 	logger *zap.Logger
 	events *emitter
 	opened []*openTunnel // each after the one that it goes through
+	// started is closed by Start, once the forwards are open.
+	started chan struct{}
 
 	forwards []listen.Lease // those of all tunnels, between Start and Stop
 	// exitEnd is when raw connections are reset that have not ended; zero as long as
@@ -98,6 +100,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
+	a.started = make(chan struct{})
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
@@ -134,7 +137,9 @@ type openTunnel struct {
 	*config.Resolved
 	handle *tunnel.Handle
 	logger *zap.Logger
-	remote []*remote.Listener // of RemoteForwards, once they are open
+	// started is closed once the app has started. Until then, only Start uses remote.
+	started <-chan struct{}
+	remote  []*remote.Listener // of RemoteForwards, once they are open
 }
 
 // open takes a handle on a tunnel, which goes through another unless jump is nil.
@@ -152,6 +157,7 @@ func (a *App) open(t *config.Resolved, jump *tunnel.Handle) *tunnel.Handle {
 		Resolved: t,
 		handle:   tunnel.Open(t.Config, t.Settings, jump),
 		logger:   a.logger.With(zap.String("tunnel", t.Config.Name)),
+		started:  a.started,
 	}
 	a.opened = append(a.opened, opened)
 	return opened.handle
@@ -169,6 +175,7 @@ func (a *App) Start() error {
 	for _, f := range a.forwards {
 		f.Serve()
 	}
+	close(a.started)
 	return nil
 }
 
