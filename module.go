@@ -37,6 +37,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
+	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/statuspage" // registers itself
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport" // registers itself
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
