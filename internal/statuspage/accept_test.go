@@ -1,6 +1,9 @@
 package statuspage
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestPrefersJSON(t *testing.T) {
 	t.Parallel()
@@ -26,4 +29,15 @@ func TestPrefersJSON(t *testing.T) {
 	if !prefersJSON([]string{"text/html;q=0.1", "application/json"}) {
 		t.Error("only the first line of the header counts")
 	}
+}
+
+// FuzzParseAccept: whatever a client sends, JSON is only for who names it.
+func FuzzParseAccept(f *testing.F) {
+	f.Add("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "application/json;q=1")
+	f.Add("application/json;q=\"", ",;=")
+	f.Fuzz(func(t *testing.T, one, two string) {
+		if prefersJSON([]string{one, two}) && !strings.Contains(strings.ToLower(one+","+two), "application/json") {
+			t.Errorf("%q, %q get JSON", one, two)
+		}
+	})
 }

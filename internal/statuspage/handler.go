@@ -44,8 +44,7 @@ type Handler struct {
 	stopRecording func()
 }
 
-// source is what has tunnels: the app. Its TunnelStatus holds no lock while it calls, and
-// does no I/O.
+// source is what has tunnels: the app. TunnelStatus does no I/O.
 type source interface {
 	TunnelStatus() []adminapi.Status
 }

@@ -40,13 +40,14 @@ type moment struct {
 // ISO is the time for programs.
 func (m moment) ISO() string { return m.at.UTC().Format(time.RFC3339) }
 
-// String is the time for people, without the day if it is today.
+// String is the time for people, without the day if it is today. No line breaks before
+// its zone.
 func (m moment) String() string {
 	at, now := m.at.UTC(), m.now.UTC()
 	if at.Format(time.DateOnly) == now.Format(time.DateOnly) {
-		return at.Format("15:04:05 UTC")
+		return at.Format("15:04:05\u00a0UTC")
 	}
-	return at.Format("2006-01-02 15:04 UTC")
+	return at.Format("2006-01-02 15:04\u00a0UTC")
 }
 
 // Ago is how long ago the time was.
