@@ -1,9 +1,7 @@
 package sshtunnel
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,6 +16,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -90,11 +89,7 @@ func serveTunnels(w http.ResponseWriter, _ *http.Request) error {
 	if err != nil {
 		return err
 	}
-	all := make([]adminapi.Status, len(tunnels))
-	for i, t := range tunnels {
-		all[i] = t.status()
-	}
-	return writeJSON(w, http.StatusOK, all)
+	return adminapi.WriteJSON(w, http.StatusOK, statusOf(tunnels))
 }
 
 func serveTunnel(w http.ResponseWriter, r *http.Request) error {
@@ -102,7 +97,7 @@ func serveTunnel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, t.status())
+	return adminapi.WriteJSON(w, http.StatusOK, t.status())
 }
 
 func serveReconnect(w http.ResponseWriter, r *http.Request) error {
@@ -114,7 +109,7 @@ func serveReconnect(w http.ResponseWriter, r *http.Request) error {
 		// The configuration has just been replaced.
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: fmt.Errorf("tunnel %q: %w", t.Config.Name, err)}
 	}
-	return writeJSON(w, http.StatusAccepted, t.status())
+	return adminapi.WriteJSON(w, http.StatusAccepted, t.status())
 }
 
 // requestedTunnel returns the tunnel that a request's path names.
@@ -153,42 +148,15 @@ func serveReady(w http.ResponseWriter, _ *http.Request) error {
 	if err == nil && !running {
 		err = errNothingRuns
 	}
-	answer := adminapi.Readiness{NotReady: []adminapi.NotReady{}}
+	answer := adminapi.ReadinessOf(statusOf(tunnels))
 	if err != nil {
-		answer.Error = err.Error()
+		answer.Ready, answer.Error = false, err.Error()
 	}
-	for _, t := range tunnels {
-		s := t.status()
-		if s.IsReady() {
-			continue
-		}
-		u := adminapi.NotReady{Tunnel: s.Tunnel, State: s.State}
-		if s.LastError != nil {
-			u.Cause, u.Error = s.LastError.Cause, s.LastError.Error
-		}
-		answer.NotReady = append(answer.NotReady, u)
-	}
-	answer.Ready = err == nil && len(answer.NotReady) == 0
 	status := http.StatusOK
 	if !answer.Ready {
 		status = http.StatusServiceUnavailable
 	}
-	return writeJSON(w, status, answer)
-}
-
-// writeJSON writes an answer, which holds for no longer than this moment.
-func writeJSON(w http.ResponseWriter, status int, v any) error {
-	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes()) // who asked may have gone
-	return nil
+	return adminapi.WriteJSON(w, status, answer)
 }
 
 // runningTunnels returns the tunnels of the configuration that runs. It is looked
@@ -226,9 +194,32 @@ func (a *App) distinct() []*openTunnel {
 	return tunnels
 }
 
+// TunnelStatus returns the status of the configuration's tunnels, by name. See package
+// statuspage.
+func (a *App) TunnelStatus() []adminapi.Status { return statusOf(a.distinct()) }
+
+// statusOf returns the status of each tunnel.
+func statusOf(tunnels []*openTunnel) []adminapi.Status {
+	all := make([]adminapi.Status, len(tunnels))
+	for i, t := range tunnels {
+		all[i] = t.status()
+	}
+	return all
+}
+
 // status returns what there is to know about the tunnel.
 func (t *openTunnel) status() adminapi.Status {
 	s := adminapi.Status{Status: t.handle.Status()}
+	select {
+	case <-t.started:
+	default:
+		// A site of the configuration may serve before the app has started. The forwards
+		// are being opened, and a tunnel that seems idle is about to connect.
+		if s.State == report.StateIdle && !s.Lazy {
+			s.State = report.StateConnecting
+		}
+		return s
+	}
 	for _, f := range t.LocalForwards {
 		s.Forwards = append(s.Forwards, listeningHere("local_forward", f.Listen, targetText(f.Target)))
 	}

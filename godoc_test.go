@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/statuspage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/upstreams"
 )
@@ -32,7 +33,7 @@ func declarations(t *testing.T) (types map[string]declaration, modules []string)
 	t.Helper()
 	root := reflect.TypeFor[App]().PkgPath()
 	types = make(map[string]declaration)
-	for _, pattern := range []string{"*.go", "internal/config/*.go", "internal/transport/*.go", "internal/upstreams/*.go", "layer4/*.go"} {
+	for _, pattern := range []string{"*.go", "internal/config/*.go", "internal/transport/*.go", "internal/upstreams/*.go", "internal/statuspage/*.go", "layer4/*.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -67,7 +68,7 @@ func declarations(t *testing.T) (types map[string]declaration, modules []string)
 func TestEveryFieldIsDocumented(t *testing.T) {
 	types, _ := declarations(t)
 	configured := make(map[string]reflect.Type)
-	for _, module := range []any{App{}, transport.Transport{}, upstreams.Upstreams{}, ListenerWrapper{}} {
+	for _, module := range []any{App{}, transport.Transport{}, upstreams.Upstreams{}, ListenerWrapper{}, ReadyHandler{}, statuspage.Handler{}} {
 		addConfigured(configured, reflect.TypeOf(module))
 	}
 	// A number that is no count has a unit; a duration says so by an example.

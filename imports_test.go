@@ -15,7 +15,7 @@ import (
 // layers are the packages of internal, the highest first. One imports only those of
 // lower layers.
 var layers = [][]string{
-	{"command", "bind"},
+	{"command", "bind", "statuspage"},
 	{"doctor"},
 	{"configfile"},
 	{"need"},

@@ -38,6 +38,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
+	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/statuspage" // registers itself
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport" // registers itself
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
@@ -85,6 +86,8 @@ type App struct {
 	logger *zap.Logger
 	events *emitter
 	opened []*openTunnel // each after the one that it goes through
+	// started is closed by Start, once the forwards are open.
+	started chan struct{}
 
 	forwards []listen.Lease // those of all tunnels, between Start and Stop
 	// exitEnd is when raw connections are reset that have not ended; zero as long as
@@ -107,6 +110,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
+	a.started = make(chan struct{})
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
@@ -152,7 +156,9 @@ type openTunnel struct {
 	*config.Resolved
 	handle *tunnel.Handle
 	logger *zap.Logger
-	remote []*remote.Listener // of RemoteForwards, once they are open
+	// started is closed once the app has started. Until then, only Start uses remote.
+	started <-chan struct{}
+	remote  []*remote.Listener // of RemoteForwards, once they are open
 }
 
 // open takes a handle on a tunnel, which goes through another unless jump is nil.
@@ -170,6 +176,7 @@ func (a *App) open(t *config.Resolved, jump *tunnel.Handle) *tunnel.Handle {
 		Resolved: t,
 		handle:   tunnel.Open(t.Config, t.Settings, jump),
 		logger:   a.logger.With(zap.String("tunnel", t.Config.Name)),
+		started:  a.started,
 	}
 	a.opened = append(a.opened, opened)
 	return opened.handle
@@ -187,6 +194,7 @@ func (a *App) Start() error {
 	for _, f := range a.forwards {
 		f.Serve()
 	}
+	close(a.started)
 	return nil
 }
 

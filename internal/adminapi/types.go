@@ -1,6 +1,6 @@
-// Package adminapi contains what the admin API answers with, and its client. It does
-// not answer: the root does, which knows the tunnels. The root and the commands import
-// it.
+// Package adminapi contains what the admin API answers with, in JSON and in words, and
+// its client. It does not answer: the root does, which knows the tunnels. The root, the
+// commands and the status page import it.
 package adminapi
 
 import (
@@ -49,6 +49,33 @@ type Readiness struct {
 	NotReady []NotReady `json:"not_ready"`
 	// Error tells why nothing can be said about tunnels.
 	Error string `json:"error,omitempty"`
+}
+
+// ReadinessOf is the verdict about tunnels: all are ready, or which are not, and why.
+func ReadinessOf(tunnels []Status) Readiness {
+	r := Readiness{NotReady: []NotReady{}}
+	for i := range tunnels {
+		s := &tunnels[i]
+		if s.IsReady() {
+			continue
+		}
+		n := NotReady{Tunnel: s.Tunnel, State: s.State}
+		if s.LastError != nil {
+			n.Cause, n.Error = s.LastError.Cause, s.LastError.Error
+		}
+		r.NotReady = append(r.NotReady, n)
+	}
+	r.Ready = len(r.NotReady) == 0
+	return r
+}
+
+// Names returns the names of the tunnels that are not ready.
+func (r *Readiness) Names() []string {
+	names := make([]string, len(r.NotReady))
+	for i, n := range r.NotReady {
+		names[i] = n.Tunnel
+	}
+	return names
 }
 
 // NotReady is a tunnel that is not up, and why.

@@ -120,14 +120,9 @@ func clearing(out io.Writer) string {
 
 // unready is the error for tunnels that are not up and should be.
 func unready(tunnels []adminapi.Status) error {
-	var names []string
-	for i := range tunnels {
-		if !tunnels[i].IsReady() {
-			names = append(names, tunnels[i].Tunnel)
-		}
-	}
-	if len(names) == 0 {
+	verdict := adminapi.ReadinessOf(tunnels)
+	if verdict.Ready {
 		return nil
 	}
-	return fmt.Errorf("not up: %s", strings.Join(names, ", "))
+	return fmt.Errorf("not up: %s", strings.Join(verdict.Names(), ", "))
 }

@@ -100,9 +100,22 @@ func SetLookup(lookup func(app caddy.App, name string) (Dialer, error)) { ofApp 
 
 // LookupApp returns the app that has the named tunnel, if there is such a tunnel.
 func LookupApp(ctx caddy.Context, name string) (caddy.App, error) {
+	app, err := App(ctx)
+	if errors.Is(err, errNoApp) {
+		return nil, fmt.Errorf("unknown tunnel %q; %w", name, err)
+	}
+	return app, err
+}
+
+// errNoApp is the error of a configuration without the app.
+var errNoApp = errors.New("no tunnel is configured: add the global option ssh_tunnel")
+
+// App returns the app of the configuration that ctx belongs to, which has been
+// provisioned. It is an error if there is none.
+func App(ctx caddy.Context) (caddy.App, error) {
 	app, err := ctx.AppIfConfigured("ssh_tunnel")
 	if errors.Is(err, caddy.ErrNotConfigured) {
-		return nil, fmt.Errorf("unknown tunnel %q; no tunnel is configured: add the global option ssh_tunnel", name)
+		return nil, errNoApp
 	}
 	if err != nil {
 		return nil, err

@@ -41,6 +41,7 @@ var exampleRuns = map[string]func(e *example){
 	"kubernetes":               runKubernetes,
 	"systemd-credential":       runSystemdCredential,
 	"container":                runContainer,
+	"status-page":              runStatusPage,
 }
 
 func runWebApp(e *example) {
@@ -341,7 +342,16 @@ func runKubernetes(e *example) {
 	e.replace("/etc/caddy-ssh/", e.home+"/secret/")
 	e.run()
 	e.serves("http://127.0.0.1:8080/hello", "web")
-	output(e.t, e.command("ssh-tunnel", "status")) // the readiness probe
+
+	// As a kubelet probes, which takes any status from 200 to 399 for ready.
+	probe := func() string {
+		return output(e.t, e.inNetwork("curl", "-sS", "--max-time", "5", "-w", "%{http_code}", "http://127.0.0.1:8081/ready"))
+	}
+	if got := probe(); got != "ready\n200" {
+		e.t.Errorf("the probe got %q", got)
+	}
+	b.Stop()
+	sshtest.Eventually(e.t, patience, "the probe fails", func() bool { return probe() == "prod\n503" })
 }
 
 func runContainer(e *example) {

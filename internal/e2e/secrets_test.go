@@ -116,6 +116,7 @@ func TestSecrets(t *testing.T) {
 	}
 	site += fmt.Sprintf("handle /network_proxy {\nreverse_proxy %s {\ntransport ssh_tunnel good-key {\nnetwork_proxy url http://%s@%s\n}\n}\n}\n",
 		upstream.Listener.Addr(), url.UserPassword("u", upstreamProxy), httpProxy)
+	site += "ssh_tunnel_status /status_page\nssh_tunnel_ready /ready\n"
 	config := func(c *caddy) string { return c.caddyfile(tunnels, "metrics\nevents {\n}\n", site) }
 	c := startCaddy(t, config, h.env...)
 	h.c = c
@@ -187,6 +188,7 @@ func TestSecrets(t *testing.T) {
 	}
 	all["generated key"] = strings.TrimSpace(slices.Collect(strings.Lines(generated.Current.PrivateKey))[3])
 	h.askAdmin(names)
+	h.seen["the status page"], h.seen["ssh_tunnel_ready"] = c.get("/status_page").body, c.get("/ready").body
 	h.runCommands(config(c))
 	h.loadWrongly(tunnels, site)
 	c.reload(config(c))

@@ -121,7 +121,7 @@ func TestModules(t *testing.T) {
 		t.Fatal(err)
 	}
 	modules := strings.Fields(string(out))
-	for _, module := range []string{"ssh_tunnel", "http.reverse_proxy.transport.ssh_tunnel", "caddy.listeners.ssh_tunnel"} {
+	for _, module := range []string{"ssh_tunnel", "http.reverse_proxy.transport.ssh_tunnel", "caddy.listeners.ssh_tunnel", "http.handlers.ssh_tunnel_ready", "http.handlers.ssh_tunnel_status"} {
 		if !slices.Contains(modules, module) {
 			t.Errorf("no module %s", module)
 		}

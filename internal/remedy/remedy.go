@@ -109,6 +109,10 @@ var ByCause = map[failure.Cause]Remedy{
 		"the connection was lost",
 		"see the bastion's log (journalctl -u ssh) for that moment",
 	},
+	failure.CauseProhibited: {
+		"the bastion forbids a target, or an address to listen on",
+		"correct AllowTcpForwarding, PermitOpen or PermitListen in its sshd_config, or the options before the key in authorized_keys: sshd -T -C user={user} prints what holds",
+	},
 	failure.CauseOther: {
 		"something else",
 		"see the error, and the bastion's log (journalctl -u ssh)",

@@ -23,7 +23,7 @@ func TestRemedies(t *testing.T) {
 			}
 		}
 	}
-	for _, cause := range slices.Concat(failure.Causes, []failure.Cause{failure.CauseLost, CauseCertificate, CausePermitOpen}) {
+	for _, cause := range slices.Concat(failure.Causes, []failure.Cause{failure.CauseLost, failure.CauseProhibited, CauseCertificate, CausePermitOpen}) {
 		check(string(cause), ByCause[cause])
 	}
 	for _, reason := range failure.OpenReasons() {
