@@ -17,12 +17,14 @@ func TestDraw(t *testing.T) {
 	}{
 		"nothing": {},
 		"a line": {
-			[]value{at(20*time.Second, 0), at(10*time.Second, 5), at(0, 10)}, 10,
+			[]value{at(20*time.Second, 0), at(10*time.Second, 5), at(0, 10)},
+			10,
 			"M293.3 39.0L296.7 20.5L300.0 2.0",
 		},
 		"all zero": {[]value{at(10*time.Second, 0), at(0, 0)}, 0, "M296.7 39.0L300.0 39.0"},
 		"a gap, and a dot": {
-			[]value{at(40*time.Second, 10), at(30*time.Second, 10), at(20*time.Second, math.NaN()), at(10*time.Second, 10)}, 10,
+			[]value{at(40*time.Second, 10), at(30*time.Second, 10), at(20*time.Second, math.NaN()), at(10*time.Second, 10)},
+			10,
 			"M286.7 2.0L290.0 2.0M296.7 2.0h.1",
 		},
 		"the machine slept":  {[]value{at(70*time.Second, 10), at(10*time.Second, 10)}, 10, "M276.7 2.0h.1M296.7 2.0h.1"},

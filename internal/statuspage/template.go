@@ -20,8 +20,8 @@ var (
 // pageTemplate is the page. html/template escapes what it shows.
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	// These two are the project's own files, and stay as they are.
-	"style":  func() template.CSS { return template.CSS(pageCSS) },
-	"script": func() template.JS { return template.JS(pageJS) }, //nolint:gosec // no data of others
+	"style":  func() template.CSS { return template.CSS(pageCSS) }, //nolint:gosec // no data of others
+	"script": func() template.JS { return template.JS(pageJS) },    //nolint:gosec // no data of others
 }).Parse(pageHTML))
 
 // contentSecurityPolicy lets the page use its own style and script, which it has by their

@@ -76,8 +76,8 @@ func (c *cacheTest) want(answer string, takes time.Duration, lookups int) {
 	synctest.Wait()
 	c.oracle.mu.Lock()
 	defer c.oracle.mu.Unlock()
-	if c.oracle.lookups != lookups {
-		c.t.Errorf("%d lookups, want %d", c.oracle.lookups, lookups)
+	if c.lookups != lookups {
+		c.t.Errorf("%d lookups, want %d", c.lookups, lookups)
 	}
 }
 
@@ -135,14 +135,14 @@ func TestCacheGracePeriod(t *testing.T) {
 		c.says(errors.New("SERVFAIL"))
 		c.sleep(90 * time.Second)
 		c.want("a:1", lookupTime, 2)
-		c.oracle.takes = 10 * time.Second
+		c.takes = 10 * time.Second
 		// Nobody waits for a server that has failed.
 		for lookups := 3; lookups < 6; lookups++ {
 			c.sleep(time.Second)
 			c.want("a:1", 0, min(lookups, 3))
 		}
 		c.sleep(27 * time.Second)
-		c.oracle.takes = lookupTime
+		c.takes = lookupTime
 		c.want("SERVFAIL", lookupTime, 4)
 		c.says(nil, "b:1")
 		c.sleep(time.Second)
@@ -197,7 +197,7 @@ func TestCacheExpires(t *testing.T) {
 // another name. One that leaves ends it for nobody else.
 func TestCacheSharesLookups(t *testing.T) {
 	inBubble(t, validity{refresh: time.Minute}, func(c *cacheTest) {
-		c.oracle.takes = time.Second
+		c.takes = time.Second
 		c.says(nil, "a:1")
 		leaving, leave := context.WithCancel(c.t.Context())
 		var waiting sync.WaitGroup
@@ -242,7 +242,7 @@ func TestCacheIsBounded(t *testing.T) {
 // TestCacheEnds: with the last configuration that uses it, a cache ends the lookups.
 func TestCacheEnds(t *testing.T) {
 	inBubble(t, validity{refresh: time.Minute}, func(c *cacheTest) {
-		c.oracle.takes = time.Hour
+		c.takes = time.Hour
 		key := cacheKey{"a tunnel", "options"}
 		first, err := acquireCache(key)
 		if err != nil {
