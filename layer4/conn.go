@@ -62,14 +62,15 @@ func below(layer net.Conn) net.Conn {
 	case interface{ Raw() net.Conn }: // the PROXY protocol
 		return layer.Raw()
 	}
-	// The handlers throttle and tee embed a connection in a type that they do not export.
+	// The handlers throttle and tee embed a connection in a type that they do not export
+	// (caddy-l4 v0.1.2).
 	// They write through unchanged, so a half-close may go past them.
 	v := reflect.Indirect(reflect.ValueOf(layer))
 	if v.Kind() != reflect.Struct || !strings.HasPrefix(v.Type().PkgPath(), "github.com/mholt/caddy-l4/modules/") {
 		return nil
 	}
 	if embedded := v.FieldByName("Conn"); embedded.IsValid() && embedded.CanInterface() {
-		next, _ := embedded.Interface().(net.Conn)
+		next, _ := reflect.TypeAssert[net.Conn](embedded)
 		return next
 	}
 	return nil
