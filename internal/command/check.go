@@ -31,8 +31,8 @@ whether forwarding is permitted, and each target.
 
 The targets are those that the configuration has: upstreams without placeholders,
 targets of listener wrappers, caddy-l4 routes and local_forward, and tunnels that
-jump through this one. --target names others. The bastion connects to each, and nothing is sent.
-permit_open applies. Where no target is known, it dials port 1 of the bastion
+jump through this one. --target names others. The bastion connects to each, and
+nothing is sent. permit_open applies. Where no target is known, it dials port 1 of the bastion
 itself, to see whether the bastion forbids forwarding. That need not be permitted
 for a tunnel that only listens on the bastion.
 
