@@ -1,5 +1,5 @@
 // Package remedy says what each cause of a failure means, and what to do about it. It
-// does not find causes: package connect does. Package doctor imports it.
+// does not find causes: package connect does. Packages doctor and statuspage import it.
 package remedy
 
 import (
@@ -111,7 +111,7 @@ var ByCause = map[failure.Cause]Remedy{
 	},
 	failure.CauseProhibited: {
 		"the bastion forbids a target, or an address to listen on",
-		"correct AllowTcpForwarding, PermitOpen or PermitListen in its sshd_config, or the options before the key in authorized_keys: sshd -T -C user={user} prints what holds",
+		"correct AllowTcpForwarding, PermitOpen or PermitListen in its sshd_config, or the options before the key in authorized_keys; sshd -T -C user={user} prints what holds",
 	},
 	failure.CauseOther: {
 		"something else",
@@ -132,7 +132,7 @@ var ByCause = map[failure.Cause]Remedy{
 var ByReason = map[failure.OpenReason]Remedy{
 	failure.OpenProhibited: {
 		"the bastion forbids it",
-		"in its sshd_config: AllowTcpForwarding yes, and PermitOpen, if it is set, has to list {target}, in this spelling; a key with restrict or no-port-forwarding in authorized_keys needs port-forwarding: sshd -T -C user={user} prints what holds",
+		"in its sshd_config: AllowTcpForwarding yes, and PermitOpen, if it is set, has to list {target}, in this spelling; a key with restrict or no-port-forwarding in authorized_keys needs port-forwarding; sshd -T -C user={user} prints what holds",
 	},
 	failure.OpenRefused: {
 		"nothing listens there, as seen from the bastion",
