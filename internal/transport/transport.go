@@ -129,7 +129,7 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer.Dialer, handler *rev
 		if handler.DynamicUpstreamsRaw != nil {
 			t.byClient = checkSource(handler.DynamicUpstreamsRaw) != nil
 			if isSourceHere(handler.DynamicUpstreamsRaw) {
-				ctx.Logger().Warn("dynamic upstreams are looked up from here, not from the bastion, and their passive health does not tell tunnels apart; use dynamic ssh_tunnel instead",
+				ctx.Logger().Warn("dynamic upstreams are looked up from here, not from the bastion, and the same address behind two tunnels shares its passive health; use dynamic ssh_tunnel instead",
 					zap.String("tunnel", t.TunnelName))
 			}
 		}
