@@ -194,9 +194,11 @@ func (a *App) distinct() []*openTunnel {
 	return tunnels
 }
 
-// TunnelStatus returns the status of the configuration's tunnels, by name. See package
-// statuspage.
-func (a *App) TunnelStatus() []adminapi.Status { return statusOf(a.distinct()) }
+// statusSource has the tunnels of a configuration for the status page.
+type statusSource struct{ app *App }
+
+// TunnelStatus implements statuspage.Source: by name.
+func (s statusSource) TunnelStatus() []adminapi.Status { return statusOf(s.app.distinct()) }
 
 // statusOf returns the status of each tunnel.
 func statusOf(tunnels []*openTunnel) []adminapi.Status {

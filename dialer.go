@@ -39,8 +39,8 @@ const dialTimeout = 10 * time.Second
 //   - What still runs in the old module can still dial, for the tunnel's
 //     `drain_timeout` after Cleanup. Later dials fail with ErrClosed.
 //   - Connections stay open after Cleanup. If the reload changes the tunnel, they
-//     end with its `drain_timeout`. Close what lives longer than a request in
-//     Cleanup.
+//     end with its `drain_timeout`. In Cleanup, close what lives longer than a
+//     request.
 type Dialer struct {
 	name       string
 	tunnel     dialer.Dialer
@@ -92,7 +92,7 @@ func (d *Dialer) ForClients() (*Dialer, error) {
 //
 // The dial waits for an SSH connection, for a place on one, and for the bastion's answer,
 // until ctx ends. If ctx has no deadline, it waits for 10 seconds. In the queue of a full
-// tunnel these begin again whenever the queue moves, up to a minute in all. If the
+// tunnel, the 10 seconds restart whenever the queue moves, up to a minute in all. If the
 // tunnel's last attempt to connect has failed, the dial fails at once. Before the
 // configuration has started, the dial waits for the start: do not dial in Provision. Once
 // the connection is open, ctx has no effect on it.
@@ -111,7 +111,7 @@ func (d *Dialer) ForClients() (*Dialer, error) {
 //   - *DownError: the tunnel has no SSH connection, and the last attempt failed.
 //   - *FullError: all SSH connections are full.
 //   - *DeniedError: `permit_open` does not permit the target.
-//   - *RefusedError: the bastion cannot reach the target, or may not.
+//   - *RefusedError: the bastion cannot reach the target, or forbids it.
 //   - *TimeoutError: the time is over; Timeout returns true.
 //   - context.Canceled: ctx was canceled.
 //   - ErrClosed: the configuration has ended.

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/spf13/pflag"
 
@@ -153,6 +154,18 @@ func wantUsages(t *testing.T, got, want map[string]string) {
 	if !maps.Equal(got, want) {
 		t.Errorf("options and their arguments are\n%v\nwant\n%v", got, want)
 	}
+}
+
+// TestManualModules compares the modules that builds have.
+func TestManualModules(t *testing.T) {
+	var listed []string
+	for _, f := range read(t, pageFile("getting-started")).fences() {
+		if command, modules, _ := strings.Cut(f.content, "\n"); strings.Contains(command, "list-modules") {
+			listed = append(listed, strings.Fields(modules)...)
+		}
+	}
+	want := slices.DeleteFunc(caddy.Modules(), func(id string) bool { return !strings.Contains(id, "ssh_tunnel") })
+	sameNames(t, "modules", listed, want)
 }
 
 func TestManualTransportOptions(t *testing.T) {

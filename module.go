@@ -38,7 +38,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/listen"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
-	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/statuspage" // registers itself
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/statuspage"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
 	_ "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport" // registers itself
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
@@ -55,14 +55,15 @@ func init() {
 		}
 		return t.dialer(), nil
 	})
+	statuspage.SetSource(func(app caddy.App) statuspage.Source { return statusSource{app.(*App)} })
 }
 
 // App manages SSH connections to bastions, through which other modules dial.
 //
-// These modules are the transport `ssh_tunnel` of `reverse_proxy` and the
-// listener wrapper `ssh_tunnel`. A site can listen on a bastion with the network
-// address `ssh_tunnel/<tunnel>/*:443`. The app itself forwards raw connections,
-// as `ssh -L`, `-R` and `-D` do.
+// These modules are the transport and the dynamic upstreams `ssh_tunnel` of
+// `reverse_proxy`, the listener wrapper `ssh_tunnel`, and other plugins. A site can
+// listen on a bastion with the network address `ssh_tunnel/<tunnel>/*:443`. The app
+// itself forwards raw connections, as `ssh -L`, `-R` and `-D` do.
 //
 // Tunnels connect in the background when the configuration starts. A bastion that
 // is down does not keep Caddy from starting. A reload that does not change a

@@ -112,7 +112,7 @@ func TestNotReadyBeforeStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = app.(*App).Cleanup() })
-	tunnels := app.(*App).TunnelStatus()
+	tunnels := statusOf(app.(*App).distinct())
 	verdict := adminapi.ReadinessOf(tunnels)
 	if fmt.Sprint(verdict.Names()) != "[prod]" || tunnels[1].State != report.StateConnecting {
 		t.Errorf("not ready are %v of %+v", verdict.Names(), tunnels)

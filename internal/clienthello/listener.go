@@ -93,7 +93,7 @@ func (l *matchingListener) Close() error {
 	return l.Listener.Close()
 }
 
-// acceptAll accepts connections and has them matched. It returns when the
+// acceptAll accepts connections and starts to match each. It returns when the
 // listener is closed, or broken, and there is no connection left to match:
 // closedMatchTimeout and abandonedTimeout later at most.
 func (l *matchingListener) acceptAll() {
@@ -128,7 +128,7 @@ func (l *matchingListener) acceptAll() {
 	l.matching.Wait()
 }
 
-// adopt has a connection matched, unless it is too late for that.
+// adopt starts to match a connection. It returns false if the listener has ended.
 func (l *matchingListener) adopt(conn net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -160,9 +160,9 @@ func (l *matchingListener) match(conn net.Conn) {
 	l.leave(whole)
 }
 
-// leave passes a connection on once the listener is closed. It returns when
-// another listener has it, or the server that is shutting down, for want of
-// one; or when it has closed it, as nobody accepts it.
+// leave passes a connection on once the listener is closed: to another listener or, if
+// there is none, to the server that is shutting down. It closes a connection that nobody
+// accepts.
 func (l *matchingListener) leave(conn net.Conn) {
 	if l.place.handOver(conn) {
 		return
@@ -174,9 +174,9 @@ func (l *matchingListener) leave(conn net.Conn) {
 	}
 }
 
-// isTemporary tells, as the HTTP server does, whether Accept may be called
+// isTemporary reports, as the HTTP server decides it, whether Accept may be called
 // again after err.
 func isTemporary(err error) bool {
 	e, ok := errors.AsType[net.Error](err)
-	return ok && e.Temporary() //nolint:staticcheck // deprecated, but what the HTTP server goes by
+	return ok && e.Temporary() //nolint:staticcheck // deprecated, but the HTTP server uses it
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/doctor"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/need"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/terminal"
 )
 
 const checkHelp = `Logs in as Caddy would, by the same code, and shows how far it gets. It prints the
@@ -31,10 +32,10 @@ whether forwarding is permitted, and each target.
 
 The targets are those that the configuration has: upstreams without placeholders,
 targets of listener wrappers, caddy-l4 routes and local_forward, and tunnels that
-jump through this one. --target names others. The bastion connects to each, and nothing is sent.
-permit_open applies. Where no target is known, it dials port 1 of the bastion
-itself, to see whether the bastion forbids forwarding. That need not be permitted
-for a tunnel that only listens on the bastion.
+jump through this one. --target names others. The bastion connects to each, and
+nothing is sent. permit_open applies. If no target is known, it dials port 1 of the
+bastion itself, to see whether the bastion forbids forwarding. A tunnel that only
+listens on the bastion does not need this permission.
 
 The exit status is 0 if all is well, and 1 otherwise. With strict_host_key_checking
 accept-new, it accepts an unknown host key and does not remember it.`
@@ -94,7 +95,7 @@ func (flags *checkFlags) run(ctx context.Context, out io.Writer, typed []string)
 	for _, name := range names {
 		t := d.Examine(name)
 		if ctx.Err() != nil {
-			return errInterrupted
+			return terminal.ErrInterrupted
 		}
 		report.OK = report.OK && t.OK
 		report.Tunnels = append(report.Tunnels, t)

@@ -21,7 +21,6 @@ import (
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/redact"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/subprocess"
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/terminal"
 )
 
 func init() {
@@ -132,9 +131,6 @@ func interruptible(run func(ctx context.Context, out io.Writer, args []string) e
 		return run(ctx, cmd.OutOrStdout(), args)
 	}
 }
-
-// errInterrupted ends a command that a signal ends before it has an outcome.
-var errInterrupted = terminal.ErrInterrupted
 
 // errNotWell makes the exit status say what has been printed already.
 var errNotWell = errors.New("not all is well; see above")

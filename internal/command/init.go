@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/need"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/terminal"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -138,7 +139,7 @@ func (flags *initFlags) run(ctx context.Context, out io.Writer, args []string) e
 		r.report.Check = d.Examine(r.cfg.Name)
 		r.report.OK = r.report.Check.OK
 		if ctx.Err() != nil {
-			return errInterrupted
+			return terminal.ErrInterrupted
 		}
 	}
 	return r.finish(out)

@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/terminal"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/transport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
@@ -65,7 +66,7 @@ func (r *initRun) findHostKey(ctx context.Context) error {
 	scanned, err := connect.Scan(ctx, r.cfg, dialThrough(r.via()), initTimeout)
 	if err != nil {
 		if ctx.Err() != nil {
-			return errInterrupted
+			return terminal.ErrInterrupted
 		}
 		return err
 	}
@@ -185,7 +186,7 @@ func (r *initRun) findKey(ctx context.Context) error {
 	_, refused := errors.AsType[*failure.AuthError](err)
 	switch {
 	case ctx.Err() != nil:
-		return errInterrupted
+		return terminal.ErrInterrupted
 	case err != nil && !refused:
 		return err
 	case refused && r.flags.key == keyExisting:

@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostkey"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/keystorage"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/terminal"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -126,7 +127,7 @@ func (flags *keyscanFlags) run(ctx context.Context, out io.Writer, args []string
 	for _, s := range scans {
 		host := s.run(ctx)
 		if ctx.Err() != nil {
-			return errInterrupted
+			return terminal.ErrInterrupted
 		}
 		failed = failed || !host.OK
 		all = append(all, host)

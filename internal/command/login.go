@@ -78,7 +78,7 @@ func (l *login) until(ctx context.Context, hop hop, attempt func(cfg tunnel.Conf
 		_, refused := errors.AsType[*failure.AuthError](err)
 		switch {
 		case ctx.Err() != nil:
-			return errInterrupted
+			return terminal.ErrInterrupted
 		case hostKey != nil && hostKey.Cause == failure.CauseHostKeyUnknown && hostKey.Key != nil:
 			if err := l.acceptHostKey(ctx, hop, hostKey); err != nil {
 				return err

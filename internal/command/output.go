@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -76,7 +77,7 @@ func (o *output) line(format string, args ...any) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	_, _ = fmt.Fprintln(o.w, printableText(fmt.Sprintf(format, args...)))
+	_, _ = fmt.Fprintln(o.w, printable.Line(fmt.Sprintf(format, args...)))
 }
 
 // closed prints the line of a connection that has ended.

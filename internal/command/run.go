@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshconfig"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/terminal"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
@@ -67,7 +68,7 @@ func (r *forwardRun) listenRemote(ctx context.Context, specs []hostport.Forward)
 		r.bound = append(r.bound, boundForward{spec, ln})
 		if err := ln.Established(ctx); err != nil {
 			if ctx.Err() != nil {
-				return errInterrupted
+				return terminal.ErrInterrupted
 			}
 			return listenError(spec, err)
 		}

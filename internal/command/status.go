@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 )
 
 const statusHelp = `Shows the tunnels of the running Caddy: whether each is up, its host and since when,
@@ -89,7 +90,7 @@ func (flags *statusFlags) run(ctx context.Context, out io.Writer, names []string
 		}
 		text, _, err = flags.screen(ctx, admin, names)
 		if err != nil {
-			text = printableText(err.Error()) + "\n" // Caddy may be back the next time
+			text = printable.Line(err.Error()) + "\n" // Caddy may be back the next time
 		}
 		if ctx.Err() != nil {
 			return nil

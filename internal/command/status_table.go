@@ -2,13 +2,9 @@ package command
 
 import (
 	"fmt"
-	"math/big"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
-
-	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
@@ -35,7 +31,7 @@ func statusTable(tunnels []adminapi.Status, now time.Time) string {
 	for row := range strings.Lines(rows) {
 		text.WriteString(row)
 		for _, remark := range tunnels[i].Remarks(now) {
-			text.WriteString("  " + printableText(remark.String()) + "\n")
+			text.WriteString("  " + printable.Line(remark.String()) + "\n")
 		}
 		i++
 	}
@@ -50,23 +46,6 @@ func statusRow(s *adminapi.Status, now time.Time) []string {
 	}
 	return []string{
 		s.Tunnel, string(s.State), s.Where(), printable.Duration(now.Sub(s.Since)), rtt, s.ConnectionCount(),
-		fmt.Sprint(s.Channels), byteSize(s.Received), byteSize(s.Sent),
+		fmt.Sprint(s.Channels), printable.Bytes(s.Received), printable.Bytes(s.Sent),
 	}
-}
-
-// byteSize writes a number of bytes.
-func byteSize(n int64) string { return humanize.BigIBytes(big.NewInt(n)) }
-
-// printableText keeps a bastion's words from driving the terminal.
-func printableText(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
-			return ' '
-		case !unicode.IsPrint(r):
-			return '?'
-		default:
-			return r
-		}
-	}, s)
 }

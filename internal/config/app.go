@@ -1,7 +1,7 @@
 // Package config contains what is configured of the app: its JSON, its Caddyfile and
 // what both mean. Resolve checks all of it and returns values; it opens no connection and
-// changes nothing that was decoded. The root, the commands and packages doctor, configfile
-// and need import it.
+// changes nothing that was decoded. The root, the Go module layer4, the commands and packages
+// doctor, configfile, need and upstreams import it.
 package config
 
 import (

@@ -12,7 +12,7 @@ func (a *Attempt) Remark(cfg *Config, address string, first func(text string) bo
 	}
 	about := zap.String("server", a.Server)
 	if cfg.Inferior(n) && first("post-quantum "+address) {
-		log.Info("the bastion has no post-quantum key exchange: what is recorded today may be read once there are quantum computers; OpenSSH has one in common with us from 9.9 on",
+		log.Info("the bastion has no post-quantum key exchange that Caddy supports: whoever records the traffic today may read it once there are quantum computers; OpenSSH 9.9 and newer have one",
 			zap.String("kex", n.KeyExchange), about)
 	}
 	if n.Exposed() && first("strict "+address) {

@@ -19,10 +19,11 @@ import (
 // maxOutput is how much of a command's output is kept, in bytes.
 const maxOutput = 64 << 10
 
-// Run logs in once and runs a command in the user's login shell, with what input returns
-// for the server's identification string as its standard input. It returns what the command prints, its errors included, up to 64 KiB. If the command fails, or cannot run,
-// the error is an *ssh.ExitError or another of package ssh. If there is no connection, the
-// error is that of the connect. It ends with ctx. jump may be nil.
+// Run logs in once and runs a command in the user's login shell. Its standard input is what
+// input returns for the server's identification string. Run returns what the command prints,
+// its errors included, up to 64 KiB. If the command fails, or cannot run, the error is an
+// *ssh.ExitError or another of package ssh. If there is no connection, the error is that of
+// the connect. It ends with ctx. jump may be nil.
 func Run(ctx context.Context, cfg Config, jump *Jump, state State, command string, input func(server string) io.Reader) (string, error) {
 	state.Demand = connlimit.Demand{Forced: true}
 	c := New(cfg, jump, make(chan struct{}, 1), func() State { return state }, new(atomic.Int64), new(atomic.Int64))

@@ -1,7 +1,7 @@
 // Package connlimit limits the attempts to log in to a server: a few at a time, and
 // after a failure none before a delay. Attempts that would fail for the same reason
-// share their failures, whichever tunnel makes them. It connects to nothing. Package
-// tunnel imports it.
+// share their failures, whichever tunnel makes them. It connects to nothing. Packages
+// connect, pool and report import it.
 package connlimit
 
 import (

@@ -99,7 +99,7 @@ func (d *Doctor) probe(l *hostLogin) *Step {
 	}
 	l.refused(step, probeTarget, err)
 	if refused && open.Reason == failure.OpenProhibited {
-		step.Fix = l.patient().FillProhibited("in its sshd_config: AllowTcpForwarding yes; a key with restrict or no-port-forwarding in authorized_keys needs port-forwarding; if PermitOpen is set, name a target that it lists: --target <host>:<port>; sshd -T -C user={user} prints what holds")
+		step.Fix = l.patient().FixNoTarget()
 	}
 	return step
 }

@@ -88,7 +88,7 @@ func TestPublicKeyLine(t *testing.T) {
 			name: "addresses of a name", site: dynamic,
 			options: `restrict,port-forwarding,command="/usr/sbin/nologin",permitopen="*:80",permitlisten="localhost:1"`,
 			rights:  append([]string{"web.internal:80"}, beyond...),
-			notes:   []string{"# permitopen permits port 80 of every host: the addresses of the dynamic upstreams of the source a are not known"},
+			notes:   []string{"# permitopen permits port 80 of every host: the addresses of dynamic upstreams a are not known"},
 		},
 		{
 			name: "anything", tunnel: "dynamic_forward 1080", site: proxied,

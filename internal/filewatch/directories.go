@@ -14,7 +14,7 @@ const maxLinks = 40
 
 // directories returns those directories in which a change can make path another
 // file: the one that it is in, and those of the symbolic links on the way. It is
-// not complete if path leads nowhere for want of a directory. Those further up
+// not complete if path leads nowhere because a directory is missing. Those further up
 // are left out: somebody would have to rename one, and / and /tmp are busy.
 func directories(path string) (dirs []string, complete bool) {
 	// Abs would take "..", and what is before it, out of a path that has no need

@@ -79,7 +79,7 @@ type Forwarder struct {
 	// one that was has ended. Default: none.
 	OnOpen, OnClose func(Connection)
 
-	own Count // for want of a Count
+	own Count // if Count is nil
 }
 
 // Connection is what hooks get of a connection.

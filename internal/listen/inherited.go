@@ -39,12 +39,10 @@ func listenInherited(number string) (net.Listener, error) {
 func checkInherited(fd int) error {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 	switch {
-	case errors.Is(err, unix.EBADF):
-		return errors.New("there is no such file descriptor; start the socket's unit, which starts Caddy with it")
+	case errors.Is(err, unix.EBADF), err == nil && flags&unix.FD_CLOEXEC != 0: // which all has that Go opens
+		return errors.New("Caddy was not started with this file descriptor; start the socket's unit, which passes the socket to Caddy")
 	case err != nil:
 		return os.NewSyscallError("fcntl", err)
-	case flags&unix.FD_CLOEXEC != 0: // as with all that Go opens
-		return errors.New("the file descriptor is one that Caddy has opened itself; start the socket's unit, which starts Caddy with the socket")
 	}
 	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	switch {

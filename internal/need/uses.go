@@ -61,7 +61,8 @@ func (u *Uses) listen(address hostport.ListenAddress) {
 
 // Find returns what a configuration, as JSON, uses a tunnel for: the upstreams and proxies
 // of its reverse proxies, the targets of listener wrappers and of caddy-l4's routes, its own
-// forwards, and the sites on its bastion. It does not look for tunnels that jump through this one.
+// forwards, and the sites on its bastion. It does not look for tunnels that jump through
+// this one.
 func Find(configuration []byte, t *config.Resolved) *Uses {
 	u := new(Uses)
 	var whole any
@@ -147,7 +148,7 @@ func (u *Uses) addProxy(handler, through map[string]any) {
 // behind the bastion.
 func (u *Uses) addSource(source map[string]any) {
 	name, _ := source["source"].(string)
-	unknown := Unknown{By: "the dynamic upstreams of the source " + name}
+	unknown := Unknown{By: "dynamic upstreams " + name}
 	hasPort := name == "a" || name == "ssh_tunnel" && source["type"] == string(upstreams.TypeA)
 	if port, _ := source["port"].(string); hasPort && !strings.Contains(port, "{") {
 		unknown.Port = cmp.Or(port, "80")

@@ -8,8 +8,8 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 )
 
-// life is that of a pool: held while somebody uses it, then idle until its
-// last channel has ended and Linger has passed, and ended at drainAt at the latest.
+// life is the lifetime of a pool. The pool is held while somebody uses it, then idle until
+// its last channel has ended and Linger has passed. It ends at drainAt at the latest.
 type life struct {
 	// ctx ends when the pool does.
 	ctx context.Context

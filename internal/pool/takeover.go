@@ -286,7 +286,7 @@ func (p *Pool) takeOut(m *member, cause error) (onDemand bool) {
 	return onDemand
 }
 
-// unused reports whether the bastion may have ended the connection for want of channels.
+// unused reports whether the bastion may have ended the connection because it had no channels.
 // The caller holds Pool.mu.
 func (m *member) unused(cause error) bool {
 	// x/crypto's type for SSH_MSG_DISCONNECT is not exported.

@@ -1,6 +1,6 @@
 // Package printable makes a peer's text fit for logs and errors: printable, short,
 // and without the secrets that the peer was sent. It does not interpret the text. It
-// writes durations for people, too.
+// writes durations and numbers of bytes for people, too.
 // Any package may import it; it imports none of the project's.
 package printable
 
@@ -31,6 +31,21 @@ func Text(s string) string {
 		end--
 	}
 	return s[:end] + "…"
+}
+
+// Line returns a text as one line that does not drive a terminal. Direction marks are not
+// printable either: they could show a name as another one.
+func Line(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case !unicode.IsPrint(r):
+			return '?'
+		default:
+			return r
+		}
+	}, strings.ToValidUTF8(s, "?"))
 }
 
 // foreignError is an error whose text may be the bastion's, in part: that of a

@@ -1,6 +1,6 @@
 // Package readfile reads the files and the secrets that an option names. Its errors name
 // the option, say what is wrong and how to fix it, and show no secret. It does not know
-// what is in the files. hostkey, sshauth and tunnel import it.
+// what is in the files. Packages connect, hostkey and sshauth import it.
 package readfile
 
 import (

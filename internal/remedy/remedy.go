@@ -1,5 +1,5 @@
 // Package remedy says what each cause of a failure means, and what to do about it. It
-// does not find causes: package connect does. Package doctor imports it.
+// does not find causes: package connect does. Packages doctor and statuspage import it.
 package remedy
 
 import (
@@ -111,7 +111,7 @@ var ByCause = map[failure.Cause]Remedy{
 	},
 	failure.CauseProhibited: {
 		"the bastion forbids a target, or an address to listen on",
-		"correct AllowTcpForwarding, PermitOpen or PermitListen in its sshd_config, or the options before the key in authorized_keys: sshd -T -C user={user} prints what holds",
+		"correct AllowTcpForwarding, PermitOpen or PermitListen in its sshd_config, or the options before the key in authorized_keys; sshd -T -C user={user} prints what holds",
 	},
 	failure.CauseOther: {
 		"something else",
@@ -132,7 +132,7 @@ var ByCause = map[failure.Cause]Remedy{
 var ByReason = map[failure.OpenReason]Remedy{
 	failure.OpenProhibited: {
 		"the bastion forbids it",
-		"in its sshd_config: AllowTcpForwarding yes, and PermitOpen, if it is set, has to list {target}, in this spelling; a key with restrict or no-port-forwarding in authorized_keys needs port-forwarding: sshd -T -C user={user} prints what holds",
+		"in its sshd_config: AllowTcpForwarding yes, and PermitOpen, if it is set, has to list {target}, in this spelling; a key with restrict or no-port-forwarding in authorized_keys needs port-forwarding; sshd -T -C user={user} prints what holds",
 	},
 	failure.OpenRefused: {
 		"nothing listens there, as seen from the bastion",
@@ -171,6 +171,12 @@ var ByReason = map[failure.OpenReason]Remedy{
 // generatedFix begins a fix for what the bastion forbids a key that Caddy has generated:
 // most often its line in authorized_keys is older than the configuration.
 const generatedFix = "the line of the tunnel's key in authorized_keys permits what the configuration needed when it was printed: replace it by the one that caddy ssh-tunnel public-key {tunnel} prints; or, "
+
+// noTargetFix is for a bastion that forbids forwarding to where nothing is known to be.
+const noTargetFix = "in its sshd_config: AllowTcpForwarding yes; a key with restrict or no-port-forwarding in authorized_keys needs port-forwarding; if PermitOpen is set, name a target that it lists: --target <host>:<port>; sshd -T -C user={user} prints what holds"
+
+// generatedNoTargetFix begins noTargetFix for a key that Caddy has generated.
+const generatedNoTargetFix = "without a target in the configuration, the line that caddy ssh-tunnel public-key {tunnel} prints permits no forwarding: add a target, and replace the line in authorized_keys by the one that it then prints; or, "
 
 // socketFix is for a socket that the bastion forbids.
 const socketFix = "in its sshd_config: AllowStreamLocalForwarding yes; a key with restrict or no-port-forwarding in authorized_keys needs port-forwarding"
@@ -227,16 +233,18 @@ func (p Facts) FixOpen(reason failure.OpenReason) string {
 	if reason == failure.OpenProhibited && strings.HasPrefix(p.Target, "/") {
 		fix = socketFix
 	}
-	if reason == failure.OpenProhibited {
-		return p.FillProhibited(fix)
+	if reason == failure.OpenProhibited && p.Generated {
+		fix = generatedFix + fix
 	}
 	return p.Fill(fix)
 }
 
-// FillProhibited is Fill for what the bastion forbids.
-func (p Facts) FillProhibited(fix string) string {
+// FixNoTarget is what to do if the bastion forbids forwarding, and the configuration has no
+// target. The line of a generated key then permits no forwarding.
+func (p Facts) FixNoTarget() string {
+	fix := noTargetFix
 	if p.Generated {
-		fix = generatedFix + fix
+		fix = generatedNoTargetFix + fix
 	}
 	return p.Fill(fix)
 }

@@ -35,7 +35,13 @@ func TestRemedies(t *testing.T) {
 	if got := (Facts{Target: "/run/web.sock"}).FixOpen(failure.OpenProhibited); !strings.Contains(got, "AllowStreamLocalForwarding") {
 		t.Errorf("for a socket: %q", got)
 	}
+	if got := p.FixNoTarget(); strings.Contains(got, "public-key") || !strings.Contains(got, "--target") {
+		t.Errorf("without a target: %q", got)
+	}
 	p.Generated = true
+	if got := p.FixNoTarget(); !strings.Contains(got, "add a target, and replace the line") || !strings.Contains(got, "in its sshd_config") {
+		t.Errorf("for a generated key without a target: %q", got)
+	}
 	for _, target := range []string{"web:80", "/run/web.sock"} {
 		p.Target = target
 		if got := p.FixOpen(failure.OpenProhibited); !strings.Contains(got, "caddy ssh-tunnel public-key prod") || !strings.Contains(got, "in its sshd_config") {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// parsers_fuzz_test.go has anything said to what reads little.
+// fuzz_test.go gives parsers any input.
 
 // FuzzRemoteAddress: an address is the same when what it is called is read again.
 func FuzzRemoteAddress(f *testing.F) {

@@ -54,7 +54,7 @@ type inbound struct {
 }
 
 // Take takes a channel that the bastion has opened on a connection, for a listener or
-// to refuse it. It is false if nobody has asked for the channel.
+// to refuse it. It returns false if nobody has asked for the channel.
 func (s *Forwards) Take(on Connection, open ssh.NewChannel) bool {
 	if len(open.ExtraData()) > MaxOpenPayload {
 		return false

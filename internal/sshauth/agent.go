@@ -42,11 +42,11 @@ func (cfg *Config) AgentPath() string {
 // that leaves the choice of the socket to the environment.
 const agentFromEnvironment = "SSH_AUTH_SOCK"
 
-// agentPatience is how long an agent may take to list its keys, which asks
-// nobody: one that hangs must not keep the other keys from being offered.
+// agentPatience is how long an agent may take to list its keys. It asks its user nothing
+// for that. Other keys have to be offered even if an agent hangs.
 const agentPatience = 4 * time.Second
 
-// errAgentSilent is an agent's that took longer.
+// errAgentSilent is the error of an agent that takes longer.
 var errAgentSilent = fmt.Errorf("does not answer: it listed no keys within %s", agentPatience)
 
 // agentKey is a key that an agent holds.

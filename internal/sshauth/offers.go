@@ -55,7 +55,7 @@ type collector struct {
 	// agentFix says what helps against what keeps the agent's keys from being offered,
 	// or is "".
 	agentFix string
-	// scarce says that something could not be read for want of files or memory.
+	// scarce says that something could not be read because files or memory ran out.
 	scarce bool
 	// expired says that a certificate has, and badCert that one is not offered.
 	expired, badCert bool

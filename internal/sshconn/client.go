@@ -1,7 +1,8 @@
 // Package sshconn is one SSH connection, from the end of its handshake to its own,
 // with its channels as net.Conns. It probes the server, finds out when it stalls, and
 // closes the connection when it is dead. It knows nothing of other connections: what
-// happens to it, its Owner learns. Package tunnel imports it.
+// happens to it, its Owner learns. Packages connect, pool and remote import it, and those
+// above for addresses and the type Conn.
 package sshconn
 
 import (
@@ -51,14 +52,14 @@ type Owner interface {
 	Tick()
 	// Probing says that a probe is sent, since the server has been silent for so long.
 	Probing(silent time.Duration)
-	// Probed tells how long the server took to answer a probe.
+	// Probed says how long the server took to answer a probe.
 	Probed(took time.Duration)
 	// Stalled says that the server does not respond, and over the lookup of which
 	// name, or "". Responds says that it does again.
 	Stalled(name string)
 	Responds()
-	// Incoming takes a channel that the server opens, or is false if nobody asked for
-	// it.
+	// Incoming takes a channel that the server opens. It returns false if nobody asked
+	// for the channel.
 	Incoming(ssh.NewChannel) bool
 
 	// Answered says that an open to an address counts no longer as unanswered, since
@@ -68,7 +69,7 @@ type Owner interface {
 	AnsweredLate(address string)
 	// LookedUp says that the server has looked a name up without delay.
 	LookedUp(name string)
-	// Opened and Closed stand around the life of a channel.
+	// Opened says that a channel is open, Closed that it has ended.
 	Opened(*Conn)
 	Closed(*Conn)
 }

@@ -10,16 +10,16 @@ import (
 //
 // x/crypto reads ahead: its reader hands packets on over a channel that holds 16
 // of them, to the authentication and after that to what serves the channels.
-// Either gives up over a packet that it does not take, and if more than 16 follow,
-// the reader waits for ever to be rid of the next: three goroutines, and up to
-// 17 packets of 256 KiB. A bastion that means harm can have that with each
-// connection, and only who takes the packets ends it.
+// Either gives up over a packet that it does not take. If more than 16 follow, the
+// reader blocks forever on the next: three goroutines, and up to 17 packets of
+// 256 KiB. A malicious bastion can cause that with each connection. It ends only if
+// somebody takes the packets.
 
 // TakeLeftover takes what x/crypto has read on a connection of its own type and
 // will not take itself, having given up. It returns when the reader has ended,
 // which needs the connection under it to be closed.
 func TakeLeftover(conn any) {
-	for range unreadOf(conn) { //nolint:revive // nobody wants them
+	for range unreadOf(conn) { //nolint:revive // they are dropped
 	}
 }
 

@@ -33,7 +33,7 @@ type chunk struct {
 type pump struct {
 	src, dst net.Conn
 
-	// mu guards what is below; cond is told of every change to it.
+	// mu guards what is below; every change to it signals cond.
 	mu        sync.Mutex
 	cond      sync.Cond
 	queue     []chunk

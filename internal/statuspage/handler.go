@@ -39,15 +39,22 @@ func init() {
 //
 // The handler answers GET and HEAD.
 type Handler struct {
-	app source
+	app Source
 	// stopRecording ends the handler's part in the recording for the charts.
 	stopRecording func()
 }
 
-// source is what has tunnels: the app. TunnelStatus does no I/O.
-type source interface {
+// Source has the tunnels of a configuration. TunnelStatus does no I/O.
+type Source interface {
 	TunnelStatus() []adminapi.Status
 }
+
+// ofApp returns the tunnels of an app.
+var ofApp func(app caddy.App) Source
+
+// SetSource sets where pages get the tunnels of an app. The package of the app calls it in
+// its init. A method of the app would be a part of the API that other plugins see.
+func SetSource(source func(app caddy.App) Source) { ofApp = source }
 
 // CaddyModule returns the Caddy module information.
 func (Handler) CaddyModule() caddy.ModuleInfo {
@@ -63,7 +70,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.app = app.(source)
+	h.app = ofApp(app)
 	h.stopRecording = charts.add(h.app)
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/remote"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
 )
@@ -206,14 +207,11 @@ func TestPageEscapes(t *testing.T) {
 		if got := shape(page); got != want {
 			t.Errorf("%q changes the page:\n%s", text, got)
 		}
-		if strings.ContainsAny(page, "\x00\x1b\r\u202e\u2066") || !strings.Contains(words(t, page), strings.Join(strings.Fields(textOf(text)), " ")) {
+		if strings.ContainsAny(page, "\x00\x1b\r\u202e\u2066") || !strings.Contains(words(t, page), strings.Join(strings.Fields(printable.Line(text)), " ")) {
 			t.Errorf("%q is not shown as it is", text)
 		}
 	}
 }
-
-// textOf is how a text is shown.
-func textOf(s string) string { return text(s) }
 
 // TestContentSecurityPolicy: the page is allowed its own style and script by their
 // hashes, and nothing else. It has nothing else.

@@ -44,7 +44,7 @@ type recorder struct {
 	// mu guards the fields below. It is not held while a source is asked.
 	mu sync.Mutex
 	// sources has an app for each page, in the order of their configurations.
-	sources []source
+	sources []Source
 	// samples are by tunnel, the oldest first.
 	samples map[string][]sample
 	// end ends the goroutine, which there is while there are sources.
@@ -54,7 +54,7 @@ type recorder struct {
 // add makes the recorder sample an app's tunnels, until the returned function is called.
 // The first page starts the goroutine. Removing the last one ends it, and drops all
 // samples.
-func (r *recorder) add(s source) (remove func()) {
+func (r *recorder) add(s Source) (remove func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sources = append(r.sources, s)
@@ -66,7 +66,7 @@ func (r *recorder) add(s source) (remove func()) {
 	return sync.OnceFunc(func() { r.remove(s) })
 }
 
-func (r *recorder) remove(s source) {
+func (r *recorder) remove(s Source) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i := slices.Index(r.sources, s)

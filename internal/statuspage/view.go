@@ -4,13 +4,9 @@ package statuspage
 
 import (
 	"fmt"
-	"math/big"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-
-	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/adminapi"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
@@ -121,7 +117,7 @@ func newPage(tunnels []adminapi.Status, history func(name string) []sample, now 
 
 func newTunnelView(s *adminapi.Status, id string, samples []sample, now time.Time) tunnelView {
 	v := tunnelView{
-		ID: id, Name: text(s.Tunnel), State: text(string(s.State)), Where: text(s.Where()), User: text(s.User), Lazy: s.Lazy,
+		ID: id, Name: printable.Line(s.Tunnel), State: printable.Line(string(s.State)), Where: printable.Line(s.Where()), User: printable.Line(s.User), Lazy: s.Lazy,
 		Since: moment{s.Since, now}, Certificate: expiryOf(s.CertificateExpires, now),
 		ConnectionCount: s.ConnectionCount(),
 	}
@@ -130,17 +126,17 @@ func newTunnelView(s *adminapi.Status, id string, samples []sample, now time.Tim
 		if r.Cause != "" {
 			means = remedy.ByCause[r.Cause].Means
 		}
-		v.Remarks = append(v.Remarks, remarkView{text(r.Text), means, text(r.Error), text(fix(s, r))})
+		v.Remarks = append(v.Remarks, remarkView{printable.Line(r.Text), means, printable.Line(r.Error), printable.Line(fix(s, r))})
 	}
 	for _, c := range s.Connections {
 		v.Connections = append(v.Connections, connectionView{
-			Class: text(c.Class), Host: text(c.Host), Server: text(strings.TrimPrefix(c.Server, "SSH-2.0-")),
-			RTT: roundTrip(c.RTT.Duration()), Received: byteSize(float64(c.Received)), Sent: byteSize(float64(c.Sent)),
+			Class: printable.Line(c.Class), Host: printable.Line(c.Host), Server: printable.Line(strings.TrimPrefix(c.Server, "SSH-2.0-")),
+			RTT: roundTrip(c.RTT.Duration()), Received: printable.Bytes(c.Received), Sent: printable.Bytes(c.Sent),
 			Stalled: c.Stalled, Since: moment{c.Since, now}, Channels: c.Channels, Certificate: expiryOf(c.CertificateExpires, now),
 		})
 	}
 	for _, f := range s.Forwards {
-		f.Listen, f.Target = text(f.Listen), text(f.Target)
+		f.Listen, f.Target = printable.Line(f.Listen), printable.Line(f.Target)
 		v.Forwards = append(v.Forwards, f)
 	}
 	v.Charts = newCharts(s, samples, now)
@@ -156,7 +152,7 @@ func newCharts(s *adminapi.Status, samples []sample, now time.Time) []chart {
 	received := rate(samples, func(s sample) int64 { return s.received })
 	sent := rate(samples, func(s sample) int64 { return s.sent })
 	rtt := gauge(withNow, func(s sample) (float64, bool) { return s.rtt.Seconds(), s.rtt > 0 })
-	perSecond := func(v float64) string { return byteSize(v) + "/s" }
+	perSecond := func(v float64) string { return printable.Bytes(int64(v)) + "/s" }
 	charts := []chart{
 		newChart("channels", channels, func(v float64) string { return fmt.Sprint(v) }, now),
 		newChart("received", received, perSecond, now),
@@ -214,21 +210,4 @@ func roundTrip(d time.Duration) string {
 		return unknown
 	}
 	return printable.Duration(d)
-}
-
-// byteSize writes a number of bytes, as the command status does.
-func byteSize(n float64) string {
-	whole, _ := big.NewFloat(n).Int(nil)
-	return humanize.BigIBytes(whole)
-}
-
-// text makes a bastion's text printable. Direction marks among it could show a name as
-// another one.
-func text(s string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
 }

@@ -1,7 +1,8 @@
 // Package transport contains the reverse proxy's transport ssh_tunnel: http.Transport as
 // Caddy configures it, with channels of a tunnel in place of sockets. It opens no socket
-// and no tunnel. The root imports it, so that it registers itself; the commands read
-// upstreams with it.
+// and no tunnel. The root imports it, so that it registers itself. Package upstreams imports
+// it to check the transport beside it; package need, the commands and the Go module layer4
+// import it to read configurations.
 package transport
 
 import (
@@ -128,7 +129,7 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer.Dialer, handler *rev
 		if handler.DynamicUpstreamsRaw != nil {
 			t.byClient = checkSource(handler.DynamicUpstreamsRaw) != nil
 			if isSourceHere(handler.DynamicUpstreamsRaw) {
-				ctx.Logger().Warn("dynamic upstreams are looked up from here, not from the bastion, and their passive health does not tell tunnels apart; use dynamic ssh_tunnel instead",
+				ctx.Logger().Warn("dynamic upstreams are looked up from here, not from the bastion, and the same address behind two tunnels shares its passive health; use dynamic ssh_tunnel instead",
 					zap.String("tunnel", t.TunnelName))
 			}
 		}
@@ -180,7 +181,7 @@ func (t *Transport) provision(ctx caddy.Context, tun dialer.Dialer, handler *rev
 const healthInterval = 30 * time.Second
 
 // warnOfHealthChecks warns if a handler's active health checks use a tunnel so often that
-// it never disconnects for want of use.
+// it is never unused long enough to disconnect.
 func warnOfHealthChecks(log *zap.Logger, h *reverseproxy.Handler, lazy time.Duration, name string) {
 	if lazy == 0 || h.HealthChecks == nil || h.HealthChecks.Active == nil || !h.HealthChecks.Active.IsEnabled() {
 		return

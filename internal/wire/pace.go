@@ -2,16 +2,15 @@ package wire
 
 import "time"
 
-// pace.go keeps x/crypto from reading ahead; see tunnel/leftover.go.
+// pace.go keeps x/crypto from reading ahead; see sshconn/leftover.go.
 
-// preAuthLimit is how much a server may send until it has let us in. An honest one
+// preAuthLimit is how much a server may send until it has accepted the login. An honest one
 // sends a few KiB, and sshd's longest banner is 1 MiB.
 const preAuthLimit = 4 << 20
 
-// Before x/crypto first asks how to authenticate, nobody outside has its
-// connection: there nothing can be taken from the reader, and it must not get
-// ahead in the first place. By then a server has sent little more than its half
-// of the key exchange.
+// Until x/crypto first asks how to authenticate, nobody outside has its connection.
+// Nothing can be taken from its reader then, so the reader must not get ahead. By then
+// a server has sent little more than its half of the key exchange.
 const (
 	// paceBytes is how much x/crypto gets in one piece: less than 16 packets,
 	// of which the shortest has 22 bytes.
@@ -30,9 +29,9 @@ const (
 	StageExchange Stage = iota
 	// StagePaced: after it, until x/crypto asks how to authenticate.
 	StagePaced
-	// StageLogin: until it has let us in.
+	// StageLogin: until the server has accepted the login.
 	StageLogin
-	// StageOpen: what the server says counts for nothing but traffic.
+	// StageOpen: no limit applies.
 	StageOpen
 )
 
