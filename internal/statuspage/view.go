@@ -64,8 +64,10 @@ type tunnelView struct {
 	// Shaded says that a chart shows times without a connection.
 	Shaded          bool
 	ConnectionCount string
-	Connections     []connectionView
-	Forwards        []adminapi.Forward
+	// Received and Sent are all bytes, those of former connections included.
+	Received, Sent string
+	Connections    []connectionView
+	Forwards       []adminapi.Forward
 }
 
 // expiry is when a certificate expires.
@@ -123,7 +125,7 @@ func newTunnelView(s *adminapi.Status, id string, samples []sample, now time.Tim
 	v := tunnelView{
 		ID: id, Name: text(s.Tunnel), State: text(string(s.State)), Where: text(s.Where()), User: text(s.User), Lazy: s.Lazy,
 		Since: moment{s.Since, now}, Certificate: expiryOf(s.CertificateExpires, now),
-		ConnectionCount: s.ConnectionCount(),
+		ConnectionCount: s.ConnectionCount(), Received: byteSize(float64(s.Received)), Sent: byteSize(float64(s.Sent)),
 	}
 	for _, r := range s.Remarks(now) {
 		means := ""
@@ -226,9 +228,13 @@ func byteSize(n float64) string {
 // another one.
 func text(s string) string {
 	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case !unicode.IsPrint(r):
 			return '?'
+		default:
+			return r
 		}
-		return r
 	}, strings.ToValidUTF8(s, "?"))
 }
