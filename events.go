@@ -1,8 +1,6 @@
 package sshtunnel
 
 import (
-	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -41,18 +39,15 @@ type emitter struct {
 }
 
 // newEmitter returns what emits the events of the configuration that ctx belongs
-// to, whose app is a. It is nil if there are no handlers.
-func newEmitter(ctx caddy.Context, a *App) (*emitter, error) {
-	app, err := ctx.AppIfConfigured("events")
-	if errors.Is(err, caddy.ErrNotConfigured) {
-		return nil, nil //nolint:nilnil // as documented
-	}
-	if err != nil {
-		return nil, fmt.Errorf("getting the events app: %w", err)
-	}
-	events := app.(*caddyevents.App)
+// to, whose app is a. It looks the events app up when there is an event: its handlers
+// may look up tunnels while they are provisioned, and these have to be there by then.
+func newEmitter(ctx caddy.Context, a *App) *emitter {
 	return &emitter{
-		emit: func(e report.Event) { events.Emit(ctx, eventPrefix+e.Name, e.Data) },
+		emit: func(e report.Event) {
+			if app, err := ctx.AppIfConfigured("events"); err == nil {
+				app.(*caddyevents.App).Emit(ctx, eventPrefix+e.Name, e.Data)
+			}
+		},
 		inForce: func() bool {
 			active := caddy.ActiveContext()
 			if active.Context == nil {
@@ -64,7 +59,7 @@ func newEmitter(ctx caddy.Context, a *App) (*emitter, error) {
 		logger:  ctx.Logger(),
 		waiting: make(chan report.Event, maxWaitingEvents),
 		over:    ctx.Done(),
-	}, nil
+	}
 }
 
 // Observe implements report.Observer.

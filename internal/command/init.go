@@ -45,7 +45,7 @@ Each question has a flag. --yes answers yes to all of them: it trusts the host k
 the server shows, as strict_host_key_checking accept-new does. Without a terminal, a
 question without an answer is an error, and the password is the next line of standard
 input. It writes no file but that of --output, and known_hosts if you accept the host key
-of a ProxyJump; and a key only after a yes, --yes or --key auto.
+of a ProxyJump, on a terminal; and a key only after a yes, --yes or --key auto.
 
 Run it as the user that Caddy is to run as. Otherwise Caddy does not find the key.`
 

@@ -85,7 +85,7 @@ type scannedHost struct {
 	OK     bool         `json:"ok"`
 	Server string       `json:"server,omitempty"`
 	Keys   []scannedKey `json:"keys"`
-	// Unread are algorithms for keys that are not supported.
+	// Unread are algorithms for keys that are not supported, or did not come.
 	Unread []string      `json:"unread,omitempty"`
 	Cause  failure.Cause `json:"cause,omitempty"`
 	Error  string        `json:"error,omitempty"`
@@ -196,7 +196,7 @@ func (h scannedHost) print(w io.Writer) {
 		_, _ = fmt.Fprintf(w, "%s\n#   host_key %s   (%s)\n", k.KnownHosts, k.HostKey, k.Compare)
 	}
 	if len(h.Unread) > 0 {
-		_, _ = fmt.Fprintf(w, "# not shown, since they are not supported: %s\n", strings.Join(h.Unread, ", "))
+		_, _ = fmt.Fprintf(w, "# not shown: not supported, or no key came: %s\n", strings.Join(h.Unread, ", "))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"time"
@@ -29,7 +30,8 @@ type Scanned struct {
 	// Keys are its host keys, one of each type; of certificates, the plain key
 	// within. Nobody has verified them.
 	Keys []ssh.PublicKey
-	// Unread are host key algorithms of the server's that are not supported.
+	// Unread are host key algorithms of the server's that are not supported, or for
+	// which it shows no key.
 	Unread []string
 }
 
@@ -53,7 +55,12 @@ func Scan(ctx context.Context, cfg Config, via Dial, timeout time.Duration) (*Sc
 		return nil, err
 	}
 	for _, algos := range s.left(init) {
-		if _, err := s.take(ctx, algos); err != nil {
+		// A Dropbear without an RSA key announces one all the same, and closes the connection.
+		_, err := s.take(ctx, algos)
+		switch {
+		case errors.Is(err, io.EOF):
+			s.found.Unread = append(s.found.Unread, algos...)
+		case err != nil:
 			return nil, err
 		}
 	}
@@ -70,7 +77,7 @@ type scan struct {
 }
 
 // scannable are the host key algorithms that can be asked for: plain keys first,
-// and what is broken last.
+// Ed25519 before the others, and what is broken last.
 var scannable = func() []string {
 	algos := withMore(nil, ssh.SupportedAlgorithms().HostKeys, ssh.InsecureAlgorithms().HostKeys)
 	slices.SortStableFunc(algos, func(a, b string) int { return cmp.Compare(scanRank(a), scanRank(b)) })
@@ -79,6 +86,8 @@ var scannable = func() []string {
 
 func scanRank(algo string) int {
 	switch {
+	case algo == ssh.KeyAlgoED25519:
+		return -1
 	case algorithms.IsCertificate(algo):
 		return 2
 	case slices.Contains(ssh.InsecureAlgorithms().HostKeys, algo):

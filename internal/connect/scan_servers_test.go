@@ -67,6 +67,27 @@ func TestScan(t *testing.T) {
 	}
 }
 
+// brokenKey is announced, and cannot sign.
+type brokenKey struct{ *sshtest.Key }
+
+func (brokenKey) SignWithAlgorithm(io.Reader, []byte, string) (*ssh.Signature, error) {
+	return nil, errors.New("no key")
+}
+
+// TestScanBrokenKey: a Dropbear without an RSA key announces one all the same, and closes
+// the connections of those who ask for it. That is no reason not to use its other key.
+func TestScanBrokenKey(t *testing.T) {
+	ed := sshtest.NewKey()
+	addr := keyServer(t, brokenKey{sshtest.NewRSAKey(2048)}, ed)
+	found, err := Scan(t.Context(), Config{Address: addr}, nil, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := scanned(found.Keys), scanned([]ssh.PublicKey{ed.PublicKey()}); !slices.Equal(got, want) || !slices.Contains(found.Unread, "rsa-sha2-256") {
+		t.Errorf("got %q, and %q; want %q", got, found.Unread, want)
+	}
+}
+
 // TestScanSSHD scans OpenSSH and dropbear.
 func TestScanSSHD(t *testing.T) {
 	ecdsa := sshtest.WriteFile(t, "ecdsa", sshtest.NewECDSAKey().PEM(""))

@@ -128,7 +128,7 @@ func TestPageShows(t *testing.T) {
 		"bind *:8080: refused the bastion refuses to listen",
 		"channels 12 max 12 received 102 KiB/s max 102 KiB/s",
 		"round trip 12.3ms max 14ms last 15 minutes · not connected",
-		"Connections 1 + 1 draining",
+		"Connections 1 + 1 draining · 5.0 GiB received, 121 KiB sent in all",
 		"draining b1.example.com:22 OpenSSH_9.2p1 Debian-2+deb12u10 2d2h 2 4.0 GiB 0 B – –",
 		"requests stalled b2.example.com:22 OpenSSH_9.2p1 1h0m 10 0 B 0 B 12.3ms expires in 3h20m",
 		"local_forward 127.0.0.1:5432 db.internal:5432 listening 3",

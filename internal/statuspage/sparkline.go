@@ -92,6 +92,9 @@ func draw(values []value, scale float64, now time.Time) (s sparkline) {
 		first, end := x(run[0].at, now), x(run[len(run)-1].at, now)
 		fmt.Fprintf(&area, "M%.1f %.0fL", first, sparkHeight)
 		for i, v := range run {
+			if 0 < i && i < len(run)-1 && v.v == run[i-1].v && v.v == run[i+1].v {
+				continue // on a level line
+			}
 			op := "L"
 			if i == 0 {
 				op = "M"

@@ -60,8 +60,10 @@ type tunnelView struct {
 	// Shaded says that a chart shows times without a connection.
 	Shaded          bool
 	ConnectionCount string
-	Connections     []connectionView
-	Forwards        []adminapi.Forward
+	// Received and Sent are all bytes, those of former connections included.
+	Received, Sent string
+	Connections    []connectionView
+	Forwards       []adminapi.Forward
 }
 
 // expiry is when a certificate expires.
@@ -119,7 +121,7 @@ func newTunnelView(s *adminapi.Status, id string, samples []sample, now time.Tim
 	v := tunnelView{
 		ID: id, Name: printable.Line(s.Tunnel), State: printable.Line(string(s.State)), Where: printable.Line(s.Where()), User: printable.Line(s.User), Lazy: s.Lazy,
 		Since: moment{s.Since, now}, Certificate: expiryOf(s.CertificateExpires, now),
-		ConnectionCount: s.ConnectionCount(),
+		ConnectionCount: s.ConnectionCount(), Received: printable.Bytes(s.Received), Sent: printable.Bytes(s.Sent),
 	}
 	for _, r := range s.Remarks(now) {
 		means := ""
