@@ -26,6 +26,7 @@ const maxWaitingEvents = 256
 // after the other and may take their time, such as a command that is executed:
 // the tunnels do not wait for them.
 type emitter struct {
+	app  atomic.Pointer[caddyevents.App]
 	emit func(report.Event)
 	// inForce reports whether all apps of the configuration have started: Caddy
 	// starts them in any order, and the events app takes none before.
@@ -41,18 +42,10 @@ type emitter struct {
 }
 
 // newEmitter returns what emits the events of the configuration that ctx belongs
-// to, whose app is a. It is nil if there are no handlers.
-func newEmitter(ctx caddy.Context, a *App) (*emitter, error) {
-	app, err := ctx.AppIfConfigured("events")
-	if errors.Is(err, caddy.ErrNotConfigured) {
-		return nil, nil //nolint:nilnil // as documented
-	}
-	if err != nil {
-		return nil, fmt.Errorf("getting the events app: %w", err)
-	}
-	events := app.(*caddyevents.App)
+// to, whose app is a. It emits none before bind.
+func newEmitter(ctx caddy.Context, a *App) *emitter {
 	return &emitter{
-		emit: func(e report.Event) { events.Emit(ctx, eventPrefix+e.Name, e.Data) },
+		emit: func(e report.Event) { a.events.app.Load().Emit(ctx, eventPrefix+e.Name, e.Data) },
 		inForce: func() bool {
 			active := caddy.ActiveContext()
 			if active.Context == nil {
@@ -64,11 +57,28 @@ func newEmitter(ctx caddy.Context, a *App) (*emitter, error) {
 		logger:  ctx.Logger(),
 		waiting: make(chan report.Event, maxWaitingEvents),
 		over:    ctx.Done(),
-	}, nil
+	}
+}
+
+// bind makes the events app get the events, if there is one. It provisions that app, whose
+// handlers may look up tunnels.
+func (em *emitter) bind(ctx caddy.Context) error {
+	app, err := ctx.AppIfConfigured("events")
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("getting the events app: %w", err)
+	}
+	em.app.Store(app.(*caddyevents.App))
+	return nil
 }
 
 // Observe implements report.Observer.
 func (em *emitter) Observe(e report.Event) {
+	if em.app.Load() == nil {
+		return // there are no handlers
+	}
 	select {
 	case <-em.over: // whether or not there is room
 		return

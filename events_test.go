@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
@@ -87,6 +88,7 @@ func TestEmitterDoesNotBlock(t *testing.T) {
 		waiting: make(chan report.Event, maxWaitingEvents),
 		over:    over,
 	}
+	em.app.Store(new(caddyevents.App))
 	for range 2 * maxWaitingEvents {
 		em.Observe(report.Event{Name: report.EventLost})
 	}

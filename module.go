@@ -22,6 +22,7 @@ package sshtunnel
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -114,20 +115,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
-	events, err := newEmitter(ctx, a)
-	if err != nil {
-		return err
+	if ctx.Storage() == nil {
+		return errors.New("Caddy's storage cannot go through a tunnel: it is needed before any app")
 	}
-	a.events = events
-	if err := a.watchExit(ctx); err != nil {
-		return err
-	}
+	a.events = newEmitter(ctx, a)
 
 	tunnels, err := a.Resolve(a.logger)
 	if err != nil {
-		return err
-	}
-	if err := contract.MoveChallenges(ctx, bind.Network); err != nil {
 		return err
 	}
 	handles := make(map[*config.Resolved]*tunnel.Handle)
@@ -138,7 +132,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 			handles[hop] = jump
 		}
 	}
-	return nil
+	// These provision other apps, whose modules may look tunnels up.
+	if err := a.events.bind(ctx); err != nil {
+		return err
+	}
+	if err := a.watchExit(ctx); err != nil {
+		return err
+	}
+	return contract.MoveChallenges(ctx, bind.Network)
 }
 
 // Validate refuses what is wrong between the app and the sites of its configuration, of
@@ -163,9 +164,7 @@ type openTunnel struct {
 
 // open takes a handle on a tunnel, which goes through another unless jump is nil.
 func (a *App) open(t *config.Resolved, jump *tunnel.Handle) *tunnel.Handle {
-	if a.events != nil {
-		t.Settings.Observer = a.events
-	}
+	t.Settings.Observer = a.events
 	if t.Config.AcceptNewHostKey {
 		t.Settings.KeyMemory = keystorage.Storage{Storage: a.ctx.Storage()}
 	}
