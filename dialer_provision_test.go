@@ -20,6 +20,7 @@ func init() {
 	caddy.RegisterModule(lookingUpEvents{})
 	caddy.RegisterModule(lookingUpCertificates{})
 	caddy.RegisterModule(lookingUpStorage{})
+	caddy.RegisterModule(lookingUpLog{})
 }
 
 // lookingUp looks a tunnel up when it is provisioned.
@@ -60,14 +61,25 @@ func (lookingUpStorage) CaddyModule() caddy.ModuleInfo {
 
 func (*lookingUpStorage) CertMagicStorage() (certmagic.Storage, error) { return nil, nil } //nolint:nilnil // it is not called
 
+// lookingUpLog is where a log goes.
+type lookingUpLog struct {
+	lookingUp
+	caddy.StdoutWriter
+}
+
+func (lookingUpLog) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.logging.writers.looking_up", New: func() caddy.Module { return new(lookingUpLog) }}
+}
+
 // TestLookupWhileProvisioning: a module may look a tunnel up, whichever app Caddy
-// provisions first. Only storage is there before all apps.
+// provisions first. Only storage and logs are there before all apps.
 func TestLookupWhileProvisioning(t *testing.T) {
 	tunnels := fmt.Sprintf(`"ssh_tunnel": {"tunnels": {"prod": {"hosts": ["edge.example.com"], "user": "u", "password": "x", "host_keys": [%q], "permit_open": ["*:80"]}}}`, caddytest.Fingerprint)
 	for name, tt := range map[string]struct{ config, want string }{
 		"events":  {`{"admin": {"disabled": true}, "apps": {` + tunnels + `, "events": {"subscriptions": [{"events": ["x"], "handlers": [{"handler": "looking_up"}]}]}}}`, ""},
 		"tls":     {`{"admin": {"disabled": true}, "apps": {` + tunnels + `, "tls": {"certificates": {"looking_up": {}}}}}`, ""},
-		"storage": {`{"admin": {"disabled": true}, "storage": {"module": "looking_up"}, "apps": {` + tunnels + `}}`, "storage cannot go through a tunnel"},
+		"storage": {`{"admin": {"disabled": true}, "storage": {"module": "looking_up"}, "apps": {` + tunnels + `}}`, "storage and logs cannot go through a tunnel"},
+		"log":     {`{"admin": {"disabled": true}, "logging": {"logs": {"x": {"writer": {"output": "looking_up"}}}}, "apps": {` + tunnels + `}}`, "storage and logs cannot go through a tunnel"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 16 { // the order of apps is random

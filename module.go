@@ -22,7 +22,6 @@ package sshtunnel
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -114,9 +113,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.started = make(chan struct{})
 	if err := registerMetrics(ctx); err != nil {
 		return err
-	}
-	if ctx.Storage() == nil {
-		return errors.New("Caddy's storage cannot go through a tunnel: it is needed before any app")
 	}
 	a.events = newEmitter(ctx, a)
 
