@@ -110,9 +110,15 @@ func LookupApp(ctx caddy.Context, name string) (caddy.App, error) {
 // errNoApp is the error of a configuration without the app.
 var errNoApp = errors.New("no tunnel is configured: add the global option ssh_tunnel")
 
+// errTooEarly is the error of a module that Caddy loads before storage, or as such.
+var errTooEarly = errors.New("storage and logs cannot go through a tunnel: Caddy needs them before any app")
+
 // App returns the app of the configuration that ctx belongs to, which has been
 // provisioned. It is an error if there is none.
 func App(ctx caddy.Context) (caddy.App, error) {
+	if len(ctx.Modules()) > 0 && ctx.Storage() == nil { // the app would have none either
+		return nil, errTooEarly
+	}
 	app, err := ctx.AppIfConfigured("ssh_tunnel")
 	if errors.Is(err, caddy.ErrNotConfigured) {
 		return nil, errNoApp

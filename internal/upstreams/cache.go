@@ -12,10 +12,16 @@ import (
 const (
 	// maxEntries is how many answers a cache has at most.
 	maxEntries = 100
+	// maxWaiting is how many of these have their first lookup in progress before one
+	// of them, rather than an answer, makes room for another.
+	maxWaiting = maxEntries / 2
 	// retryInterval is how long after a failed lookup there is another one, and how old
 	// an answer is at least that a failed request makes Caddy look up again.
 	retryInterval = time.Second
 )
+
+// errTooManyNames is why a lookup has ended early.
+var errTooManyNames = errors.New("too many names are looked up at a time")
 
 // caches are the caches of this process: a reload finds the answers that it needs.
 var caches = caddy.NewUsagePool()
@@ -62,8 +68,10 @@ type entry struct {
 	err      error
 	failedAt time.Time
 
-	// running is closed when the lookup in progress ends; nil if there is none.
+	// running is closed when the lookup in progress ends, which cancel makes it do; nil
+	// if there is none.
 	running chan struct{}
+	cancel  context.CancelCauseFunc
 }
 
 // validity is how long answers serve.
@@ -94,8 +102,10 @@ func (c *cache) get(ctx context.Context, q question, v validity, look lookupFunc
 	c.mu.Lock()
 	e := c.entry(q)
 	if e.running == nil && e.isDue(v) {
+		var lookCtx context.Context
 		e.running = make(chan struct{})
-		go c.look(e, look) // returns when the lookup does; the cache's end ends it
+		lookCtx, e.cancel = context.WithCancelCause(c.ctx)
+		go c.look(lookCtx, e, look) // returns when the lookup does; the cache's end ends it
 	}
 	running := e.running
 	if e.isFresh(v) || running == nil || e.err != nil && e.serves(v) {
@@ -121,21 +131,45 @@ func (c *cache) entry(q question) *entry {
 		return e
 	}
 	if len(c.entries) >= maxEntries {
-		for other := range c.entries {
-			delete(c.entries, other)
-			break
-		}
+		c.makeRoom()
 	}
 	e = new(entry)
 	c.entries[q] = e
 	return e
 }
 
+// makeRoom forgets a question, since clients may choose the names. One whose lookup has
+// failed goes first. While many have no answer yet, it is one of these, and its lookup
+// ends: slow names do not take the place of those that have an answer.
+func (c *cache) makeRoom() {
+	var failed, waiting, answered []question
+	for q, e := range c.entries { // in a random order
+		switch {
+		case !e.answered.IsZero():
+			answered = append(answered, q)
+		case e.running != nil:
+			waiting = append(waiting, q)
+		default:
+			failed = append(failed, q)
+		}
+	}
+	switch {
+	case len(failed) > 0:
+		delete(c.entries, failed[0])
+	case len(waiting) > maxWaiting:
+		c.entries[waiting[0]].cancel(errTooManyNames)
+		delete(c.entries, waiting[0])
+	default:
+		delete(c.entries, answered[0])
+	}
+}
+
 // look makes a lookup.
-func (c *cache) look(e *entry, look lookupFunc) {
-	addresses, err := look(c.ctx)
+func (c *cache) look(ctx context.Context, e *entry, look lookupFunc) {
+	addresses, err := look(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	e.cancel(nil)
 	close(e.running)
 	e.running, e.err = nil, err
 	switch {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -236,6 +237,57 @@ func TestCacheIsBounded(t *testing.T) {
 		if n := len(c.entries); n != maxEntries {
 			c.t.Errorf("%d entries", n)
 		}
+	})
+}
+
+// TestCacheFlood: a client that chooses names whose servers are slow, and leaves, neither
+// piles up lookups nor takes the answers of others away.
+func TestCacheFlood(t *testing.T) {
+	inBubble(t, validity{refresh: time.Minute, grace: time.Hour}, func(c *cacheTest) {
+		c.says(nil, "a:1")
+		c.want("a:1", lookupTime, 1)
+		left, leave := context.WithCancel(c.t.Context())
+		leave()
+		var running atomic.Int32
+		slow := func(ctx context.Context) ([]string, error) {
+			running.Add(1)
+			defer running.Add(-1)
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		}
+		for i := range 10 * maxEntries {
+			if _, err := c.get(left, question{name: fmt.Sprint(i)}, c.validity, slow); !errors.Is(err, context.Canceled) {
+				c.t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if n := running.Load(); n > maxEntries {
+			c.t.Errorf("%d lookups are running", n)
+		}
+		for i := range 10 * maxEntries {
+			failing := func(context.Context) ([]string, error) { return nil, errNoRecords }
+			if _, err := c.get(c.t.Context(), question{name: fmt.Sprint("no", i)}, c.validity, failing); !errors.Is(err, errNoRecords) {
+				c.t.Fatal(err)
+			}
+		}
+		c.want("a:1", 0, 1)
+	})
+}
+
+// TestCacheOfManyNames: more names than there is room for, all of which have answers, do
+// not end each other's lookups.
+func TestCacheOfManyNames(t *testing.T) {
+	inBubble(t, validity{refresh: time.Second}, func(c *cacheTest) {
+		c.says(nil, "a:1")
+		for i := range 20 * maxEntries {
+			go func() {
+				if _, err := c.get(c.t.Context(), question{name: fmt.Sprint(i % (3 * maxEntries))}, c.validity, c.oracle.look); err != nil {
+					c.t.Error(err)
+				}
+			}()
+			c.sleep(lookupTime / 20)
+		}
+		c.sleep(lookupTime)
 	})
 }
 

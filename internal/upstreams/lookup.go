@@ -100,7 +100,11 @@ func (u *Upstreams) lookup(ctx context.Context, q question) (addresses []string,
 	}
 	fields := []zap.Field{zap.String("tunnel", u.TunnelName), zap.String("name", q.name)}
 	if err != nil && ctx.Err() == nil {
-		level, unlogged := u.limiter.Level(zap.WarnLevel, "failed "+q.name, 1)
+		kind := "failure"
+		if errors.Is(err, errNoRecords) {
+			kind = "no records" // clients that choose such names hide no failure
+		}
+		level, unlogged := u.limiter.Level(zap.WarnLevel, kind, 1)
 		u.log.Log(level, "looking up upstreams failed", append(fields, zap.Error(err), zap.Int("unlogged", unlogged))...)
 	}
 	if err != nil {
@@ -110,7 +114,7 @@ func (u *Upstreams) lookup(ctx context.Context, q question) (addresses []string,
 	u.limiter.Over()
 	denied := slices.DeleteFunc(slices.Clone(addresses), u.permits)
 	if len(denied) > 0 {
-		level, unlogged := u.limiter.Level(zap.WarnLevel, "denied "+q.name, 1)
+		level, unlogged := u.limiter.Level(zap.WarnLevel, "denied", 1)
 		u.log.Log(level, "permit_open does not permit upstreams that were looked up", append(fields,
 			zap.Strings("denied", denied), zap.Int("permitted", len(addresses)-len(denied)), zap.Int("unlogged", unlogged))...)
 	}

@@ -209,7 +209,7 @@ func (u *Upstreams) addresses(r *http.Request) ([]string, error) {
 }
 
 // permitted returns the addresses that permit_open permits. If it permits none, it
-// returns them all: the transport then answers with status 403.
+// returns the first: the transport then answers with status 403.
 func (u *Upstreams) permitted(addresses []string) []string {
 	if !u.tunnel.Restricts() {
 		return addresses
@@ -221,7 +221,7 @@ func (u *Upstreams) permitted(addresses []string) []string {
 		}
 	}
 	if len(permitted) == 0 {
-		return addresses
+		return addresses[:min(1, len(addresses))]
 	}
 	return permitted
 }

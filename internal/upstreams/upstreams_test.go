@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -167,8 +168,9 @@ func TestDeniedUpstreams(t *testing.T) {
 	if len(denied) != 1 || denied[0].Level != zapcore.WarnLevel || denied[0].ContextMap()["permitted"] != int64(2) {
 		t.Errorf("logged %v", denied)
 	}
-	// The transport answers these with status 403.
-	newSource(t, tun, `"type": "a", "name": "bad.internal"`).want("", "ssh_tunnel+prod/127.0.0.1:80 ssh_tunnel+prod/[::1]:80")
+	// The transport answers this one with status 403. Caddy keeps what it knows about an
+	// upstream for an hour, so there are no more of these than it takes.
+	newSource(t, tun, `"type": "a", "name": "bad.internal"`).want("", "ssh_tunnel+prod/127.0.0.1:80")
 }
 
 // TestFailures: a request whose lookup fails has what a transport that is down gives it,
@@ -192,6 +194,30 @@ func TestFailures(t *testing.T) {
 	}
 	if n := len(tun.Dialed()); n != 1 {
 		t.Errorf("%d dials within a second", n)
+	}
+}
+
+// TestFailuresOfManyNames: clients that choose names that do not exist hide no failure
+// of the DNS servers.
+func TestFailuresOfManyNames(t *testing.T) {
+	s := newServer(t)
+	tun := &caddytest.Tunnel{Permission: caddytest.Permitting(t, "*:*"), Routes: map[string]string{"dns.internal:53": s.Addr().String()}}
+	u := newSource(t, tun, `"type": "a", "name": "{http.request.host}.internal", "versions": ["ipv4"]`)
+	for i := range 50 {
+		if _, err := u.get(fmt.Sprint("no", i)); !errors.Is(err, errNoRecords) {
+			t.Fatal(err)
+		}
+	}
+	s.edit = rcodeIs(dnsmessage.RCodeServerFailure)
+	if _, err := u.get("web"); err == nil {
+		t.Fatal("no error")
+	}
+	var warnings []string
+	for _, entry := range u.log.FilterLevelExact(zapcore.WarnLevel).All() {
+		warnings = append(warnings, fmt.Sprint(entry.ContextMap()["name"]))
+	}
+	if want := []string{"no0.internal.", "web.internal."}; !slices.Equal(warnings, want) {
+		t.Errorf("warnings are about %q, want %q", warnings, want)
 	}
 }
 
