@@ -94,7 +94,7 @@ func TestSocketActivation(t *testing.T) {
 	for forwards, want := range map[string]string{
 		"dynamic_forward fd/6": fmt.Sprintf(`listen address \"fd/6 (0.0.0.0:%d)\": whoever reaches it could use the tunnel`, open),
 		"local_forward fd/0 echo.internal:7\nlocal_forward fd/3 echo.internal:7": `local_forward: listening on \"fd/0\": it is not a socket`,
-		"local_forward fd/12345 echo.internal:7":                                 "Caddy was not started with this file descriptor",
+		"local_forward fd/12345 echo.internal:7":                                 "nobody passed this file descriptor to Caddy",
 	} {
 		if err := c.load(config(forwards)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", forwards, err, want)

@@ -40,7 +40,7 @@ func checkInherited(fd int) error {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 	switch {
 	case errors.Is(err, unix.EBADF), err == nil && flags&unix.FD_CLOEXEC != 0: // which all has that Go opens
-		return errors.New("Caddy was not started with this file descriptor; start the socket's unit, which passes the socket to Caddy")
+		return errors.New("nobody passed this file descriptor to Caddy; start the socket's unit, which passes the socket to Caddy")
 	case err != nil:
 		return os.NewSyscallError("fcntl", err)
 	}

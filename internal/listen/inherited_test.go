@@ -70,8 +70,8 @@ func TestInheritedRefused(t *testing.T) {
 		fd   int
 		want string
 	}{
-		{1 << 20, "Caddy was not started with this file descriptor"},
-		{int(own.Fd()), "Caddy was not started with this file descriptor"},
+		{1 << 20, "nobody passed this file descriptor to Caddy"},
+		{int(own.Fd()), "nobody passed this file descriptor to Caddy"},
 		{inherit(t, itself{os.DevNull}), "it is not a socket"},
 		{inherit(t, packets), "it is not a stream socket; write ListenStream="},
 		{inherit(t, conn.(*net.TCPConn)), "the socket does not listen; write Accept=no"},

@@ -22,7 +22,8 @@ func TestDraw(t *testing.T) {
 			"M293.3 39.0L296.7 20.5L300.0 2.0",
 		},
 		"level": {
-			[]value{at(40*time.Second, 10), at(30*time.Second, 10), at(20*time.Second, 10), at(10*time.Second, 10), at(0, 5)}, 10,
+			[]value{at(40*time.Second, 10), at(30*time.Second, 10), at(20*time.Second, 10), at(10*time.Second, 10), at(0, 5)},
+			10,
 			"M286.7 2.0L296.7 2.0L300.0 20.5",
 		},
 		"all zero": {[]value{at(10*time.Second, 0), at(0, 0)}, 0, "M296.7 39.0L300.0 39.0"},
