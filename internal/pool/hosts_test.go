@@ -73,13 +73,19 @@ func TestHosts(t *testing.T) {
 			set := quick()
 			set.ConnectTimeout = time.Hour // which is not waited for
 			logs := observed(&set)
+			start := time.Now()
 			h := open(t, p.cfg, set)
 			conn, err := dialFor(t, h, listen(t, echo), sshtest.Patience)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer conn.Close()
+			took := time.Since(start)
 			roundTrip(t, conn)
+			if c.logged != "no answer" && took >= time.Second {
+				t.Logf("connecting took %v: both hosts were tried, and either may have been the first", took)
+				return
+			}
 			want := p.cfg.Fallbacks[0]
 			if c.logged == "" {
 				want = p.cfg.Address
