@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -154,8 +155,22 @@ func (s *SSHD) Reconfigure(lines string) {
 	s.first = lines
 	s.command() // writes it
 	before := len(s.Log())
+	// It says that it listens before it handles the signal, which would end it.
+	Eventually(s.t, daemonStart, "sshd handles SIGHUP", s.handlesHangup)
 	_ = s.process.Process.Signal(syscall.SIGHUP)
 	Eventually(s.t, daemonStart, "sshd listens again", func() bool { return strings.Contains(s.Log()[before:], s.listening) })
+}
+
+// handlesHangup reports whether the server has a handler for SIGHUP: proc(5), SigCgt.
+func (s *SSHD) handlesHangup() bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid()))
+	if err != nil {
+		return true // this system does not say
+	}
+	_, mask, _ := strings.Cut(string(status), "SigCgt:")
+	mask, _, _ = strings.Cut(strings.TrimSpace(mask), "\n")
+	caught, _ := strconv.ParseUint(mask, 16, 64)
+	return caught&(1<<(syscall.SIGHUP-1)) != 0
 }
 
 // AuthorizedKeysFile returns the path of the file of keys that may log in. It
