@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// oracle answers lookups, as it is told to.
+// oracle answers lookups as its fields say.
 type oracle struct {
 	mu      sync.Mutex
 	lookups int
