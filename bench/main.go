@@ -161,15 +161,18 @@ func chosen(o options) ([]workload, error) {
 	return list, nil
 }
 
-// measure runs the workloads in rounds: each round has each workload each way,
-// one right after the other, and begins with another one.
+// measure runs the workloads in rounds: each round has each workload each way
+// that the workload wants, one right after the other, and begins with another
+// one.
 func (s *stage) measure(ctx context.Context, list []workload) ([]workloadResult, error) {
+	list = slices.DeleteFunc(list, func(w workload) bool { return w.missing != nil && w.missing(s) != "" })
 	samples := make([][]map[variant]sample, len(list))
 	for round := range s.options.rounds {
 		for i, w := range list {
 			got := make(map[variant]sample)
-			for n := range variants {
-				v := variants[(n+round)%len(variants)]
+			ways := w.ways()
+			for n := range ways {
+				v := ways[(n+round)%len(ways)]
 				fmt.Fprintf(os.Stderr, "round %d of %d: %s, %s\n", round+1, s.options.rounds, w.title, v)
 				out, err := s.profiled(ctx, w.id, v, func() (sample, error) { return w.measure(ctx, s, v) })
 				if err != nil {

@@ -28,7 +28,8 @@ const (
 	sshL   variant = "ssh-L"  // Caddy connects to the port of an `ssh -L`
 )
 
-// variants in the order of the first round.
+// variants are those of a workload that names none, in the order of the first
+// round.
 var variants = []variant{direct, tunnel, sshL}
 
 // way is Caddy, alone or with ssh and sshd.

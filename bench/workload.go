@@ -47,8 +47,23 @@ func cpuMetrics(unit string) []metric {
 // workload is something to measure.
 type workload struct {
 	id, title string
-	metrics   []metric
-	measure   func(context.Context, *stage, variant) (sample, error)
+	// variants are the ways that it is measured, tunnel among them: nil for the
+	// usual three. Those that differ from tunnel are what tunnel is compared with.
+	variants []variant
+	metrics  []metric
+	measure  func(context.Context, *stage, variant) (sample, error)
+	// missing says what this machine lacks for it, in a few words ("nginx is not
+	// installed"): empty for nothing, and nil for a workload that needs nothing.
+	// What lacks something is reported as not measured, and -update refuses.
+	missing func(*stage) string
+}
+
+// ways returns the variants of the workload, in the order of the first round.
+func (w workload) ways() []variant {
+	if w.variants == nil {
+		return variants
+	}
+	return w.variants
 }
 
 // workloads returns all, in the order of the table.
