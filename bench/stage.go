@@ -190,22 +190,30 @@ func (s *stage) startSSHD() (*process, string, error) {
 
 // startSSH starts `ssh -N -L`, with a stock configuration, and returns the
 // address that it will listen on. It does not wait for that.
-func (s *stage) startSSH(sshd, target string) (*process, string, error) {
-	host, sshdPort, err := net.SplitHostPort(sshd)
-	if err != nil {
-		return nil, "", err
-	}
+func (s *stage) startSSH(sshd, target string, options ...string) (*process, string, error) {
 	port, err := sshtest.FreePort()
 	if err != nil {
 		return nil, "", err
 	}
 	listen := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	p, err := s.start("ssh", command(s.ssh, "-N", "-L", listen+":"+target, "-F", "none",
-		"-i", filepath.Join(s.dir, "id_ed25519"), "-p", sshdPort,
+	p, err := s.runSSH(sshd, append(options, "-L", listen+":"+target)...)
+	return p, listen, err
+}
+
+// runSSH starts `ssh -N` with further arguments, and does not wait for its
+// login.
+func (s *stage) runSSH(sshd string, args ...string) (*process, error) {
+	host, port, err := net.SplitHostPort(sshd)
+	if err != nil {
+		return nil, err
+	}
+	return s.start("ssh", command(s.ssh, append(args,
+		"-N", "-F", "none",
+		"-i", filepath.Join(s.dir, "id_ed25519"), "-p", port,
 		"-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes",
 		"-o", "UserKnownHostsFile="+filepath.Join(s.dir, "known_hosts"), "-o", "GlobalKnownHostsFile=none",
-		"-o", "HostKeyAlias=bench", "-o", "StrictHostKeyChecking=yes", s.user+"@"+host))
-	return p, listen, err
+		"-o", "HostKeyAlias=bench", "-o", "StrictHostKeyChecking=yes", s.user+"@"+host,
+	)...))
 }
 
 // findProgram returns the absolute path of a program: sshd runs itself again

@@ -23,10 +23,19 @@ import (
 type variant string
 
 const (
-	direct variant = "direct" // Caddy connects to the server itself
-	tunnel variant = "tunnel" // Caddy's transport is ssh_tunnel
-	sshL   variant = "ssh-L"  // Caddy connects to the port of an `ssh -L`
+	direct variant = "direct"    // Caddy connects to the server itself
+	tunnel variant = "tunnel"    // Caddy's transport is ssh_tunnel
+	sshL   variant = "ssh-L"     // Caddy connects to the port of an `ssh -L`
+	sshLGCM variant = "ssh-L-gcm" // the same, with the cipher that tunnels prefer
 )
+
+// sshOptions are those of ssh that differ between variants.
+func (v variant) sshOptions() []string {
+	if v == sshLGCM {
+		return []string{"-c", "aes128-gcm@openssh.com"}
+	}
+	return nil
+}
 
 // variants are those of a workload that names none, in the order of the first
 // round.
@@ -35,7 +44,7 @@ var variants = []variant{direct, tunnel, sshL}
 // way is Caddy, alone or with ssh and sshd.
 type way struct {
 	variant variant
-	caddy   *process
+	caddy   *process // nil for raw connections without a tunnel
 	ssh     *process // nil unless it is sshL
 	sshd    *process // nil if it is direct
 	relay   *relay   // nil without a slow link
@@ -105,12 +114,19 @@ func (s *stage) startCaddy(w *way, upstream, bastion string) error {
 	}
 	w.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))
 	w.closeAddr = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[1]))
+	return s.runCaddy(w, s.caddyfile(ports, upstream, bastion))
+}
+
+// runCaddy starts the way's Caddy with a Caddyfile, in which %s stands for
+// global options: those of the admin endpoint.
+func (s *stage) runCaddy(w *way, caddyfile string) error {
 	socket := s.file("admin.sock")
 	w.admin = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}}
 	config := s.file("Caddyfile")
-	if err := os.WriteFile(config, []byte(s.caddyfile(ports, upstream, bastion, socket)), 0o600); err != nil {
+	caddyfile = fmt.Sprintf(caddyfile, "admin unix/"+socket+"\n\tpersist_config off")
+	if err := os.WriteFile(config, []byte(caddyfile), 0o600); err != nil {
 		return err
 	}
 	cmd := command(s.caddy, "run", "--adapter", "caddyfile", "--config", config)
@@ -120,24 +136,27 @@ func (s *stage) startCaddy(w *way, upstream, bastion string) error {
 	return err
 }
 
+// tunnelBlock is a tunnel to an sshd of ours in a Caddyfile, with options, each
+// on a line of its own.
+func (s *stage) tunnelBlock(name, bastion string, options ...string) string {
+	options = append([]string{
+		"identity_file " + filepath.Join(s.dir, "id_ed25519"),
+		"known_hosts " + filepath.Join(s.dir, "known_hosts"),
+		"host_key_alias bench",
+	}, options...)
+	return fmt.Sprintf("\t\ttunnel %s %s@%s {\n\t\t\t%s\n\t\t}\n", name, s.user, bastion, strings.Join(options, "\n\t\t\t"))
+}
+
 // caddyfile serves the upstream on two ports: with connections to it that are
 // kept alive, and with a new one for each request. Nothing else is tuned.
-func (s *stage) caddyfile(ports [2]int, upstream, bastion, socket string) string {
+func (s *stage) caddyfile(ports [2]int, upstream, bastion string) string {
 	app, transport := "", "http"
 	if bastion != "" {
 		transport = "ssh_tunnel bench"
-		app = fmt.Sprintf(`	ssh_tunnel {
-		tunnel bench %s@%s {
-			identity_file %s
-			known_hosts %s
-			host_key_alias bench
-		}
-	}
-`, s.user, bastion, filepath.Join(s.dir, "id_ed25519"), filepath.Join(s.dir, "known_hosts"))
+		app = "\tssh_tunnel {\n" + s.tunnelBlock("bench", bastion) + "\t}\n"
 	}
 	return fmt.Sprintf(`{
-	admin unix/%s
-	persist_config off
+	%%s
 %s}
 http://:%d {
 	bind 127.0.0.1
@@ -153,7 +172,7 @@ http://:%d {
 		}
 	}
 }
-`, socket, app, ports[0], upstream, transport, ports[1], upstream, transport)
+`, app, ports[0], upstream, transport, ports[1], upstream, transport)
 }
 
 // wait returns once a request has been answered. Until ssh listens, Caddy
@@ -180,10 +199,10 @@ func (w *way) wait(ctx context.Context) error {
 			}
 		}
 	}
-	err := w.caddy.failed(fmt.Sprintf("did not serve within %v (%v)", startWait, last))
-	for _, p := range []*process{w.ssh, w.sshd} {
+	err := fmt.Errorf("no answer within %v: %w", startWait, last)
+	for _, p := range []*process{w.caddy, w.ssh, w.sshd} {
 		if p != nil {
-			err = errors.Join(err, p.failed("stands behind it"))
+			err = errors.Join(err, p.failed("is part of it"))
 		}
 	}
 	return err
@@ -233,9 +252,11 @@ type usage struct {
 
 func (w *way) usage() usage {
 	var u usage
-	u.caddy, u.known = cpuTime(w.caddy.pid())
+	if w.caddy != nil {
+		u.caddy, u.known = cpuTime(w.caddy.pid())
+	}
 	if w.ssh != nil {
-		u.ssh, _ = cpuTime(w.ssh.pid())
+		u.ssh, u.known = cpuTime(w.ssh.pid())
 	}
 	if w.sshd != nil {
 		u.sshd, _ = cpuTime(w.sshd.pid())
@@ -251,7 +272,9 @@ func (w *way) addUsage(to sample, since usage, units float64, scale time.Duratio
 		return
 	}
 	per := func(d time.Duration) float64 { return float64(d) / float64(scale) / units }
-	to[cpuCaddy] = per(now.caddy - since.caddy)
+	if w.caddy != nil {
+		to[cpuCaddy] = per(now.caddy - since.caddy)
+	}
 	to[cpuClient] = per(now.caddy - since.caddy + now.ssh - since.ssh)
 	if w.sshd != nil {
 		to[cpuSSHD] = per(now.sshd - since.sshd)

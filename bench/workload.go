@@ -80,12 +80,19 @@ func workloads(o options) []workload {
 		bulk("up", "up", o.bulk, upload),
 		coldStart(),
 	}
-	return append(list,
+	list = append(list,
 		idleStreams("websockets", webSockets, o.streams, o.settle),
 		// Those show to be streams only by being silent for a while.
 		idleStreams("events", serverSentEvents, o.streams, 8*o.settle),
 		slowLink(),
 	)
+	for _, to := range []direction{down, up} {
+		for _, count := range []int{1, 4, 16} {
+			list = append(list, beside(to, count))
+		}
+	}
+	list = append(list, rawWorkloads(o)...)
+	return append(list, bindWorkloads(o)...)
 }
 
 // clients writes a number of them.
@@ -125,40 +132,57 @@ func (s *stage) load(ctx context.Context, l load) (loadResult, error) {
 	return runLoad(ctx, l)
 }
 
+// requestMetrics are what measureRequests fills in.
+func requestMetrics() []metric {
+	return append([]metric{
+		{Key: "rate", Title: "requests", Unit: "/s", InTable: true, InPlot: true},
+		{Key: "p50", Title: "median", Unit: "ms", LowerIsBetter: true},
+		{Key: "p99", Title: "p99", Unit: "ms", LowerIsBetter: true, InTable: true},
+	}, cpuMetrics("µs")...)
+}
+
+// bulkMetrics are what measureBulk fills in.
+func bulkMetrics() []metric {
+	return append([]metric{
+		{Key: "rate", Title: "bytes", Unit: "MB/s", InTable: true, InPlot: true},
+	}, cpuMetrics("s/GB")...)
+}
+
 // requests is clients that ask for the same page, over and over. A note says
 // what is special about it.
 func requests(id, note string, l load) workload {
 	return workload{
-		id:    id,
-		title: fmt.Sprintf("%s, %s%s", size(l.length), clients(l.clients), note),
-		metrics: append([]metric{
-			{Key: "rate", Title: "requests", Unit: "/s", InTable: true, InPlot: true},
-			{Key: "p50", Title: "median", Unit: "ms", LowerIsBetter: true},
-			{Key: "p99", Title: "p99", Unit: "ms", LowerIsBetter: true, InTable: true},
-		}, cpuMetrics("µs")...),
+		id:      id,
+		title:   fmt.Sprintf("%s, %s%s", size(l.length), clients(l.clients), note),
+		metrics: requestMetrics(),
 		measure: func(ctx context.Context, s *stage, v variant) (sample, error) {
-			l := l
 			w, err := s.way(ctx, v)
 			if err != nil {
 				return nil, err
 			}
-			l.addr, l.duration = w.addr, s.options.duration
-			if l.newConns {
-				l.addr = w.closeAddr
-			}
-			if err := checkPage(ctx, l); err != nil {
-				return nil, err
-			}
-			before := w.usage()
-			result, err := s.load(ctx, l)
-			if err != nil {
-				return nil, err
-			}
-			out := sample{"rate": result.rate(), "p50": milliseconds(result.p50), "p99": milliseconds(result.p99)}
-			w.addUsage(out, before, float64(result.requests), time.Microsecond)
-			return out, nil
+			return s.measureRequests(ctx, w, l)
 		},
 	}
+}
+
+// measureRequests measures a load through a way. The load's address and
+// duration are set here.
+func (s *stage) measureRequests(ctx context.Context, w *way, l load) (sample, error) {
+	l.addr, l.duration = w.addr, s.options.duration
+	if l.newConns {
+		l.addr = w.closeAddr
+	}
+	if err := checkPage(ctx, l); err != nil {
+		return nil, err
+	}
+	before := w.usage()
+	result, err := s.load(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	out := sample{"rate": result.rate(), "p50": milliseconds(result.p50), "p99": milliseconds(result.p99)}
+	w.addUsage(out, before, float64(result.requests), time.Microsecond)
+	return out, nil
 }
 
 // checkPage fetches a load's page once: wrk tells the sum of the lengths only.
@@ -174,29 +198,33 @@ func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }
 // over.
 func bulk(id, direction string, length int64, move func(context.Context, *way, int64) error) workload {
 	return workload{
-		id:    id,
-		title: size(length) + " " + direction,
-		metrics: append([]metric{
-			{Key: "rate", Title: "bytes", Unit: "MB/s", InTable: true, InPlot: true},
-		}, cpuMetrics("s/GB")...),
+		id:      id,
+		title:   size(length) + " " + direction,
+		metrics: bulkMetrics(),
 		measure: func(ctx context.Context, s *stage, v variant) (sample, error) {
 			w, err := s.way(ctx, v)
 			if err != nil {
 				return nil, err
 			}
-			before, start := w.usage(), time.Now()
-			var moved float64
-			for moved == 0 || time.Since(start) < s.options.duration {
-				if err := move(ctx, w, length); err != nil {
-					return nil, err
-				}
-				moved += float64(length)
-			}
-			out := sample{"rate": moved / 1e6 / time.Since(start).Seconds()}
-			w.addUsage(out, before, moved/1e9, time.Second)
-			return out, nil
+			return s.measureBulk(ctx, w, length, move)
 		},
 	}
+}
+
+// measureBulk moves that many bytes through a way, and again until the duration
+// is over.
+func (s *stage) measureBulk(ctx context.Context, w *way, length int64, move func(context.Context, *way, int64) error) (sample, error) {
+	before, start := w.usage(), time.Now()
+	var moved float64
+	for moved == 0 || time.Since(start) < s.options.duration {
+		if err := move(ctx, w, length); err != nil {
+			return nil, err
+		}
+		moved += float64(length)
+	}
+	out := sample{"rate": moved / 1e6 / time.Since(start).Seconds()}
+	w.addUsage(out, before, moved/1e9, time.Second)
+	return out, nil
 }
 
 // bulkClient has larger buffers than a client in Go has by default, so that it
