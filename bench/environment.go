@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -22,9 +23,17 @@ type environment struct {
 	Plugin        string `json:"plugin,omitempty"` // the commit, where Git tells
 	OpenSSH       string `json:"openssh"`          // the client
 	OpenSSHServer string `json:"openssh_server"`
+	Nginx         string `json:"nginx,omitempty"`
 }
 
 const unknown = "unknown"
+
+// machine tells a machine from others: the processor, and what of the system
+// has a part in the figures that is not ours. The versions of Go, Caddy and
+// this module are not: a newer run with those replaces an older one.
+func (e environment) machine() string {
+	return strings.Join([]string{e.CPU, strconv.Itoa(e.Cores), e.System, e.Kernel, e.OpenSSH, e.OpenSSHServer}, "; ")
+}
 
 // environment looks at this machine.
 func (s *stage) environment() environment {
@@ -39,8 +48,14 @@ func (s *stage) environment() environment {
 		OpenSSH:       openSSHVersion(output(s.ssh, "-V")),
 		OpenSSHServer: openSSHVersion(output(s.sshd, "-V")), // some say so in an error
 	}
+	if s.nginx != "" {
+		e.Nginx = firstMatch(`nginx/(\S+)`, output(s.nginx, "-v"))
+	}
 	e.Plugin = strings.TrimSpace(output("git", "-C", s.root, "describe", "--always", "--dirty", "--abbrev=12"))
 	if strings.Contains(e.Plugin, " ") { // an error
+		if s.nginx != "" {
+			e.Nginx = firstMatch(`nginx/(\S+)`, output(s.nginx, "-v"))
+		}
 		e.Plugin = ""
 	}
 	if info, err := buildinfo.ReadFile(s.caddy); err == nil {
@@ -83,9 +98,17 @@ func (e environment) String() string {
 	if e.OpenSSHServer != e.OpenSSH {
 		openssh += ", its sshd " + e.OpenSSHServer
 	}
-	cores := "1 core"
-	if e.Cores != 1 {
-		cores = fmt.Sprintf("%d cores", e.Cores)
+	text := fmt.Sprintf("%s, %s of %s, %s, Linux %s, Go %s, Caddy %s, %s", e.Date, cores(e.Cores), e.CPU, e.System, e.Kernel, e.Go, e.Caddy, openssh)
+	if e.Nginx != "" {
+		text += ", nginx " + e.Nginx
 	}
-	return fmt.Sprintf("%s, %s of %s, %s, Linux %s, Go %s, Caddy %s, %s", e.Date, cores, e.CPU, e.System, e.Kernel, e.Go, e.Caddy, openssh)
+	return text
+}
+
+// cores writes a number of them.
+func cores(n int) string {
+	if n == 1 {
+		return "1 core"
+	}
+	return fmt.Sprintf("%d cores", n)
 }

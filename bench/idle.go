@@ -32,8 +32,10 @@ func idleStreams(id string, kind streamKind, count int, settle time.Duration) wo
 		metric{Key: "live", Title: "live memory of Caddy for each", Unit: "KiB", LowerIsBetter: true, InTable: true},
 		metric{Key: "resident", Title: "resident memory of Caddy for each", Unit: "KiB", LowerIsBetter: true},
 	)
+	list = append(list, cpuMetrics("µs")...) // of a request of many clients beside them
 	return workload{
 		id:      id,
+		group:   groupStreams,
 		title:   number(float64(count)) + " idle " + kind.name,
 		metrics: list,
 		measure: func(ctx context.Context, s *stage, v variant) (sample, error) {
@@ -85,12 +87,17 @@ func idleStreams(id string, kind streamKind, count int, settle time.Duration) wo
 // loadBeside measures many clients, and one.
 func (s *stage) loadBeside(ctx context.Context, w *way, out sample, when string) error {
 	for _, n := range []int{manyClients, 1} {
+		before := w.usage()
 		result, err := s.load(ctx, load{addr: w.addr, path: "/bytes/1024", length: 1024, clients: n, duration: s.options.duration})
 		if err != nil {
 			return fmt.Errorf("%s, %s: %w", clients(n), when, err)
 		}
 		out[when+"_"+strconv.Itoa(n)] = result.rate()
-		out["p99_"+strconv.Itoa(n)] = milliseconds(result.p99) // the last that is put in is the one after
+		// The last that is put in of these is the one after.
+		out["p99_"+strconv.Itoa(n)] = milliseconds(result.p99)
+		if n == manyClients {
+			w.addUsage(out, before, float64(result.requests), time.Microsecond)
+		}
 	}
 	return nil
 }

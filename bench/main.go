@@ -1,5 +1,5 @@
-// Command bench compares three ways from Caddy to a web server, on this
-// machine: straight, through this module, and through the port of an `ssh -L`.
+// Command bench compares ways from Caddy to a web server, on this machine:
+// straight, through this module, and through the port of an `ssh -L`.
 //
 //	go run ./bench
 //
@@ -7,19 +7,23 @@
 // README.md beside it.
 //
 //	main.go         flags, and the order of events
+//	rounds.go       rounds of measurements
 //	stage.go        what all ways share: programs, keys, web server, sshd
 //	way.go          one way: Caddy, alone or with ssh and sshd
 //	workload.go     what is measured; idle.go and slowlink.go are the longer ones
 //	load.go, wrk.go clients that ask for pages
 //	streams.go      clients that hold streams
 //	relay.go        a slow link
-//	web.go          the private web server
+//	web.go, nginx.go
+//	                the private web servers
 //	process.go, procfs.go, system_*.go
 //	                processes, and what they use
 //	profile.go      CPU profiles of Caddy
+//	clocks.go, noise.go
+//	                what others did to the machine meanwhile
 //	stats.go, results.go, environment.go
 //	                what comes out, as JSON
-//	table.go, plot.go, readme.go
+//	table.go, headline.go, plot.go, readme.go
 //	                the same for people
 package main
 
@@ -33,6 +37,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -52,6 +57,7 @@ type options struct {
 	quick     bool
 	update    bool
 	render    bool
+	list      bool
 }
 
 func main() {
@@ -79,9 +85,9 @@ func exit(err error) {
 
 func parseFlags() (options, error) {
 	var o options
-	flag.IntVar(&o.rounds, "rounds", 5, "how often each workload is measured each way")
+	flag.IntVar(&o.rounds, "rounds", 3, "how often each workload is measured each way")
 	flag.DurationVar(&o.duration, "duration", 3*time.Second, "how long one measurement of requests takes; wrk takes whole seconds, others are left to a generator in Go")
-	flag.StringVar(&o.workloads, "workloads", "", "a regular expression that the ids of workloads have to match (default all)")
+	flag.StringVar(&o.workloads, "workloads", "", "a regular expression that the ids or groups of workloads have to match (default all); see -list")
 	flag.StringVar(&o.json, "json", "", "write the results to this `file` as JSON")
 	flag.StringVar(&o.svg, "svg", "", "write the plot to this `file`")
 	flag.StringVar(&o.ssh, "ssh", "", "the `path` of ssh (default: that of PATH)")
@@ -91,8 +97,9 @@ func parseFlags() (options, error) {
 	flag.DurationVar(&o.settle, "settle", 2*time.Second, "how long idle WebSockets are left alone before what goes on beside them is measured; event streams eight times as long")
 	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of Caddy into this `directory`; they cost some speed")
 	flag.BoolVar(&o.quick, "quick", false, "one short round of everything, for a look whether it works")
-	flag.BoolVar(&o.update, "update", false, "write "+resultsFile+" and "+plotFile+", and the table in "+readmeFile)
-	flag.BoolVar(&o.render, "render", false, "measure nothing; write "+plotFile+" and the table in "+readmeFile+" from "+resultsFile)
+	flag.BoolVar(&o.update, "update", false, "put the results into "+resultsFile+", and write what -render does; refuses after a noisy run")
+	flag.BoolVar(&o.render, "render", false, "measure nothing; write "+plotFile+" and the tables in "+readmeFile+", "+rangesFile+" and "+measuredFile+" from "+resultsFile)
+	flag.BoolVar(&o.list, "list", false, "measure nothing; list the workloads with their groups and ways")
 	flag.Parse()
 	o.bulk = 256 << 20
 	if o.quick {
@@ -103,8 +110,8 @@ func parseFlags() (options, error) {
 		return o, fmt.Errorf("unknown argument %q; there are only flags, see -help", flag.Arg(0))
 	case o.rounds < 1 || o.streams < 1 || o.duration <= 0 || o.settle < 0 || o.sshdFiles < 0:
 		return o, errors.New("-rounds, -streams and -duration have to be positive, -settle and -sshd-nofile not negative")
-	case o.update && (o.quick || o.workloads != ""):
-		return o, errors.New("-update is for whole runs: leave out -quick and -workloads")
+	case o.update && (o.quick || o.workloads != "" || o.rounds < 3):
+		return o, errors.New("-update is for whole runs of 3 rounds or more: leave out -quick and -workloads")
 	}
 	return o, nil
 }
@@ -123,23 +130,31 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
+	if o.list {
+		for _, w := range list {
+			fmt.Printf("%-20s %-10s %-40s %v\n", w.id, w.group, w.title, w.ways())
+		}
+		return nil
+	}
 	s, err := newStage(ctx, o)
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err != nil {
 		return err
 	}
-	measured, err := s.measure(ctx, list)
+	if o.update {
+		if err := look(ctx); err != nil {
+			return err
+		}
+	}
+	r, err := s.measure(ctx, list)
 	if err != nil {
 		if ctx.Err() != nil {
 			return errors.New("interrupted")
 		}
 		return err
 	}
-	r := results{
-		Environment: s.environment(),
-		Settings:    settings{Rounds: o.rounds, Seconds: o.duration.Seconds(), LoadGenerator: s.loadGenerator(), Streams: o.streams},
-		Workloads:   measured,
-	}
+	r.Environment = s.environment()
+	r.Settings = settings{Rounds: o.rounds, Seconds: o.duration.Seconds(), LoadGenerator: s.loadGenerator(), Streams: o.streams}
 	return report(o, s.root, r)
 }
 
@@ -150,51 +165,30 @@ func chosen(o options) ([]workload, error) {
 		return nil, fmt.Errorf("-workloads: %w", err)
 	}
 	all := workloads(o)
-	var ids []string
+	var names []string
 	for _, w := range all {
-		ids = append(ids, w.id)
+		names = append(names, w.id)
+		if !slices.Contains(names, w.group) {
+			names = append(names, w.group)
+		}
 	}
-	list := slices.DeleteFunc(all, func(w workload) bool { return !expression.MatchString(w.id) })
+	list := slices.DeleteFunc(all, func(w workload) bool {
+		return !expression.MatchString(w.id) && !expression.MatchString(w.group)
+	})
 	if len(list) == 0 {
-		return nil, fmt.Errorf("-workloads %q matches none of %v", o.workloads, ids)
+		return nil, fmt.Errorf("-workloads %q matches none of %v", o.workloads, names)
 	}
 	return list, nil
 }
 
-// measure runs the workloads in rounds: each round has each workload each way
-// that the workload wants, one right after the other, and begins with another
-// one.
-func (s *stage) measure(ctx context.Context, list []workload) ([]workloadResult, error) {
-	list = slices.DeleteFunc(list, func(w workload) bool { return w.missing != nil && w.missing(s) != "" })
-	samples := make([][]map[variant]sample, len(list))
-	for round := range s.options.rounds {
-		for i, w := range list {
-			got := make(map[variant]sample)
-			ways := w.ways()
-			for n := range ways {
-				v := ways[(n+round)%len(ways)]
-				fmt.Fprintf(os.Stderr, "round %d of %d: %s, %s\n", round+1, s.options.rounds, w.title, v)
-				out, err := s.profiled(ctx, w.id, v, func() (sample, error) { return w.measure(ctx, s, v) })
-				if err != nil {
-					return nil, fmt.Errorf("%s, %s: %w", w.title, v, err)
-				}
-				got[v] = out
-			}
-			samples[i] = append(samples[i], got)
-		}
-	}
-	var measured []workloadResult
-	for i, w := range list {
-		measured = append(measured, summarize(w, samples[i]))
-	}
-	return measured, nil
-}
-
 // report prints the results, and writes them where the flags say.
 func report(o options, root string, r results) error {
-	fmt.Println(table(r))
+	fmt.Println(tables(r))
+	if complaints := r.complaints(); len(complaints) > 0 {
+		fmt.Fprintf(os.Stderr, "TOO NOISY to say much:\n  %s\n", strings.Join(complaints, "\n  "))
+	}
 	if o.json != "" {
-		if err := writeResults(o.json, r); err != nil {
+		if err := writeHistory(o.json, history{Machines: []results{r}}); err != nil {
 			return err
 		}
 	}
@@ -206,7 +200,14 @@ func report(o options, root string, r results) error {
 	if !o.update {
 		return nil
 	}
-	if err := writeResults(filepath.Join(root, resultsFile), r); err != nil {
+	if err := r.refusal(); err != nil {
+		return err
+	}
+	h, err := readHistory(filepath.Join(root, resultsFile))
+	if err != nil {
+		return err
+	}
+	if err := writeHistory(filepath.Join(root, resultsFile), h.add(r)); err != nil {
 		return err
 	}
 	return render(root)

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/xml"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -44,8 +45,8 @@ func plotRows(r results) []plotRow {
 			if m.Key != "rate" && m.Title != "" {
 				row.title += ": " + m.Title
 			}
-			for v := range plotColors {
-				if speed := plotSpeed(m, v); speed > 0 {
+			for v, of := range map[variant]variant{tunnel: tunnel, sshL: w.sameCipher()} {
+				if speed := plotSpeed(m, of); speed > 0 {
 					row.speed[v] = speed
 				}
 			}
@@ -53,6 +54,15 @@ func plotRows(r results) []plotRow {
 		}
 	}
 	return rows
+}
+
+// sameCipher is the variant of `ssh -L` that has the cipher of the tunnel, where
+// that was measured, or what is next to it.
+func (w workloadResult) sameCipher() variant {
+	if slices.Contains(w.Ways, sshLGCM) {
+		return sshLGCM
+	}
+	return w.rival()
 }
 
 // plotSpeed is how fast a variant was against none, by the median of the rounds;

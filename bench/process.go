@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
@@ -47,7 +48,8 @@ func (p *process) stop() {
 	if p == nil || !p.Running() { // its id may be another's by now, with children of its own
 		return
 	}
-	children := descendants(p.pid())
+	all := descendants(p.pid())
+	children := slices.Clone(all)
 	p.Kill()
 	for deadline := time.Now().Add(killWait); len(children) > 0 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		children = stillRunning(children)
@@ -56,6 +58,9 @@ func (p *process) stop() {
 		if process, err := os.FindProcess(child.pid); err == nil {
 			_ = process.Kill()
 		}
+	}
+	for _, child := range all {
+		reap(child.pid)
 	}
 }
 

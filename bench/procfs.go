@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,11 +16,15 @@ import (
 // architecture that Go runs on.
 const tick = 10 * time.Millisecond
 
+// kernelThread is PF_KTHREAD of Linux, in the flags of /proc/<pid>/stat.
+const kernelThread = 0x00200000
+
 // stat is a process's line in /proc.
 type stat struct {
 	pid, parent int
 	start       uint64        // when it started, in ticks since boot
 	zombie      bool          // ended, and not yet waited for
+	kernel      bool          // a thread of the kernel's own
 	cpu         time.Duration // its own, and that of the children it has waited for
 }
 
@@ -51,6 +54,11 @@ func parseStat(content string) (stat, error) {
 		}
 		s.cpu += time.Duration(ticks) * tick
 	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	if err != nil {
+		return stat{}, fmt.Errorf("parsing %q: %w", content, err)
+	}
+	s.kernel = flags&kernelThread != 0
 	s.start, err = strconv.ParseUint(fields[19], 10, 64)
 	return s, err
 }
@@ -66,20 +74,14 @@ func readStat(pid int) (stat, bool) {
 }
 
 // descendants returns what a process has forked, and what those have.
-func descendants(pid int) []stat {
-	paths, _ := filepath.Glob("/proc/[0-9]*/stat")
-	var all []stat
-	for _, path := range paths {
-		if content, err := os.ReadFile(path); err == nil {
-			if s, err := parseStat(string(content)); err == nil {
-				all = append(all, s)
-			}
-		}
-	}
-	var found []stat
+func descendants(pid int) []stat { return descendantsIn(allStats(), pid, false) }
+
+// descendantsIn is descendants in a list of all processes, with those that have
+// ended and were not yet waited for, or without.
+func descendantsIn(all []stat, pid int, zombies bool) (found []stat) {
 	for parents := []int{pid}; len(parents) > 0; parents = parents[1:] {
 		for _, s := range all {
-			if s.parent == parents[0] && !s.zombie {
+			if s.parent == parents[0] && (zombies || !s.zombie) {
 				found = append(found, s)
 				parents = append(parents, s.pid)
 			}

@@ -13,7 +13,7 @@ import (
 // profiled runs a measurement, and meanwhile takes a profile of the Caddy of
 // the shared way to -profile, if that is given. A profile costs some speed.
 func (s *stage) profiled(ctx context.Context, id string, v variant, measure func() (sample, error)) (sample, error) {
-	w, ok := s.ways[v]
+	w, ok := s.ways[wayKey{v, upstreamOf(id)}]
 	if s.options.profile == "" || !ok {
 		return measure()
 	}

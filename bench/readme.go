@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// readme.go keeps the table in docs/performance.md, and the plot, as results.json has
+// readme.go keeps the tables in the manual, and the plot, as results.json has
 // them.
 
 const (
@@ -17,9 +17,11 @@ const (
 
 // Files that -update writes, from the root of the repository.
 const (
-	resultsFile = "bench/results.json"
-	plotFile    = "bench/results.svg"
-	readmeFile  = "docs/performance.md"
+	resultsFile  = "bench/results.json"
+	plotFile     = "bench/results.svg"
+	readmeFile   = "README.md"           // ranges over all machines, some of them
+	rangesFile   = "docs/performance.md" // all ranges
+	measuredFile = "docs/benchmark.md"   // the newest run in full
 )
 
 // insertTable returns a page with the table between its markers. It is false if there
@@ -36,23 +38,54 @@ func insertTable(readme, table string) (string, bool) {
 	return before + readmeBegin + table + readmeEnd + after, true
 }
 
-// render writes the plot and the table anew from results.json.
+// pages returns what each page has between its markers.
+func pages(h history) (map[string]string, error) {
+	r, err := h.newest()
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{
+		readmeFile:   headlineTable(h, true),
+		rangesFile:   headlineTable(h, false) + "\n" + machineList(h),
+		measuredFile: tables(r),
+	}, nil
+}
+
+// rendered returns the content of the plot and of all pages as they should be,
+// by their paths from the root.
+func rendered(root string) (map[string]string, error) {
+	h, err := readHistory(filepath.Join(root, resultsFile))
+	if err != nil {
+		return nil, err
+	}
+	contents, err := pages(h)
+	if err != nil {
+		return nil, err
+	}
+	for name, table := range contents {
+		page, err := os.ReadFile(filepath.Join(root, name)) //nolint:gosec // G304: one of the pages
+		if err != nil {
+			return nil, err
+		}
+		var ok bool
+		if contents[name], ok = insertTable(string(page), table); !ok {
+			return nil, fmt.Errorf("no %q and %q in %s", strings.TrimSpace(readmeBegin), readmeEnd, name)
+		}
+	}
+	contents[plotFile] = plot(h.Machines[0])
+	return contents, nil
+}
+
+// render writes the plot and the tables anew from results.json.
 func render(root string) error {
-	r, err := readResults(filepath.Join(root, resultsFile))
+	contents, err := rendered(root)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(root, plotFile), []byte(plot(r)), 0o644); err != nil { //nolint:gosec // G306: it is for everybody
-		return err
+	for name, content := range contents {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o644); err != nil { //nolint:gosec // G306: it is for everybody
+			return err
+		}
 	}
-	path := filepath.Join(root, readmeFile)
-	readme, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	updated, ok := insertTable(string(readme), table(r))
-	if !ok {
-		return fmt.Errorf("no %q and %q in %s; the table was not written there", strings.TrimSpace(readmeBegin), readmeEnd, readmeFile)
-	}
-	return os.WriteFile(path, []byte(updated), 0o644) //nolint:gosec // G306: it is for everybody
+	return nil
 }

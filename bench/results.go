@@ -2,19 +2,30 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"math"
 	"os"
+	"slices"
 )
 
-// results.go is what a run has found out, as it stands in results.json. The
-// table and the plot are drawn from nothing else.
+// results.go is what runs have found out, as it stands in results.json. The
+// tables and the plot are drawn from nothing else.
+
+// history is results.json: the last run of each machine, the newest first.
+type history struct {
+	Machines []results `json:"machines"`
+}
 
 // results is a whole run.
 type results struct {
-	Environment environment      `json:"environment"`
-	Settings    settings         `json:"settings"`
-	Workloads   []workloadResult `json:"workloads"`
+	Environment environment `json:"environment"`
+	Settings    settings    `json:"settings"`
+	// Noise is that of each round. It is absent if it was not recorded.
+	Noise     []noise          `json:"noise,omitempty"`
+	Workloads []workloadResult `json:"workloads"`
+	// NotMeasured are the ids of workloads that this machine lacks something
+	// for, with what it is.
+	NotMeasured []string `json:"not_measured,omitempty"`
 }
 
 // settings is how it was measured.
@@ -27,37 +38,44 @@ type settings struct {
 
 // workloadResult is what came out of one workload.
 type workloadResult struct {
-	ID      string         `json:"id"`
-	Title   string         `json:"title"`
-	Metrics []metricResult `json:"metrics"`
+	ID    string `json:"id"`
+	Title string `json:"title"`
+	// Ways are the variants in the order of the table, Names the titles of those
+	// that have other ones here than usual.
+	Ways    []variant          `json:"ways"`
+	Names   map[variant]string `json:"names,omitempty"`
+	Noise   []noise            `json:"noise,omitempty"` // of each round
+	Metrics []metricResult     `json:"metrics"`
 }
 
-// metricResult is what came out of it for one metric. Ratios are those of the
-// tunnel, taken in each round; what stands here is their median. A value that
-// is not known is absent.
+// metricResult is what came out of it for one metric. A value that is not known
+// is absent.
 type metricResult struct {
 	metric
-	Median   map[variant]float64   `json:"median"`
-	ToSSH    *float64              `json:"tunnel_to_ssh,omitempty"`
-	ToDirect *float64              `json:"tunnel_to_direct,omitempty"`
-	Rounds   map[variant][]float64 `json:"rounds"`
+	Median map[variant]float64   `json:"median"`
+	Rounds map[variant][]float64 `json:"rounds"`
+	// Ratios are those of the tunnel to each other variant, taken in each round.
+	Ratios map[variant]spread `json:"ratios,omitempty"`
 }
 
 // summarize makes the result of a workload of its samples, which are one a
 // round and variant.
 func summarize(w workload, rounds []map[variant]sample) workloadResult {
-	out := workloadResult{ID: w.id, Title: w.title}
+	out := workloadResult{ID: w.id, Title: w.title, Ways: w.ways(), Names: w.names}
 	for _, m := range w.metrics {
 		r := metricResult{metric: m, Median: make(map[variant]float64), Rounds: make(map[variant][]float64)}
-		var toSSH, toDirect []float64
+		ratios := make(map[variant][]float64)
 		for _, round := range rounds {
 			for v, s := range round {
-				if value, ok := s[m.Key]; ok {
-					r.Rounds[v] = append(r.Rounds[v], significant(value))
+				value, ok := s[m.Key]
+				if !ok {
+					continue
+				}
+				r.Rounds[v] = append(r.Rounds[v], significant(value))
+				if ours, ok := round[tunnel][m.Key]; ok && v != tunnel && value != 0 {
+					ratios[v] = append(ratios[v], ours/value)
 				}
 			}
-			toSSH = appendRatio(toSSH, round, m.Key, sshL)
-			toDirect = appendRatio(toDirect, round, m.Key, direct)
 		}
 		if len(r.Rounds) == 0 {
 			continue
@@ -65,26 +83,34 @@ func summarize(w workload, rounds []map[variant]sample) workloadResult {
 		for v, values := range r.Rounds {
 			r.Median[v] = significant(median(values))
 		}
-		r.ToSSH, r.ToDirect = medianRatio(toSSH), medianRatio(toDirect)
+		for v, values := range ratios {
+			if r.Ratios == nil {
+				r.Ratios = make(map[variant]spread)
+			}
+			r.Ratios[v] = spreadOf(values)
+		}
 		out.Metrics = append(out.Metrics, r)
 	}
 	return out
 }
 
-// appendRatio appends a round's ratio of the tunnel to another variant, if both
-// are known.
-func appendRatio(to []float64, round map[variant]sample, key string, other variant) []float64 {
-	a, okA := round[tunnel][key]
-	b, okB := round[other][key]
-	if !okA || !okB || b == 0 {
-		return to
+// ratio returns the tunnel's ratio to another variant for a metric, if it is
+// known.
+func (w workloadResult) ratio(key string, v variant) (spread, bool) {
+	m := w.metric(key)
+	if m == nil {
+		return spread{}, false
 	}
-	return append(to, a/b)
+	s, ok := m.Ratios[v]
+	return s, ok
 }
 
-func medianRatio(ratios []float64) *float64 {
-	if m := significant(median(ratios)); !math.IsNaN(m) {
-		return &m
+// workload returns the result for an id, or nil.
+func (r results) workload(id string) *workloadResult {
+	for i := range r.Workloads {
+		if r.Workloads[i].ID == id {
+			return &r.Workloads[i]
+		}
 	}
 	return nil
 }
@@ -99,22 +125,43 @@ func (w workloadResult) metric(key string) *metricResult {
 	return nil
 }
 
-// readResults reads what writeResults has written.
-func readResults(path string) (results, error) {
-	var r results
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return r, err
-	}
-	if err := json.Unmarshal(content, &r); err != nil {
-		return r, fmt.Errorf("parsing %s: %w", path, err)
-	}
-	return r, nil
+// add puts a run in the place of the last one of the same machine, and before
+// those of others.
+func (h history) add(r results) history {
+	others := slices.DeleteFunc(slices.Clone(h.Machines), func(old results) bool {
+		return old.Environment.machine() == r.Environment.machine()
+	})
+	return history{Machines: append([]results{r}, others...)}
 }
 
-// writeResults writes the results as JSON.
-func writeResults(path string, r results) error {
-	content, err := json.MarshalIndent(r, "", "\t")
+// newest returns the run at the top.
+func (h history) newest() (results, error) {
+	if len(h.Machines) == 0 {
+		return results{}, errors.New("there are no results; go run ./bench -update makes some")
+	}
+	return h.Machines[0], nil
+}
+
+// readHistory reads what writeHistory has written. A file that is not there is
+// an empty one.
+func readHistory(path string) (history, error) {
+	var h history
+	content, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return h, nil
+	}
+	if err != nil {
+		return h, err
+	}
+	if err := json.Unmarshal(content, &h); err != nil {
+		return h, fmt.Errorf("parsing %s: %w", path, err)
+	}
+	return h, nil
+}
+
+// writeHistory writes the runs as JSON.
+func writeHistory(path string, h history) error {
+	content, err := json.MarshalIndent(h, "", "\t")
 	if err != nil {
 		return err
 	}

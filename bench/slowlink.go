@@ -34,6 +34,7 @@ var slowSpeed = linkSpeed{bandwidth: 10e6 / 8, delay: 50 * time.Millisecond}
 func slowLink() workload {
 	return workload{
 		id:    "slow-link",
+		group: groupSlow,
 		title: "1 KiB beside an upload at 10 Mbit/s",
 		metrics: []metric{
 			{Key: "p50", Title: "median", Unit: "ms", LowerIsBetter: true, InTable: true},

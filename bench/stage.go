@@ -28,23 +28,26 @@ const startWait = 20 * time.Second
 type stage struct {
 	options options
 	dir     string // for keys, configurations and logs; removed in the end
+	shared  string // for what nginx serves; removed in the end
 	root    string // of the repository
 	caddy   string // the binaries' paths
 	ssh     string
 	sshd    string
 	wrk     string // empty if it is not there
+	nginx   string // empty if it is not there
 	user    string
 
-	webAddr   string
-	processes []*process // all that were started, in order
-	files     int        // how many names were given out in dir
-	ways      map[variant]*way
+	webAddr   string              // addrs[goWeb]
+	addrs     map[upstream]string // of the web servers that run
+	processes []*process          // all that were started, in order
+	files     int                 // how many names were given out in dir
+	ways      map[wayKey]*way
 }
 
 // newStage builds Caddy and starts the web server. Call close, also after an
 // error.
 func newStage(ctx context.Context, o options) (*stage, error) {
-	s := &stage{options: o, ways: make(map[variant]*way)}
+	s := &stage{options: o, ways: make(map[wayKey]*way), addrs: make(map[upstream]string)}
 	me, err := user.Current()
 	if err != nil {
 		return s, fmt.Errorf("looking up our user: %w", err)
@@ -60,6 +63,12 @@ func newStage(ctx context.Context, o options) (*stage, error) {
 		return s, err
 	}
 	s.wrk, _ = exec.LookPath("wrk")
+	if s.nginx, err = findProgram("", "nginx", "nginx-light"); err != nil {
+		s.nginx = ""
+	}
+	if err := adoptOrphans(); err != nil {
+		return s, err
+	}
 	// A stream through ssh -L takes two descriptors of Caddy, and as many of
 	// ssh.
 	if err := raiseFileLimit(uint64(2*o.streams + 4096)); err != nil { //nolint:gosec // G115: it is not negative
@@ -77,19 +86,22 @@ func newStage(ctx context.Context, o options) (*stage, error) {
 	if err := build.Run(); err != nil {
 		return s, fmt.Errorf("building Caddy: %w", err)
 	}
-	return s, s.startWeb()
+	return s, errors.Join(s.startWeb(), s.startNginx())
 }
 
 // close ends all that was started, those that use others first, and removes
-// the directory.
+// the directories.
 func (s *stage) close() error {
 	for _, p := range slices.Backward(s.processes) {
 		p.stop()
 	}
-	if s.dir == "" {
-		return nil
+	var errs []error
+	for _, dir := range []string{s.dir, s.shared} {
+		if dir != "" {
+			errs = append(errs, os.RemoveAll(dir))
+		}
 	}
-	return os.RemoveAll(s.dir)
+	return errors.Join(errs...)
 }
 
 // start starts a program that ends with the stage, if not before.
@@ -147,6 +159,7 @@ func (s *stage) startWeb() error {
 		return p.failed("did not tell its address")
 	}
 	s.webAddr = strings.TrimSpace(line)
+	s.addrs[goWeb] = s.webAddr
 	return nil
 }
 
@@ -188,8 +201,8 @@ func (s *stage) startSSHD() (*process, string, error) {
 	return nil, "", err
 }
 
-// startSSH starts `ssh -N -L`, with a stock configuration, and returns the
-// address that it will listen on. It does not wait for that.
+// startSSH starts `ssh -N -L`, with a stock configuration and further options,
+// and returns the address that it will listen on. It does not wait for that.
 func (s *stage) startSSH(sshd, target string, options ...string) (*process, string, error) {
 	port, err := sshtest.FreePort()
 	if err != nil {

@@ -41,3 +41,18 @@ func significant(x float64) float64 {
 	}
 	return math.Round(x*scale) * math.Round(1/scale) // no 12340.000000000002
 }
+
+// spread is the median of values, and the smallest and the largest of them.
+type spread struct {
+	Median float64 `json:"median"`
+	Low    float64 `json:"low"`
+	High   float64 `json:"high"`
+}
+
+// spreadOf returns that of one value at least.
+func spreadOf(values []float64) spread {
+	return spread{Median: significant(median(values)), Low: significant(slices.Min(values)), High: significant(slices.Max(values))}
+}
+
+// factor is how many times the smallest the largest is.
+func (s spread) factor() float64 { return s.High / s.Low }

@@ -14,6 +14,18 @@ func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
+// adoptOrphans makes processes ours whose parent has ended and that we have
+// started through it: what they have used is then not taken for that of others.
+func adoptOrphans() error {
+	return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+}
+
+// reap waits for an orphan that has ended. It does nothing for a process that
+// is not ours, or still runs.
+func reap(pid int) {
+	_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+}
+
 // raiseFileLimit lets us, and the children that inherit it, open that many
 // files.
 func raiseFileLimit(files uint64) error {

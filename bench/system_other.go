@@ -12,6 +12,10 @@ import (
 
 func childAttributes() *syscall.SysProcAttr { return nil }
 
+func adoptOrphans() error { return nil }
+
+func reap(int) {}
+
 func raiseFileLimit(uint64) error { return nil }
 
 func narrow(*net.TCPListener, int) error { return nil }

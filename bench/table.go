@@ -7,32 +7,66 @@ import (
 	"strings"
 )
 
-// table.go renders results as a table in Markdown, which is also what a
-// terminal shows.
+// table.go renders a run as tables in Markdown, which is also what a terminal
+// shows.
 
-// columns of the table. CPU is that of one request, or of a gigabyte, in the
-// order of the columns before.
-var columns = []string{
-	"workload", "figure", "no tunnel", "`ssh_tunnel`", "`ssh -L`",
-	"against `ssh -L`", "against no tunnel", "CPU of Caddy (and `ssh`)", "CPU of sshd",
+// Columns of the tables. CPU is that of one request, or of a gigabyte.
+var (
+	costColumns = []string{
+		"workload", "way", "CPU: Caddy · `ssh` · sshd", "throughput", "p99",
+		"CPU of `ssh_tunnel` against it", "speed of `ssh_tunnel` against it",
+	}
+	figureColumns = []string{
+		"workload", "figure", "no tunnel", "`ssh_tunnel`", "`ssh -L`", "against `ssh -L`", "against no tunnel",
+	}
+)
+
+// wayTitles are the usual ones.
+var wayTitles = map[variant]string{
+	direct: "no tunnel", tunnel: "`ssh_tunnel`", sshL: "`ssh -L`", sshLGCM: "`ssh -L`, same cipher",
 }
 
-// table returns the table and its caption.
-func table(r results) string {
-	rows := [][]string{columns}
-	for _, w := range r.Workloads {
-		rows = append(rows, tableRows(w)...)
+// wayTitle returns what stands for a variant.
+func (w workloadResult) wayTitle(v variant) string {
+	for _, titles := range []map[variant]string{w.Names, wayTitles} {
+		if title, ok := titles[v]; ok {
+			return title
+		}
 	}
-	return alignRows(rows) + "\n" + caption(r) + "\n"
+	return string(v)
+}
+
+// tables returns both tables of a run, with their caption.
+func tables(r results) string {
+	costs, figures := [][]string{costColumns}, [][]string{figureColumns}
+	for _, w := range r.Workloads {
+		costs = append(costs, costRows(w)...)
+		figures = append(figures, figureRows(w)...)
+	}
+	var out strings.Builder
+	if len(costs) > 1 {
+		out.WriteString(alignRows(costs, 2) + "\n")
+	}
+	if len(figures) > 1 {
+		out.WriteString(alignRows(figures, 2) + "\n")
+	}
+	return out.String() + caption(r) + "\n"
 }
 
 // caption says how the figures came about.
 func caption(r results) string {
-	plural := "s"
+	medians := fmt.Sprintf("Medians of %d rounds; ratios with the smallest and the largest in parentheses.", r.Settings.Rounds)
 	if r.Settings.Rounds == 1 {
-		plural = ""
+		medians = "1 round."
 	}
-	return wrap(fmt.Sprintf("Medians of %d round%s. %s. Load: %s.", r.Settings.Rounds, plural, r.Environment, r.Settings.LoadGenerator), 100)
+	text := fmt.Sprintf("%s %s. Load: %s. %s", medians, r.Environment, r.Settings.LoadGenerator, r.noiseReport())
+	if list := r.swings(); len(list) > 0 {
+		text += " From round to round these differ much: " + strings.Join(list, "; ") + "."
+	}
+	for _, missing := range r.NotMeasured {
+		text += " Not measured: " + missing + "."
+	}
+	return wrap(text, 100)
 }
 
 // wrap breaks a text into lines of at most so many bytes.
@@ -54,24 +88,80 @@ func wrap(text string, limit int) string {
 	return wrapped.String()
 }
 
-// tableRows are those of one workload: one for each metric that has a place.
-// What CPU it took stands in the first.
-func tableRows(w workloadResult) [][]string {
-	var rows [][]string
-	title := w.Title
-	for _, m := range w.Metrics {
-		if !m.InTable {
+// main returns the metric that stands for a workload's throughput: the first in
+// the table, if it is known what CPU time that took.
+func (w workloadResult) main() *metricResult {
+	if w.metric(cpuCaddy) == nil {
+		return nil
+	}
+	for i := range w.Metrics {
+		if w.Metrics[i].InTable {
+			return &w.Metrics[i]
+		}
+	}
+	return nil
+}
+
+// costRows are those of one workload in the first table: one for each way.
+func costRows(w workloadResult) (rows [][]string) {
+	m := w.main()
+	if m == nil {
+		return nil
+	}
+	title := fmt.Sprintf("%s (`%s`)", w.Title, w.ID)
+	if m.Key != "rate" {
+		title = fmt.Sprintf("%s, %s (`%s`)", w.Title, m.Title, w.ID)
+	}
+	for _, v := range w.Ways {
+		if _, ok := m.Median[v]; !ok {
 			continue
 		}
-		row := []string{title, m.Title, m.value(direct), m.value(tunnel), m.value(sshL), ratio(m.ToSSH), ratio(m.ToDirect), "", ""}
-		if len(rows) == 0 {
-			row[7] = cpuCell(w.metric(cpuClient), direct, tunnel, sshL)
-			row[8] = cpuCell(w.metric(cpuSSHD), tunnel, sshL)
+		row := []string{title, w.wayTitle(v), w.cpuCell(v), m.value(v), "", "", ""}
+		if p99 := w.metric("p99"); p99 != nil {
+			row[4] = p99.value(v)
+		}
+		if s, ok := w.ratio(cpuClient, v); ok {
+			row[5] = spreadCell(s)
+		}
+		if s, ok := w.speedRatio(m.Key, v); ok {
+			row[6] = spreadCell(s)
 		}
 		rows = append(rows, row)
 		title = ""
 	}
 	return rows
+}
+
+// figureRows are those of one workload in the second table: one for each metric
+// that is not in the first.
+func figureRows(w workloadResult) (rows [][]string) {
+	title := fmt.Sprintf("%s (`%s`)", w.Title, w.ID)
+	first, other := w.main(), w.rival()
+	for _, m := range w.Metrics {
+		if !m.InTable || first != nil && (m.Key == first.Key || m.Key == "p99") {
+			continue
+		}
+		row := []string{title, m.Title, m.value(direct), m.value(tunnel), m.value(other), "", ""}
+		for i, v := range []variant{other, direct} {
+			if s, ok := m.Ratios[v]; ok {
+				row[5+i] = spreadCell(s)
+			}
+		}
+		rows = append(rows, row)
+		title = ""
+	}
+	return rows
+}
+
+// rival is the variant that has the place of `ssh -L`: the first that is neither
+// the tunnel nor none.
+func (w workloadResult) rival() variant {
+	for _, v := range w.Ways {
+		if v != direct && v != tunnel {
+			return v
+		}
+	}
+	return sshL
 }
 
 // value is a variant's median with its unit.
@@ -91,27 +181,30 @@ func unit(u string) string {
 	return " " + u
 }
 
-// cpuCell is the medians of several variants.
-func cpuCell(m *metricResult, of ...variant) string {
-	if m == nil {
-		return ""
-	}
+// cpuCell is the time of Caddy, ssh and sshd.
+func (w workloadResult) cpuCell(v variant) string {
 	var cells []string
-	for _, v := range of {
-		if x, ok := m.Median[v]; ok {
-			cells = append(cells, number(x))
+	for _, key := range []string{cpuCaddy, cpuSSH, cpuSSHD} {
+		cell := "–"
+		if m := w.metric(key); m != nil {
+			if x, ok := m.Median[v]; ok {
+				cell = number(x)
+			}
 		}
+		cells = append(cells, cell)
 	}
-	return strings.Join(cells, " · ") + unit(m.Unit)
+	return strings.Join(cells, " · ") + unit(w.metric(cpuCaddy).Unit)
 }
 
-// ratio is one with its sign.
-func ratio(r *float64) string {
-	if r == nil {
-		return ""
+// spreadCell is a ratio with its sign, and where it was in the rounds.
+func spreadCell(s spread) string {
+	if number(s.Low) == number(s.High) {
+		return number(s.Median) + "×"
 	}
-	return number(*r) + "×"
+	return fmt.Sprintf("%s× (%s–%s)", number(s.Median), number(s.Low), number(s.High))
 }
+
+func (s spread) String() string { return fmt.Sprintf("%s–%s", number(s.Low), number(s.High)) }
 
 // number writes a figure with three digits at least, as far as it has them, and
 // commas between thousands.
@@ -142,8 +235,8 @@ func number(x float64) string {
 }
 
 // alignRows writes rows as Markdown whose columns are aligned as text as well.
-// The first two columns are words, the others figures.
-func alignRows(rows [][]string) string {
+// The first columns are words, the others figures.
+func alignRows(rows [][]string, words int) string {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
@@ -154,7 +247,7 @@ func alignRows(rows [][]string) string {
 	for n, row := range rows {
 		for i, cell := range row {
 			pad := strings.Repeat(" ", widths[i]-len([]rune(cell)))
-			if i < 2 {
+			if i < words {
 				cell += pad
 			} else {
 				cell = pad + cell
@@ -167,7 +260,7 @@ func alignRows(rows [][]string) string {
 		}
 		for i, width := range widths {
 			line := "|" + strings.Repeat("-", width+2)
-			if i >= 2 {
+			if i >= words {
 				line = line[:len(line)-1] + ":"
 			}
 			out.WriteString(line)

@@ -23,16 +23,21 @@ import (
 type variant string
 
 const (
-	direct variant = "direct"    // Caddy connects to the server itself
-	tunnel variant = "tunnel"    // Caddy's transport is ssh_tunnel
-	sshL   variant = "ssh-L"     // Caddy connects to the port of an `ssh -L`
-	sshLGCM variant = "ssh-L-gcm" // the same, with the cipher that tunnels prefer
+	direct variant = "direct" // Caddy connects to the server itself
+	tunnel variant = "tunnel" // Caddy's transport is ssh_tunnel
+	sshL   variant = "ssh-L"  // Caddy connects to the port of an `ssh -L`
+	// sshLGCM is sshL with the cipher that tunnel negotiates, where sshL takes
+	// OpenSSH's default: so the ways do not differ by the cipher.
+	sshLGCM variant = "ssh-L-gcm"
 )
+
+// tunnelCipher is what tunnel negotiates with OpenSSH.
+const tunnelCipher = "aes128-gcm@openssh.com"
 
 // sshOptions are those of ssh that differ between variants.
 func (v variant) sshOptions() []string {
 	if v == sshLGCM {
-		return []string{"-c", "aes128-gcm@openssh.com"}
+		return []string{"-c", tunnelCipher}
 	}
 	return nil
 }
@@ -45,8 +50,9 @@ var variants = []variant{direct, tunnel, sshL}
 type way struct {
 	variant variant
 	caddy   *process // nil for raw connections without a tunnel
-	ssh     *process // nil unless it is sshL
+	ssh     *process // nil unless it is sshL or sshLGCM
 	sshd    *process // nil if it is direct
+	server  string   // the address of the web server
 	relay   *relay   // nil without a slow link
 
 	addr      string        // of the site that keeps connections to the server alive
@@ -55,10 +61,16 @@ type way struct {
 	ready     time.Duration // from starting Caddy, and ssh, to the first response
 }
 
-// startWay starts a way, and waits until a request has gone through it. With a
-// slow link it lies between Caddy, or ssh, and what they connect to.
+// startWay starts a way to the web server in Go, and waits until a request has
+// gone through it. With a slow link it lies between Caddy, or ssh, and what they
+// connect to.
 func (s *stage) startWay(ctx context.Context, v variant, slow *linkSpeed) (*way, error) {
-	w := &way{variant: v}
+	return s.startWayTo(ctx, v, goWeb, slow)
+}
+
+// startWayTo is startWay to any upstream.
+func (s *stage) startWayTo(ctx context.Context, v variant, to upstream, slow *linkSpeed) (*way, error) {
+	w := &way{variant: v, server: s.addrs[to]}
 	if err := s.launch(ctx, w, slow); err != nil {
 		w.stop()
 		return nil, fmt.Errorf("starting %s: %w", v, err)
@@ -67,7 +79,7 @@ func (s *stage) startWay(ctx context.Context, v variant, slow *linkSpeed) (*way,
 }
 
 func (s *stage) launch(ctx context.Context, w *way, slow *linkSpeed) error {
-	far := s.webAddr // what lies at the other end of the network
+	far := w.server // what lies at the other end of the network
 	if w.variant != direct {
 		var err error
 		if w.sshd, far, err = s.startSSHD(); err != nil {
@@ -84,13 +96,13 @@ func (s *stage) launch(ctx context.Context, w *way, slow *linkSpeed) error {
 	upstream, bastion := far, ""
 	start := time.Now()
 	switch w.variant {
-	case sshL:
+	case sshL, sshLGCM:
 		var err error
-		if w.ssh, upstream, err = s.startSSH(far, s.webAddr); err != nil {
+		if w.ssh, upstream, err = s.startSSH(far, w.server, w.variant.sshOptions()...); err != nil {
 			return err
 		}
 	case tunnel:
-		upstream, bastion = s.webAddr, far
+		upstream, bastion = w.server, far
 	}
 	if err := s.startCaddy(w, upstream, bastion); err != nil {
 		return err
@@ -274,6 +286,9 @@ func (w *way) addUsage(to sample, since usage, units float64, scale time.Duratio
 	per := func(d time.Duration) float64 { return float64(d) / float64(scale) / units }
 	if w.caddy != nil {
 		to[cpuCaddy] = per(now.caddy - since.caddy)
+	}
+	if w.ssh != nil {
+		to[cpuSSH] = per(now.ssh - since.ssh)
 	}
 	to[cpuClient] = per(now.caddy - since.caddy + now.ssh - since.ssh)
 	if w.sshd != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ type metric struct {
 // Keys of metrics that are looked for by name.
 const (
 	cpuCaddy  = "cpu_caddy"
+	cpuSSH    = "cpu_ssh"
 	cpuClient = "cpu_client" // Caddy's and ssh's
 	cpuSSHD   = "cpu_sshd"
 )
@@ -39,6 +41,7 @@ const (
 func cpuMetrics(unit string) []metric {
 	return []metric{
 		{Key: cpuCaddy, Title: "CPU of Caddy", Unit: unit, LowerIsBetter: true},
+		{Key: cpuSSH, Title: "CPU of ssh", Unit: unit, LowerIsBetter: true},
 		{Key: cpuClient, Title: "CPU of Caddy and ssh", Unit: unit, LowerIsBetter: true},
 		{Key: cpuSSHD, Title: "CPU of sshd", Unit: unit, LowerIsBetter: true},
 	}
@@ -47,6 +50,10 @@ func cpuMetrics(unit string) []metric {
 // workload is something to measure.
 type workload struct {
 	id, title string
+	// group is another name by which -workloads chooses it, with its likes.
+	group string
+	// names are the ways' titles where they differ from the usual ones.
+	names map[variant]string
 	// variants are the ways that it is measured, tunnel among them: nil for the
 	// usual three. Those that differ from tunnel are what tunnel is compared with.
 	variants []variant
@@ -66,17 +73,43 @@ func (w workload) ways() []variant {
 	return w.variants
 }
 
+// Groups of workloads.
+const (
+	groupRequests = "requests"
+	groupBulk     = "bulk"
+	groupStart    = "start"
+	groupStreams  = "streams"
+	groupSlow     = "slow"
+)
+
+// withGCM are the usual variants, and `ssh -L` with the cipher of tunnel.
+var withGCM = append(slices.Clone(variants), sshLGCM)
+
 // workloads returns all, in the order of the table.
 func workloads(o options) []workload {
+	page := load{path: "/bytes/1024", length: 1 << 10}
+	with := func(clients int) load {
+		l := page
+		l.clients = clients
+		return l
+	}
+	fifty := requests("small-50", "", with(50))
+	fifty.variants = withGCM
+	nginxFifty := requests("nginx-50", ", nginx", with(50))
+	nginxFifty.variants = withGCM
+	anew := with(8)
+	anew.newConns = true
 	list := []workload{
-		requests("small-1", "", load{path: "/bytes/1024", length: 1 << 10, clients: 1}),
-		requests("small-10", "", load{path: "/bytes/1024", length: 1 << 10, clients: 10}),
-		requests("small-50", "", load{path: "/bytes/1024", length: 1 << 10, clients: 50}),
-		requests("small-200", "", load{path: "/bytes/1024", length: 1 << 10, clients: 200}),
-		requests("file-1", ", a file", load{path: "/file/1024", length: 1 << 10, clients: 1}),
+		requests("small-1", "", with(1)),
+		requests("small-10", "", with(10)),
+		fifty,
+		requests("small-200", "", with(200)),
+		requests("nginx-1", ", nginx", with(1)),
+		nginxFifty,
 		requests("medium-20", "", load{path: "/bytes/102400", length: 100 << 10, clients: 20}),
-		requests("new-connections", ", each request anew", load{path: "/bytes/1024", length: 1 << 10, clients: 8, newConns: true}),
+		requests("new-connections", ", each request anew", anew),
 		bulk("down", "down", o.bulk, download),
+		bulk("nginx-down", "down, nginx", o.bulk, download),
 		bulk("up", "up", o.bulk, upload),
 		coldStart(),
 	}
@@ -111,19 +144,6 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%d KiB", bytes>>10)
 }
 
-// way returns a variant's way that all workloads share that wear nothing out,
-// and starts it if it is not there.
-func (s *stage) way(ctx context.Context, v variant) (*way, error) {
-	if w, ok := s.ways[v]; ok {
-		return w, nil
-	}
-	w, err := s.startWay(ctx, v, nil)
-	if err == nil {
-		s.ways[v] = w
-	}
-	return w, err
-}
-
 // load runs one, with wrk where that is there and the duration is one of its.
 func (s *stage) load(ctx context.Context, l load) (loadResult, error) {
 	if s.wrk != "" && l.duration%time.Second == 0 {
@@ -151,18 +171,28 @@ func bulkMetrics() []metric {
 // requests is clients that ask for the same page, over and over. A note says
 // what is special about it.
 func requests(id, note string, l load) workload {
-	return workload{
+	w := workload{
 		id:      id,
+		group:   groupRequests,
 		title:   fmt.Sprintf("%s, %s%s", size(l.length), clients(l.clients), note),
 		metrics: requestMetrics(),
 		measure: func(ctx context.Context, s *stage, v variant) (sample, error) {
-			w, err := s.way(ctx, v)
+			w, err := s.wayTo(ctx, v, upstreamOf(id))
 			if err != nil {
 				return nil, err
 			}
 			return s.measureRequests(ctx, w, l)
 		},
 	}
+	return behind(w)
+}
+
+// behind adds what a workload needs for its web server.
+func behind(w workload) workload {
+	if upstreamOf(w.id) == nginxFiles {
+		w.missing = needsNginx
+	}
+	return w
 }
 
 // measureRequests measures a load through a way. The load's address and
@@ -197,18 +227,21 @@ func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }
 // bulk moves that many bytes in one request, and again until the duration is
 // over.
 func bulk(id, direction string, length int64, move func(context.Context, *way, int64) error) workload {
-	return workload{
-		id:      id,
-		title:   size(length) + " " + direction,
-		metrics: bulkMetrics(),
+	w := workload{
+		id:       id,
+		title:    size(length) + " " + direction,
+		group:    groupBulk,
+		variants: withGCM,
+		metrics:  bulkMetrics(),
 		measure: func(ctx context.Context, s *stage, v variant) (sample, error) {
-			w, err := s.way(ctx, v)
+			w, err := s.wayTo(ctx, v, upstreamOf(id))
 			if err != nil {
 				return nil, err
 			}
 			return s.measureBulk(ctx, w, length, move)
 		},
 	}
+	return behind(w)
 }
 
 // measureBulk moves that many bytes through a way, and again until the duration
@@ -268,6 +301,7 @@ func (zeros) Read(p []byte) (int, error) {
 func coldStart() workload {
 	return workload{
 		id:      "cold-start",
+		group:   groupStart,
 		title:   "cold start to the first response",
 		metrics: []metric{{Key: "time", Unit: "ms", LowerIsBetter: true, InTable: true, InPlot: true}},
 		measure: func(ctx context.Context, s *stage, v variant) (sample, error) {
