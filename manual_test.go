@@ -47,7 +47,7 @@ var pages = []string{
 	"getting-started", "tunnels", "authentication", "host-keys", "ssh-config", "reaching-the-bastion",
 	"transport", "listener-wrapper", "layer4", "forwards", "serving-from-the-bastion", "permitted-targets", "commands",
 	"go-api", "operations", "monitoring", "logs", "troubleshooting", "errors", "bastion-administrator",
-	"performance", "reliability", "compatibility", "comparison",
+	"performance", "benchmark", "reliability", "compatibility", "comparison",
 }
 
 // manual returns README.md and the pages that exist.

@@ -84,7 +84,7 @@ func headlineTable(h history, readme bool) string {
 		if title == "" || readme && !line.inReadme {
 			continue
 		}
-		row := []string{title + line.note}
+		row := []string{fmt.Sprintf("%s%s (`%s`)", title, line.note, line.workload)}
 		var over [4]span
 		for _, r := range h.Machines {
 			for i, s := range line.ratios(r) {

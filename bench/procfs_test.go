@@ -21,6 +21,9 @@ func TestParseStat(t *testing.T) {
 	if got, err := parseStat("7 (x) Z 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 5"); err != nil || !got.zombie {
 		t.Errorf("of a zombie: %+v, %v", got, err)
 	}
+	if got, err := parseStat("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 0 0 0 0 0 5"); err != nil || !got.kernel || got.zombie {
+		t.Errorf("of a thread of the kernel: %+v, %v", got, err)
+	}
 	for _, bad := range []string{"", "1 x", "x (y) S 1", "1 (x) S 1 2 3", "1 (x) S a 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 5"} {
 		if got, err := parseStat(bad); err == nil {
 			t.Errorf("%q is %+v", bad, got)

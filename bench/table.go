@@ -24,6 +24,7 @@ var (
 // wayTitles are the usual ones.
 var wayTitles = map[variant]string{
 	direct: "no tunnel", tunnel: "`ssh_tunnel`", sshL: "`ssh -L`", sshLGCM: "`ssh -L`, same cipher",
+	sshR: "`ssh -R`",
 }
 
 // wayTitle returns what stands for a variant.

@@ -50,7 +50,8 @@ func cpuMetrics(unit string) []metric {
 // workload is something to measure.
 type workload struct {
 	id, title string
-	// group is another name by which -workloads chooses it, with its likes.
+	// group is another name by which -workloads chooses it, with its likes: what
+	// the id has before its first hyphen, unless it says otherwise.
 	group string
 	// names are the ways' titles where they differ from the usual ones.
 	names map[variant]string
@@ -125,7 +126,13 @@ func workloads(o options) []workload {
 		}
 	}
 	list = append(list, rawWorkloads(o)...)
-	return append(list, bindWorkloads(o)...)
+	list = append(list, bindWorkloads(o)...)
+	for i, w := range list {
+		if w.group == "" { // beside-down-4 is of the group beside
+			list[i].group, _, _ = strings.Cut(w.id, "-")
+		}
+	}
+	return list
 }
 
 // clients writes a number of them.
