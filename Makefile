@@ -25,7 +25,7 @@ build: ## Caddy with this plugin, as bin/caddy
 demo: ## a bastion, a private web server and Caddy, on this machine
 	go run ./cmd/demo
 
-bench: ## against ssh -L and no tunnel, for half an hour; see bench/README.md
+bench: ## against ssh -L and no tunnel, for 45 minutes; see bench/README.md
 	go run ./bench
 
 test:

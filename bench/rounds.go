@@ -62,6 +62,7 @@ func (s *stage) measure(ctx context.Context, list []workload) (results, error) {
 		}
 		if known {
 			r.Noise = append(r.Noise, total.noise())
+			fmt.Fprintf(os.Stderr, "round %d of %d: %v\n", round+1, s.options.rounds, total.noise())
 		}
 	}
 	for i, w := range able {
