@@ -136,14 +136,19 @@ func run(ctx context.Context, o options) (err error) {
 		}
 		return nil
 	}
+	if o.update {
+		if err := look(ctx); err != nil {
+			return err
+		}
+	}
 	s, err := newStage(ctx, o)
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err != nil {
 		return err
 	}
 	if o.update {
-		if err := look(ctx); err != nil {
-			return err
+		if missing := s.missing(list); len(missing) > 0 {
+			return fmt.Errorf("-update is for runs that measure everything; not measured: %s", strings.Join(missing, "; "))
 		}
 	}
 	r, err := s.measure(ctx, list)

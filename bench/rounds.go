@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -21,6 +22,16 @@ func look(ctx context.Context) error {
 	return nil
 }
 
+// missing names the workloads that this machine lacks something for.
+func (s *stage) missing(list []workload) (missing []string) {
+	for _, w := range list {
+		if w.missing != nil && w.missing(s) != "" {
+			missing = append(missing, w.id+", since "+w.missing(s))
+		}
+	}
+	return missing
+}
+
 // measurement is a workload measured once each way.
 type measurement struct {
 	samples map[variant]sample
@@ -32,15 +43,8 @@ type measurement struct {
 // that the workload wants, one right after the other, and begins with another
 // one.
 func (s *stage) measure(ctx context.Context, list []workload) (results, error) {
-	var r results
-	var able []workload
-	for _, w := range list {
-		if w.missing != nil && w.missing(s) != "" {
-			r.NotMeasured = append(r.NotMeasured, w.id+", since "+w.missing(s))
-			continue
-		}
-		able = append(able, w)
-	}
+	r := results{NotMeasured: s.missing(list)}
+	able := slices.DeleteFunc(slices.Clone(list), func(w workload) bool { return w.missing != nil && w.missing(s) != "" })
 	samples, noises := make([][]map[variant]sample, len(able)), make([][]noise, len(able))
 	repeats := maxRepeats
 	if s.options.quick {
