@@ -43,6 +43,11 @@ var headlines = []headline{
 	{workload: "websockets", speed: "after_16", against: sshL, note: ", 16 clients beside them", inReadme: true},
 	{workload: "events", speed: "after_16", against: sshL, note: ", 16 clients beside them"},
 	{workload: "slow-link", speed: "p50", against: sshL, note: ", median", inReadme: true},
+	{workload: "beside-down-4", speed: "p50", against: sshL, note: ", median"},
+	{workload: "raw-50", speed: "rate", against: sshL},
+	{workload: "raw-down", speed: "rate", against: sshLGCM, note: ", same cipher"},
+	{workload: "bind-50", speed: "rate", against: sshR, note: ", against `ssh -R`"},
+	{workload: "bind-down", speed: "rate", against: sshR, note: ", against `ssh -R`"},
 }
 
 // speedRatio returns how many times as fast the tunnel was. For a time, that is

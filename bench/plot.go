@@ -37,6 +37,9 @@ type plotRow struct {
 func plotRows(r results) []plotRow {
 	var rows []plotRow
 	for _, w := range r.Workloads {
+		if len(w.Names) > 0 {
+			continue // its ways are not those of the legend
+		}
 		for _, m := range w.Metrics {
 			if !m.InPlot || len(m.Rounds[direct]) == 0 {
 				continue
