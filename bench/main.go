@@ -51,6 +51,7 @@ type options struct {
 	ssh, sshd string
 	sshdFiles int
 	streams   int
+	tunnels   int
 	bulk      int64
 	settle    time.Duration
 	profile   string
@@ -94,6 +95,7 @@ func parseFlags() (options, error) {
 	flag.StringVar(&o.sshd, "sshd", "", "the `path` of sshd (default: that of PATH, or /usr/sbin/sshd)")
 	flag.IntVar(&o.sshdFiles, "sshd-nofile", 0, "how many files sshd may open (default: as many as we may)")
 	flag.IntVar(&o.streams, "streams", 3000, "how many idle streams are held")
+	flag.IntVar(&o.tunnels, "tunnels", 300, "how many idle tunnels are held")
 	flag.DurationVar(&o.settle, "settle", 2*time.Second, "how long idle WebSockets are left alone before what goes on beside them is measured; event streams eight times as long")
 	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of Caddy into this `directory`; they cost some speed")
 	flag.BoolVar(&o.quick, "quick", false, "one short round of everything, for a look whether it works")
@@ -104,12 +106,13 @@ func parseFlags() (options, error) {
 	o.bulk = 256 << 20
 	if o.quick {
 		o.rounds, o.duration, o.streams, o.settle, o.bulk = 1, 200*time.Millisecond, 100, 100*time.Millisecond, 16<<20
+		o.tunnels = 20
 	}
 	switch {
 	case flag.NArg() > 0:
 		return o, fmt.Errorf("unknown argument %q; there are only flags, see -help", flag.Arg(0))
-	case o.rounds < 1 || o.streams < 1 || o.duration <= 0 || o.settle < 0 || o.sshdFiles < 0:
-		return o, errors.New("-rounds, -streams and -duration have to be positive, -settle and -sshd-nofile not negative")
+	case o.rounds < 1 || o.streams < 1 || o.tunnels < 1 || o.duration <= 0 || o.settle < 0 || o.sshdFiles < 0:
+		return o, errors.New("-rounds, -streams, -tunnels and -duration have to be positive, -settle and -sshd-nofile not negative")
 	case o.update && (o.quick || o.workloads != "" || o.rounds < 3):
 		return o, errors.New("-update is for whole runs of 3 rounds or more: leave out -quick and -workloads")
 	}

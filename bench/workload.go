@@ -127,12 +127,8 @@ func workloads(o options) []workload {
 	}
 	list = append(list, rawWorkloads(o)...)
 	list = append(list, bindWorkloads(o)...)
-	for i, w := range list {
-		if w.group == "" { // beside-down-4 is of the group beside
-			list[i].group, _, _ = strings.Cut(w.id, "-")
-		}
-	}
-	return list
+	list = append(list, manyClientsWorkloads(o)...)
+	return append(list, manyTunnels(o.tunnels, o.quick))
 }
 
 // clients writes a number of them.
