@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -72,29 +71,37 @@ func manyTunnels(count int, quick bool) workload {
 type tunnelsWay struct {
 	way   // its caddy and sshd
 	count int
-
-	// mu guards ssh.
-	mu  sync.Mutex
-	ssh []*process
+	ssh   []*process
 }
 
+// stop ends them. Each ssh is alone: it forks nothing that would have to be
+// looked for among all processes.
 func (w *tunnelsWay) stop() {
-	var wg sync.WaitGroup
-	for _, p := range w.clients() { // at once: there are hundreds
-		wg.Go(p.stop)
+	for _, p := range w.ssh {
+		p.Kill()
 	}
-	wg.Wait()
 	w.way.stop()
 }
 
-// clients returns the processes on this side.
-func (w *tunnelsWay) clients() []*process {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// clients returns the ids of the processes on this side.
+func (w *tunnelsWay) clients() []int {
 	if w.caddy != nil {
-		return []*process{w.caddy}
+		return []int{w.caddy.pid()}
 	}
-	return w.ssh
+	var pids []int
+	for _, p := range w.ssh {
+		pids = append(pids, p.pid())
+	}
+	return pids
+}
+
+// servers returns the ids of sshd's processes.
+func (w *tunnelsWay) servers() []int {
+	pids := []int{w.sshd.pid()}
+	for _, child := range descendants(w.sshd.pid()) {
+		pids = append(pids, child.pid)
+	}
+	return pids
 }
 
 // startTunnels starts sshd and the tunnels, and returns once all are up.
@@ -159,11 +166,12 @@ func (s *stage) startSSHTunnels(ctx context.Context, w *tunnelsWay, bastion stri
 	}
 	close(next)
 	errs := make([]error, loginsAtOnce)
+	var mu sync.Mutex // guards what startSSHTunnel uses of the stage and the way
 	var wg sync.WaitGroup
 	for worker := range loginsAtOnce {
 		wg.Go(func() { // returns when all are up, or one is not
 			for range next {
-				if errs[worker] = s.startSSHTunnel(ctx, w, bastion); errs[worker] != nil {
+				if errs[worker] = s.startSSHTunnel(ctx, w, bastion, &mu); errs[worker] != nil {
 					return
 				}
 			}
@@ -173,14 +181,14 @@ func (s *stage) startSSHTunnels(ctx context.Context, w *tunnelsWay, bastion stri
 	return errors.Join(errs...)
 }
 
-func (s *stage) startSSHTunnel(ctx context.Context, w *tunnelsWay, bastion string) error {
-	w.mu.Lock() // the stage has none
+func (s *stage) startSSHTunnel(ctx context.Context, w *tunnelsWay, bastion string, mu *sync.Mutex) error {
+	mu.Lock()
 	socket := s.file("tunnel.sock")
 	p, err := s.runSSH(bastion, "-L", socket+":"+s.webAddr)
 	if err == nil {
 		w.ssh = append(w.ssh, p)
 	}
-	w.mu.Unlock()
+	mu.Unlock()
 	if err != nil {
 		return err
 	}
@@ -200,9 +208,9 @@ func (s *stage) startSSHTunnel(ctx context.Context, w *tunnelsWay, bastion strin
 
 // cpu returns what both sides have used so far.
 func (w *tunnelsWay) cpu() (client, sshd time.Duration) {
-	for _, p := range w.clients() {
-		used, _ := cpuTime(p.pid())
-		client += used
+	for _, pid := range w.clients() {
+		now, _ := readStat(pid)
+		client += now.cpu
 	}
 	sshd, _ = cpuTime(w.sshd.pid())
 	return client, sshd
@@ -225,7 +233,7 @@ func (w *tunnelsWay) idle(ctx context.Context, out sample, window time.Duration)
 	if memory, ok := proportionalMemory(w.clients()); ok {
 		out["memory"] = memory / (1 << 20)
 	}
-	if memory, ok := proportionalMemory([]*process{w.sshd}); ok {
+	if memory, ok := proportionalMemory(w.servers()); ok {
 		out["memory_sshd"] = memory / (1 << 20)
 	}
 	if w.caddy == nil {
@@ -294,24 +302,14 @@ func (w *tunnelsWay) reload(ctx context.Context, out sample) error {
 	return err
 }
 
-// proportionalMemory returns the memory of processes and of what they have
-// forked, in bytes. What several share is split among them: hundreds of ssh are
-// one program. It is false where /proc does not tell.
-func proportionalMemory(list []*process) (float64, bool) {
+// proportionalMemory returns the memory of processes in bytes. What several
+// share is split among them: hundreds of ssh are one program. It is false where
+// /proc does not tell.
+func proportionalMemory(pids []int) (float64, bool) {
 	total, known := 0.0, false
-	for _, p := range list {
-		pids := []int{p.pid()}
-		for _, child := range descendants(p.pid()) {
-			pids = append(pids, child.pid)
-		}
-		for _, pid := range pids {
-			content, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(pid), "smaps_rollup"))
-			if err != nil {
-				continue
-			}
-			if kilobytes, ok := parsePss(string(content)); ok {
-				total, known = total+kilobytes*1024, true
-			}
+	for _, pid := range pids {
+		if kilobytes, ok := parsePss(readFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))); ok {
+			total, known = total+kilobytes*1024, true
 		}
 	}
 	return total, known
