@@ -31,9 +31,11 @@ func besideMetrics() []metric {
 // beside is the workload on an unlimited link.
 func beside(to direction, count int) workload {
 	return workload{
-		id:      fmt.Sprintf("beside-%s-%d", to, count),
-		title:   "1 KiB, " + clients(besideClients) + " beside " + transferCount(to, count),
-		metrics: besideMetrics(),
+		id:       fmt.Sprintf("beside-%s-%d", to, count),
+		group:    groupBeside,
+		title:    "1 KiB, " + clients(besideClients) + " beside " + transferCount(to, count),
+		variants: withGCM,
+		metrics:  besideMetrics(),
 		measure: func(ctx context.Context, s *stage, v variant) (sample, error) {
 			w, err := s.way(ctx, v)
 			if err != nil {
@@ -70,15 +72,15 @@ func (s *stage) measureBeside(ctx context.Context, w *way, to direction, count i
 	if err != nil {
 		return nil, err
 	}
-	before, start := w.usage(), time.Now()
+	before, finish, start := w.usage(), s.profile(ctx, w), time.Now()
 	result, err := s.load(ctx, small)
+	elapsed := time.Since(start)
 	if err != nil {
-		return nil, errors.Join(err, t.err())
+		return nil, errors.Join(err, t.err(), finish())
 	}
 	out := sample{"p50": milliseconds(result.p50), "p99": milliseconds(result.p99), "rate": result.rate()}
-	elapsed := time.Since(start)
 	bytes, err := s.transferred(ctx, to, t)
-	if err := errors.Join(err, t.err()); err != nil {
+	if err := errors.Join(err, t.err(), finish()); err != nil {
 		return nil, err
 	}
 	moved := (bytes - bytesBefore) / 1e9

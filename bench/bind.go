@@ -19,6 +19,9 @@ const sshR variant = "ssh-R"
 // bindVariants are the ways to a site.
 var bindVariants = []variant{direct, tunnel, sshR}
 
+// bindNames are the titles of these.
+var bindNames = map[variant]string{tunnel: "`bind ssh_tunnel/…`", sshR: "`ssh -R`"}
+
 // bindWorkloads returns those with a site on the bastion.
 func bindWorkloads(o options) []workload {
 	page := func(clients int) load { return load{path: "/bytes/1024", length: 1 << 10, clients: clients} }
@@ -45,6 +48,8 @@ func (l load) through(ctx context.Context, s *stage, w *way) (sample, error) {
 func bindWorkload(id, title string, metrics []metric, measure func(context.Context, *stage, *way) (sample, error)) workload {
 	return workload{
 		id:       id,
+		group:    groupBind,
+		names:    bindNames,
 		title:    "a site on the bastion: " + title,
 		variants: bindVariants,
 		metrics:  metrics,

@@ -21,6 +21,7 @@ func manyClientsWorkloads(o options) []workload {
 		l := load{path: "/bytes/1024", length: 1 << 10, clients: n}
 		list = append(list, workload{
 			id:      fmt.Sprintf("many-%d", n),
+			group:   groupMany,
 			title:   fmt.Sprintf("%s, %s clients", size(l.length), number(float64(n))),
 			metrics: append(requestMetrics(), memoryMetric),
 			measure: func(ctx context.Context, s *stage, v variant) (sample, error) {

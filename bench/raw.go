@@ -20,6 +20,7 @@ const rawWarm = 500 * time.Millisecond
 // rawKind is what forwards raw connections in Caddy.
 type rawKind struct {
 	id, title string
+	names     map[variant]string
 	// caddyfile forwards a port on loopback to a target, through a bastion. It
 	// has a %s for further global options.
 	caddyfile func(s *stage, port int, bastion, target string) string
@@ -27,7 +28,8 @@ type rawKind struct {
 
 var localForward = rawKind{
 	id:    "raw",
-	title: "local_forward",
+	title: "raw",
+	names: map[variant]string{tunnel: "`local_forward`"},
 	caddyfile: func(s *stage, port int, bastion, target string) string {
 		return fmt.Sprintf("{\n\t%%s\n\tssh_tunnel {\n%s\t}\n}\n",
 			s.tunnelBlock("bench", bastion, fmt.Sprintf("local_forward 127.0.0.1:%d %s", port, target)))
@@ -36,7 +38,8 @@ var localForward = rawKind{
 
 var listenerWrapper = rawKind{
 	id:    "wrapper",
-	title: "listener wrapper",
+	title: "raw",
+	names: map[variant]string{tunnel: "listener wrapper"},
 	caddyfile: func(s *stage, port int, bastion, target string) string {
 		return fmt.Sprintf(`{
 	%%s
@@ -55,73 +58,62 @@ http://:%d {
 	},
 }
 
-// rawVariants are the ways of raw connections.
-var rawVariants = []variant{direct, tunnel, sshL, sshLGCM}
-
 // rawWorkloads returns those of both kinds.
 func rawWorkloads(o options) []workload {
-	page := load{path: "/bytes/1024", length: 1 << 10}
-	with := func(n int, change func(*load)) load {
-		l := page
-		l.clients = n
-		if change != nil {
-			change(&l)
-		}
-		return l
+	with := func(clients int) load { return load{path: "/bytes/1024", length: 1 << 10, clients: clients} }
+	anew := with(8)
+	anew.newConns = true
+	down := func(ctx context.Context, s *stage, w *way) (sample, error) {
+		return s.measureBulk(ctx, w, o.bulk, download)
 	}
-	file := func(l *load) { l.path = "/file/1024" }
-	anew := func(l *load) { l.newConns = true }
+	up := func(ctx context.Context, s *stage, w *way) (sample, error) {
+		return s.measureBulk(ctx, w, o.bulk, upload)
+	}
+	one, fifty := size(1<<10)+", "+clients(1), size(1<<10)+", "+clients(50)
+	anewTitle := size(1<<10) + ", " + clients(8) + ", each request anew"
 	return []workload{
-		localForward.requests("1", "", with(1, nil)),
-		localForward.requests("file-1", ", a file", with(1, file)),
-		localForward.requests("50", "", with(50, nil)),
-		localForward.requests("new", ", each request anew", with(8, anew)),
-		localForward.bulk(down, o.bulk, download),
-		localForward.bulk(up, o.bulk, upload),
+		localForward.workload("1", one, goWeb, requestMetrics(), with(1).through),
+		localForward.workload("50", fifty, goWeb, requestMetrics(), with(50).through),
+		localForward.workload("nginx-1", one+", nginx", nginxFiles, requestMetrics(), with(1).through),
+		localForward.workload("nginx-50", fifty+", nginx", nginxFiles, requestMetrics(), with(50).through),
+		localForward.workload("new", anewTitle, goWeb, requestMetrics(), anew.through),
+		localForward.workload("down", size(o.bulk)+" down", goWeb, bulkMetrics(), down),
+		localForward.workload("nginx-down", size(o.bulk)+" down, nginx", nginxFiles, bulkMetrics(), down),
+		localForward.workload("up", size(o.bulk)+" up", goWeb, bulkMetrics(), up),
 		// What lies behind the wrapper is the same.
-		listenerWrapper.requests("50", "", with(50, nil)),
-		listenerWrapper.requests("new", ", each request anew", with(8, anew)),
-		listenerWrapper.bulk(down, o.bulk, download),
+		listenerWrapper.workload("50", fifty, goWeb, requestMetrics(), with(50).through),
+		listenerWrapper.workload("new", anewTitle, goWeb, requestMetrics(), anew.through),
+		listenerWrapper.workload("down", size(o.bulk)+" down", goWeb, bulkMetrics(), down),
 	}
 }
 
-func (k rawKind) requests(id, note string, l load) workload {
-	return workload{
+// workload is one with ways of its own to a web server.
+func (k rawKind) workload(id, title string, to upstream, metrics []metric, measure func(context.Context, *stage, *way) (sample, error)) workload {
+	w := workload{
 		id:       k.id + "-" + id,
-		title:    fmt.Sprintf("%s: %s, %s%s", k.title, size(l.length), clients(l.clients), note),
-		variants: rawVariants,
-		metrics:  requestMetrics(),
+		group:    groupRaw,
+		names:    k.names,
+		title:    k.title + ": " + title,
+		variants: withGCM,
+		metrics:  metrics,
 		measure: func(ctx context.Context, s *stage, v variant) (sample, error) {
-			w, err := s.startRaw(ctx, v, k)
+			w, err := s.startRaw(ctx, v, k, to)
 			if err != nil {
 				return nil, err
 			}
 			defer w.stop()
-			return s.measureRequests(ctx, w, l)
+			return measure(ctx, s, w)
 		},
 	}
-}
-
-func (k rawKind) bulk(to direction, length int64, move func(context.Context, *way, int64) error) workload {
-	return workload{
-		id:       k.id + "-" + string(to),
-		title:    fmt.Sprintf("%s: %s %s", k.title, size(length), to),
-		variants: rawVariants,
-		metrics:  bulkMetrics(),
-		measure: func(ctx context.Context, s *stage, v variant) (sample, error) {
-			w, err := s.startRaw(ctx, v, k)
-			if err != nil {
-				return nil, err
-			}
-			defer w.stop()
-			return s.measureBulk(ctx, w, length, move)
-		},
+	if to == nginxFiles {
+		w.missing = needsNginx
 	}
+	return w
 }
 
 // startRaw starts a way for raw connections, and warms it up.
-func (s *stage) startRaw(ctx context.Context, v variant, k rawKind) (*way, error) {
-	w := &way{variant: v, addr: s.webAddr}
+func (s *stage) startRaw(ctx context.Context, v variant, k rawKind, to upstream) (*way, error) {
+	w := &way{variant: v, server: s.addrs[to]}
 	err := s.launchRaw(w, k)
 	if w.closeAddr = w.addr; err == nil {
 		err = w.wait(ctx)
@@ -131,13 +123,13 @@ func (s *stage) startRaw(ctx context.Context, v variant, k rawKind) (*way, error
 	}
 	if err != nil {
 		w.stop()
-		return nil, fmt.Errorf("starting %s of %s: %w", v, k.title, err)
+		return nil, fmt.Errorf("starting %s of %s: %w", v, k.id, err)
 	}
 	return w, nil
 }
 
 func (s *stage) launchRaw(w *way, k rawKind) error {
-	if w.variant == direct {
+	if w.addr = w.server; w.variant == direct {
 		return nil
 	}
 	var bastion string
@@ -146,7 +138,7 @@ func (s *stage) launchRaw(w *way, k rawKind) error {
 		return err
 	}
 	if w.variant != tunnel {
-		w.ssh, w.addr, err = s.startSSH(bastion, s.webAddr, w.variant.sshOptions()...)
+		w.ssh, w.addr, err = s.startSSH(bastion, w.server, w.variant.sshOptions()...)
 		return err
 	}
 	port, err := sshtest.FreePort()
@@ -154,7 +146,7 @@ func (s *stage) launchRaw(w *way, k rawKind) error {
 		return err
 	}
 	w.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	return s.runCaddy(w, k.caddyfile(s, port, bastion, s.webAddr))
+	return s.runCaddy(w, k.caddyfile(s, port, bastion, w.server))
 }
 
 // warm sends requests that do not count: what is new is slower at first.

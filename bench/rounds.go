@@ -102,7 +102,8 @@ func (s *stage) once(ctx context.Context, w workload, round int) (measurement, e
 	for n := range ways {
 		v := ways[(n+round)%len(ways)]
 		fmt.Fprintf(os.Stderr, "round %d of %d: %s (%s), %s\n", round+1, s.options.rounds, w.title, w.id, v)
-		out, err := s.profiled(ctx, w.id, v, func() (sample, error) { return w.measure(ctx, s, v) })
+		s.measuring = w.id
+		out, err := w.measure(ctx, s, v)
 		if err != nil {
 			return m, fmt.Errorf("%s, %s: %w", w.title, v, err)
 		}

@@ -42,6 +42,7 @@ type stage struct {
 	processes []*process          // all that were started, in order
 	files     int                 // how many names were given out in dir
 	ways      map[wayKey]*way
+	measuring string // the id of the workload
 }
 
 // newStage builds Caddy and starts the web server. Call close, also after an

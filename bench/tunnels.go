@@ -36,6 +36,7 @@ func manyTunnels(count int, quick bool) workload {
 	}
 	return workload{
 		id:       "tunnels",
+		group:    groupMany,
 		title:    number(float64(count)) + " idle tunnels",
 		variants: []variant{tunnel, sshL},
 		metrics: []metric{

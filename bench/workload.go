@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -81,6 +82,10 @@ const (
 	groupStart    = "start"
 	groupStreams  = "streams"
 	groupSlow     = "slow"
+	groupBeside   = "beside"
+	groupRaw      = "raw"
+	groupBind     = "bind"
+	groupMany     = "many"
 )
 
 // withGCM are the usual variants, and `ssh -L` with the cipher of tunnel.
@@ -208,9 +213,9 @@ func (s *stage) measureRequests(ctx context.Context, w *way, l load) (sample, er
 	if err := checkPage(ctx, l); err != nil {
 		return nil, err
 	}
-	before := w.usage()
+	before, finish := w.usage(), s.profile(ctx, w)
 	result, err := s.load(ctx, l)
-	if err != nil {
+	if err := errors.Join(err, finish()); err != nil {
 		return nil, err
 	}
 	out := sample{"rate": result.rate(), "p50": milliseconds(result.p50), "p99": milliseconds(result.p99)}
@@ -250,17 +255,16 @@ func bulk(id, direction string, length int64, move func(context.Context, *way, i
 // measureBulk moves that many bytes through a way, and again until the duration
 // is over.
 func (s *stage) measureBulk(ctx context.Context, w *way, length int64, move func(context.Context, *way, int64) error) (sample, error) {
-	before, start := w.usage(), time.Now()
+	before, finish, start := w.usage(), s.profile(ctx, w), time.Now()
 	var moved float64
-	for moved == 0 || time.Since(start) < s.options.duration {
-		if err := move(ctx, w, length); err != nil {
-			return nil, err
-		}
+	var err error
+	for err == nil && (moved == 0 || time.Since(start) < s.options.duration) {
+		err = move(ctx, w, length)
 		moved += float64(length)
 	}
 	out := sample{"rate": moved / 1e6 / time.Since(start).Seconds()}
 	w.addUsage(out, before, moved/1e9, time.Second)
-	return out, nil
+	return out, errors.Join(err, finish())
 }
 
 // bulkClient has larger buffers than a client in Go has by default, so that it
