@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,11 +27,23 @@ type load struct {
 	clients    int
 	newConns   bool // one connection a request
 	duration   time.Duration
+	timeout    time.Duration // of one request; zero is requestTimeout
+	// tolerant counts responses with another status than 200, where others fail.
+	tolerant bool
 }
+
+// statusError is a response with such a status.
+type statusError int
+
+func (s statusError) Error() string { return fmt.Sprintf("status %d", int(s)) }
+
+// patience is how long one request may take.
+func (l load) patience() time.Duration { return cmp.Or(l.timeout, requestTimeout) }
 
 // loadResult is how that went.
 type loadResult struct {
-	requests int
+	requests int // that were answered
+	refused  int // of a tolerant load, with another status
 	elapsed  time.Duration
 	p50, p99 time.Duration
 }
@@ -40,13 +53,13 @@ func (r loadResult) rate() float64 { return float64(r.requests) / r.elapsed.Seco
 
 // runLoad runs the clients. One request that fails fails all.
 func runLoad(ctx context.Context, l load) (loadResult, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.duration+2*requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, l.duration+2*l.patience())
 	defer cancel()
 	request := "GET " + l.path + " HTTP/1.1\r\nHost: " + l.addr + "\r\n"
 	if l.newConns {
 		request += "Connection: close\r\n"
 	}
-	latencies, errs := make([][]time.Duration, l.clients), make([]error, l.clients)
+	latencies, errs, refused := make([][]time.Duration, l.clients), make([]error, l.clients), make([]int, l.clients)
 	start := time.Now()
 	end := start.Add(l.duration)
 	var wg sync.WaitGroup
@@ -56,7 +69,12 @@ func runLoad(ctx context.Context, l load) (loadResult, error) {
 			defer c.close()
 			for time.Now().Before(end) && ctx.Err() == nil {
 				began := time.Now()
-				if errs[i] = c.do(ctx); errs[i] != nil {
+				err := c.do(ctx)
+				if status := statusError(0); l.tolerant && errors.As(err, &status) {
+					refused[i]++
+					continue
+				}
+				if errs[i] = err; err != nil {
 					cancel()
 					return
 				}
@@ -74,7 +92,11 @@ func runLoad(ctx context.Context, l load) (loadResult, error) {
 	}
 	all := slices.Concat(latencies...)
 	slices.Sort(all)
-	return loadResult{requests: len(all), elapsed: elapsed, p50: percentile(all, 0.50), p99: percentile(all, 0.99)}, nil
+	result := loadResult{requests: len(all), elapsed: elapsed, p50: percentile(all, 0.50), p99: percentile(all, 0.99)}
+	for _, n := range refused {
+		result.refused += n
+	}
+	return result, nil
 }
 
 // client is one of a load's.
@@ -97,7 +119,7 @@ func (c *client) do(ctx context.Context) error {
 		}
 		c.conn, c.reader = conn, bufio.NewReaderSize(conn, 32<<10)
 	}
-	_ = c.conn.SetDeadline(time.Now().Add(requestTimeout))
+	_ = c.conn.SetDeadline(time.Now().Add(c.load.patience()))
 	if _, err := c.conn.Write(c.request); err != nil {
 		return err
 	}
@@ -111,7 +133,7 @@ func (c *client) do(ctx context.Context) error {
 	case err != nil:
 		return err
 	case response.StatusCode != http.StatusOK:
-		return fmt.Errorf("status %d", response.StatusCode)
+		return statusError(response.StatusCode)
 	case n != c.load.length:
 		return fmt.Errorf("%d bytes instead of %d", n, c.load.length)
 	case response.Close && !c.load.newConns:

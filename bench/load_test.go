@@ -73,3 +73,23 @@ func TestLoadFails(t *testing.T) {
 		})
 	}
 }
+
+// TestLoadTolerant is that a tolerant load counts other statuses, and goes on.
+func TestLoadTolerant(t *testing.T) {
+	var count atomic.Int32
+	good := newWeb()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if count.Add(1)%2 == 0 {
+			http.Error(w, "", http.StatusGatewayTimeout)
+		} else {
+			good.ServeHTTP(w, r)
+		}
+	}))
+	defer server.Close()
+	result, err := runLoad(t.Context(), load{
+		addr: server.Listener.Addr().String(), path: "/bytes/1024", length: 1024, clients: 1, duration: 100 * time.Millisecond, tolerant: true,
+	})
+	if total := int(count.Load()); err != nil || result.requests != (total+1)/2 || result.refused != total/2 {
+		t.Errorf("of %d requests: %+v, %v", total, result, err)
+	}
+}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 )
 
 // many.go is the workloads of thousands of clients. They have ways of their
@@ -11,6 +13,10 @@ import (
 // crowds are how many clients there are.
 var crowds = []int{2000, 4000}
 
+// crowdPatience is how long one request may take: among thousands, one through
+// `ssh -L` takes many seconds.
+const crowdPatience = time.Minute
+
 // manyClientsWorkloads returns one for each crowd; with -quick, a tenth of it.
 func manyClientsWorkloads(o options) []workload {
 	var list []workload
@@ -18,34 +24,53 @@ func manyClientsWorkloads(o options) []workload {
 		if o.quick {
 			n /= 10
 		}
-		l := load{path: "/bytes/1024", length: 1 << 10, clients: n}
 		list = append(list, workload{
 			id:      fmt.Sprintf("many-%d", n),
 			group:   groupMany,
-			title:   fmt.Sprintf("%s, %s clients", size(l.length), number(float64(n))),
-			metrics: append(requestMetrics(), memoryMetric),
+			title:   fmt.Sprintf("%s, %s clients", size(1<<10), number(float64(n))),
+			metrics: append(requestMetrics(), refusedMetric, memoryMetric),
 			measure: func(ctx context.Context, s *stage, v variant) (sample, error) {
-				w, err := s.startWay(ctx, v, nil)
-				if err != nil {
-					return nil, err
-				}
-				defer w.stop()
-				if err := s.warm(ctx, w); err != nil {
-					return nil, err
-				}
-				out, err := s.measureRequests(ctx, w, l)
-				if err != nil {
-					return nil, err
-				}
-				if resident, ok := residentMemory(w.caddy.pid()); ok {
-					out[memoryMetric.Key] = resident / (1 << 20)
-				}
-				return out, nil
+				return s.measureCrowd(ctx, v, n)
 			},
 		})
 	}
 	return list
 }
 
+// measureCrowd measures that many clients. It has no use for wrk, which knows
+// nothing of what takes longer than it runs.
+func (s *stage) measureCrowd(ctx context.Context, v variant, clients int) (sample, error) {
+	w, err := s.startWay(ctx, v, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer w.stop()
+	l := load{addr: w.addr, path: "/bytes/1024", length: 1 << 10, clients: clients, duration: s.options.duration, timeout: crowdPatience, tolerant: true}
+	first := l
+	first.duration = min(rawWarm, l.duration)
+	if _, err := runLoad(ctx, first); err != nil {
+		return nil, err
+	}
+	before, finish := w.usage(), s.profile(ctx, w)
+	result, err := runLoad(ctx, l)
+	if err := errors.Join(err, finish()); err != nil {
+		return nil, err
+	}
+	if result.requests == 0 {
+		return nil, fmt.Errorf("all %d requests were refused", result.refused)
+	}
+	out := sample{"rate": result.rate(), "p50": milliseconds(result.p50), "p99": milliseconds(result.p99)}
+	out[refusedMetric.Key] = 100 * float64(result.refused) / float64(result.refused+result.requests)
+	w.addUsage(out, before, float64(result.requests), time.Microsecond)
+	if resident, ok := residentMemory(w.caddy.pid()); ok {
+		out[memoryMetric.Key] = resident / (1 << 20)
+	}
+	return out, nil
+}
+
+// refusedMetric is the part of requests that Caddy has answered with an error:
+// among thousands, some may wait longer than dial_timeout.
+var refusedMetric = metric{Key: "refused", Title: "refused", Unit: "%", LowerIsBetter: true, InTable: true}
+
 // memoryMetric is what Caddy has taken of the machine's memory.
-var memoryMetric = metric{Key: "resident", Title: "resident memory of Caddy", Unit: "MiB", LowerIsBetter: true}
+var memoryMetric = metric{Key: "resident", Title: "resident memory of Caddy", Unit: "MiB", LowerIsBetter: true, InTable: true}

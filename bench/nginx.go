@@ -31,12 +31,12 @@ type wayKey struct {
 	upstream
 }
 
-// nginxPrefix begins the ids of the workloads whose web server is nginx.
+// nginxPrefix is in the ids of the workloads whose web server is nginx.
 const nginxPrefix = "nginx-"
 
 // upstreamOf returns the web server of the workload with this id.
 func upstreamOf(id string) upstream {
-	if strings.HasPrefix(id, nginxPrefix) {
+	if strings.Contains(id, nginxPrefix) {
 		return nginxFiles
 	}
 	return goWeb
