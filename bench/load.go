@@ -51,6 +51,11 @@ type loadResult struct {
 // rate returns the requests a second.
 func (r loadResult) rate() float64 { return float64(r.requests) / r.elapsed.Seconds() }
 
+// refusedShare returns the percentage of responses that refused is.
+func (r loadResult) refusedShare() float64 {
+	return 100 * float64(r.refused) / float64(max(r.refused+r.requests, 1))
+}
+
 // runLoad runs the clients. One request that fails fails all.
 func runLoad(ctx context.Context, l load) (loadResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.duration+2*l.patience())

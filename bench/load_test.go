@@ -92,4 +92,7 @@ func TestLoadTolerant(t *testing.T) {
 	if total := int(count.Load()); err != nil || result.requests != (total+1)/2 || result.refused != total/2 {
 		t.Errorf("of %d requests: %+v, %v", total, result, err)
 	}
+	if share := (loadResult{requests: 3, refused: 1}).refusedShare(); share != 25 {
+		t.Errorf("1 of 4 refused is %v %%", share)
+	}
 }

@@ -28,7 +28,7 @@ func manyClientsWorkloads(o options) []workload {
 			id:      fmt.Sprintf("many-%d", n),
 			group:   groupMany,
 			title:   fmt.Sprintf("%s, %s clients", size(1<<10), number(float64(n))),
-			metrics: append(requestMetrics(), refusedMetric, memoryMetric),
+			metrics: append(requestMetrics(), refusedFirstMetric, refusedMetric, memoryMetric),
 			measure: func(ctx context.Context, s *stage, v variant) (sample, error) {
 				return s.measureCrowd(ctx, v, n)
 			},
@@ -48,7 +48,8 @@ func (s *stage) measureCrowd(ctx context.Context, v variant, clients int) (sampl
 	l := load{addr: w.addr, path: "/bytes/1024", length: 1 << 10, clients: clients, duration: s.options.duration, timeout: crowdPatience, tolerant: true}
 	first := l
 	first.duration = min(rawWarm, l.duration)
-	if _, err := runLoad(ctx, first); err != nil {
+	warm, err := runLoad(ctx, first)
+	if err != nil {
 		return nil, err
 	}
 	before, finish := w.usage(), s.profile(ctx, w)
@@ -57,10 +58,10 @@ func (s *stage) measureCrowd(ctx context.Context, v variant, clients int) (sampl
 		return nil, err
 	}
 	if result.requests == 0 {
-		return nil, fmt.Errorf("all %d requests were refused", result.refused)
+		return nil, fmt.Errorf("all %d requests were refused, and %d before", result.refused, warm.refused)
 	}
 	out := sample{"rate": result.rate(), "p50": milliseconds(result.p50), "p99": milliseconds(result.p99)}
-	out[refusedMetric.Key] = 100 * float64(result.refused) / float64(result.refused+result.requests)
+	out[refusedFirstMetric.Key], out[refusedMetric.Key] = warm.refusedShare(), result.refusedShare()
 	w.addUsage(out, before, float64(result.requests), time.Microsecond)
 	if resident, ok := residentMemory(w.caddy.pid()); ok {
 		out[memoryMetric.Key] = resident / (1 << 20)
@@ -68,9 +69,13 @@ func (s *stage) measureCrowd(ctx context.Context, v variant, clients int) (sampl
 	return out, nil
 }
 
-// refusedMetric is the part of requests that Caddy has answered with an error:
-// among thousands, some may wait longer than dial_timeout.
-var refusedMetric = metric{Key: "refused", Title: "refused", Unit: "%", LowerIsBetter: true, InTable: true}
+// refusedFirstMetric and refusedMetric are the parts of requests that Caddy has
+// answered with an error, such as a 504 after dial_timeout: of the first ones,
+// which come all at once and find no connection to the server, and later.
+var (
+	refusedFirstMetric = metric{Key: "refused_first", Title: "refused at first", Unit: "%", LowerIsBetter: true, InTable: true}
+	refusedMetric      = metric{Key: "refused", Title: "refused later", Unit: "%", LowerIsBetter: true, InTable: true}
+)
 
 // memoryMetric is what Caddy has taken of the machine's memory.
 var memoryMetric = metric{Key: "resident", Title: "resident memory of Caddy", Unit: "MiB", LowerIsBetter: true, InTable: true}
