@@ -31,6 +31,7 @@ type Link struct {
 	ctx    context.Context // done when the link closes
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	trips  trips
 
 	// mu guards what is below.
 	mu        sync.Mutex
@@ -259,7 +260,7 @@ func (l *Link) relay(client net.Conn, address string) {
 		reset(client)
 		return
 	}
-	c := &linkConn{client: client, target: target, up: newPump(client, target), down: newPump(target, client)}
+	c := &linkConn{client: client, target: target, up: newPump(client, target, &l.trips, Up), down: newPump(target, client, &l.trips, Down)}
 	l.mu.Lock()
 	if l.ctx.Err() != nil {
 		l.mu.Unlock()

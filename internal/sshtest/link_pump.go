@@ -26,12 +26,15 @@ const (
 type chunk struct {
 	data []byte
 	at   time.Time
+	turn turn
 }
 
 // pump is a queue between two sockets, with one goroutine that fills it and
 // one that drains it.
 type pump struct {
 	src, dst net.Conn
+	trips    *trips
+	way      Direction
 
 	// mu guards what is below; every change to it signals cond.
 	mu        sync.Mutex
@@ -49,8 +52,8 @@ type pump struct {
 	ended     bool // cut or stopped
 }
 
-func newPump(src, dst net.Conn) *pump {
-	p := &pump{src: src, dst: dst}
+func newPump(src, dst net.Conn, trips *trips, way Direction) *pump {
+	p := &pump{src: src, dst: dst, trips: trips, way: way}
 	p.cond.L = &p.mu
 	return p
 }
@@ -148,7 +151,7 @@ func (p *pump) pushLocked(data []byte) {
 		p.flip = false
 		data[len(data)/2] ^= 1
 	}
-	p.queue = append(p.queue, chunk{data, time.Now()})
+	p.queue = append(p.queue, chunk{data, time.Now(), p.trips.sent(p.way)})
 	p.queued += len(data)
 	p.cond.Broadcast()
 }
@@ -160,6 +163,7 @@ func (p *pump) drain() bool {
 	defer p.mu.Unlock()
 	for p.waitLocked() {
 		data := p.queue[0].data
+		p.trips.arrives(p.way, p.queue[0].turn)
 		if len(data) == 0 {
 			closeWrite(p.dst)
 			return true
