@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -39,6 +40,8 @@ type approach struct {
 	keys        *hostkey.Verifier
 	generated   []ssh.Signer
 	wire        *wire.Conn
+	// greeted says that our version line has been sent.
+	greeted bool
 	// steps records how far it got. loginAt is when the login began, in a race.
 	steps   *attemptLog
 	loginAt time.Time
@@ -118,6 +121,7 @@ func (c *Connector) reach(a *approach) error {
 	timeout := c.state().Timeout
 	h := a.host
 	a.cancel()
+	a.greeted = false
 	a.steps.restart()
 	if c.jump != nil {
 		// Each hop has its own connect_timeout.
@@ -143,6 +147,14 @@ func (c *Connector) reach(a *approach) error {
 func (a *approach) reached(conn net.Conn) {
 	a.wire = wire.New(conn, sshconn.StallAfter)
 	a.steps.done(StepReach, func(at *Attempt) { at.Remote = conn.RemoteAddr().String() })
+}
+
+// greet sends our version line, which the host need not wait for (RFC 4253 section 4.2):
+// OpenSSH begins the key exchange once it has that.
+func (c *Connector) greet(a *approach) error {
+	a.greeted = true
+	_, _ = io.WriteString(a.wire, clientVersion+"\r\n") // awaitBanner finds that the wire is dead
+	return nil
 }
 
 // awaitBanner waits for the first byte that the host sends.

@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -61,7 +62,11 @@ func (c *Connector) handshake(a *approach) (*Connection, error) {
 		}
 		return choose(ac)
 	}
-	sc, channels, requests, err := ssh.NewClientConn(w, h.Address, cc)
+	conn := net.Conn(w)
+	if a.greeted {
+		conn = &greetedConn{w, []byte(clientVersion + "\r\n")}
+	}
+	sc, channels, requests, err := ssh.NewClientConn(conn, h.Address, cc)
 	if err == nil && !stop() {
 		// It took a moment too long, and the watchdog has closed the wire.
 		err = context.Cause(ctx)
@@ -108,6 +113,22 @@ func (c *Connector) handshake(a *approach) (*Connection, error) {
 		Host: h, Client: client, Certificates: certificates, Attempt: a.steps.end(nil), About: about,
 		conn: sc, keys: keys, channels: channels, requests: requests,
 	}, nil
+}
+
+// greetedConn is a wire on which our version line has been sent: x/crypto sends it first.
+type greetedConn struct {
+	*wire.Conn
+	// sent is what x/crypto has yet to send, and is sent.
+	sent []byte
+}
+
+// Write implements net.Conn.
+func (c *greetedConn) Write(p []byte) (int, error) {
+	if len(c.sent) > 0 && bytes.HasPrefix(c.sent, p) {
+		c.sent = c.sent[len(p):]
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
 }
 
 // maxBanners is how many of a connect's banners are logged.

@@ -173,7 +173,7 @@ func (r *race) start() {
 		return nil
 	}
 	r.racers.Go(func() { // returns when h has answered, has failed, or the race is over
-		r.arrivals <- r.connector.approach(r.ctx, h, hasTurn, r.connector.loadKeys, r.connector.reach, r.connector.awaitBanner)
+		r.arrivals <- r.connector.approach(r.ctx, h, hasTurn, r.connector.loadKeys, r.connector.reach, r.connector.greet, r.connector.awaitBanner)
 	})
 }
 
