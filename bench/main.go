@@ -14,6 +14,8 @@
 //	load.go, wrk.go clients that ask for pages
 //	streams.go      clients that hold streams
 //	relay.go        a slow link
+//	wan.go, wanlink_*.go
+//	                a long link, and what goes over it
 //	web.go, nginx.go
 //	                the private web servers
 //	process.go, procfs.go, system_*.go
@@ -40,6 +42,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // options are the flags.
@@ -68,6 +72,9 @@ func main() {
 	o, err := parseFlags()
 	if err != nil {
 		exit(err)
+	}
+	if isolates(o) {
+		sshtest.Isolate() // a long link is a device of a network of ours
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	err = run(ctx, o)
@@ -164,6 +171,12 @@ func run(ctx context.Context, o options) (err error) {
 	r.Environment = s.environment()
 	r.Settings = settings{Rounds: o.rounds, Seconds: o.duration.Seconds(), LoadGenerator: s.loadGenerator(), Streams: o.streams}
 	return report(o, s.root, r)
+}
+
+// isolates reports whether a workload is chosen that makes a network device.
+func isolates(o options) bool {
+	list, _ := chosen(o) // run reports the error
+	return missingWAN() == "" && slices.ContainsFunc(list, func(w workload) bool { return w.group == groupWAN })
 }
 
 // chosen returns the workloads that -workloads wants.

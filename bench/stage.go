@@ -167,7 +167,10 @@ func (s *stage) startWeb() error {
 // startSSHD starts an OpenSSH server, and returns its address. Its
 // configuration is the stock one as far as a server of our own on a port of our
 // own allows.
-func (s *stage) startSSHD() (*process, string, error) {
+func (s *stage) startSSHD() (*process, string, error) { return s.startSSHDOn("127.0.0.1") }
+
+// startSSHDOn is startSSHD on another IP address.
+func (s *stage) startSSHDOn(host string) (*process, string, error) {
 	if os.Geteuid() == 0 {
 		// Debian's directory for sshd's unprivileged child, which systemd makes
 		// elsewhere. sshd does not start without it.
@@ -181,8 +184,8 @@ func (s *stage) startSSHD() (*process, string, error) {
 			return nil, "", err
 		}
 		config := s.file("sshd_config")
-		text := fmt.Sprintf("Port %d\nListenAddress 127.0.0.1\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\n",
-			port, filepath.Join(s.dir, "host_key"), filepath.Join(s.dir, "authorized_keys"))
+		text := fmt.Sprintf("Port %d\nListenAddress %s\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\n",
+			port, host, filepath.Join(s.dir, "host_key"), filepath.Join(s.dir, "authorized_keys"))
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			return nil, "", err
 		}
@@ -195,7 +198,7 @@ func (s *stage) startSSHD() (*process, string, error) {
 			return nil, "", err
 		}
 		if err = p.waitForLog("Server listening on", startWait); err == nil {
-			return p, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), nil
+			return p, net.JoinHostPort(host, strconv.Itoa(port)), nil
 		}
 		p.stop()
 	}

@@ -133,7 +133,11 @@ func workloads(o options) []workload {
 	list = append(list, rawWorkloads(o)...)
 	list = append(list, bindWorkloads(o)...)
 	list = append(list, manyClientsWorkloads(o)...)
-	return append(list, manyTunnels(o.tunnels, o.quick))
+	list = append(list, manyTunnels(o.tunnels, o.quick))
+	if o.workloads != "" { // they are chosen by name only
+		list = append(list, wanWorkloads(o)...)
+	}
+	return list
 }
 
 // clients writes a number of them.
