@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -63,16 +62,11 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 // forMethods refuses other methods. The patterns do not name them: the mux would
 // answer in words of its own.
 func forMethods(handle caddy.AdminHandlerFunc, methods ...string) caddy.AdminHandler {
-	allowed := strings.Join(methods, ", ")
 	return caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		if slices.Contains(methods, r.Method) {
-			return handle(w, r)
+		if err := adminapi.CheckMethod(w, r, methods...); err != nil {
+			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: err}
 		}
-		w.Header().Set("Allow", allowed)
-		return caddy.APIError{
-			HTTPStatus: http.StatusMethodNotAllowed,
-			Err:        fmt.Errorf("method %s not allowed; use %s", r.Method, allowed),
-		}
+		return handle(w, r)
 	})
 }
 

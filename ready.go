@@ -75,9 +75,8 @@ func (h *ReadyHandler) Provision(ctx caddy.Context) error {
 func (h *ReadyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		header.Set("Allow", "GET, HEAD")
-		return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("method %s not allowed; use GET or HEAD", r.Method))
+	if err := adminapi.CheckMethod(w, r, http.MethodGet, http.MethodHead); err != nil {
+		return caddyhttp.Error(http.StatusMethodNotAllowed, err)
 	}
 	header.Set("Content-Type", "text/plain; charset=utf-8")
 	header.Set("X-Content-Type-Options", "nosniff")

@@ -6,7 +6,6 @@ package statuspage
 
 import (
 	"bytes"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -87,9 +86,8 @@ func (h *Handler) Cleanup() error {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		header.Set("Allow", "GET, HEAD")
-		return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("method %s not allowed; use GET or HEAD", r.Method))
+	if err := adminapi.CheckMethod(w, r, http.MethodGet, http.MethodHead); err != nil {
+		return caddyhttp.Error(http.StatusMethodNotAllowed, err)
 	}
 	header.Set("Vary", "Accept")
 	header.Set("X-Content-Type-Options", "nosniff")
