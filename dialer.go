@@ -54,9 +54,6 @@ type Dialer struct {
 // It returns an error if no tunnel has the name, or if the configuration of the app
 // `ssh_tunnel` has an error. A name cannot have placeholders.
 func LookupDialer(ctx caddy.Context, name string) (*Dialer, error) {
-	if err := dialer.CheckName(name); err != nil {
-		return nil, err
-	}
 	app, err := dialer.LookupApp(ctx, name)
 	if err != nil {
 		return nil, err

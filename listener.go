@@ -70,9 +70,6 @@ func (ListenerWrapper) CaddyModule() caddy.ModuleInfo {
 
 // Provision looks the tunnel up. It dials nothing.
 func (w *ListenerWrapper) Provision(ctx caddy.Context) error {
-	if err := dialer.CheckName(w.TunnelName); err != nil {
-		return err
-	}
 	tun, err := dialer.Lookup(ctx, w.TunnelName)
 	if err != nil {
 		return err
@@ -87,13 +84,10 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) error {
 }
 
 func (w *ListenerWrapper) provision(logger *zap.Logger, tun dialer.Dialer) (err error) {
-	if w.target, err = config.ResolveTarget(w.Target); err != nil {
-		return err
-	}
 	if err := w.Check(); err != nil {
 		return err
 	}
-	if err := dialer.CheckPermitted(tun, w.target); err != nil {
+	if w.target, err = rawconn.Target(w.Target, tun); err != nil {
 		return err
 	}
 	w.tunnel = tun

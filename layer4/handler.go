@@ -83,9 +83,6 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision looks the tunnel up. It dials nothing.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	if err := dialer.CheckName(h.TunnelName); err != nil {
-		return err
-	}
 	if err := checkPlace(ctx.Modules()); err != nil {
 		return err
 	}
@@ -113,10 +110,7 @@ func (h *Handler) provision(logger *zap.Logger, tun dialer.Dialer) error {
 		f.Dial = dialChosen(h.Target, tun)
 	} else {
 		var err error
-		if target, err = config.ResolveTarget(h.Target); err != nil {
-			return err
-		}
-		if err := dialer.CheckPermitted(tun, target); err != nil {
+		if target, err = rawconn.Target(h.Target, tun); err != nil {
 			return err
 		}
 		f.Dial, f.Target = dialer.For(tun, target), target.Address

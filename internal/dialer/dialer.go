@@ -98,8 +98,12 @@ var ofApp func(app caddy.App, name string) (Dialer, error)
 // the app would be a part of the API that other plugins see.
 func SetLookup(lookup func(app caddy.App, name string) (Dialer, error)) { ofApp = lookup }
 
-// LookupApp returns the app that has the named tunnel, if there is such a tunnel.
+// LookupApp returns the app that has the named tunnel, if there is such a tunnel. It refuses
+// a name that CheckName refuses.
 func LookupApp(ctx caddy.Context, name string) (caddy.App, error) {
+	if err := CheckName(name); err != nil {
+		return nil, err
+	}
 	app, err := App(ctx)
 	if errors.Is(err, errNoApp) {
 		return nil, fmt.Errorf("unknown tunnel %q; %w", name, err)

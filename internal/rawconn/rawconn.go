@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/dialer"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
@@ -47,6 +48,16 @@ func CountFor(key Key) (count *forward.Count, release func()) {
 	pooled, _, _ := counts.LoadOrNew(key, func() (caddy.Destructor, error) { return new(pooledCount), nil })
 	release = sync.OnceFunc(func() { _, _ = counts.Delete(key) })
 	return &pooled.(*pooledCount).Count, release
+}
+
+// Target returns a target as the configuration writes it, with its placeholders replaced. It
+// is an error if the tunnel does not permit it.
+func Target(written string, tun dialer.Permitter) (tunnel.Target, error) {
+	target, err := config.ResolveTarget(written)
+	if err == nil {
+		err = dialer.CheckPermitted(tun, target)
+	}
+	return target, err
 }
 
 // UnmarshalCaddyfile reads this and returns its arguments:

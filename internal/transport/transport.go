@@ -93,9 +93,6 @@ func (Transport) CaddyModule() caddy.ModuleInfo {
 // Provision looks the tunnel up and sets up the HTTP transport. It dials
 // nothing.
 func (t *Transport) Provision(ctx caddy.Context) error {
-	if err := dialer.CheckName(t.TunnelName); err != nil {
-		return err
-	}
 	tun, err := dialer.Lookup(ctx, t.TunnelName)
 	if err != nil {
 		return err

@@ -129,9 +129,6 @@ const (
 // Provision checks the options, and that the upstreams cannot be dialed around the
 // tunnel. It looks nothing up.
 func (u *Upstreams) Provision(ctx caddy.Context) error {
-	if err := dialer.CheckName(u.TunnelName); err != nil {
-		return err
-	}
 	tun, err := dialer.Lookup(ctx, u.TunnelName)
 	if err != nil {
 		return err
