@@ -66,6 +66,7 @@ lint: $(GOLANGCI_LINT)
 
 vuln: $(GOVULNCHECK) ## known vulnerabilities in code that is called
 	$(GOVULNCHECK) ./...
+	cd layer4 && $(CURDIR)/$(GOVULNCHECK) ./...
 
 ci:
 	.ci/run
