@@ -5,8 +5,6 @@ package e2e
 import (
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -131,10 +129,7 @@ func TestSSHDLog(t *testing.T) {
 	t.Parallel()
 	b := newEmptyBastion(t, "")
 	b.netns.SetHosts("127.0.0.1 web.internal")
-	passwd := filepath.Join("/etc/netns", b.netns.Command("true").Args[3], "passwd")                                                    // ip netns exec <name> true
-	if err := os.WriteFile(passwd, append(readFile(t, passwd), "locked:!:60190:65534::/nonexistent:/bin/sh\n"...), 0o644); err != nil { //nolint:gosec // it is as public as /etc/passwd
-		t.Fatal(err)
-	}
+	b.netns.WriteEtc("passwd", string(readFile(t, b.netns.Etc("passwd")))+"locked:!:60190:65534::/nonexistent:/bin/sh\n")
 	s := b.strictly(t, strictness{config: "LogLevel INFO\nMaxSessions 0\nPermitOpen web.internal:1\nPermitListen *:443\n"})
 
 	client, err := s.login(t, "deploy")

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -65,27 +63,15 @@ func newBastionIn(t *testing.T, netns *sshtest.Netns, config string) *bastion {
 	return b
 }
 
-// addUsers has the processes of the network see another /etc/passwd, which
-// ip(8) puts over ours for them.
+// addUsers adds accounts to the /etc/passwd of the network.
 func (b *bastion) addUsers() {
 	b.t.Helper()
-	passwd, err := os.ReadFile("/etc/passwd")
-	if err != nil {
-		b.t.Fatal(err)
-	}
 	var accounts strings.Builder
-	accounts.Write(passwd)
+	accounts.Write(readFile(b.t, b.netns.Etc("passwd")))
 	for i, user := range users {
 		fmt.Fprintf(&accounts, "%s:*:%d:65534::/nonexistent:/bin/sh\n", user, 60100+i)
 	}
-	if err := os.WriteFile(b.passwd(), []byte(accounts.String()), 0o644); err != nil { //nolint:gosec // it is as public as /etc/passwd
-		b.t.Fatal(err)
-	}
-}
-
-// passwd returns the path of the network's /etc/passwd.
-func (b *bastion) passwd() string {
-	return filepath.Join("/etc/netns", b.netns.Command("true").Args[3], "passwd") // ip netns exec <name> true
+	b.netns.WriteEtc("passwd", accounts.String())
 }
 
 // provePrivate fails the test if the web server can be reached from here.

@@ -39,10 +39,7 @@ func TestContainer(t *testing.T) {
 			c := newCaddy(t, "BASTION_KEY="+value)
 			c.bare, c.netns = true, sshtest.NewNetns(t)
 			c.netns.SetHosts()
-			netns := c.netns.Command("true").Args[3]                                                                // ip netns exec <name> true
-			if err := os.WriteFile(filepath.Join("/etc/netns", netns, "passwd"), []byte("\n"), 0o644); err != nil { //nolint:gosec // it is as public as /etc/passwd
-				t.Fatal(err)
-			}
+			c.netns.WriteEtc("passwd", "\n")
 			relay(t, c.netns.Listen("tcp", "127.0.0.2:22"), b.Addr())
 			socket := filepath.Join(c.home, "site.sock")
 			c.start(fmt.Sprintf("{\ndebug\nadmin unix/%s\npersist_config off\nssh_tunnel {\n%s}\n}\nhttp://127.0.0.1 {\nbind unix/%s\n%s\n}\n",

@@ -170,10 +170,8 @@ func newFresh(t *testing.T, config string) *freshBastion {
 		t.Fatal(err)
 	}
 	b := newBastion(t, "")
-	passwd := strings.Replace(string(readFile(t, b.passwd())), "deploy:*:60100:65534::/nonexistent:", "deploy:"+strings.TrimSpace(string(hash))+":60100:65534::"+home+":", 1)
-	if err := os.WriteFile(b.passwd(), []byte(passwd), 0o644); err != nil { //nolint:gosec // as public as /etc/passwd
-		t.Fatal(err)
-	}
+	passwd := strings.Replace(string(readFile(t, b.netns.Etc("passwd"))), "deploy:*:60100:65534::/nonexistent:", "deploy:"+strings.TrimSpace(string(hash))+":60100:65534::"+home+":", 1)
+	b.netns.WriteEtc("passwd", passwd)
 	b.SSHD = sshtest.StartSSHD(t, sshtest.SSHDOptions{
 		Netns: b.netns, Config: "AuthorizedKeysFile .ssh/authorized_keys\nPasswordAuthentication yes\nStrictModes yes\n" + config,
 	})

@@ -1,7 +1,9 @@
 package sshtest
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -23,6 +25,7 @@ type Netns struct {
 	t          testing.TB
 	name       string
 	ours       string // our end of the wire
+	etc        string // the directory that is /etc inside
 	host, addr string // the addresses of the wire's ends, ours and the inner
 }
 
@@ -47,6 +50,7 @@ func NewNetns(t testing.TB) *Netns {
 		t:    t,
 		name: fmt.Sprintf("sshtest-%d-%d", pid, n),
 		ours: fmt.Sprintf("st%dn%d", pid, n), // at most 15 bytes
+		etc:  filepath.Join(t.TempDir(), "etc"),
 		host: fmt.Sprintf("%s.%d", subnet, at&255+1),
 		addr: fmt.Sprintf("%s.%d", subnet, at&255+2),
 	}
@@ -54,6 +58,9 @@ func NewNetns(t testing.TB) *Netns {
 		Missing(t, fmt.Sprintf("network namespaces are not permitted here: %s", strings.TrimSpace(string(out))))
 	}
 	t.Cleanup(ns.remove)
+	if out, err := exec.Command("cp", "-a", "/etc", ns.etc).CombinedOutput(); err != nil {
+		t.Fatalf("copying /etc: %v: %s", err, out)
+	}
 	const inner = "eth0"
 	ns.ip("link", "add", ns.ours, "type", "veth", "peer", "name", inner, "netns", ns.name)
 	ns.ip("addr", "add", ns.host+"/30", "dev", ns.ours)
@@ -73,7 +80,6 @@ func (ns *Netns) ip(args ...string) {
 
 // remove removes the namespace and, with it, the wire.
 func (ns *Netns) remove() {
-	_ = os.RemoveAll(ns.etc())
 	// The wire first: the namespace lives on while a process or a socket does.
 	_ = exec.Command("ip", "link", "del", ns.ours).Run()
 	if out, err := exec.Command("ip", "netns", "del", ns.name).CombinedOutput(); err != nil {
@@ -81,9 +87,23 @@ func (ns *Netns) remove() {
 	}
 }
 
-// etc is the directory whose files ip(8) puts over those in /etc for what runs
-// inside.
-func (ns *Netns) etc() string { return filepath.Join("/etc/netns", ns.name) }
+// Etc returns the path by which we reach a file of the inside's /etc. That is a copy of the
+// machine's, and a mount as a whole: whoever replaces a file in /etc by another, as
+// useradd(8) does, would remove a mount over that file.
+func (ns *Netns) Etc(file string) string { return filepath.Join(ns.etc, file) }
+
+// WriteEtc writes a file in the inside's /etc, which all may read.
+func (ns *Netns) WriteEtc(file, content string) {
+	ns.t.Helper()
+	// What was copied may be a link to a file of the machine's.
+	err := os.Remove(ns.Etc(file))
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = os.WriteFile(ns.Etc(file), []byte(content), 0o644) //nolint:gosec // see above
+	}
+	if err != nil {
+		ns.t.Fatal(err)
+	}
+}
 
 // Addr returns the IP address by which we reach the inside.
 func (ns *Netns) Addr() string { return ns.addr }
@@ -92,30 +112,16 @@ func (ns *Netns) Addr() string { return ns.addr }
 func (ns *Netns) HostAddr() string { return ns.host }
 
 // SetHosts gives names meaning inside alone: lines of an /etc/hosts, such as
-// "127.0.0.1 web.internal". Commands that were started before do not see it.
+// "127.0.0.1 web.internal".
 func (ns *Netns) SetHosts(lines ...string) {
 	ns.t.Helper()
-	if err := os.MkdirAll(ns.etc(), 0o755); err != nil {
-		ns.t.Fatal(err)
-	}
-	content := "127.0.0.1 localhost\n" + strings.Join(lines, "\n") + "\n"
-	// Readable by all: sshd's unprivileged child looks names up.
-	if err := os.WriteFile(filepath.Join(ns.etc(), "hosts"), []byte(content), 0o644); err != nil { //nolint:gosec // see above
-		ns.t.Fatal(err)
-	}
+	ns.WriteEtc("hosts", "127.0.0.1 localhost\n"+strings.Join(lines, "\n")+"\n")
 }
 
-// SetResolver makes the resolver at an IP address the only one that is asked inside, for
-// commands that are started from now on.
+// SetResolver makes the resolver at an IP address the only one that is asked inside.
 func (ns *Netns) SetResolver(addr string) {
 	ns.t.Helper()
-	if err := os.MkdirAll(ns.etc(), 0o755); err != nil {
-		ns.t.Fatal(err)
-	}
-	// Readable by all, as hosts are.
-	if err := os.WriteFile(filepath.Join(ns.etc(), "resolv.conf"), []byte("nameserver "+addr+"\n"), 0o644); err != nil { //nolint:gosec // see above
-		ns.t.Fatal(err)
-	}
+	ns.WriteEtc("resolv.conf", "nameserver "+addr+"\n")
 }
 
 // ListenPacket is Listen for packets.
@@ -134,9 +140,10 @@ func (ns *Netns) ListenPacket(network, address string) net.PacketConn {
 }
 
 // Command returns a command that runs inside, and that becomes the program
-// named: its process is the program's.
+// named: its process is the program's. ip(8) gives it mounts of its own.
 func (ns *Netns) Command(name string, args ...string) *exec.Cmd {
-	return exec.Command("ip", append([]string{"netns", "exec", ns.name, name}, args...)...)
+	return exec.Command("ip", append([]string{"netns", "exec", ns.name,
+		"sh", "-c", `mount --bind "$0" /etc && exec "$@"`, ns.etc, name}, args...)...)
 }
 
 // Listen listens inside, on an address of the inside, while what accepts runs

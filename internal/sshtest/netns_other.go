@@ -25,6 +25,12 @@ func (ns *Netns) Addr() string { return "" }
 // HostAddr is for Linux only.
 func (ns *Netns) HostAddr() string { return "" }
 
+// Etc is for Linux only.
+func (ns *Netns) Etc(string) string { return "" }
+
+// WriteEtc is for Linux only.
+func (ns *Netns) WriteEtc(string, string) {}
+
 // SetHosts is for Linux only.
 func (ns *Netns) SetHosts(...string) {}
 

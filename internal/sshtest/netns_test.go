@@ -3,8 +3,11 @@
 package sshtest
 
 import (
+	"bufio"
+	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -70,5 +73,36 @@ func TestNetnsIsRemoved(t *testing.T) {
 	}
 	if err != nil || strings.Contains(string(out), name) {
 		t.Errorf("namespaces: %s %v", out, err)
+	}
+}
+
+// TestNetnsEtc: the inside keeps its /etc when a file of the machine's is replaced. The
+// machine of this test is a network too, whose /etc is a copy.
+func TestNetnsEtc(t *testing.T) {
+	machine, ns := NewNetns(t), NewNetns(t)
+	ns.WriteEtc("passwd", "inside\n")
+	inside := ns.Command("sh", "-c", `cat /etc/passwd; read replaced; cat /etc/passwd`)
+	cmd := machine.Command(inside.Path, inside.Args[1:]...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	before, _ := lines.ReadString('\n')
+	machine.WriteEtc("passwd+", "machine\n")
+	if err := os.Rename(machine.Etc("passwd+"), machine.Etc("passwd")); err != nil {
+		t.Error(err)
+	}
+	_, _ = io.WriteString(in, "\n")
+	after, _ := lines.ReadString('\n')
+	if err := cmd.Wait(); err != nil || before != "inside\n" || after != before {
+		t.Errorf("got %q, then %q (%v)", before, after, err)
 	}
 }
