@@ -102,6 +102,7 @@ func TestPausedProcess(t *testing.T) {
 // TestSameFailureIsLoggedOnce: a bastion that resets every connection does not
 // fill the log, though each error names another port of ours.
 func TestSameFailureIsLoggedOnce(t *testing.T) {
+	sshtest.Takes(t, 2*time.Second)
 	set := quick()
 	logs := observed(&set)
 	addr := listen(t, func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0) })

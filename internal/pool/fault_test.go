@@ -222,6 +222,7 @@ func load(t *testing.T, h *Pool, channels, rounds int) {
 // TestFrozenLinkIsNoticed: in-flight work on a frozen connection ends with an error
 // once the keepalive has given up, and a new connection serves.
 func TestFrozenLinkIsNoticed(t *testing.T) {
+	sshtest.Takes(t, 3*time.Second)
 	for _, d := range []struct {
 		name string
 		dir  sshtest.Direction

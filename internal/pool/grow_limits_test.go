@@ -85,6 +85,7 @@ func TestFewerConnections(t *testing.T) {
 // TestLeastNumberShared: where all connections that there may be are there,
 // streams have all but one, and requests those that streams leave.
 func TestLeastNumberShared(t *testing.T) {
+	sshtest.Takes(t, 2*time.Second)
 	t.Parallel()
 	set := quick()
 	set.MinConnections, set.MaxConnections = 4, 4

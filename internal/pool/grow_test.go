@@ -102,6 +102,7 @@ func TestApart(t *testing.T) {
 // TestManyStreams: they spread over connections that come one at a time, and
 // the requests' own stays theirs.
 func TestManyStreams(t *testing.T) {
+	sshtest.Takes(t, 2*time.Second)
 	t.Parallel()
 	set := quick()
 	set.MaxConnections = 3

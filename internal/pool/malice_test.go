@@ -16,6 +16,7 @@ import (
 // TestInboundLimit: a bastion that opens connections to a forward without end, all
 // of which are accepted, has remote.MaxInbound of them, and one line in the log.
 func TestInboundLimit(t *testing.T) {
+	sshtest.Takes(t, 2*time.Second)
 	key, hostKey := sshtest.NewKey(), sshtest.NewKey()
 	var refused atomic.Int64
 	malice := sshtest.NewMalice(t, hostKey, "", loggedIn(func(c *sshtest.MaliceConn) {

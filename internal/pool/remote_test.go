@@ -13,6 +13,7 @@ import (
 // TestListenBacklog: connections that nobody accepts freeze nothing; up to the
 // backlog they wait, the rest is refused.
 func TestListenBacklog(t *testing.T) {
+	sshtest.Takes(t, 2*time.Second)
 	set := quick()
 	logs := observed(&set)
 	b := newBench(t, set, nil)

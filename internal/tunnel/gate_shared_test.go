@@ -269,6 +269,7 @@ func TestShutOut(t *testing.T) {
 // TestShutOutForLong: while a source is shut out there is less and less knocking,
 // by all together, and no dial changes that.
 func TestShutOutForLong(t *testing.T) {
+	sshtest.Takes(t, 5*time.Second)
 	d := newDoorkeeper(t, true)
 	bubble(t, func(t *testing.T) {
 		d.penalty.Store(time.Now().Add(time.Hour).UnixNano())

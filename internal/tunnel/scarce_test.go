@@ -21,6 +21,7 @@ const scarceEnv = "CADDY_SSH_TUNNEL_SCARCE"
 // there are files again. The limit is a process's, so a process of its own has
 // it.
 func TestOutOfFiles(t *testing.T) {
+	sshtest.Takes(t, 2*time.Second)
 	if os.Getenv(scarceEnv) == "" {
 		t.Parallel()
 		c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestOutOfFiles$", "-test.v")
