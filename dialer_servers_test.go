@@ -10,14 +10,13 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // TestDialerOpenSSH dials hosts and sockets through sshd, and what sshd refuses.
 func TestDialerOpenSSH(t *testing.T) {
-	socket, absent := caddytest.SocketPath(t), caddytest.SocketPath(t)
+	socket, absent := sshtest.SocketPath(t), sshtest.SocketPath(t)
 	ln, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)

@@ -94,14 +94,14 @@ func greeted(t *testing.T, conn net.Conn, name string) {
 }
 
 func TestLocalForward(t *testing.T) {
-	target, private := namedEcho(t, "db"), caddytest.SocketPath(t)
+	target, private := namedEcho(t, "db"), sshtest.SocketPath(t)
 	unixTarget, err := net.Listen("unix", private)
 	if err != nil {
 		t.Fatal(err)
 	}
 	serveEcho(t, unixTarget, "db")
 	b, tunnel := newTunnel(t, "prod", hosts{"db.internal:5432": target.Addr().String(), "/run/db.sock": private})
-	tcp, sock, stale := freeAddress(t), caddytest.SocketPath(t), caddytest.SocketPath(t)
+	tcp, sock, stale := freeAddress(t), sshtest.SocketPath(t), sshtest.SocketPath(t)
 
 	left, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: stale})
 	if err != nil {
@@ -305,7 +305,7 @@ func TestDynamicForward(t *testing.T) {
 // TestRemoteForward: from the bastion to here, across reloads and a lost link.
 func TestRemoteForward(t *testing.T) {
 	one, two := namedEcho(t, "one"), namedEcho(t, "two")
-	sock := caddytest.SocketPath(t)
+	sock := sshtest.SocketPath(t)
 	unixTarget, err := net.Listen("unix", sock)
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // TestForwardInUseByForward: a reload that writes an address in another way is
@@ -43,7 +44,7 @@ func TestForwardInUseByForward(t *testing.T) {
 func TestForwardSocketRemoved(t *testing.T) {
 	target := namedEcho(t, "one")
 	b, tunnel := newTunnel(t, "prod", hosts{"one.internal:80": target.Addr().String()})
-	sock := caddytest.SocketPath(t)
+	sock := sshtest.SocketPath(t)
 	config := func(options string) []byte {
 		return forwardConfig(t, tunnel(b.Addr()), fmt.Sprintf("local_forward unix/%s one.internal:80 {\n%s\n}", sock, options))
 	}
@@ -83,7 +84,7 @@ func TestForwardSocketRemoved(t *testing.T) {
 // that fails does not.
 func TestForwardSocketMode(t *testing.T) {
 	b, tunnel := newTunnel(t, "prod", nil)
-	sock, taken := caddytest.SocketPath(t), caddytest.ListenAndCount(t)
+	sock, taken := sshtest.SocketPath(t), caddytest.ListenAndCount(t)
 	config := func(mode, more string) []byte {
 		return forwardConfig(t, tunnel(b.Addr()), fmt.Sprintf("local_forward unix/%s|%s one.internal:80\n%s", sock, mode, more))
 	}
@@ -119,7 +120,7 @@ func TestForwardSocketMode(t *testing.T) {
 func TestForwardSocketReplaced(t *testing.T) {
 	target := namedEcho(t, "one")
 	b, tunnel := newTunnel(t, "prod", hosts{"one.internal:80": target.Addr().String()})
-	dir := caddytest.OthersDir(t)
+	dir := sshtest.OthersDir(t)
 	sock, secret, private := filepath.Join(dir, "sock"), filepath.Join(t.TempDir(), "secret"), filepath.Join(dir, "private")
 	config := func(forwards string) []byte { return forwardConfig(t, tunnel(b.Addr()), forwards) }
 	forwards := func(mode string) string {

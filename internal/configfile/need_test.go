@@ -1,17 +1,32 @@
-package need
+package configfile
 
 import (
-	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/need"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunnel"
 )
 
 // TestLeast: what another argument permits as well is left out.
 func TestLeast(t *testing.T) {
 	t.Parallel()
-	got := least([]string{"web:80", "*:80", "web:81", "db:80", "web:81", "web:*", "[/run/s]:*", "[::1]:80", "[::1]:82"})
-	if want := []string{"*:80", "web:*", "[/run/s]:*", "[::1]:82"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+	uses := new(need.Uses)
+	for _, address := range []string{"web:80", "*:80", "web:81", "db:80", "web:*", "/run/s", "[::1]:80", "[::1]:82"} {
+		network := "tcp"
+		if strings.HasPrefix(address, "/") {
+			network = "unix"
+		}
+		uses.Add("test", tunnel.Target{Network: network, Address: address})
+	}
+	uses.Targets = append(uses.Targets, uses.Targets[2]) // web:81 twice
+	restriction := new(need.Restriction)
+	restriction.Add(new(config.Resolved), uses)
+	got, _, _ := strings.Cut(restriction.Options(), `,permitlisten`)
+	want := `restrict,port-forwarding,command="/usr/sbin/nologin",permitopen="*:80",permitopen="web:*",permitopen="[/run/s]:*",permitopen="[::1]:82"`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 
@@ -21,7 +36,7 @@ func TestSSHDConfigUser(t *testing.T) {
 	for user, want := range map[string]string{
 		"deploy": "Match User deploy\n", "first last": "Match User \"first last\"\n", "#1": "Match User \"#1\"\n", `CORP\u`: "Match User CORP\\u\n",
 	} {
-		if got := new(Restriction).SSHDConfig(user); !strings.HasPrefix(got, want) {
+		if got := new(need.Restriction).SSHDConfig(user); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: got %q, want %q", user, got, want)
 		}
 	}

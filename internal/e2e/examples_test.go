@@ -12,8 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
@@ -52,9 +50,6 @@ func TestExamples(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			content := readFile(t, filepath.Join(examplesDir, name+".Caddyfile"))
-			if formatted := caddyfile.Format(content); string(formatted) != string(content) {
-				t.Errorf("not as caddy fmt has it:\n%s", formatted)
-			}
 			e := &example{caddy: newCaddy(t), ca: sshtest.NewCA(), content: string(content)}
 			e.netns = sshtest.NewNetns(t)
 			run(e)

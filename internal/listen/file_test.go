@@ -13,13 +13,13 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // TestListenSocketMode: whoever sees the file of a socket sees it with its mode.
 func TestListenSocketMode(t *testing.T) {
 	const mode = 0o222
-	path := filepath.Join(caddytest.OthersDir(t), "sock")
+	path := filepath.Join(sshtest.OthersDir(t), "sock")
 	var stop atomic.Bool
 	seen := make(chan int)
 	// Returns when stop is set.
@@ -60,7 +60,7 @@ func TestListenSocketMode(t *testing.T) {
 // TestSetModeRaces changes the mode of a socket whose file is replaced by a link
 // all the time. What the link leads to keeps its mode.
 func TestSetModeRaces(t *testing.T) {
-	dir := caddytest.OthersDir(t)
+	dir := sshtest.OthersDir(t)
 	path, aside, link := filepath.Join(dir, "sock"), filepath.Join(dir, "aside"), filepath.Join(dir, "link")
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := errors.Join(os.WriteFile(secret, nil, 0o600), os.Symlink(secret, link)); err != nil {

@@ -9,15 +9,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/forward"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/hostport"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // TestListenSocket: what is in the way of a socket is removed only if it is one
 // that nobody listens on.
 func TestListenSocket(t *testing.T) {
-	path := caddytest.SocketPath(t)
+	path := sshtest.SocketPath(t)
 	a, err := hostport.ParseListen("unix/"+path, hostport.Here)
 	if err != nil {
 		t.Fatal(err)
