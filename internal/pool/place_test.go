@@ -332,12 +332,12 @@ func TestShedIdle(t *testing.T) {
 			p := crew(1, c.max, links...)
 			now := time.Now()
 			p.shedIdle(m, now)
-			if p.generation != 0 {
+			if p.generation.Load() != 0 {
 				t.Fatal("few quiet channels make pools let go")
 			}
 			m.quiet++
 			p.shedIdle(m, now)
-			told := p.generation
+			told := p.generation.Load()
 			if told == 0 || m.shed {
 				t.Fatalf("generation %d, left at once: %v", told, m.shed)
 			}
@@ -345,8 +345,8 @@ func TestShedIdle(t *testing.T) {
 				t.Error("requests leave at once")
 			}
 			p.shedIdle(m, now.Add(shedTime))
-			if p.generation == told || !m.shed {
-				t.Errorf("generation %d, left: %v", p.generation, m.shed)
+			if p.generation.Load() == told || !m.shed {
+				t.Errorf("generation %d, left: %v", p.generation.Load(), m.shed)
 			}
 			_, why := p.wantedClass()
 			if got, _ := p.place(placementOf(Request)); (got != m) != c.moves || (why != "") != c.grows {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -90,7 +91,7 @@ type configuration struct {
 type takeovers struct {
 	// generation is that of the last takeover. moved is closed, and replaced, when it
 	// changes.
-	generation uint64
+	generation atomic.Uint64
 	moved      chan struct{}
 }
 

@@ -231,17 +231,17 @@ func TestQueueSheds(t *testing.T) {
 		m.channels = maxChannels
 		q.dial(withTimeout(t), 0, placementFor("web:80"))
 		q.p.updateLoad(m)
-		if g := q.p.generation; g != 0 {
+		if g := q.p.generation.Load(); g != 0 {
 			t.Fatal("at once")
 		}
 		time.Sleep(shedAfter)
 		q.p.updateLoad(m)
-		generation := q.p.generation
+		generation := q.p.generation.Load()
 		if generation == 0 {
 			t.Fatal("they were not told")
 		}
 		q.p.updateLoad(m)
-		if q.p.generation != generation {
+		if q.p.generation.Load() != generation {
 			t.Error("they are reported over and over")
 		}
 		q.p.channelEnded(m)

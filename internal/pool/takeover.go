@@ -298,16 +298,12 @@ func (m *member) unused(cause error) bool {
 // go to other connections than before: one was replaced, or is left to streams
 // from now on. Pools of channels opened in an older generation should let go of
 // them as they become idle.
-func (p *Pool) Generation() uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.generation
-}
+func (p *Pool) Generation() uint64 { return p.generation.Load() }
 
 // newGeneration asks pools of channels to let go of those that they have. The caller
 // holds mu.
 func (p *Pool) newGeneration() {
-	p.generation = generations.Add(1)
+	p.generation.Store(generations.Add(1))
 	close(p.moved)
 	p.moved = make(chan struct{})
 }
@@ -316,7 +312,7 @@ func (p *Pool) newGeneration() {
 func (p *Pool) Moved(generation uint64) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.generation > generation {
+	if p.generation.Load() > generation {
 		moved := make(chan struct{})
 		close(moved)
 		return moved
