@@ -8,6 +8,10 @@ const (
 	idleBuffer = 512
 	// smallBuffer takes most responses in one piece.
 	smallBuffer = 4 << 10
+	// pageBuffer takes a page that is written at once, and packetBuffer the largest packet
+	// of most servers.
+	pageBuffer   = 16 << 10
+	packetBuffer = 32 << 10
 	// busyBuffer is what a stream reads into that has filled a smaller one:
 	// large reads cost fewer window adjustments.
 	busyBuffer = 64 << 10
@@ -23,6 +27,8 @@ var bufferPools = [...]struct {
 }{
 	{idleBuffer, sync.Pool{New: func() any { return newBuffer(idleBuffer) }}},
 	{smallBuffer, sync.Pool{New: func() any { return newBuffer(smallBuffer) }}},
+	{pageBuffer, sync.Pool{New: func() any { return newBuffer(pageBuffer) }}},
+	{packetBuffer, sync.Pool{New: func() any { return newBuffer(packetBuffer) }}},
 	{busyBuffer, sync.Pool{New: func() any { return newBuffer(busyBuffer) }}},
 }
 

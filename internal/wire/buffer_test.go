@@ -28,7 +28,9 @@ func TestBufferFor(t *testing.T) {
 		{1, 1, idleBuffer},
 		{idleBuffer, idleBuffer, idleBuffer},
 		{idleBuffer + 1, idleBuffer + 1, smallBuffer},
-		{smallBuffer + 1, smallBuffer + 1, busyBuffer},
+		{smallBuffer + 1, smallBuffer + 1, pageBuffer},
+		{packetBuffer, packetBuffer, packetBuffer},
+		{packetBuffer + 1, packetBuffer + 1, busyBuffer},
 		{10 * busyBuffer, busyBuffer, busyBuffer},
 	} {
 		k := BufferFor(c.n)

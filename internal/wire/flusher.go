@@ -16,6 +16,9 @@ const (
 	// gatherTime is for how long what a flusher holds may keep the socket busy,
 	// if that is less: a small packet waits behind all of it.
 	gatherTime = 20 * time.Millisecond
+	// firstPiece is the size of x/crypto's buffer for writes. It writes the first bytes of
+	// a packet that is larger by themselves.
+	firstPiece = 4096
 )
 
 // flusher writes to a socket, in one system call if a busyBuffer holds it, what
@@ -38,6 +41,12 @@ type flusher struct {
 	// size is the bytes in gathered and in the write under way, and limit what
 	// it may be.
 	size, limit int
+	// packets is how many writes gathered holds.
+	packets int
+	// crowded says that the last write to the socket was of several packets.
+	crowded bool
+	// waiting is how many writers wait for room.
+	waiting int
 	// running says that run does.
 	running bool
 	// ended says that no more is taken.
@@ -61,9 +70,12 @@ func (f *flusher) write(p []byte) bool {
 		case f.ended:
 			return false
 		case f.size >= f.limit:
+			f.waiting++
 			f.room.Wait()
+			f.waiting--
 			continue
 		}
+		f.packets++
 		p = p[f.take(p):]
 		if !f.running {
 			f.running = true
@@ -95,8 +107,9 @@ func (f *flusher) run() {
 	// written is the bytes since begun, without a pause.
 	begun, written := time.Now(), 0
 	for {
-		// Whoever is about to write gets to do so first.
-		runtime.Gosched()
+		if f.expectsMore() {
+			runtime.Gosched() // whoever is about to write gets to do so first
+		}
 		k := f.next()
 		if k.buf == nil {
 			return
@@ -119,6 +132,15 @@ func (f *flusher) run() {
 	}
 }
 
+// expectsMore reports whether somebody is about to write: several did before, one waits
+// for room, or what has gathered is the beginning of a large packet, which x/crypto writes
+// in two pieces.
+func (f *flusher) expectsMore() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.crowded || f.waiting > 0 || f.size == firstPiece
+}
+
 // next returns what is to be written. If there is nothing, run is over.
 func (f *flusher) next() Buffer {
 	f.mu.Lock()
@@ -127,6 +149,7 @@ func (f *flusher) next() Buffer {
 		f.running = false
 		return Buffer{}
 	}
+	f.crowded, f.packets = f.packets > 1, 0
 	k := f.gathered[0]
 	f.gathered = slices.Delete(f.gathered, 0, 1)
 	return k

@@ -39,7 +39,13 @@ const (
 func (c *Conn) Advance(stage Stage) {
 	for {
 		now := c.stage.Load()
-		if now >= int32(stage) || c.stage.CompareAndSwap(now, int32(stage)) {
+		if now >= int32(stage) {
+			return
+		}
+		if c.stage.CompareAndSwap(now, int32(stage)) {
+			if stage == StageOpen {
+				c.patient.Store(!waitsForAcknowledgement(c.Greeting().Version))
+			}
 			return
 		}
 	}

@@ -47,6 +47,8 @@ type Conn struct {
 	// of a piece, which is its own; see pace.go.
 	stage atomic.Int32
 	piece int
+	// patient says that the server does not wait for acknowledgements.
+	patient atomic.Bool
 
 	// ctx ends, with its cause, when the connection dies.
 	ctx    context.Context
@@ -104,7 +106,7 @@ func (r socketReader) Read(p []byte) (int, error) {
 		}
 		r.c.heard.Store(int64(now))
 		r.c.bytes.Add(int64(n))
-		if n < len(p) {
+		if n < len(p) && !r.c.patient.Load() {
 			// All is read, and the server may wait.
 			r.c.socket.acknowledge()
 		}
