@@ -215,7 +215,7 @@ func pipeBoth(a, b net.Conn, idleTimeout time.Duration) (aToB, bToA int64, err e
 	defer endIfLost(a, b)()
 	defer endIfLost(b, a)()
 	if idleTimeout <= 0 {
-		return pipe.Copy(layered{a}, layered{b})
+		return pipe.Copy(end(a), end(b))
 	}
 	idle := watchIdle(idleTimeout, a, b)
 	aToB, bToA, err = pipe.Copy(idle.watched(a), idle.watched(b))

@@ -5,6 +5,14 @@ import "net"
 // layered is a connection with what only some layer beneath it can do.
 type layered struct{ net.Conn }
 
+// end returns a connection as an end of a pipe: a channel itself, which knows how to copy.
+func end(conn net.Conn) net.Conn {
+	if _, ok := conn.(lossy); ok {
+		return conn
+	}
+	return layered{conn}
+}
+
 // CloseWrite ends the writing direction.
 func (c layered) CloseWrite() error { return CloseWrite(c.Conn) }
 

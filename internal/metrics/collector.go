@@ -104,8 +104,8 @@ func (m collector) Collect(ch chan<- prometheus.Metric) {
 		v.Collect(ch)
 	}
 	for name, c := range counts.all() {
+		now := m.gauges(name) // before the bytes, which it has counted
 		c.collect(ch)
-		now := m.gauges(name)
 		if now.Configured {
 			gauge(upDesc, boolValue(now.Up), name)
 			for _, s := range m.states {

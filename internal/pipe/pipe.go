@@ -55,8 +55,41 @@ func orderly(conn net.Conn) {
 	}
 }
 
+// channel is a connection that copies to and from another one by itself, with fewer
+// copies and goroutines: an SSH channel.
+type channel interface {
+	io.WriterTo
+	io.ReaderFrom
+	AfterLost(f func(ended bool)) (stop func() bool)
+}
+
 // copyHalf copies from src to dst until src ends, and then half-closes dst.
 func copyHalf(dst, src net.Conn) (n int64, err error) {
+	from, isFrom := src.(channel)
+	to, isTo := dst.(channel)
+	switch {
+	case isFrom:
+		n, err = from.WriteTo(dst)
+	case isTo:
+		n, err = to.ReadFrom(src)
+	default:
+		n, err = copyAll(dst, src)
+	}
+	if err != nil {
+		return n, err
+	}
+	cw, ok := dst.(closeWriter)
+	if !ok {
+		return n, dst.Close()
+	}
+	if err := cw.CloseWrite(); !errors.Is(err, syscall.ENOTCONN) {
+		return n, err
+	}
+	return n, nil // dst's peer has left already, and wants no end
+}
+
+// copyAll copies from src to dst until src ends.
+func copyAll(dst, src net.Conn) (n int64, err error) {
 	size := wire.NewReadSize()
 	for {
 		k := wire.BufferFor(size.Next)
@@ -68,19 +101,11 @@ func copyHalf(dst, src net.Conn) (n int64, err error) {
 			n += int64(written)
 		}
 		k.Release()
-		if err != nil {
-			return n, err
-		}
 		switch {
+		case err != nil:
+			return n, err
 		case errors.Is(readErr, io.EOF) && !errors.Is(readErr, io.ErrUnexpectedEOF):
-			cw, ok := dst.(closeWriter)
-			if !ok {
-				return n, dst.Close()
-			}
-			if err := cw.CloseWrite(); !errors.Is(err, syscall.ENOTCONN) {
-				return n, err
-			}
-			return n, nil // dst's peer has left already, and wants no end
+			return n, nil
 		case readErr != nil:
 			return n, readErr
 		}

@@ -38,8 +38,7 @@ func (p *Pool) Status() report.Status {
 		Tunnel: p.cfg.Name, State: p.state(), Hosts: p.cfg.Addresses(), User: p.cfg.User,
 		Connections:   []report.ConnectionStatus{},
 		ChannelsTotal: p.counters.Opened.Load() + p.counters.Accepted.Load(),
-		Received:      p.counters.Received.Load(), Sent: p.counters.Sent.Load(),
-		Since: p.history.since, LastError: p.history.lastErr,
+		Since:         p.history.since, LastError: p.history.lastErr,
 	}
 	if s.State == report.StateUp {
 		s.Host = p.failback.inUse.Address
@@ -65,6 +64,7 @@ func (p *Pool) Status() report.Status {
 			s.Prohibited = last
 		}
 	}
+	s.Received, s.Sent = p.counters.Received.Load(), p.counters.Sent.Load() // connections have counted theirs by now
 	switch s.State {
 	case report.StateDown, report.StateReconnecting, report.StateUp: // up: one that is to replace another, or to be added
 		if due, _ := p.due(p.retry.demand.Dials); due.After(time.Now()) && p.wanted() {
@@ -157,6 +157,7 @@ func (p *Pool) AddTo(g *metrics.Gauges) {
 		g.Connections[l.class()]++
 		g.Channels[l.class()] += len(l.conns)
 		g.Pending += l.opens.pending()
+		l.client.Traffic() // counts what has gone through it
 		if t := l.certificateExpiry(); !t.IsZero() && !l.isDraining() && (g.Expiry.IsZero() || t.Before(g.Expiry)) {
 			g.Expiry = t
 		}

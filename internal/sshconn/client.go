@@ -30,8 +30,7 @@ type Client struct {
 	stall   stall
 	// unanswered counts the opens that the server has not answered.
 	unanswered atomic.Int32
-	// received and sent are bytes that went through its channels.
-	received, sent atomic.Int64
+	traffic    traffic
 }
 
 // About says what a Client is for, in errors, and counts its bytes.
@@ -79,7 +78,9 @@ func New(transport *wire.Conn, conn ssh.Conn, about About) *Client {
 	if about.Received == nil {
 		about.Received, about.Sent = new(atomic.Int64), new(atomic.Int64)
 	}
-	return &Client{about: about, transport: transport, conn: conn, stall: stall{begun: make(chan struct{})}}
+	c := &Client{about: about, transport: transport, conn: conn, stall: stall{begun: make(chan struct{})}}
+	context.AfterFunc(transport.Context(), c.traffic.lose)
+	return c
 }
 
 // Start serves the connection, and what comes in on it. Its goroutines return when
@@ -167,9 +168,6 @@ func (c *Client) HeardSince(t time.Time) time.Duration { return c.transport.Hear
 
 // Bytes returns how many bytes have gone through the transport, both ways.
 func (c *Client) Bytes() int64 { return c.transport.Bytes() }
-
-// Traffic returns how many bytes have gone through the channels.
-func (c *Client) Traffic() (received, sent int64) { return c.received.Load(), c.sent.Load() }
 
 // Via returns the channel that the connection goes through, or nil.
 func (c *Client) Via() *Conn {

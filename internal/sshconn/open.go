@@ -192,6 +192,7 @@ func (c *Client) runChannel(o *opening, r *Request) {
 	c.owner.AnsweredLate(r.Address)
 	_ = conn.Close()
 	answerRequests(requests)
+	c.traffic.end(conn, c.about)
 	c.owner.Answered(r.Address)
 }
 
@@ -203,10 +204,11 @@ func (c *Client) serve(conn *Conn) {
 	if conn.hasChannel() {
 		answerRequests(conn.requests)
 	}
-	close(conn.closedByPeer)
+	conn.refuse()
 	select {
 	case <-conn.ended:
 	case <-conn.closed:
 	}
+	c.traffic.end(conn, c.about)
 	c.owner.Closed(conn)
 }
