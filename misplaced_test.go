@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/caddytest"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/config"
@@ -20,6 +21,7 @@ var takesSecrets = map[string]int{"password": 0, "identity": 0, "certificate": 0
 // else may be a secret, by a placeholder and as it is: the configuration is
 // refused, and no error shows it.
 func TestMisplacedTexts(t *testing.T) {
+	sshtest.Takes(t, time.Second)
 	t.Setenv("CADDY_SSH_TUNNEL_ALLOW_COMMANDS", "1")
 	t.Setenv("SSH_AUTH_SOCK", "")
 	key := sshtest.WriteFile(t, "key", sshtest.NewKey().PEM(""))

@@ -268,6 +268,7 @@ func TestBindReload(t *testing.T) {
 // TestBindBurst makes more connections than anybody accepts. The tunnel goes on
 // with everything else, and the listener with the first of them.
 func TestBindBurst(t *testing.T) {
+	sshtest.Takes(t, 3*time.Second)
 	web := sshtest.NewWeb(t, sshtest.WebOptions{})
 	b, tunnel := newTunnel(t, "prod", hosts{"web.internal:80": web.Addr()})
 	upstream := serve(t, strings.Replace(tunnel(b.Addr()), "{", "{\nconnections 1", 1), "", "reverse_proxy web.internal:80 {\ntransport ssh_tunnel prod\n}")

@@ -5,12 +5,15 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // TestRelay is that the link is as fast as it should be and not faster, and
 // that its queue is short: what is sent beside a bulk transfer waits for the
 // queue and the delay, and for no more.
 func TestRelay(t *testing.T) {
+	sshtest.Takes(t, 3*time.Second)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

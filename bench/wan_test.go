@@ -6,13 +6,16 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
 // TestWANLink: what goes over a long link takes its time, and arrives whole whatever is
 // lost.
 func TestWANLink(t *testing.T) {
+	sshtest.Takes(t, time.Second)
 	if missing := missingWAN(); missing != "" {
-		t.Skip(missing)
+		sshtest.Missing(t, missing)
 	}
 	var port atomic.Int64
 	profile := wanProfile{rtt: 60 * time.Millisecond, loss: 0.01}

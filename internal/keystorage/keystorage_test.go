@@ -173,6 +173,7 @@ func FuzzStoredKey(f *testing.F) {
 // TestUpdate: what storage of any version has is updated, by several that share it, and
 // what was forgotten meanwhile stays so.
 func TestUpdate(t *testing.T) {
+	sshtest.Takes(t, 2*time.Second)
 	dir := t.TempDir()
 	storage := func() Storage { return Storage{&certmagic.FileStorage{Path: dir}} }
 	route := hostkey.Route{Name: "b.example", Via: []string{"a.example"}}

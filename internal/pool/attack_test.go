@@ -19,6 +19,7 @@ import (
 // TestEndOnDrainingLink: a stream whose both ends are done, but which has not
 // been read to its end, holds up the drain of its connection: it is not cut.
 func TestEndOnDrainingLink(t *testing.T) {
+	sshtest.Takes(t, time.Second)
 	for _, s := range tunneltest.Servers {
 		t.Run(s.Name, func(t *testing.T) {
 			h := open(t, s.Start(t), quick())

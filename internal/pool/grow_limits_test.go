@@ -192,6 +192,7 @@ func TestGrowthKeepsFailing(t *testing.T) {
 // TestSpareGoesBesideWaiter: a stream that waits for a connection of its own
 // still gets one when a spare one goes meanwhile.
 func TestSpareGoesBesideWaiter(t *testing.T) {
+	sshtest.Takes(t, time.Second)
 	t.Parallel()
 	spare := newTestMember(Request, 0, 0)
 	spare.used = time.Now().Add(-2 * spareAfter)

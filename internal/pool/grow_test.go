@@ -231,6 +231,7 @@ func TestGrowthFails(t *testing.T) {
 
 // TestGrowthHangs: streams wait for it a second, and requests not at all.
 func TestGrowthHangs(t *testing.T) {
+	sshtest.Takes(t, time.Second)
 	t.Parallel()
 	b := newBench(t, quick(), nil)
 	addr := listen(t, echo)

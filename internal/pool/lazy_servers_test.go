@@ -75,6 +75,7 @@ func TestLazyTimeout(t *testing.T) {
 // TestLazyTimeoutListens: a lazy tunnel that listens on the bastion, or is to, stays
 // connected.
 func TestLazyTimeoutListens(t *testing.T) {
+	sshtest.Takes(t, time.Second)
 	t.Parallel()
 	b := newBench(t, lazily(), nil)
 	b.bastion.Misbehave(sshtest.Faults{RefuseForwards: true})

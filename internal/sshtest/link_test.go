@@ -244,6 +244,7 @@ func TestLinkPassesResetsOn(t *testing.T) {
 }
 
 func TestLinkDelays(t *testing.T) {
+	Takes(t, time.Second)
 	l, c := linkTo(t, serveTCP(t, echo))
 	const delay = 60 * time.Millisecond
 	l.SetDelay(delay)

@@ -97,6 +97,7 @@ func TestOutput(t *testing.T) {
 // TestEndsWithAll: when its time is over a command ends, with all that it has started,
 // however hard it is to end.
 func TestEndsWithAll(t *testing.T) {
+	sshtest.Takes(t, 3*time.Second)
 	t.Setenv(Allow, "1")
 	var tests sync.WaitGroup
 	for name, run := range map[string]func(context.Context, *Command) error{
@@ -144,6 +145,7 @@ func TestShell(t *testing.T) {
 // TestEndForGood: when this process exits no command is left, however hard it is to end, and
 // none is started.
 func TestEndForGood(t *testing.T) {
+	sshtest.Takes(t, 3*time.Second)
 	t.Setenv(Allow, "1")
 	defer func() { all.ended = false }()
 	pids := filepath.Join(t.TempDir(), "pids")

@@ -89,6 +89,7 @@ func TestConnectGivesUp(t *testing.T) {
 
 // TestEstablished waits for the bastion's answer, a refusal included.
 func TestEstablished(t *testing.T) {
+	sshtest.Takes(t, time.Second)
 	t.Parallel()
 	key := sshtest.NewKey()
 	var permitted atomic.Bool

@@ -29,6 +29,7 @@ func warnings(logs *observer.ObservedLogs) []observer.LoggedEntry {
 // TestListenPortHeld: a port that is still held is asked for until it is free,
 // with one warning that says what to do.
 func TestListenPortHeld(t *testing.T) {
+	sshtest.Takes(t, time.Second)
 	set := quick()
 	logs := observed(&set)
 	b := newBench(t, set, nil)

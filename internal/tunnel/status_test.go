@@ -84,6 +84,7 @@ func TestStatusIdle(t *testing.T) {
 
 // TestStatusForward: what the bastion listens on is told, and that it refuses.
 func TestStatusForward(t *testing.T) {
+	sshtest.Takes(t, time.Second)
 	t.Parallel()
 	b := newBench(t, quick(), nil)
 	b.bastion.Misbehave(sshtest.Faults{RefuseForwards: true})
