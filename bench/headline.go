@@ -72,7 +72,7 @@ func (h headline) ratios(r results) (ratios [4]*spread) {
 			ratios[i] = &s
 		}
 		if s, ok := w.speedRatio(h.speed, v); ok {
-			ratios[2+i] = &s
+			ratios[2+i] = &s //nolint:gosec // G602: there are two variants
 		}
 	}
 	return ratios

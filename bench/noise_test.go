@@ -33,8 +33,12 @@ func TestParsePressure(t *testing.T) {
 // threads of the kernel are nobody's.
 func TestSplitTime(t *testing.T) {
 	own, others := splitTime([]stat{
-		{pid: 1, cpu: 1}, {pid: 2, kernel: true, cpu: 100}, {pid: 9, parent: 2, kernel: true, cpu: 100},
-		{pid: 10, parent: 1, cpu: 10}, {pid: 11, parent: 10, cpu: 20}, {pid: 12, parent: 11, zombie: true, cpu: 30},
+		{pid: 1, cpu: 1},
+		{pid: 2, kernel: true, cpu: 100},
+		{pid: 9, parent: 2, kernel: true, cpu: 100},
+		{pid: 10, parent: 1, cpu: 10},
+		{pid: 11, parent: 10, cpu: 20},
+		{pid: 12, parent: 11, zombie: true, cpu: 30},
 		{pid: 20, parent: 1, cpu: 5},
 	}, 10)
 	if own != 60 || others != 6 {

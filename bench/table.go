@@ -60,14 +60,15 @@ func caption(r results) string {
 	if r.Settings.Rounds == 1 {
 		medians = "1 round."
 	}
-	text := fmt.Sprintf("%s %s. Load: %s. %s", medians, r.Environment, r.Settings.LoadGenerator, r.noiseReport())
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s %s. Load: %s. %s", medians, r.Environment, r.Settings.LoadGenerator, r.noiseReport())
 	if list := r.swings(); len(list) > 0 {
-		text += " From round to round these differ much: " + strings.Join(list, "; ") + "."
+		text.WriteString(" From round to round these differ much: " + strings.Join(list, "; ") + ".")
 	}
 	for _, missing := range r.NotMeasured {
-		text += " Not measured: " + missing + "."
+		text.WriteString(" Not measured: " + missing + ".")
 	}
-	return wrap(text, 100)
+	return wrap(text.String(), 100)
 }
 
 // wrap breaks a text into lines of at most so many bytes.
@@ -145,7 +146,7 @@ func figureRows(w workloadResult) (rows [][]string) {
 		row := []string{title, m.Title, m.value(direct), m.value(tunnel), m.value(other), "", ""}
 		for i, v := range []variant{other, direct} {
 			if s, ok := m.Ratios[v]; ok {
-				row[5+i] = spreadCell(s)
+				row[5+i] = spreadCell(s) //nolint:gosec // G602: there are two variants
 			}
 		}
 		rows = append(rows, row)

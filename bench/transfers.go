@@ -148,6 +148,7 @@ func transferUp(conn net.Conn, addr string, moved *atomic.Int64) error {
 		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err == nil {
 			_ = conn.Close()
+			_ = response.Body.Close()
 			err = fmt.Errorf("status %d", response.StatusCode)
 		}
 		answer <- err

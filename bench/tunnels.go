@@ -278,7 +278,7 @@ func (w *tunnelsWay) reload(ctx context.Context, out sample) error {
 		return err
 	}
 	if !json.Valid([]byte(config)) {
-		return fmt.Errorf("Caddy's configuration is no JSON: %q", config)
+		return fmt.Errorf("the configuration that Caddy returns is no JSON: %q", config)
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://127.0.0.1/load", strings.NewReader(config))
 	if err != nil {

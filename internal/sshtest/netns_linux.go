@@ -142,8 +142,10 @@ func (ns *Netns) ListenPacket(network, address string) net.PacketConn {
 // Command returns a command that runs inside, and that becomes the program
 // named: its process is the program's. ip(8) gives it mounts of its own.
 func (ns *Netns) Command(name string, args ...string) *exec.Cmd {
-	return exec.Command("ip", append([]string{"netns", "exec", ns.name,
-		"sh", "-c", `mount --bind "$0" /etc && exec "$@"`, ns.etc, name}, args...)...)
+	return exec.Command("ip", append([]string{
+		"netns", "exec", ns.name,
+		"sh", "-c", `mount --bind "$0" /etc && exec "$@"`, ns.etc, name,
+	}, args...)...)
 }
 
 // Listen listens inside, on an address of the inside, while what accepts runs
