@@ -68,15 +68,7 @@ func bindWorkload(id, title string, metrics []metric, measure func(context.Conte
 // that up.
 func (s *stage) startBind(ctx context.Context, v variant) (*way, error) {
 	w := &way{variant: v}
-	err := s.launchBind(w)
-	if w.closeAddr = w.addr; err == nil {
-		err = w.wait(ctx)
-	}
-	if err == nil {
-		err = s.warm(ctx, w)
-	}
-	if err != nil {
-		w.stop()
+	if err := s.begin(ctx, w, s.launchBind(w)); err != nil {
 		return nil, fmt.Errorf("starting %s of a site: %w", v, err)
 	}
 	return w, nil

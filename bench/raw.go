@@ -114,7 +114,16 @@ func (k rawKind) workload(id, title string, to upstream, metrics []metric, measu
 // startRaw starts a way for raw connections, and warms it up.
 func (s *stage) startRaw(ctx context.Context, v variant, k rawKind, to upstream) (*way, error) {
 	w := &way{variant: v, server: s.addrs[to]}
-	err := s.launchRaw(w, k)
+	if err := s.begin(ctx, w, s.launchRaw(w, k)); err != nil {
+		return nil, fmt.Errorf("starting %s of %s: %w", v, k.id, err)
+	}
+	return w, nil
+}
+
+// begin waits until a way that was launched, if with no error, serves at its only address,
+// and warms it up. After an error it stops the way.
+func (s *stage) begin(ctx context.Context, w *way, launched error) error {
+	err := launched
 	if w.closeAddr = w.addr; err == nil {
 		err = w.wait(ctx)
 	}
@@ -123,9 +132,8 @@ func (s *stage) startRaw(ctx context.Context, v variant, k rawKind, to upstream)
 	}
 	if err != nil {
 		w.stop()
-		return nil, fmt.Errorf("starting %s of %s: %w", v, k.id, err)
 	}
-	return w, nil
+	return err
 }
 
 func (s *stage) launchRaw(w *way, k rawKind) error {

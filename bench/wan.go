@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -184,18 +183,7 @@ func (s *stage) startWAN(v variant, profile wanProfile) (r *wanRig, err error) {
 
 // startLazyCaddy is startCaddy, with a tunnel that connects at the first request.
 func (s *stage) startLazyCaddy(w *way, upstream, bastion string) error {
-	var ports [2]int
-	for i := range ports {
-		var err error
-		if ports[i], err = sshtest.FreePort(); err != nil {
-			return err
-		}
-	}
-	w.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))
-	w.closeAddr = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[1]))
-	const option = "host_key_alias bench\n"
-	config := strings.Replace(s.caddyfile(ports, upstream, bastion), option, option+"lazy\n", 1)
-	if err := s.runCaddy(w, config); err != nil {
+	if err := s.startCaddy(w, upstream, bastion, "lazy"); err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(startWait); time.Now().Before(deadline); time.Sleep(time.Millisecond) {

@@ -115,8 +115,8 @@ func (s *stage) launch(ctx context.Context, w *way, slow *linkSpeed) error {
 }
 
 // startCaddy starts Caddy in front of an upstream, which is behind a bastion
-// unless that is empty.
-func (s *stage) startCaddy(w *way, upstream, bastion string) error {
+// unless that is empty, through a tunnel with these options besides the usual ones.
+func (s *stage) startCaddy(w *way, upstream, bastion string, options ...string) error {
 	var ports [2]int
 	for i := range ports {
 		var err error
@@ -126,7 +126,7 @@ func (s *stage) startCaddy(w *way, upstream, bastion string) error {
 	}
 	w.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))
 	w.closeAddr = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[1]))
-	return s.runCaddy(w, s.caddyfile(ports, upstream, bastion))
+	return s.runCaddy(w, s.caddyfile(ports, upstream, bastion, options))
 }
 
 // runCaddy starts the way's Caddy with a Caddyfile, in which %s stands for
@@ -161,11 +161,11 @@ func (s *stage) tunnelBlock(name, bastion string, options ...string) string {
 
 // caddyfile serves the upstream on two ports: with connections to it that are
 // kept alive, and with a new one for each request. Nothing else is tuned.
-func (s *stage) caddyfile(ports [2]int, upstream, bastion string) string {
+func (s *stage) caddyfile(ports [2]int, upstream, bastion string, options []string) string {
 	app, transport := "", "http"
 	if bastion != "" {
 		transport = "ssh_tunnel bench"
-		app = "\tssh_tunnel {\n" + s.tunnelBlock("bench", bastion) + "\t}\n"
+		app = "\tssh_tunnel {\n" + s.tunnelBlock("bench", bastion, options...) + "\t}\n"
 	}
 	return fmt.Sprintf(`{
 	%%s

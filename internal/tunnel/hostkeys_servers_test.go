@@ -52,7 +52,7 @@ func TestAcceptNew(t *testing.T) {
 	}
 	name, edgeName := hostkey.KnownName(sshd.Addr(), ""), hostkey.KnownName(edge.Addr(), "")
 	for route, key := range map[string]*sshtest.Key{name: sshd.HostKey, edgeName: edge.HostKey, name + " via " + edgeName: sshd.HostKey} {
-		if got := m.keys[route]; got == nil || !algorithms.SameKey(got, key.PublicKey()) {
+		if got := m.learned(route); got == nil || !algorithms.SameKey(got, key.PublicKey()) {
 			t.Errorf("%s: learned %v", route, got)
 		}
 	}
@@ -73,7 +73,7 @@ func TestAcceptNew(t *testing.T) {
 	postpone(h)
 	m.forget()
 	sshtest.Eventually(t, 10*time.Second, "the new key is learned", func() bool { return connect(h) == nil })
-	if got := m.keys[name]; got == nil || !algorithms.SameKey(got, changed.PublicKey()) {
+	if got := m.learned(name); got == nil || !algorithms.SameKey(got, changed.PublicKey()) {
 		t.Errorf("learned %v", got)
 	}
 }

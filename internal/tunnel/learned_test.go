@@ -54,6 +54,13 @@ func (m *memory) forget() {
 	clear(m.keys)
 }
 
+// learned returns the key that was learned on a route.
+func (m *memory) learned(route string) ssh.PublicKey {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.keys[route]
+}
+
 func newMemory() *memory { return &memory{keys: map[string]ssh.PublicKey{}} }
 
 // unwritable is a memory that learns nothing.

@@ -13,16 +13,23 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
-// TestSlowHost: a host that takes longer to answer than others have to fail is
-// connected to all the same.
-func TestSlowHost(t *testing.T) {
-	key := sshtest.NewKey()
+// openServer returns the configuration of a server with that host key that lets anybody in.
+func openServer(t *testing.T, key *sshtest.Key) *ssh.ServerConfig {
+	t.Helper()
 	signer, err := ssh.NewSignerFromSigner(key.Private())
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := &ssh.ServerConfig{NoClientAuth: true}
 	server.AddHostKey(signer)
+	return server
+}
+
+// TestSlowHost: a host that takes longer to answer than others have to fail is
+// connected to all the same.
+func TestSlowHost(t *testing.T) {
+	key := sshtest.NewKey()
+	server := openServer(t, key)
 	for _, hosts := range [][]string{{"down:22", "slow:22"}, {"slow:22", "down:22"}} {
 		bubble(t, func(t *testing.T) {
 			cfg := Config{
@@ -83,12 +90,7 @@ func (c *slowConn) Write(p []byte) (int, error) {
 // be quicker. One that stops is not.
 func TestSlowLogin(t *testing.T) {
 	key := sshtest.NewKey()
-	signer, err := ssh.NewSignerFromSigner(key.Private())
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &ssh.ServerConfig{NoClientAuth: true}
-	server.AddHostKey(signer)
+	server := openServer(t, key)
 	for delay, want := range map[time.Duration]string{700 * time.Millisecond: "slow:22", time.Minute: "quick:22"} {
 		bubble(t, func(t *testing.T) {
 			cfg := Config{
