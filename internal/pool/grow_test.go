@@ -281,9 +281,19 @@ func TestSpareGoes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, quick(), nil)
 	addr := listen(t, echo)
-	roundTrip(t, openOf(t, b.Pool, Request, addr))
+	request := openOf(t, b.Pool, Request, addr)
+	roundTrip(t, request)
 	for range 2 {
 		stream := openOf(t, b.Pool, Stream, addr)
+		// Where a login takes longer than streamPatience they share a connection.
+		sshtest.Eventually(t, sshtest.Patience, "a stream on a connection of its own", func() bool {
+			if linkOf(stream) != linkOf(request) {
+				return true
+			}
+			_ = stream.Close()
+			stream = openOf(t, b.Pool, Stream, addr)
+			return false
+		})
 		roundTrip(t, stream)
 		links := connections(t, b.Pool, 2)
 		_ = stream.Close()

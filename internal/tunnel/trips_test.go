@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -28,12 +29,18 @@ func TestLoginTrips(t *testing.T) {
 			}
 			set := quick()
 			set.ServerAliveInterval = -1 // no probe beside it
-			trips := link.CountTrips()
-			if err := open(t, cfg, set).Connect(t.Context()); err != nil {
-				t.Fatal(err)
+			fewest := math.Inf(1)        // a busy machine may make it more, and nothing less
+			for try := 0; try < 5 && fewest > 6; try++ {
+				trips := link.CountTrips()
+				h := open(t, cfg, set)
+				if err := h.Connect(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				fewest = min(fewest, trips())
+				closeAndWait(t, h)
 			}
-			if n := trips(); n > 6 {
-				t.Errorf("%.1f round trips", n)
+			if fewest > 6 {
+				t.Errorf("%.1f round trips", fewest)
 			}
 		})
 	}
