@@ -180,3 +180,29 @@ func TestConnCopyFails(t *testing.T) {
 	}
 	roundTrip(t, c)
 }
+
+// TestConnClosesBesideASource: Close closes the channel at once, though what ReadFrom reads
+// from says nothing and stays open.
+func TestConnClosesBesideASource(t *testing.T) {
+	b := newBench(t, quick(), nil)
+	c := mustDial(t, b.Pool, listen(t, echo))
+	roundTrip(t, c)
+	from, source := tcpPair(t)
+	read := make(chan error, 1)
+	go func() {
+		_, err := c.ReadFrom(from)
+		read <- err
+	}()
+	if _, err := source.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	sshtest.Eventually(t, 10*time.Second, "the channel's end", func() bool { return b.bastion.Stats().Channels == 0 })
+	_ = source.Close()
+	if err := <-read; err == nil {
+		t.Error("ReadFrom: no error")
+	}
+}

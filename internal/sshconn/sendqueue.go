@@ -112,7 +112,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 	source, ok := r.(net.Conn)
 	if !ok {
-		return c.copyFrom(r)
+		return io.Copy(struct{ io.Writer }{c}, r)
 	}
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
@@ -135,12 +135,12 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 		q.changed.Wait()
 	}
 	switch {
+	case err != nil:
+		return q.sourced, err
 	case isEOF(q.sourceErr):
 		return q.sourced, nil
-	case q.sourceErr != nil:
-		return q.sourced, q.sourceErr
 	default:
-		return q.sourced, err
+		return q.sourced, q.sourceErr
 	}
 }
 
@@ -148,30 +148,6 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 // may wrap io.EOF.
 func isEOF(err error) bool {
 	return errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF)
-}
-
-// copyFrom is ReadFrom for what is no net.Conn.
-func (c *Conn) copyFrom(r io.Reader) (total int64, err error) {
-	size := wire.NewReadSize()
-	for {
-		k := wire.BufferFor(size.Next)
-		n, readErr := r.Read(k.Data)
-		var written int
-		if n > 0 {
-			size.Adapt(n)
-			written, err = c.Write(k.Data[:n])
-			total += int64(written)
-		}
-		k.Release()
-		switch {
-		case err != nil:
-			return total, err
-		case isEOF(readErr):
-			return total, nil
-		case readErr != nil:
-			return total, readErr
-		}
-	}
 }
 
 // put takes as much of p as there is room for. The caller holds mu.
@@ -212,7 +188,12 @@ func (q *sendQueue) finish(c *Conn, closing bool) {
 		if q.sending {
 			// A target that does not read keeps the write from ending; a CLOSE
 			// sent past it ends the channel, and with it the write.
-			q.flush = time.AfterFunc(flushTimeout, c.sendClose)
+			// While send reads from a source, nothing waits to go out.
+			timeout := flushTimeout
+			if q.reading {
+				timeout = 0
+			}
+			q.flush = time.AfterFunc(timeout, c.sendClose)
 		}
 	}
 	q.kick(c)

@@ -1,6 +1,10 @@
 package wire
 
-import "testing"
+import (
+	"net"
+	"testing"
+	"time"
+)
 
 // TestWaitsForAcknowledgement: only of OpenSSH since 10.1 it is known that it sends small
 // data at once.
@@ -22,5 +26,23 @@ func TestWaitsForAcknowledgement(t *testing.T) {
 		if got := waitsForAcknowledgement(version); got != want {
 			t.Errorf("%q: %v", version, got)
 		}
+	}
+}
+
+// TestAcknowledgesWhereItHelps: once the login is over, the version decides.
+func TestAcknowledgesWhereItHelps(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[string]bool{"SSH-2.0-OpenSSH_9.2p1": false, "SSH-2.0-OpenSSH_10.5p1": true} {
+		w := New(newGatedConn(), time.Second)
+		w.greeting.Store(&Greeting{Version: version})
+		w.Advance(StageLogin)
+		if w.patient.Load() {
+			t.Errorf("%s: before the login is over", version)
+		}
+		w.Advance(StageOpen)
+		if got := w.patient.Load(); got != want {
+			t.Errorf("%s: patient is %v", version, got)
+		}
+		w.Die(net.ErrClosed)
 	}
 }
