@@ -3,6 +3,7 @@
 package loglimit
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -54,6 +55,17 @@ func (l *Limiter) Level(own zapcore.Level, kind string, burst int) (level zapcor
 		return own, unlogged
 	}
 	return zapcore.DebugLevel, 0
+}
+
+// Kind returns an error's text without what differs from one time to the next: our port,
+// most of all.
+func Kind(err error) string {
+	return strings.Map(func(r rune) rune {
+		if '0' <= r && r <= '9' {
+			return -1
+		}
+		return r
+	}, err.Error())
 }
 
 // add returns the count of a new kind, or nil if there are too many.

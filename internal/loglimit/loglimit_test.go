@@ -1,6 +1,7 @@
 package loglimit
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -86,4 +87,14 @@ func TestLevelKinds(t *testing.T) {
 			t.Errorf("%d logged after a while", n)
 		}
 	})
+}
+
+// TestKind: errors that differ in numbers only are of one kind.
+func TestKind(t *testing.T) {
+	t.Parallel()
+	a := Kind(errors.New("read tcp 192.0.2.1:40001->192.0.2.2:22: connection reset"))
+	b := Kind(errors.New("read tcp 192.0.2.1:51234->192.0.2.2:22: connection reset"))
+	if c := Kind(errors.New("no route to host")); a != b || a == c {
+		t.Errorf("%q, %q and %q", a, b, c)
+	}
 }

@@ -23,11 +23,27 @@ const (
 
 // activity is what is known of a channel's traffic.
 type activity struct {
-	// bytes had gone through when it was last looked at, and had at since.
-	bytes int64
-	since time.Time
+	// read and written had gone through when it was last looked at, and had at since.
+	read, written int64
+	since         time.Time
+	// turned is when it was last seen that bytes had gone both ways, or none, and moved
+	// the bytes since.
+	turned time.Time
+	moved  int64
 	// stuck says that the channel counts among the connection's stuck ones.
 	stuck bool
+}
+
+// look notes what has gone through until now.
+func (a *activity) look(now time.Time, read, written int64) {
+	in, out := read-a.read, written-a.written
+	a.read, a.written, a.moved = read, written, a.moved+in+out
+	if in+out > 0 {
+		a.since = now
+	}
+	if (in > 0) == (out > 0) {
+		a.turned, a.moved = now, 0
+	}
 }
 
 // updateLoad counts a connection's quiet channels, and sees what follows from it.
@@ -36,11 +52,12 @@ func (p *Pool) updateLoad(m *member) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	m.quiet = 0
+	m.quiet, m.transfers = 0, 0
 	for c, a := range m.conns {
 		read, written := c.Stats()
-		if n := read + written; n != a.bytes {
-			a.bytes, a.since = n, now
+		a.look(now, read, written)
+		if a.isTransfer(now) {
+			m.transfers++
 		}
 		if now.Sub(a.since) >= quietAfter {
 			m.quiet++
@@ -59,6 +76,7 @@ func (p *Pool) updateLoad(m *member) {
 		m.limit = maxChannels
 		p.broadcast()
 	}
+	p.leaveToTransfers(m)
 	p.shedIdle(m, now)
 	p.shedForQueue(now)
 	p.drainSurplus()

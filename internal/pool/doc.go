@@ -22,9 +22,9 @@
 //
 // What a connection carries (place.go):
 //
-//	any --a first channel--> requests --a stream shares it--> streams
-//	 ^ \-----------------------------------------------------^  |
-//	 +-------------------- its last channel ends ---------------+
+//	any --a first channel--> requests --a stream shares it, or a transfer--> streams
+//	 ^ \--------------------------------------------------------------------^  |
+//	 +----------------------------- its last channel ends ---------------------+
 //
 // The return to a host before the one in use (failback.go):
 //

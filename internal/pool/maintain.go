@@ -3,13 +3,13 @@ package pool
 import (
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/failure"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/loglimit"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/printable"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/renewal"
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/report"
@@ -235,17 +235,6 @@ func (p *Pool) connectFailed(made bool) {
 	p.broadcast()
 }
 
-// kindOf is an error's text without what differs from one time to the next:
-// our port, most of all.
-func kindOf(err error) string {
-	return strings.Map(func(r rune) rune {
-		if '0' <= r && r <= '9' {
-			return -1
-		}
-		return r
-	}, err.Error())
-}
-
 // logFailure logs that an attempt to connect to a host has failed, and reports whether
 // above debug. The first failure of each kind and a reminder now and then are.
 func (h *host) logFailure(log *zap.Logger, f connect.Failure) bool {
@@ -253,7 +242,7 @@ func (h *host) logFailure(log *zap.Logger, f connect.Failure) bool {
 	if _, ok := errors.AsType[*failure.HostKeyError](f.Err); ok {
 		level = zap.ErrorLevel
 	}
-	level, _ = h.logged.Level(level, kindOf(f.Err), 1)
+	level, _ = h.logged.Level(level, loglimit.Kind(f.Err), 1)
 	log.Log(level, "connecting failed; will retry", zap.Error(f.Err), zap.String("cause", string(failure.CauseOf(f.Err))),
 		zap.Int("attempt", f.N), zap.Duration("retry_in", f.Delay.Round(time.Millisecond)))
 	return level > zap.DebugLevel

@@ -33,7 +33,8 @@ type member struct {
 
 	// opens counts the opens that are unanswered.
 	opens *openLimiter
-	// carries is the class of its channels, changed by take and channelEnded.
+	// carries is the class of its channels, changed by take, channelEnded and
+	// leaveToTransfers.
 	carries Class
 	// superseded says that with the connection the last connections were lost, and that
 	// there is another one before the pool knows of its death.
@@ -50,10 +51,10 @@ type member struct {
 	// limit is how many channels it takes; if less than any, since cappedAt.
 	limit    int
 	cappedAt time.Time
-	// conns are the open channels. quiet counts those without traffic;
-	// updateLoad keeps it.
-	conns map[*Conn]*activity
-	quiet int
+	// conns are the open channels. quiet counts those without traffic, and transfers
+	// those that carry a download or an upload; updateLoad keeps both.
+	conns            map[*Conn]*activity
+	quiet, transfers int
 	// stuck counts those that the bastion does not close: see isStuck.
 	stuck int
 	// shedAt is when pools of channels were asked to let go of idle channels because of too
@@ -171,7 +172,8 @@ func (m *member) LookedUp(name string) {
 func (m *member) Opened(c *Conn) {
 	p := m.pool
 	p.mu.Lock()
-	m.conns[c] = &activity{since: time.Now()}
+	now := time.Now()
+	m.conns[c] = &activity{since: now, turned: now}
 	p.mu.Unlock()
 	m.debugChannel("channel opened", c)
 }

@@ -16,7 +16,8 @@ import (
 // no such connection, another one is made in the background; a stream waits a second for
 // it if there is none for streams. Otherwise channels share: a request any connection, a
 // stream those of streams, or the one that is the last that a request would choose,
-// unless requests have but that one. One that finds all full waits in line.
+// unless requests have but that one. One that finds all full waits in line. A connection
+// of requests with large transfers becomes one of streams; see transfer.go.
 
 const (
 	// easyChannels is how many channels a connection takes before another one
@@ -158,8 +159,8 @@ func (p *Pool) inTurn(w *placement, links []*member) *member {
 	return nil
 }
 
-// take counts one more channel, and its open. It and channelEnded are all that changes
-// what a connection carries. The caller holds mu.
+// take counts one more channel, and its open. It, channelEnded and leaveToTransfers are all
+// that changes what a connection carries. The caller holds mu.
 func (p *Pool) take(m *member, k lineKey) {
 	m.channels++
 	if k.class == anyClass {

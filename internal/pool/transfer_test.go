@@ -1,0 +1,141 @@
+package pool
+
+import (
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+)
+
+// TestIsTransfer: a transfer goes one way, is fast, and takes about a second.
+func TestIsTransfer(t *testing.T) {
+	t.Parallel()
+	const page, plenty = 100 << 10, 16 << 20
+	type look struct{ read, written int64 }
+	for _, c := range []struct {
+		name  string
+		every time.Duration
+		looks []look
+		want  bool
+	}{
+		{"nothing", time.Second, []look{{}, {}, {}}, false},
+		{"a download", time.Second, []look{{plenty, 200}, {plenty, 0}}, true},
+		{"its first second", time.Second, []look{{plenty, 200}}, false},
+		{"a download, just before the second look", 950 * time.Millisecond, []look{{plenty, 200}, {plenty, 0}}, true},
+		{"an upload", time.Second, []look{{0, plenty}, {0, plenty}}, true},
+		{"an upload with its answer", time.Second, []look{{0, plenty}, {300, plenty}}, false},
+		{"a download that is over", time.Second, []look{{plenty, 200}, {plenty, 0}, {0, 0}}, false},
+		{"one that is followed by a request", time.Second, []look{{plenty, 200}, {plenty, 0}, {page, 200}}, false},
+		{"many pages", time.Second, []look{{100 * page, 20000}, {100 * page, 20000}, {100 * page, 20000}}, false},
+		{"a slow client", time.Second, []look{{page, 200}, {page, 0}, {page, 0}, {page, 0}}, false},
+		{"a slow link", time.Second, []look{{page, 200}, {3 * page, 0}, {3 * page, 0}}, true},
+		{"many looks", 10 * time.Millisecond, []look{{page, 200}, {page, 0}, {page, 0}, {page, 0}}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			now := time.Now()
+			a := activity{since: now, turned: now}
+			var total look
+			for _, l := range c.looks {
+				now = now.Add(c.every)
+				total.read, total.written = total.read+l.read, total.written+l.written
+				a.look(now, total.read, total.written)
+			}
+			if got := a.isTransfer(now); got != c.want {
+				t.Errorf("%v, %+v", got, a)
+			}
+		})
+	}
+}
+
+// TestLeaveToTransfers: requests leave a connection with transfers for one without,
+// which there may be already. Streams do not care, and one connection stays the requests'.
+func TestLeaveToTransfers(t *testing.T) {
+	t.Parallel()
+	with := func(class Class, transfers int) *member {
+		m := newTestMember(class, 5, 0)
+		m.transfers = transfers
+		return m
+	}
+	for _, c := range []struct {
+		name   string
+		max    int
+		m      *member
+		others []*member
+		failed bool // the last attempt for one more has
+		want   bool
+		grows  bool
+	}{
+		{name: "no transfers", max: 8, m: with(Request, 0)},
+		{name: "alone", max: 8, m: with(Request, 1), want: true, grows: true},
+		{name: "alone, and no other may be", max: 1, m: with(Request, 4)},
+		{name: "alone, and no other could be added", max: 8, m: with(Request, 1), failed: true},
+		{name: "beside a calm one", max: 2, m: with(Request, 1), others: []*member{with(Request, 0)}, want: true},
+		{name: "beside a free one", max: 2, m: with(Request, 1), others: []*member{with(anyClass, 0)}, want: true},
+		{name: "beside one with transfers", max: 2, m: with(Request, 1), others: []*member{with(Request, 1)}},
+		{name: "beside the last for streams", max: 2, m: with(Request, 1), others: []*member{with(Stream, 0)}},
+		{name: "beside one for streams", max: 3, m: with(Request, 1), others: []*member{with(Stream, 0)}, want: true, grows: true},
+		{name: "streams", max: 8, m: with(Stream, 3)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := crew(1, c.max, append([]*member{c.m}, c.others...)...)
+			if c.failed {
+				p.growth.state = growthFailed
+			}
+			class, before := c.m.carries, p.generation.Load()
+			p.leaveToTransfers(c.m)
+			if got := c.m.carries != class; got != c.want || (p.generation.Load() != before) != c.want {
+				t.Fatalf("left to transfers: %v, generation %d", got, p.generation.Load())
+			}
+			if !c.want {
+				return
+			}
+			m, _ := p.place(placementOf(Request))
+			_, why := p.wantedClass()
+			if (m == c.m) != c.grows || (why != "") != c.grows {
+				t.Errorf("a request stays: %v; growth: %q", m == c.m, why)
+			}
+		})
+	}
+}
+
+// TestDownloadBesideRequests: while a download goes on, requests get a connection of their
+// own. When it is over, there is one for both again.
+func TestDownloadBesideRequests(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, quick(), nil)
+	endless := listen(t, func(conn net.Conn) {
+		_, _ = io.Copy(conn, zeros{})
+		_ = conn.Close()
+	})
+	download := openOf(t, b.Pool, Request, endless)
+	go func() { _, _ = io.Copy(io.Discard, download) }()
+	small := listen(t, echo)
+	request := openOf(t, b.Pool, Request, small)
+	roundTrip(t, request)
+	if linkOf(request) != linkOf(download) {
+		t.Fatal("the second request has another connection")
+	}
+	begun := b.Generation()
+	sshtest.Eventually(t, sshtest.Patience, "the request's channel to be given up", func() bool { return b.Generation() > begun })
+	sshtest.Eventually(t, sshtest.Patience, "a connection for requests", func() bool {
+		_ = request.Close()
+		request = openOf(t, b.Pool, Request, small)
+		roundTrip(t, request)
+		return linkOf(request) != linkOf(download)
+	})
+	m := linkOf(download)
+	_ = download.Close()
+	sshtest.Eventually(t, sshtest.Patience, "the download's connection to be free", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return m.carries == anyClass
+	})
+}
+
+// zeros has no end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
