@@ -26,8 +26,7 @@ type activity struct {
 	// read and written had gone through when it was last looked at, and had at since.
 	read, written int64
 	since         time.Time
-	// turned is when it was last seen that bytes had gone both ways, or none, and moved
-	// the bytes since.
+	// turned is when bytes were last seen to go both ways, or none; moved are those since.
 	turned time.Time
 	moved  int64
 	// stuck says that the channel counts among the connection's stuck ones.
@@ -76,7 +75,7 @@ func (p *Pool) updateLoad(m *member) {
 		m.limit = maxChannels
 		p.broadcast()
 	}
-	p.leaveToTransfers(m)
+	p.leaveToTransfers()
 	p.shedIdle(m, now)
 	p.shedForQueue(now)
 	p.drainSurplus()

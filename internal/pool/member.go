@@ -33,8 +33,7 @@ type member struct {
 
 	// opens counts the opens that are unanswered.
 	opens *openLimiter
-	// carries is the class of its channels, changed by take, channelEnded and
-	// leaveToTransfers.
+	// carries is the class of its channels. take, channelEnded and leaveToTransfers change it.
 	carries Class
 	// superseded says that with the connection the last connections were lost, and that
 	// there is another one before the pool knows of its death.

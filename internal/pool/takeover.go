@@ -96,6 +96,7 @@ func (p *Pool) takeOver(m *member) (msg string, fields []zap.Field) {
 		p.startDrain(old)
 		p.newGeneration()
 	}
+	p.leaveToTransfers()
 	p.arrived()
 	p.broadcast()
 	p.wake()

@@ -5,36 +5,38 @@ import (
 	"time"
 )
 
-// transfer.go keeps requests off the connections that large transfers use. An answer waits
-// behind all that the bastion has sent of the transfers on its connection: up to 2 MiB of
-// each, which is their channels' window (RFC 4254 section 5.2).
+// transfer.go keeps requests off the connections of large transfers. An answer waits behind
+// all that the bastion has sent of these: up to 2 MiB, the window of each channel.
 
 const (
-	// transferTime is how long bytes have gone one way only, if that is a transfer: as
-	// long as between two looks, which are not quite regular.
+	// transferTime is how long bytes go one way only, if that is a transfer.
 	transferTime = 900 * time.Millisecond
 	// transferRate is how many bytes a second these are at least. Fewer hold up nobody.
 	transferRate = 256 << 10
 )
 
-// isTransfer reports whether the channel carries a download or an upload that has gone
-// on for about a second. A page is over sooner, and the next request goes the other way.
+// isTransfer reports whether the channel carries a download or an upload. A page is over
+// before the next look, and the next request goes the other way.
 func (a *activity) isTransfer(now time.Time) bool {
 	took := now.Sub(a.turned)
 	return took >= transferTime && float64(a.moved) >= transferRate*took.Seconds()
 }
 
-// leaveToTransfers leaves a connection with transfers to them and to streams, if requests
-// have another one without any, or may get one. The caller holds mu.
-func (p *Pool) leaveToTransfers(m *member) {
+// leaveToTransfers leaves connections with transfers to them and to streams, where other
+// requests use them as well, if there is one without for these, or asks for one. The caller
+// holds mu.
+func (p *Pool) leaveToTransfers() {
 	active := p.active()
-	if m.carries != Request || m.transfers == 0 || !slices.Contains(active, m) || !p.mayCarryStreams() {
-		return
-	}
-	calm := func(o *member) bool { return o != m && o.carries != Stream && o.transfers == 0 }
-	grows := len(active) < p.set.MaxConnections && p.mayConnect() && p.growth.state != growthFailed
-	if grows || slices.ContainsFunc(active, calm) {
-		m.carries = Stream
-		p.newGeneration()
+	calm := slices.ContainsFunc(active, func(m *member) bool { return m.carries != Stream && m.transfers == 0 })
+	for _, m := range active {
+		others := m.channels - m.held - m.quiet - m.transfers
+		switch {
+		case m.carries != Request || m.transfers == 0 || others <= 0 || !p.mayCarryStreams():
+		case calm:
+			m.carries = Stream
+			p.newGeneration()
+		case len(active) < p.set.MaxConnections:
+			p.want(Request, "requests beside transfers")
+		}
 	}
 }

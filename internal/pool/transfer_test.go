@@ -50,8 +50,9 @@ func TestIsTransfer(t *testing.T) {
 	}
 }
 
-// TestLeaveToTransfers: requests leave a connection with transfers for one without,
-// which there may be already. Streams do not care, and one connection stays the requests'.
+// TestLeaveToTransfers: requests leave a connection with transfers for one without. If
+// there is none, one is added, unless nobody else uses the connection. Streams do not
+// care, and one connection stays the requests'.
 func TestLeaveToTransfers(t *testing.T) {
 	t.Parallel()
 	with := func(class Class, transfers int) *member {
@@ -59,80 +60,106 @@ func TestLeaveToTransfers(t *testing.T) {
 		m.transfers = transfers
 		return m
 	}
+	quiet := with(Request, 2)
+	quiet.quiet, quiet.held, quiet.channels = 2, 1, 5
 	for _, c := range []struct {
 		name   string
 		max    int
 		m      *member
 		others []*member
-		failed bool // the last attempt for one more has
-		want   bool
+		leaves bool
 		grows  bool
 	}{
 		{name: "no transfers", max: 8, m: with(Request, 0)},
-		{name: "alone", max: 8, m: with(Request, 1), want: true, grows: true},
+		{name: "alone", max: 8, m: with(Request, 1), grows: true},
 		{name: "alone, and no other may be", max: 1, m: with(Request, 4)},
-		{name: "alone, and no other could be added", max: 8, m: with(Request, 1), failed: true},
-		{name: "beside a calm one", max: 2, m: with(Request, 1), others: []*member{with(Request, 0)}, want: true},
-		{name: "beside a free one", max: 2, m: with(Request, 1), others: []*member{with(anyClass, 0)}, want: true},
+		{name: "nothing but transfers", max: 8, m: with(Request, 5)},
+		{name: "quiet channels and a forward", max: 8, m: quiet},
+		{name: "beside a calm one", max: 2, m: with(Request, 1), others: []*member{with(Request, 0)}, leaves: true},
+		{name: "beside a free one", max: 2, m: with(Request, 1), others: []*member{with(anyClass, 0)}, leaves: true},
 		{name: "beside one with transfers", max: 2, m: with(Request, 1), others: []*member{with(Request, 1)}},
 		{name: "beside the last for streams", max: 2, m: with(Request, 1), others: []*member{with(Stream, 0)}},
-		{name: "beside one for streams", max: 3, m: with(Request, 1), others: []*member{with(Stream, 0)}, want: true, grows: true},
+		{name: "beside one for streams", max: 3, m: with(Request, 1), others: []*member{with(Stream, 0)}, grows: true},
 		{name: "streams", max: 8, m: with(Stream, 3)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := crew(1, c.max, append([]*member{c.m}, c.others...)...)
-			if c.failed {
-				p.growth.state = growthFailed
-			}
 			class, before := c.m.carries, p.generation.Load()
-			p.leaveToTransfers(c.m)
-			if got := c.m.carries != class; got != c.want || (p.generation.Load() != before) != c.want {
-				t.Fatalf("left to transfers: %v, generation %d", got, p.generation.Load())
+			p.leaveToTransfers()
+			if got := c.m.carries != class; got != c.leaves || (p.generation.Load() != before) != c.leaves {
+				t.Errorf("left to transfers: %v, generation %d", got, p.generation.Load())
 			}
-			if !c.want {
-				return
+			if _, why := p.wantedClass(); (why != "") != c.grows {
+				t.Errorf("growth: %q", why)
 			}
-			m, _ := p.place(placementOf(Request))
-			_, why := p.wantedClass()
-			if (m == c.m) != c.grows || (why != "") != c.grows {
-				t.Errorf("a request stays: %v; growth: %q", m == c.m, why)
+			if m, _ := p.place(placementOf(Request)); class == Request && (m != c.m) != c.leaves {
+				t.Errorf("a request leaves: %v", m != c.m)
 			}
 		})
 	}
 }
 
 // TestDownloadBesideRequests: while a download goes on, requests get a connection of their
-// own. When it is over, there is one for both again.
+// own. When it is over, its connection is free again.
 func TestDownloadBesideRequests(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, quick(), nil)
-	endless := listen(t, func(conn net.Conn) {
+	download := openOf(t, b.Pool, Request, listen(t, func(conn net.Conn) {
 		_, _ = io.Copy(conn, zeros{})
 		_ = conn.Close()
-	})
-	download := openOf(t, b.Pool, Request, endless)
-	go func() { _, _ = io.Copy(io.Discard, download) }()
+	}))
+	go func() { _, _ = io.Copy(io.Discard, download) }() // until the download is closed
 	small := listen(t, echo)
 	request := openOf(t, b.Pool, Request, small)
 	roundTrip(t, request)
-	if linkOf(request) != linkOf(download) {
+	m := linkOf(download)
+	if linkOf(request) != m {
 		t.Fatal("the second request has another connection")
 	}
-	begun := b.Generation()
-	sshtest.Eventually(t, sshtest.Patience, "the request's channel to be given up", func() bool { return b.Generation() > begun })
-	sshtest.Eventually(t, sshtest.Patience, "a connection for requests", func() bool {
-		_ = request.Close()
-		request = openOf(t, b.Pool, Request, small)
-		roundTrip(t, request)
-		return linkOf(request) != linkOf(download)
-	})
-	m := linkOf(download)
+	moved := b.Moved(b.Generation())
+	select {
+	case <-moved:
+	case <-time.After(sshtest.Patience):
+		t.Fatal("the request's channel is not given up")
+	}
+	_ = request.Close()
+	request = openOf(t, b.Pool, Request, small)
+	roundTrip(t, request)
+	if linkOf(request) == m {
+		t.Fatal("the next request has the download's connection")
+	}
 	_ = download.Close()
 	sshtest.Eventually(t, sshtest.Patience, "the download's connection to be free", func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		return m.carries == anyClass
 	})
+	if n := b.bastion.Stats().Logins; n != 2 {
+		t.Errorf("%d logins", n)
+	}
+}
+
+// TestLoneDownload: a download that nobody else waits behind needs no other connection.
+func TestLoneDownload(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, quick(), nil)
+	download := openOf(t, b.Pool, Request, listen(t, func(conn net.Conn) {
+		_, _ = io.Copy(conn, zeros{})
+		_ = conn.Close()
+	}))
+	go func() { _, _ = io.Copy(io.Discard, download) }() // until the test is over
+	m := linkOf(download)
+	for range 3 {
+		sshtest.Eventually(t, sshtest.Patience, "it to be a transfer", func() bool {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return m.transfers == 1
+		})
+		b.updateLoad(m)
+	}
+	if n := b.bastion.Stats().Logins; n != 1 {
+		t.Errorf("%d logins", n)
+	}
 }
 
 // zeros has no end.
