@@ -75,7 +75,7 @@ func runLoad(ctx context.Context, l load) (loadResult, error) {
 			for time.Now().Before(end) && ctx.Err() == nil {
 				began := time.Now()
 				err := c.do(ctx)
-				if status := statusError(0); l.tolerant && errors.As(err, &status) {
+				if l.tolerant && isRefusal(err) {
 					refused[i]++
 					continue
 				}
@@ -104,6 +104,12 @@ func runLoad(ctx context.Context, l load) (loadResult, error) {
 	return result, nil
 }
 
+// isRefusal reports whether a request got another status than 200, or no answer in time.
+func isRefusal(err error) bool {
+	status, late := statusError(0), net.Error(nil)
+	return errors.As(err, &status) || errors.As(err, &late) && late.Timeout()
+}
+
 // client is one of a load's.
 type client struct {
 	load    load
@@ -130,6 +136,7 @@ func (c *client) do(ctx context.Context) error {
 	}
 	response, err := http.ReadResponse(c.reader, nil)
 	if err != nil {
+		c.close() // the answer may come yet
 		return err
 	}
 	n, err := io.Copy(io.Discard, response.Body)

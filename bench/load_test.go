@@ -74,6 +74,30 @@ func TestLoadFails(t *testing.T) {
 	}
 }
 
+// TestLoadTolerantOfSilence is that a tolerant load counts requests without an answer, and
+// goes on.
+func TestLoadTolerantOfSilence(t *testing.T) {
+	var count atomic.Int32
+	good := newWeb()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if count.Add(1) == 2 {
+			<-r.Context().Done() // until the client gives up
+			return
+		}
+		good.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	l := load{addr: server.Listener.Addr().String(), path: "/bytes/1024", length: 1024, clients: 1, duration: time.Second, timeout: 100 * time.Millisecond}
+	if _, err := runLoad(t.Context(), l); err == nil {
+		t.Error("no error")
+	}
+	count.Store(0)
+	l.tolerant = true
+	if result, err := runLoad(t.Context(), l); err != nil || result.requests < 2 || result.refused != 1 {
+		t.Errorf("%+v, %v", result, err)
+	}
+}
+
 // TestLoadTolerant is that a tolerant load counts other statuses, and goes on.
 func TestLoadTolerant(t *testing.T) {
 	var count atomic.Int32

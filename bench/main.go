@@ -16,6 +16,7 @@
 //	relay.go        a slow link
 //	wan.go, wanlink_*.go
 //	                a long link, and what goes over it
+//	advice.go       settings of the tunnel, Caddy and sshd
 //	web.go, nginx.go
 //	                the private web servers
 //	process.go, procfs.go, system_*.go
@@ -176,7 +177,7 @@ func run(ctx context.Context, o options) (err error) {
 // isolates reports whether a workload is chosen that makes a network device.
 func isolates(o options) bool {
 	list, _ := chosen(o) // run reports the error
-	return missingWAN() == "" && slices.ContainsFunc(list, func(w workload) bool { return w.group == groupWAN })
+	return missingWAN() == "" && slices.ContainsFunc(list, func(w workload) bool { return w.isolated })
 }
 
 // chosen returns the workloads that -workloads wants.

@@ -70,8 +70,9 @@ func (s *stage) measureCrowd(ctx context.Context, v variant, clients int) (sampl
 }
 
 // refusedFirstMetric and refusedMetric are the parts of requests that Caddy has
-// answered with an error, such as a 504 after dial_timeout: of the first ones,
-// which come all at once and find no connection to the server, and later.
+// answered with an error, such as a 504 after dial_timeout, or not within
+// crowdPatience: of the first ones, which come all at once and find no connection to
+// the server, and later.
 var (
 	refusedFirstMetric = metric{Key: "refused_first", Title: "refused at first", Unit: "%", LowerIsBetter: true, InTable: true}
 	refusedMetric      = metric{Key: "refused", Title: "refused later", Unit: "%", LowerIsBetter: true, InTable: true}

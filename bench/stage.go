@@ -166,11 +166,13 @@ func (s *stage) startWeb() error {
 
 // startSSHD starts an OpenSSH server, and returns its address. Its
 // configuration is the stock one as far as a server of our own on a port of our
-// own allows.
-func (s *stage) startSSHD() (*process, string, error) { return s.startSSHDOn("127.0.0.1") }
+// own allows, and its environment ours with further variables.
+func (s *stage) startSSHD(env ...string) (*process, string, error) {
+	return s.startSSHDOn("127.0.0.1", env...)
+}
 
 // startSSHDOn is startSSHD on another IP address.
-func (s *stage) startSSHDOn(host string) (*process, string, error) {
+func (s *stage) startSSHDOn(host string, env ...string) (*process, string, error) {
 	if os.Geteuid() == 0 {
 		// Debian's directory for sshd's unprivileged child, which systemd makes
 		// elsewhere. sshd does not start without it.
@@ -193,6 +195,7 @@ func (s *stage) startSSHDOn(host string) (*process, string, error) {
 		if s.options.sshdFiles > 0 {
 			cmd = command("/bin/sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, s.options.sshdFiles), s.sshd, "-D", "-e", "-f", config)
 		}
+		cmd.Env = append(os.Environ(), env...)
 		var p *process
 		if p, err = s.start("sshd", cmd); err != nil {
 			return nil, "", err

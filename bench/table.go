@@ -29,7 +29,7 @@ var wayTitles = map[variant]string{
 
 // wayTitle returns what stands for a variant.
 func (w workloadResult) wayTitle(v variant) string {
-	for _, titles := range []map[variant]string{w.Names, wayTitles} {
+	for _, titles := range []map[variant]string{w.Names, wayTitles, tuningTitles} {
 		if title, ok := titles[v]; ok {
 			return title
 		}

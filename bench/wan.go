@@ -37,6 +37,8 @@ const (
 	// requests are made at once.
 	wanTries    = 7
 	wanParallel = 20
+	// wanSettle is how long a download goes on before a page is asked for beside it.
+	wanSettle = 3 * time.Second
 )
 
 // wanWorkloads are the group: they take long, and root.
@@ -59,7 +61,7 @@ func wan(profile wanProfile, o options) workload {
 		return metric{Key: key, Title: title, Unit: "RTT", LowerIsBetter: true, InTable: true}
 	}
 	return workload{
-		id: id, group: groupWAN, title: title,
+		id: id, group: groupWAN, title: title, isolated: true,
 		metrics: []metric{
 			trips("cold", "cold start"), trips("warm", "a warm page"), trips("new", "on a new channel"),
 			trips("parallel", "20 at once"), trips("post", "a POST after a pause"),
@@ -118,6 +120,7 @@ func (s *stage) measureWAN(ctx context.Context, v variant, profile wanProfile, o
 		return nil, err
 	}
 	defer beside.stop()
+	sleepUntil(ctx, time.Now().Add(wanSettle))
 	took, failed = w.pages(ctx, w.addr)
 	note("beside", took, failed)
 	select {
@@ -155,7 +158,7 @@ func (s *stage) startWAN(v variant, profile wanProfile) (r *wanRig, err error) {
 			return r, err
 		}
 		server = r.forward.Addr().String()
-	} else if r.sshd, server, err = s.startSSHDOn(wanHost.String()); err != nil {
+	} else if r.sshd, server, err = s.startSSHDOn(wanHost.String(), tunings[v].ssh...); err != nil {
 		return r, err
 	}
 	at, err := netip.ParseAddrPort(server)
@@ -166,8 +169,7 @@ func (s *stage) startWAN(v variant, profile wanProfile) (r *wanRig, err error) {
 	far := netip.AddrPortFrom(wanPeer, at.Port()).String()
 	upstream, bastion := far, ""
 	switch v {
-	case tunnel:
-		upstream, bastion = s.webAddr, far
+	case direct:
 	case sshL, sshLGCM:
 		free, err := sshtest.FreePort()
 		if err != nil {
@@ -177,6 +179,8 @@ func (s *stage) startWAN(v variant, profile wanProfile) (r *wanRig, err error) {
 		r.startSSH = func() (*process, error) {
 			return s.runSSH(far, append(v.sshOptions(), "-L", upstream+":"+s.webAddr)...)
 		}
+	default:
+		upstream, bastion = s.webAddr, far
 	}
 	return r, s.startLazyCaddy(r.way, upstream, bastion)
 }

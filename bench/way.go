@@ -82,7 +82,7 @@ func (s *stage) launch(ctx context.Context, w *way, slow *linkSpeed) error {
 	far := w.server // what lies at the other end of the network
 	if w.variant != direct {
 		var err error
-		if w.sshd, far, err = s.startSSHD(); err != nil {
+		if w.sshd, far, err = s.startSSHD(tunings[w.variant].ssh...); err != nil {
 			return err
 		}
 	}
@@ -101,7 +101,8 @@ func (s *stage) launch(ctx context.Context, w *way, slow *linkSpeed) error {
 		if w.ssh, upstream, err = s.startSSH(far, w.server, w.variant.sshOptions()...); err != nil {
 			return err
 		}
-	case tunnel:
+	case direct:
+	default:
 		upstream, bastion = w.server, far
 	}
 	if err := s.startCaddy(w, upstream, bastion); err != nil {
@@ -115,7 +116,8 @@ func (s *stage) launch(ctx context.Context, w *way, slow *linkSpeed) error {
 }
 
 // startCaddy starts Caddy in front of an upstream, which is behind a bastion
-// unless that is empty, through a tunnel with these options besides the usual ones.
+// unless that is empty, through a tunnel with these options besides the usual ones and
+// those of the variant.
 func (s *stage) startCaddy(w *way, upstream, bastion string, options ...string) error {
 	var ports [2]int
 	for i := range ports {
@@ -126,6 +128,9 @@ func (s *stage) startCaddy(w *way, upstream, bastion string, options ...string) 
 	}
 	w.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))
 	w.closeAddr = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[1]))
+	if option := tunings[w.variant].option; option != "" {
+		options = append(options, option)
+	}
 	return s.runCaddy(w, s.caddyfile(ports, upstream, bastion, options))
 }
 
@@ -143,6 +148,7 @@ func (s *stage) runCaddy(w *way, caddyfile string) error {
 	}
 	cmd := command(s.caddy, "run", "--adapter", "caddyfile", "--config", config)
 	cmd.Env = append(os.Environ(), "HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir)
+	cmd.Env = append(cmd.Env, tunings[w.variant].caddy...)
 	var err error
 	w.caddy, err = s.start("caddy", cmd)
 	return err

@@ -61,6 +61,8 @@ type workload struct {
 	variants []variant
 	metrics  []metric
 	measure  func(context.Context, *stage, variant) (sample, error)
+	// isolated says that it makes a network device, in a network of the benchmark's own.
+	isolated bool
 	// missing says what this machine lacks for it, in a few words ("nginx is not
 	// installed"): empty for nothing, and nil for a workload that needs nothing.
 	// What lacks something is reported as not measured, and -update refuses.
@@ -136,6 +138,7 @@ func workloads(o options) []workload {
 	list = append(list, manyTunnels(o.tunnels, o.quick))
 	if o.workloads != "" { // they are chosen by name only
 		list = append(list, wanWorkloads(o)...)
+		list = append(list, adviceWorkloads(o)...)
 	}
 	return list
 }
