@@ -112,3 +112,6 @@ func cores(n int) string {
 	}
 	return fmt.Sprintf("%d cores", n)
 }
+
+// commit is that of the plugin. To write results is a change, too.
+func (e environment) commit() string { return strings.TrimSuffix(e.Plugin, "-dirty") }

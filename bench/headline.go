@@ -2,21 +2,16 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // headline.go sums up the runs of all machines: ratios of the tunnel, as ranges
 // over the machines.
 
-const (
-	// maxSpread is how many times the largest ratio of CPU time in a round may be
-	// the smallest one, for those in the README. Beyond, something was wrong
-	// with the run.
-	maxSpread = 1.5
-	// maxSpeedSpread is the same for speed. Speed depends on how the processors
-	// are shared, too: beyond, the run says so.
-	maxSpeedSpread = 2.0
-)
+// maxSpread is how many times the smallest ratio in a round the largest may be. Beyond, the
+// run says so. It depends on how the processors are shared.
+const maxSpread = 2.0
 
 // headline is a row of the summary.
 type headline struct {
@@ -157,23 +152,16 @@ func hang(text string) string {
 	return strings.ReplaceAll(wrap(text, 98), "\n", "\n  ") + "\n"
 }
 
-// unsteady names the README's ratios of CPU time that differ too much from
-// round to round.
-func (r results) unsteady() []string {
-	return r.beyond(maxSpread, "CPU time", func(h headline, ratios [4]*spread) (*spread, bool) { return ratios[0], h.inReadme })
-}
-
-// swings names the ratios of speed that do.
-func (r results) swings() []string {
-	return r.beyond(maxSpeedSpread, "speed", func(_ headline, ratios [4]*spread) (*spread, bool) { return ratios[2], true })
-}
-
-func (r results) beyond(limit float64, what string, pick func(headline, [4]*spread) (*spread, bool)) (list []string) {
+// swings names the ratios against `ssh -L` that differ much from round to round.
+func (r results) swings() (list []string) {
 	for _, h := range headlines {
-		s, counts := pick(h, h.ratios(r))
-		if s != nil && counts && s.factor() > limit {
-			list = append(list, fmt.Sprintf("%s of %s is %s× `ssh -L`", what, h.workload, s))
+		ratios := h.ratios(r)
+		for i, what := range map[int]string{0: "CPU time", 2: "speed"} {
+			if s := ratios[i]; s != nil && s.factor() > maxSpread {
+				list = append(list, fmt.Sprintf("%s of %s is %s× `ssh -L`", what, h.workload, s))
+			}
 		}
 	}
+	slices.Sort(list)
 	return list
 }

@@ -121,8 +121,8 @@ func parseFlags() (options, error) {
 		return o, fmt.Errorf("unknown argument %q; there are only flags, see -help", flag.Arg(0))
 	case o.rounds < 1 || o.streams < 1 || o.tunnels < 1 || o.duration <= 0 || o.settle < 0 || o.sshdFiles < 0:
 		return o, errors.New("-rounds, -streams, -tunnels and -duration have to be positive, -settle and -sshd-nofile not negative")
-	case o.update && (o.quick || o.workloads != "" || o.rounds < 3):
-		return o, errors.New("-update is for whole runs of 3 rounds or more: leave out -quick and -workloads")
+	case o.update && (o.quick || o.rounds < 3):
+		return o, errors.New("-update is for runs of 3 rounds or more: leave out -quick")
 	}
 	return o, nil
 }

@@ -156,8 +156,7 @@ func (r results) noiseReport() string {
 }
 
 // refusal returns why a run may not go into the results, or nil. It may if
-// everything was measured, the machine was quiet, and the ratios of CPU time
-// that stand in the README are about the same in each round.
+// everything was measured, and the machine was quiet.
 func (r results) refusal() error {
 	var reasons []string
 	for _, missing := range r.NotMeasured {
@@ -165,9 +164,6 @@ func (r results) refusal() error {
 	}
 	for _, complaint := range r.complaints() {
 		reasons = append(reasons, "too noisy: "+complaint)
-	}
-	for _, unsteady := range r.unsteady() {
-		reasons = append(reasons, "too different from round to round: "+unsteady)
 	}
 	if reasons == nil {
 		return nil

@@ -126,8 +126,16 @@ func (w workloadResult) metric(key string) *metricResult {
 }
 
 // add puts a run in the place of the last one of the same machine, and before
-// those of others.
+// those of others. If that has measured the same version in the same manner, its
+// other workloads stay.
 func (h history) add(r results) history {
+	for _, old := range h.Machines {
+		if old.Environment.machine() != r.Environment.machine() || old.Environment.commit() != r.Environment.commit() || old.Settings != r.Settings {
+			continue
+		}
+		kept := slices.DeleteFunc(slices.Clone(old.Workloads), func(w workloadResult) bool { return r.workload(w.ID) != nil })
+		r.Workloads, r.Noise = slices.Concat(kept, r.Workloads), slices.Concat(old.Noise, r.Noise)
+	}
 	others := slices.DeleteFunc(slices.Clone(h.Machines), func(old results) bool {
 		return old.Environment.machine() == r.Environment.machine()
 	})

@@ -208,6 +208,17 @@ func TestHistory(t *testing.T) {
 	if h := (history{}).add(first).add(again); len(h.Machines) != 1 || h.Machines[0].Environment.Date != "2026-01-02" {
 		t.Errorf("the same machine again: %+v", h)
 	}
+	one, other := first, first
+	one.Workloads, other.Workloads = []workloadResult{{ID: "small-1"}, {ID: "down", Title: "old"}}, []workloadResult{{ID: "down", Title: "new"}}
+	other.Environment.Plugin = first.Environment.Plugin + "-dirty"
+	h := history{}.add(one).add(other)
+	if got := h.Machines[0].Workloads; len(h.Machines) != 1 || len(got) != 2 || got[0].ID != "small-1" || got[1].Title != "new" {
+		t.Errorf("in pieces: %+v", h)
+	}
+	other.Settings.Rounds++
+	if h = (history{}).add(one).add(other); len(h.Machines[0].Workloads) != 1 {
+		t.Errorf("pieces in another manner: %+v", h)
+	}
 	for name, change := range map[string]func(*environment){
 		"processor": func(e *environment) { e.CPU = "B" },
 		"cores":     func(e *environment) { e.Cores = 4 },
