@@ -45,7 +45,7 @@ func TestProbesThatAreAnsweredOtherwise(t *testing.T) {
 				t.Parallel()
 				p := sshtest.StartParamiko(t, sshtest.ParamikoOptions{Reply: reply})
 				set := quick()
-				set.ServerAliveInterval, set.ServerAliveCountMax = interval, patientProbes
+				set.ServerAliveInterval, set.ServerAliveCountMax, set.MaxConnections = interval, patientProbes, 1
 				h := open(t, paramikoConfig(t, p), set)
 				idle := mustDial(t, h, listen(t, echo))
 				roundTrip(t, idle)

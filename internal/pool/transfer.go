@@ -12,7 +12,7 @@ const (
 	// transferTime is how long bytes go one way only, if that is a transfer.
 	transferTime = 900 * time.Millisecond
 	// transferRate is how many bytes a second these are at least. Fewer hold up nobody.
-	transferRate = 256 << 10
+	transferRate = 512 << 10
 )
 
 // isTransfer reports whether the channel carries a download or an upload. A page is over

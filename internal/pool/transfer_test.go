@@ -30,7 +30,7 @@ func TestIsTransfer(t *testing.T) {
 		{"one that is followed by a request", time.Second, []look{{plenty, 200}, {plenty, 0}, {page, 200}}, false},
 		{"many pages", time.Second, []look{{100 * page, 20000}, {100 * page, 20000}, {100 * page, 20000}}, false},
 		{"a slow client", time.Second, []look{{page, 200}, {page, 0}, {page, 0}, {page, 0}}, false},
-		{"a slow link", time.Second, []look{{page, 200}, {3 * page, 0}, {3 * page, 0}}, true},
+		{"a slow link", time.Second, []look{{page, 200}, {6 * page, 0}, {6 * page, 0}}, true},
 		{"many looks", 10 * time.Millisecond, []look{{page, 200}, {page, 0}, {page, 0}, {page, 0}}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
