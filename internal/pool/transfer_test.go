@@ -104,11 +104,7 @@ func TestLeaveToTransfers(t *testing.T) {
 func TestDownloadBesideRequests(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, quick(), nil)
-	download := openOf(t, b.Pool, Request, listen(t, func(conn net.Conn) {
-		_, _ = io.Copy(conn, zeros{})
-		_ = conn.Close()
-	}))
-	go func() { _, _ = io.Copy(io.Discard, download) }() // until the download is closed
+	download := endlessDownload(t, b.Pool)
 	small := listen(t, echo)
 	request := openOf(t, b.Pool, Request, small)
 	roundTrip(t, request)
@@ -116,12 +112,18 @@ func TestDownloadBesideRequests(t *testing.T) {
 	if linkOf(request) != m {
 		t.Fatal("the second request has another connection")
 	}
-	moved := b.Moved(b.Generation())
-	select {
-	case <-moved:
-	case <-time.After(sshtest.Patience):
-		t.Fatal("the request's channel is not given up")
-	}
+	begun := b.Generation()
+	sshtest.Eventually(t, sshtest.Patience, "another connection", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if len(b.active()) < 2 {
+			return false
+		}
+		if m.carries != Stream || b.generation.Load() == begun {
+			t.Error("the request's channel is not given up at once")
+		}
+		return true
+	})
 	_ = request.Close()
 	request = openOf(t, b.Pool, Request, small)
 	roundTrip(t, request)
@@ -143,11 +145,7 @@ func TestDownloadBesideRequests(t *testing.T) {
 func TestLoneDownload(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, quick(), nil)
-	download := openOf(t, b.Pool, Request, listen(t, func(conn net.Conn) {
-		_, _ = io.Copy(conn, zeros{})
-		_ = conn.Close()
-	}))
-	go func() { _, _ = io.Copy(io.Discard, download) }() // until the test is over
+	download := endlessDownload(t, b.Pool)
 	m := linkOf(download)
 	for range 3 {
 		sshtest.Eventually(t, sshtest.Patience, "it to be a transfer", func() bool {
@@ -162,7 +160,13 @@ func TestLoneDownload(t *testing.T) {
 	}
 }
 
-// zeros has no end.
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+// endlessDownload goes on until the channel is closed, or the test is over.
+func endlessDownload(t *testing.T, p *Pool) *Conn {
+	t.Helper()
+	c := openOf(t, p, Request, listen(t, func(conn net.Conn) {
+		_, _ = io.Copy(conn, sshtest.Body())
+		_ = conn.Close()
+	}))
+	go func() { _, _ = io.Copy(io.Discard, c) }()
+	return c
+}
