@@ -147,14 +147,14 @@ func TestLoneDownload(t *testing.T) {
 	b := newBench(t, quick(), nil)
 	download := endlessDownload(t, b.Pool)
 	m := linkOf(download)
-	for range 3 {
-		sshtest.Eventually(t, sshtest.Patience, "it to be a transfer", func() bool {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			return m.transfers == 1
-		})
-		b.updateLoad(m)
-	}
+	sshtest.Eventually(t, sshtest.Patience, "it to be a transfer", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if _, why := b.wantedClass(); why != "" {
+			t.Errorf("another connection is wanted: %s", why)
+		}
+		return m.transfers == 1
+	})
 	if n := b.bastion.Stats().Logins; n != 1 {
 		t.Errorf("%d logins", n)
 	}
