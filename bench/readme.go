@@ -21,7 +21,7 @@ const (
 	plotFile     = "bench/results.svg"
 	readmeFile   = "README.md"           // ranges over all machines, some of them
 	rangesFile   = "docs/performance.md" // all ranges
-	measuredFile = "docs/benchmark.md"   // the newest run in full
+	measuredFile = "docs/benchmark.md"   // one run in full
 )
 
 // insertTable returns a page with the table between its markers. It is false if there
@@ -40,7 +40,7 @@ func insertTable(readme, table string) (string, bool) {
 
 // pages returns what each page has between its markers.
 func pages(h history) (map[string]string, error) {
-	r, err := h.newest()
+	r, err := h.fullest()
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,11 @@ func rendered(root string) (map[string]string, error) {
 			return nil, fmt.Errorf("no %q and %q in %s", strings.TrimSpace(readmeBegin), readmeEnd, name)
 		}
 	}
-	contents[plotFile] = plot(h.Machines[0])
+	r, err := h.fullest()
+	if err != nil {
+		return nil, err
+	}
+	contents[plotFile] = plot(r)
 	return contents, nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -142,12 +143,12 @@ func (h history) add(r results) history {
 	return history{Machines: append([]results{r}, others...)}
 }
 
-// newest returns the run at the top.
-func (h history) newest() (results, error) {
+// fullest returns the run with the most workloads, the newest of several.
+func (h history) fullest() (results, error) {
 	if len(h.Machines) == 0 {
 		return results{}, errors.New("there are no results; go run ./bench -update makes some")
 	}
-	return h.Machines[0], nil
+	return slices.MaxFunc(h.Machines, func(a, b results) int { return cmp.Compare(len(a.Workloads), len(b.Workloads)) }), nil
 }
 
 // readHistory reads what writeHistory has written. A file that is not there is

@@ -219,6 +219,10 @@ func TestHistory(t *testing.T) {
 	if h = (history{}).add(one).add(other); len(h.Machines[0].Workloads) != 1 {
 		t.Errorf("pieces in another manner: %+v", h)
 	}
+	elsewhere := on(func(e *environment) { e.CPU = "B" })
+	if r, err := (history{}).add(one).add(elsewhere).fullest(); err != nil || r.Environment != one.Environment {
+		t.Errorf("the fullest: %+v, %v", r, err)
+	}
 	for name, change := range map[string]func(*environment){
 		"processor": func(e *environment) { e.CPU = "B" },
 		"cores":     func(e *environment) { e.Cores = 4 },
