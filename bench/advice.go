@@ -57,7 +57,7 @@ var tuningTitles = map[variant]string{
 func adviceWorkloads(o options) []workload {
 	fifty := requests("small-50", "", load{path: "/bytes/1024", length: 1 << 10, clients: 50})
 	collections := []variant{tunnel, gogc200, gogc400}
-	lossy := wan(wanProfile{50 * time.Millisecond, 0.005}, o)
+	lossy := wan(wanProfile{50 * time.Millisecond, 0.005, wanBandwidth}, o)
 	return []workload{
 		advice("gogc-50", fifty, collections...),
 		advice("gogc-down", bulk("down", "down", o.bulk, download), collections...),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -24,14 +25,15 @@ const groupWAN = "wan"
 
 // wanProfile is what a long link is like.
 type wanProfile struct {
-	rtt  time.Duration
-	loss float64 // the share of packets that are lost, each way
+	rtt       time.Duration
+	loss      float64 // the share of packets that are lost, each way
+	bandwidth float64 // in bytes a second, each way
 }
 
 const (
 	// wanBandwidth is that of a long link, in bytes a second.
 	wanBandwidth = 100e6 / 8
-	// wanQueue is the most that waits for it, each way, in time: 1.25 MB. More is lost.
+	// wanQueue is the most that waits for it, each way, in time. More is lost.
 	wanQueue = 100 * time.Millisecond
 	// wanTries is how often a small thing is measured, and wanParallel how many
 	// requests are made at once.
@@ -45,7 +47,7 @@ const (
 func wanWorkloads(o options) (list []workload) {
 	for _, rtt := range []time.Duration{10 * time.Millisecond, 50 * time.Millisecond, 150 * time.Millisecond} {
 		for _, loss := range []float64{0, 0.005} {
-			list = append(list, wan(wanProfile{rtt, loss}, o))
+			list = append(list, wan(wanProfile{rtt, loss, wanBandwidth}, o))
 		}
 	}
 	return list
@@ -107,14 +109,11 @@ func (s *stage) measureWAN(ctx context.Context, v variant, profile wanProfile, o
 	start := time.Now()
 	failed = upload(ctx, w.way, 1024)
 	note("post", time.Since(start), failed)
-	for key, move := range map[string]func(context.Context, *way, int64) error{"down": download, "up": upload} {
-		start = time.Now()
-		err = errors.Join(err, move(ctx, w.way, length))
-		out[key] = float64(length) / 1e6 / time.Since(start).Seconds()
-	}
-	if err != nil {
+	bulk, failed := w.bulk(ctx, length)
+	if err = errors.Join(err, failed); err != nil {
 		return nil, err
 	}
+	maps.Copy(out, bulk)
 	beside, err := startTransfers(ctx, w.addr, down, 1)
 	if err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ func TestWANLink(t *testing.T) {
 		sshtest.Missing(t, missing)
 	}
 	var port atomic.Int64
-	profile := wanProfile{rtt: 60 * time.Millisecond, loss: 0.01}
+	profile := wanProfile{rtt: 60 * time.Millisecond, loss: 0.01, bandwidth: wanBandwidth}
 	link, err := startWANLink(profile, func(p uint16) bool { return int64(p) == port.Load() })
 	if err != nil {
 		t.Skip(err)

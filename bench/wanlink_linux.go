@@ -128,7 +128,7 @@ func (w *wanWay) take(now time.Time, packet []byte) {
 	if w.random.Float64() < w.profile.loss || w.free.Sub(now) > wanQueue {
 		return
 	}
-	w.free = w.free.Add(time.Duration(float64(len(packet)) / wanBandwidth * float64(time.Second)))
+	w.free = w.free.Add(time.Duration(float64(len(packet)) / w.profile.bandwidth * float64(time.Second)))
 	select {
 	case w.flying <- wanPacket{packet, w.free.Add(w.profile.rtt / 2)}:
 	default: // lost as well

@@ -138,6 +138,7 @@ func workloads(o options) []workload {
 	list = append(list, manyTunnels(o.tunnels, o.quick))
 	if o.workloads != "" { // they are chosen by name only
 		list = append(list, wanWorkloads(o)...)
+		list = append(list, windowWorkloads(o)...)
 		list = append(list, adviceWorkloads(o)...)
 	}
 	return list
