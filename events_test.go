@@ -34,6 +34,20 @@ func (*eventCatcher) Handle(_ context.Context, e caddy.Event) error {
 	return nil
 }
 
+// TestModuleOfAnEvent: the events app asks for the app's module at any time, also while an
+// exit begins.
+func TestModuleOfAnEvent(t *testing.T) {
+	t.Parallel()
+	app := new(App)
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		_ = caddy.Module(app).CaddyModule()
+	}()
+	app.exitEnd = time.Now()
+	<-asked
+}
+
 // TestCaddyEvents: a handler is told of a connection, its loss and a refusal,
 // also after a reload, and by the module's name.
 func TestCaddyEvents(t *testing.T) {

@@ -48,7 +48,11 @@ func declarations(t *testing.T) (types map[string]declaration, modules []string)
 				switch d := decl.(type) {
 				case *ast.FuncDecl:
 					if d.Name.Name == "CaddyModule" {
-						modules = append(modules, prefix+d.Recv.List[0].Type.(*ast.Ident).Name)
+						receiver := d.Recv.List[0].Type
+						if pointer, ok := receiver.(*ast.StarExpr); ok {
+							receiver = pointer.X
+						}
+						modules = append(modules, prefix+receiver.(*ast.Ident).Name)
 					}
 				case *ast.GenDecl:
 					for _, spec := range d.Specs {

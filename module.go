@@ -46,7 +46,7 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(App{})
+	caddy.RegisterModule(new(App))
 	caddy.OnExit(func(context.Context) { subprocess.EndForGood() }) // after the apps have stopped
 	dialer.SetLookup(func(app caddy.App, name string) (dialer.Dialer, error) {
 		t, err := app.(*App).tunnel(name)
@@ -96,8 +96,9 @@ type App struct {
 	exitEnd time.Time
 }
 
-// CaddyModule returns the Caddy module information.
-func (App) CaddyModule() caddy.ModuleInfo {
+// CaddyModule returns the Caddy module information. With a value as its receiver it would
+// copy the app, beside whatever changes it.
+func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "ssh_tunnel",
 		New: func() caddy.Module { return new(App) },
