@@ -67,7 +67,7 @@ func WriteFile(t testing.TB, name string, content []byte) string {
 
 // Patience is how long a test waits, at the least, for what must come: long, for a
 // machine that does much at once. It costs nothing where it comes.
-const Patience = time.Minute
+const Patience = 2 * time.Minute
 
 // Eventually waits for something to be so, and fails the test if it is not so after
 // a timeout, or Patience if that is longer.
