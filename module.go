@@ -96,9 +96,8 @@ type App struct {
 	exitEnd time.Time
 }
 
-// CaddyModule returns the Caddy module information. With a value as its receiver it would
-// copy the app, beside whatever changes it.
-func (*App) CaddyModule() caddy.ModuleInfo {
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo { // of a value, it would copy the app beside whatever changes it
 	return caddy.ModuleInfo{
 		ID:  "ssh_tunnel",
 		New: func() caddy.Module { return new(App) },

@@ -69,7 +69,8 @@ func TestHandOver(t *testing.T) {
 	// With TLS 1.3 both ends may write at the same time, and a pipe has no buffer: they
 	// could wait for each other.
 	config := &tls.Config{Certificates: []tls.Certificate{ca.Issue("www.example.com")}, MaxVersion: tls.VersionTLS12} //nolint:gosec // G402: for a pipe
-	now := func() time.Time { return config.Certificates[0].Leaf.NotBefore }                                          // the bubble's is another
+	// The bubble's time is another.
+	now := func() time.Time { return config.Certificates[0].Leaf.NotBefore }
 	withTLS := func(ln net.Listener) net.Listener { return tls.NewListener(ln, config) }
 	plain := func(ln net.Listener) net.Listener { return ln }
 	for name, tt := range map[string]struct {
