@@ -96,7 +96,7 @@ func TestStopEnded(t *testing.T) {
 	}
 }
 
-// TestProcessFails is that a program that ends is told with what it has said.
+// TestProcessFails is that the error of a program that ends has what it printed.
 func TestProcessFails(t *testing.T) {
 	if _, err := os.Stat("/bin/sh"); err != nil {
 		t.Skip(err)

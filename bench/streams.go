@@ -78,7 +78,7 @@ func askWebSocket(s *stream) error {
 	return expect(s.body, frame)
 }
 
-// serverSentEvents say hello at first, and speak again when all are told to.
+// serverSentEvents say hello at first, and speak again when the test wakes all.
 var serverSentEvents = streamKind{
 	name:   "event streams",
 	path:   "/events",

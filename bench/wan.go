@@ -69,7 +69,7 @@ func wan(profile wanProfile, o options) workload {
 			trips("parallel", "20 at once"), trips("post", "a POST after a pause"),
 			{Key: "down", Title: "a download", Unit: "MB/s", InTable: true},
 			{Key: "up", Title: "an upload", Unit: "MB/s", InTable: true},
-			trips("beside", "a page beside a download"),
+			trips("beside", "a page beside a download"), trips("besideLater", "the next ones beside it"),
 		},
 		missing: func(*stage) string { return missingWAN() },
 		measure: func(ctx context.Context, s *stage, v variant) (sample, error) {
@@ -120,8 +120,10 @@ func (s *stage) measureWAN(ctx context.Context, v variant, profile wanProfile, o
 	}
 	defer beside.stop()
 	sleepUntil(ctx, time.Now().Add(wanSettle))
-	took, failed = w.pages(ctx, w.addr)
-	note("beside", took, failed)
+	for _, key := range []string{"beside", "besideLater"} {
+		took, failed = w.pages(ctx, w.addr)
+		note(key, took, failed)
+	}
 	select {
 	case failed := <-beside.failed:
 		err = errors.Join(err, failed)

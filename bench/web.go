@@ -197,7 +197,7 @@ func (w *web) nextAgain() <-chan struct{} {
 	return w.again
 }
 
-// serveAgain has all streams of events speak.
+// serveAgain makes all streams of events speak.
 func (w *web) serveAgain(http.ResponseWriter, *http.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
