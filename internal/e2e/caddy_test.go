@@ -166,10 +166,14 @@ func (c *caddy) start(caddyfile string) {
 	}
 	c.cmd, c.exited = process.Cmd, process.Exited
 	c.t.Cleanup(func() {
+		shown := c.t.Failed()
+		if shown {
+			c.showLog()
+			c.abort()
+		}
 		c.stop(patience)
-		if c.t.Failed() {
-			log := c.log()
-			c.t.Logf("the end of Caddy's log:\n%s", log[max(0, len(log)-logShown):])
+		if !shown && c.t.Failed() {
+			c.showLog()
 		}
 	})
 	sshtest.Eventually(c.t, patience, "Caddy serves its admin API", func() bool {
@@ -238,21 +242,39 @@ func (c *caddy) stop(timeout time.Duration) {
 // project is in the names of all functions of this module.
 const project = "github.com/caddy-ssh-tunnel/caddy-ssh-tunnel"
 
-// waitExit waits until Caddy has ended, which it has been told to.
+// waitExit waits until Caddy has ended, after a signal or a stop.
 func (c *caddy) waitExit(timeout time.Duration) {
 	c.t.Helper()
 	select {
 	case <-c.exited:
 	case <-time.After(timeout):
 		c.t.Errorf("Caddy has not ended within %v", timeout)
-		_ = c.cmd.Process.Signal(syscall.SIGQUIT) // has it log its goroutines
-		select {
-		case <-c.exited:
-		case <-time.After(patience):
-			_ = c.cmd.Process.Kill()
-			<-c.exited
-		}
+		c.abort()
 	}
+}
+
+// showLog shows the end of Caddy's log.
+func (c *caddy) showLog() {
+	c.t.Helper()
+	log := c.log()
+	c.t.Logf("the end of Caddy's log:\n%s", log[max(0, len(log)-logShown):])
+}
+
+// abort ends Caddy at once if it runs, and shows what its goroutines do.
+func (c *caddy) abort() {
+	c.t.Helper()
+	if !c.running() {
+		return
+	}
+	before := len(c.log())
+	_ = c.cmd.Process.Signal(syscall.SIGABRT) // Caddy handles SIGQUIT
+	select {
+	case <-c.exited:
+	case <-time.After(patience):
+		_ = c.cmd.Process.Kill()
+		<-c.exited
+	}
+	c.t.Logf("Caddy's goroutines:\n%s", c.log()[before:])
 }
 
 // load gives the running Caddy another Caddyfile, and returns why it does not
