@@ -101,7 +101,7 @@ func TestAdminRefuses(t *testing.T) {
 	}
 }
 
-// TestAdminTunnels compares what is told with what is.
+// TestAdminTunnels compares the answers with what is.
 func TestAdminTunnels(t *testing.T) {
 	b, config := newTunnel(t, "prod", hosts{"web:80": "127.0.0.1:1"})
 	local, dynamic := freeAddress(t), freeAddress(t)

@@ -48,7 +48,7 @@ func TestModuleOfAnEvent(t *testing.T) {
 	<-asked
 }
 
-// TestCaddyEvents: a handler is told of a connection, its loss and a refusal,
+// TestCaddyEvents: a handler gets a connection, its loss and a refusal,
 // also after a reload, and by the module's name.
 func TestCaddyEvents(t *testing.T) {
 	b, tun := newTunnel(t, "prod", nil)

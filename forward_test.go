@@ -24,8 +24,8 @@ import (
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
 )
 
-// namedEcho is a target that says its name and then repeats what it is told,
-// until it is told no more. It ends with the test.
+// namedEcho is a target that says its name and then repeats what it gets, up to the
+// end of the stream. It ends with the test.
 func namedEcho(t *testing.T, name string) net.Listener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -331,7 +331,7 @@ func TestRemoteForward(t *testing.T) {
 	exchange(t, other)
 	greeted(t, caddytest.DialTCP(t, toPROXY), "known")
 	if seen := known.seen(); strings.Contains(strings.Join(seen, " "), "LOCAL") || len(seen) == 0 {
-		t.Errorf("the target was told of %v", seen)
+		t.Errorf("the target got %v", seen)
 	}
 
 	if err := caddy.Load(config(two), true); err != nil {

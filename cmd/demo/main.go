@@ -24,7 +24,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// main.go is the order of events: what is started, told and ended when.
+// main.go is the order of events: what starts, prints and ends when.
 
 func main() {
 	once := flag.Bool("once", false, "fetch the page through Caddy, print it and end")

@@ -77,7 +77,7 @@ func (l *wrappingListener) Accept() (net.Conn, error) {
 	return l.wrap(conn), nil
 }
 
-// TestMatchAfterTLSNoTLS: who speaks HTTP to a TLS port is still told so.
+// TestMatchAfterTLSNoTLS: who speaks HTTP to a TLS port still gets Caddy's answer.
 func TestMatchAfterTLSNoTLS(t *testing.T) {
 	front := tls.NewListener(caddytest.Loopback(t), &tls.Config{Certificates: []tls.Certificate{sshtest.NewCA().Issue("a")}})
 	ln := matching(t, front, new(caddytest.Tunnel), "git.internal:443", sniGit)

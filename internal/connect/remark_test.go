@@ -23,6 +23,6 @@ func TestExposedIsTold(t *testing.T) {
 		a.Remark(&Config{}, "127.0.0.1:1", counters.First, zap.New(core))
 	}
 	if told := logs.FilterLevelExact(zapcore.WarnLevel).FilterMessageSnippet("the bastion has no strict key exchange"); told.Len() != 1 {
-		t.Errorf("told %d times", told.Len())
+		t.Errorf("logged %d times", told.Len())
 	}
 }

@@ -103,7 +103,7 @@ func (c *caddy) ssh(args ...string) (stdout, stderr string, exit int) {
 	return out.String(), errs.String(), exit
 }
 
-// TestStatus compares what is told of a tunnel with what is.
+// TestStatus compares the status of a tunnel with what is.
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	b := newBastion(t, "")
@@ -174,7 +174,7 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestStatusForwards compares what is told of what listens.
+// TestStatusForwards compares the status of what listens with what is.
 func TestStatusForwards(t *testing.T) {
 	t.Parallel()
 	b := newEmptyBastion(t, "")
@@ -257,7 +257,7 @@ func newEcho(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// TestStatusAfterFailedReload: what is told is of the configuration that runs, at
+// TestStatusAfterFailedReload: the status is of the configuration that runs, at
 // whatever address a failed one has left the admin API.
 func TestStatusAfterFailedReload(t *testing.T) {
 	t.Parallel()
@@ -276,7 +276,7 @@ func TestStatusAfterFailedReload(t *testing.T) {
 	told := func() string {
 		s := c.status("prod")
 		if all := c.fromAdmin("/ssh_tunnel/tunnels"); strings.Contains(all, `"tunnel":"other"`) {
-			t.Errorf("the failed configuration is told of: %s", all)
+			t.Errorf("the failed configuration is in it: %s", all)
 		}
 		if !c.isReady() {
 			t.Error("not ready")
@@ -384,7 +384,7 @@ func TestReconnectUnderLoad(t *testing.T) {
 	clients.Wait()
 }
 
-// TestReconnectAfterRefusal mends on the bastion what had it refuse us. No file
+// TestReconnectAfterRefusal fixes on the bastion why it refused us. No file
 // here tells of that.
 func TestReconnectAfterRefusal(t *testing.T) {
 	t.Parallel()
@@ -445,7 +445,7 @@ func TestStatusCommand(t *testing.T) {
 		t.Errorf("completing: %v %s", err, got)
 	}
 
-	// It shows it again until it is told to end, a Caddy that stops meanwhile
+	// It shows it again until a signal ends it, a Caddy that stops meanwhile
 	// included.
 	watch := c.command("ssh-tunnel", "status", "--watch=50ms")
 	pipe, err := watch.StdoutPipe()

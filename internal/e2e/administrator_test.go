@@ -124,7 +124,7 @@ func TestServingBlock(t *testing.T) {
 	}
 }
 
-// TestSSHDLog has sshd log each line that the page lists.
+// TestSSHDLog makes sshd log each line that the page lists.
 func TestSSHDLog(t *testing.T) {
 	t.Parallel()
 	b := newEmptyBastion(t, "")

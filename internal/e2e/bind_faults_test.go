@@ -177,7 +177,7 @@ func TestBindPortHeld(t *testing.T) {
 	c.wantLogins(b.SSHD, 2)
 }
 
-// TestBindReloadChangesUser has the next configuration log in as another user, of
+// TestBindReloadChangesUser: the next configuration logs in as another user, of
 // whom the bastion hears nothing yet. The old tunnel serves the new configuration
 // until the new one is connected.
 func TestBindReloadChangesUser(t *testing.T) {

@@ -348,7 +348,7 @@ Match User third
 	after("closed", b.tunnel("closed"), "web.internal:8081")
 }
 
-// TestCheckLearnsNothing: accept-new is told of, and nothing is remembered.
+// TestCheckLearnsNothing: check mentions accept-new, and nothing is remembered.
 func TestCheckLearnsNothing(t *testing.T) {
 	t.Parallel()
 	b := newBastion(t, "")

@@ -241,7 +241,7 @@ func says(t *testing.T, network, address string) {
 
 func local(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
-// server is what the command is told of an sshd.
+// server is what the command needs to know of an sshd.
 func server(s *sshtest.SSHD) []string {
 	return []string{"-p", fmt.Sprint(s.Port), "-i", s.ClientKeyFile(), s.User + "@" + s.Host}
 }

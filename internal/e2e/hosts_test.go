@@ -49,7 +49,7 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// TestProxyCommand: no configuration has Caddy run a command, unless Caddy's
+// TestProxyCommand: no configuration makes Caddy run a command, unless Caddy's
 // environment allows it.
 func TestProxyCommand(t *testing.T) {
 	t.Parallel()

@@ -34,7 +34,7 @@ const (
 // fault is something that breaks.
 type fault struct {
 	name string
-	// start breaks it and returns what mends it.
+	// start breaks it and returns what fixes it.
 	start func(r *rig) (undo func())
 	// holds is for how long. Default: see holdAtLeast.
 	holds time.Duration

@@ -266,7 +266,7 @@ func (t *target) setReset(on bool) {
 	}
 }
 
-// stall has it read no more; flow undoes that.
+// stall stops its reads; flow undoes that.
 func (t *target) stall() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

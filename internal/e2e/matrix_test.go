@@ -310,7 +310,7 @@ func (m *matrix) judge(f *fault, meanwhile int, inFlight, fresh []*operation, fa
 			switch o.outcome() {
 			case whole:
 			case failed:
-				text = told(o.err)
+				text = errorWord(o.err)
 				// Caddy itself drops a connection whose first request it has not
 				// read when it is reloaded; that is so without this module, too. An
 				// upload moves before that.
@@ -328,7 +328,7 @@ func (m *matrix) judge(f *fault, meanwhile int, inFlight, fresh []*operation, fa
 				text = "ended by the target"
 				if !f.byTarget || !m.k.raw {
 					text = "CUT"
-					fail("%s: cut short, and not told: %v", name, o.err)
+					fail("%s: cut short, without an error: %v", name, o.err)
 				}
 			case corrupt:
 				text = "WRONG"
@@ -349,8 +349,8 @@ func (m *matrix) judge(f *fault, meanwhile int, inFlight, fresh []*operation, fa
 	return strings.Join(saw, "; ")
 }
 
-// told says in a word what a client was told.
-func told(err error) string {
+// errorWord says in a word which error a client got.
+func errorWord(err error) string {
 	if answer, ok := errors.AsType[statusError](err); ok {
 		return answer.Error()
 	}

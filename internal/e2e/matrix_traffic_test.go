@@ -89,8 +89,8 @@ type outcome int
 
 const (
 	whole   outcome = iota // all of it, and right
-	failed                 // the client was told
-	cut                    // not all, and the client was not told
+	failed                 // the client got an error
+	cut                    // not all, and the client got no error
 	corrupt                // something else
 	hung
 )

@@ -22,7 +22,7 @@ func TestPermitOpen(t *testing.T) {
 	socks := sshtest.NewPort(t)
 	const chosen = "handle {\nreverse_proxy {header.To}:80 {\ntransport ssh_tunnel prod\n}\n}\n"
 	config := func(c *caddy, patterns string) string {
-		// Without permit_open sshd goes wherever it is told to.
+		// Without permit_open sshd goes wherever the client wants.
 		anywhere := "handle /anywhere/* {\nuri strip_prefix /anywhere\nreverse_proxy 0x7f.2:80 {\ntransport ssh_tunnel any\n}\n}\n"
 		return c.caddyfile(b.tunnel("prod", "connections 1", "permit_open "+patterns, fmt.Sprintf("dynamic_forward %d", socks))+b.tunnel("any"), "", anywhere+chosen)
 	}

@@ -73,7 +73,7 @@ Match User third
 		{"prod", "web.internal:81", bad, []string{"opening channel to \"web.internal:81\"", "connection refused"}},
 		// sshd says why if it had to wait for that...
 		{"prod", "203.0.113.9:80", bad, []string{"opening channel to \"203.0.113.9:80\"", "unreachable"}},
-		// ... but not if it is told at once.
+		// ... but not if the error comes at once.
 		{"prod", "198.51.100.1:80", bad, []string{"opening channel to \"198.51.100.1:80\"", "the bastion's log"}},
 		{"prod", "unix//nonexistent/socket", bad, []string{"opening channel to \"/nonexistent/socket\""}},
 	}

@@ -94,7 +94,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 }
 
-// TestReloadChangesUser has the next configuration log in as another user. What
+// TestReloadChangesUser: the next configuration logs in as another user. What
 // goes on through the old connection ends there.
 func TestReloadChangesUser(t *testing.T) {
 	t.Parallel()

@@ -141,7 +141,7 @@ func TestRenewal(t *testing.T) {
 	// left at its renewal than there should be.
 	soon := (*life == 0 || *life >= time.Minute) && c.logged("expires soon")
 	if soon || c.logged("has expired") {
-		t.Error("a certificate that was renewed in time is told of")
+		t.Error("a certificate that was renewed in time is logged")
 	}
 	stream.read(10_000)
 }

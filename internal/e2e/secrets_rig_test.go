@@ -27,7 +27,7 @@ import (
 )
 
 // secrets_rig_test.go makes secrets and finds them again, however they are
-// written; and has peers that repeat what they are told.
+// written; and has peers that repeat what they get.
 
 // secrets are values that must not be seen, by what they are.
 type secrets map[string]string

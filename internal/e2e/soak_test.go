@@ -190,7 +190,7 @@ func (s *soak) record(k *traffic, o *operation) {
 			return
 		}
 		c.wrong++
-		trouble = "cut short, and not told"
+		trouble = "cut short, without an error"
 	case corrupt:
 		c.wrong++
 		trouble = "wrong"

@@ -43,7 +43,7 @@ func wantChange(t *testing.T, w *Watch, before string, paths ...string) {
 		case <-w.C:
 			w.Set(paths)
 		case <-timeout:
-			t.Fatal("nothing was told")
+			t.Fatal("there is no report")
 		}
 	}
 }
@@ -164,7 +164,7 @@ func TestShared(t *testing.T) {
 	wantChange(t, two, before, a+"/f")
 	select {
 	case <-one.C:
-		t.Error("a watch was told of another's directory")
+		t.Error("a watch reports another's directory")
 	default:
 	}
 	two.Close()

@@ -26,7 +26,7 @@ const (
 	// connect first.
 	defaultDialTimeout = 10 * time.Second
 
-	// hangUpTimeout and hangUpBytes bound what a client that was told of a
+	// hangUpTimeout and hangUpBytes bound what a client that got the reason of a
 	// failure may still send.
 	hangUpTimeout = time.Second
 	hangUpBytes   = 64 << 10
@@ -37,7 +37,7 @@ const (
 type Forwarder struct {
 	// Dial connects to the target on behalf of a client, from whom it may read
 	// where that is. It is bounded by DialTimeout. If it fails, the client is
-	// reset, unless it has been told: see ToldError. Required.
+	// reset, unless it has the reason: see ToldError. Required.
 	Dial func(ctx context.Context, client net.Conn) (net.Conn, error)
 
 	// DialTimeout bounds Dial and the sending of the PROXY protocol's header.
@@ -96,7 +96,7 @@ type Connection struct {
 	Err error
 }
 
-// ToldError is what Dial returns when the client has been told why it failed,
+// ToldError is what Dial returns when the client already has the reason why it failed,
 // in a protocol that they share. The client is then closed in an orderly way,
 // and the failure is logged at debug: it is the client's to report.
 type ToldError struct{ Err error }

@@ -256,7 +256,7 @@ func TestDialTimeout(t *testing.T) {
 	}
 }
 
-// TestTold: a client that was told why gets all of it, whatever it still sends.
+// TestTold: a client that gets the reason gets all of it, whatever it still sends.
 func TestTold(t *testing.T) {
 	logger, logs := observe()
 	address := serve(t, &Forwarder{

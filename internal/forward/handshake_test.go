@@ -63,7 +63,7 @@ func TestSlowCertificate(t *testing.T) {
 }
 
 // TestTrackedTLS: a client of TLS whose connection is ended before its time is not
-// told that it has got everything.
+// sure that it has got everything.
 func TestTrackedTLS(t *testing.T) {
 	ca, target, front := sshtest.NewCA(), listen(t), listen(t)
 	tracked := make(chan io.Closer, 1)

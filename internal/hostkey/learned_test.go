@@ -153,7 +153,7 @@ func TestLearn(t *testing.T) {
 			}
 			news := test.learned == nil && test.after != nil
 			if told := logs.FilterMessageSnippet("learned the host key").FilterField(zap.String("host_key", "ssh-ed25519 "+f1)).Len() == 1; told != news {
-				t.Errorf("told of: %v", told)
+				t.Errorf("logged: %v", told)
 			}
 		})
 	}

@@ -282,7 +282,7 @@ func TestLoad(t *testing.T) {
 	one := sshtest.AuthorizedKey(sshtest.PublicOf(t, sshtest.EdKey(1)))
 	dir := t.TempDir()
 
-	t.Run("bad lines are told of", func(t *testing.T) {
+	t.Run("bad lines are logged", func(t *testing.T) {
 		cfg := hostConfig(t, "x\nb.example "+one+"\ny\nz\nv\nw\n")
 		core, logs := observer.New(zap.WarnLevel)
 		h, err := Load(t.Context(), cfg, zap.New(core))

@@ -66,7 +66,7 @@ func TestFewerConnections(t *testing.T) {
 		}
 		b.mu.Unlock()
 		if g := b.Generation(); g == generation {
-			t.Error("the pools were not told")
+			t.Error("the pools did not learn of it")
 		}
 	}
 	for _, c := range conns {
@@ -139,7 +139,7 @@ func TestIdleBursts(t *testing.T) {
 			conns = append(conns, openOf(t, b.Pool, Request, addr))
 		}
 		becomeQuiet(b.Pool, linkOf(conns[0]))
-		sshtest.Eventually(t, 5*time.Second, "the pools to be told", func() bool { return b.Generation() > generation })
+		sshtest.Eventually(t, 5*time.Second, "the pools to learn of it", func() bool { return b.Generation() > generation })
 		for _, c := range conns {
 			_ = c.Close()
 		}

@@ -52,7 +52,7 @@ func becomeQuiet(h *Pool, m *member) {
 	h.updateLoad(m)
 }
 
-// stayQuiet has that go on although the pools have been told.
+// stayQuiet lets that go on although the pools know of it.
 func stayQuiet(h *Pool, m *member) {
 	h.mu.Lock()
 	if !m.shedAt.IsZero() {
@@ -189,7 +189,7 @@ func TestQuietChannels(t *testing.T) {
 
 	stayQuiet(b.Pool, m)
 	links := connections(t, b.Pool, 2)
-	sshtest.Eventually(t, 5*time.Second, "the pools to be told", func() bool { return b.Generation() > told })
+	sshtest.Eventually(t, 5*time.Second, "the pools to learn of it", func() bool { return b.Generation() > told })
 	roundTrip(t, openOf(t, b.Pool, Request, addr))
 	b.mu.Lock()
 	if m.channels != len(conns) || links[1].carries != Request || links[1].channels != 1 {

@@ -210,7 +210,7 @@ func TestHostsReturn(t *testing.T) {
 	roundTrip(t, c)
 	roundTrip(t, mustDial(t, h, addr))
 	if h.Generation() == before {
-		t.Error("pools of channels are not told of the return")
+		t.Error("pools of channels do not learn of the return")
 	}
 	if logs.FilterMessage("connection replaced").Len() == 0 {
 		t.Error("the replacement is not logged")

@@ -238,7 +238,7 @@ func TestQueueSheds(t *testing.T) {
 		q.p.updateLoad(m)
 		generation := q.p.generation.Load()
 		if generation == 0 {
-			t.Fatal("they were not told")
+			t.Fatal("they did not learn of it")
 		}
 		q.p.updateLoad(m)
 		if q.p.generation.Load() != generation {

@@ -165,7 +165,7 @@ func TestCertificateInTime(t *testing.T) {
 	}
 }
 
-// TestExpiry: a certificate that is not renewed is told of, before its end and
+// TestExpiry: a certificate that is not renewed is logged, before its end and
 // at it, once each. What is open goes on.
 func TestExpiry(t *testing.T) {
 	t.Parallel()
@@ -176,7 +176,7 @@ func TestExpiry(t *testing.T) {
 	logs := observed(&set)
 	h := a.tunnel(set)
 	links := connections(t, h, 2)
-	sshtest.Eventually(t, 10*time.Second, "its end is told of", func() bool {
+	sshtest.Eventually(t, 10*time.Second, "its end is logged", func() bool {
 		return logged(logs, "certificate has expired and was not renewed; open connections go on, but no new one can use it")
 	})
 	time.Sleep(time.Second)

@@ -88,12 +88,12 @@ func TestLostOnce(t *testing.T) {
 			t.Errorf("%d of 3 deaths known: the log tells %d times", heard, n)
 		}
 		if logs.FilterMessage("reconnected").Len() != 1 {
-			t.Errorf("%d of 3 deaths known: no reconnect is told of", heard)
+			t.Errorf("%d of 3 deaths known: no reconnect is logged", heard)
 		}
 	}
 }
 
-// TestLostAtOnce: a connection that dies while it is told of is lost after that.
+// TestLostAtOnce: a connection that dies while it is reported is lost after that.
 func TestLostAtOnce(t *testing.T) {
 	t.Parallel()
 	fresh := mortal(t, newTestMember(anyClass, 0, 0))

@@ -2,9 +2,9 @@ package printable
 
 import "strings"
 
-// conceal.go keeps a peer from having us print what we told it in confidence: a
-// proxy that repeats a login, a bastion whose next prompt has the password. One
-// that writes it in another way is not understood.
+// conceal.go keeps secrets out of the log that a peer repeats: a proxy that repeats a
+// login, a bastion whose next prompt has the password. It does not find one that the
+// peer writes in another way.
 
 // minConcealed is how long a secret has to be to be concealed. A shorter one is
 // in most texts by chance.

@@ -56,7 +56,7 @@ type foreignError struct {
 }
 
 // Error returns err with a text that is printable, and shows no secret that
-// the bastion was told.
+// the bastion got.
 func Error(err error, secrets ...string) error {
 	if err == nil {
 		return nil

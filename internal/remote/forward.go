@@ -90,7 +90,7 @@ func (f *forward) wake() {
 }
 
 // keep keeps the bastion listening while there is a listener for it. It returns when
-// the last one is closed and the bastion told so, or when the tunnel has ended.
+// the last one is closed and the bastion knows it, or when the tunnel has ended.
 func (f *forward) keep() {
 	for f.all.ctx.Err() == nil {
 		f.all.mu.Lock()

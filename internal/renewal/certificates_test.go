@@ -61,8 +61,8 @@ func (tunnel) Expiring([]zap.Field) {}
 
 func (t tunnel) Log() *zap.Logger { return t.log }
 
-// TestWallClockJump: a clock that is set, and set back, has an expiry told of
-// once, and forgets none.
+// TestWallClockJump: if the clock is set, and set back, each expiry is logged
+// once, and none is forgotten.
 func TestWallClockJump(t *testing.T) {
 	core, logs := observer.New(zapcore.DebugLevel)
 	start := time.Now()

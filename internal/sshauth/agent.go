@@ -155,7 +155,7 @@ func (l *agentLink) close() {
 // isClosed reports whether the link was closed.
 func (l *agentLink) isClosed() bool { return l.ctx.Err() != nil }
 
-// agentSigner has the agent sign.
+// agentSigner lets the agent sign.
 type agentSigner struct {
 	ssh.AlgorithmSigner
 	public ssh.PublicKey

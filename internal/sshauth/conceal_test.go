@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestRepeated has peers say what they were told, at every point where what they
+// TestRepeated: peers repeat what they got, at every point where what they
 // say is shown.
 func TestRepeated(t *testing.T) {
 	const secret = "hunter2\x1b"

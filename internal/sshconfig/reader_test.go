@@ -92,7 +92,7 @@ func TestWritten(t *testing.T) {
 }
 
 // TestNothingIsExecuted checks that what could be is neither executed nor
-// matches, and is told of where it would have decided.
+// matches, and is named where it would have decided.
 func TestNothingIsExecuted(t *testing.T) {
 	mark := filepath.Join(t.TempDir(), "executed")
 	h, warnings, err := resolved(t, `
@@ -131,7 +131,7 @@ func TestNothingIsExecuted(t *testing.T) {
 	}
 }
 
-// TestWarnsOnce checks what is told, and that it is told once, however many
+// TestWarnsOnce checks what is logged, and that it is logged once, however many
 // hosts and lines it concerns.
 func TestWarnsOnce(t *testing.T) {
 	_, warnings, err := resolved(t, `

@@ -128,13 +128,13 @@ func (c *Conn) refuse() {
 	c.out.changed.Broadcast()
 }
 
-// LocalAddr returns the originator's address, as the bastion was told; of a
+// LocalAddr returns the originator's address, as sent to the bastion; of a
 // connection that a Listener accepted, the address that the bastion listens on.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 
 // RemoteAddr returns the target's address, a *net.TCPAddr if the target was
 // given as an IP address; of a connection that a Listener accepted, the peer's,
-// as the bastion tells it.
+// as the bastion sends it.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
 // SetDeadline implements net.Conn.
@@ -156,7 +156,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// AfterLost has f run, in a goroutine of its own, once the connection to the
+// AfterLost runs f, in a goroutine of its own, once the connection to the
 // bastion is lost, as context.AfterFunc does: whoever neither reads nor writes
 // learns of it by nothing else. ended says that the peer had ended the stream
 // before, all of which has arrived.

@@ -188,7 +188,7 @@ func (c *Client) runChannel(o *opening, r *Request) {
 		return
 	}
 	// It counts as an unanswered open until the server has closed it as well: one
-	// that closes none would have us keep what it has sent on each.
+	// that closes none would make us keep what it has sent on each.
 	c.owner.AnsweredLate(r.Address)
 	_ = conn.Close()
 	answerRequests(requests)

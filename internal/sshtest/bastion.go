@@ -87,7 +87,7 @@ type BastionOptions struct {
 	// x/crypto/ssh.
 	Config ssh.Config
 
-	// Logf is told of logins, channels and their ends. Default: nobody is.
+	// Logf gets logins, channels and their ends. Default: nobody does.
 	Logf func(format string, args ...any)
 }
 
@@ -223,8 +223,8 @@ func (b *Bastion) Opens() []Open {
 }
 
 // Conns returns the authenticated connections, in no order; one is among them
-// soon after its client knows that it has logged in. They can be told to send
-// the client what it did not ask for, and to close.
+// soon after its client knows that it has logged in. A test can make
+// them send the client what it did not ask for, or close.
 func (b *Bastion) Conns() []*ssh.ServerConn {
 	b.mu.Lock()
 	defer b.mu.Unlock()

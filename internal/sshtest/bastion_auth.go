@@ -76,7 +76,7 @@ func (b *Bastion) serverConfig() *ssh.ServerConfig {
 		PublicKeyCallback:           first.PublicKeyCallback,
 		PasswordCallback:            first.PasswordCallback,
 		KeyboardInteractiveCallback: first.KeyboardInteractiveCallback,
-		// Called before the client is told, so that whoever has logged in finds
+		// Called before the client gets the answer, so that whoever has logged in finds
 		// it counted.
 		AuthLogCallback: func(_ ssh.ConnMetadata, _ string, err error) {
 			if err == nil {

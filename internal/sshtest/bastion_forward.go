@@ -40,7 +40,7 @@ type forwardedStreamlocal struct {
 	Reserved string
 }
 
-// forwards are what one connection has the bastion listen on. Only the
+// forwards are what the bastion listens on for one connection. Only the
 // goroutine that answers the connection's requests uses it.
 type forwards struct {
 	bastion   *Bastion

@@ -22,10 +22,10 @@ func (f *fatal) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// TestDaemonDoesNotStart checks that a test is told why there is no server.
+// TestDaemonDoesNotStart checks that a test gets why there is no server.
 func TestDaemonDoesNotStart(t *testing.T) {
-	told := &fatal{TB: t}
-	d := newDaemon(told, "127.0.0.1")
+	failed := &fatal{TB: t}
+	d := newDaemon(failed, "127.0.0.1")
 	d.listening, d.accepted = "listening", regexp.MustCompile("accepted")
 	d.command = func() *exec.Cmd { return exec.Command(d.Dir + "/none") }
 	done := make(chan struct{})
@@ -34,7 +34,7 @@ func TestDaemonDoesNotStart(t *testing.T) {
 		d.run()
 	}()
 	<-done
-	if !strings.HasPrefix(told.message, "starting the server at 127.0.0.1:") || !strings.Contains(told.message, "/none: no such file") {
-		t.Errorf("it was told %q", told.message)
+	if !strings.HasPrefix(failed.message, "starting the server at 127.0.0.1:") || !strings.Contains(failed.message, "/none: no such file") {
+		t.Errorf("it got %q", failed.message)
 	}
 }

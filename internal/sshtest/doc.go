@@ -4,7 +4,7 @@
 // Key, FreePort and Process.
 //
 //   - Bastion is an SSH server in this process. It forwards, it counts, and it
-//     misbehaves when told to.
+//     misbehaves when a test wants it to.
 //   - Malice is one that means harm: a script says what it sends.
 //   - SSHD and Dropbear run the real servers, where they are installed.
 //   - Link is a TCP relay to put before any of them. It freezes, delays,

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// link.go is a network that breaks when told to: which connections it has and
+// link.go is a network that a test breaks: which connections it has and
 // what is done to them. link_pump.go moves their bytes.
 
 // Direction is a way, or both ways, through a Link.
@@ -98,7 +98,7 @@ func (l *Link) Bytes() (up, down int64) {
 	return up, down
 }
 
-// SetTarget has new connections relayed to another "host:port".
+// SetTarget relays new connections to another "host:port".
 func (l *Link) SetTarget(target string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -124,7 +124,7 @@ func (l *Link) Thaw(d Direction) {
 	l.applyLocked()
 }
 
-// SetDelay has each byte arrive that much later, in each direction.
+// SetDelay delays each byte by that much, in each direction.
 func (l *Link) SetDelay(delay time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

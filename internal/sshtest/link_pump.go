@@ -101,8 +101,7 @@ func (p *pump) stop() {
 	p.cond.Broadcast()
 }
 
-// cut drops the queue, sends the end of the stream and has what still comes
-// thrown away.
+// cut drops the queue, sends the end of the stream and drops what still comes.
 func (p *pump) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -113,7 +112,7 @@ func (p *pump) cut() {
 	closeWrite(p.dst)
 }
 
-// corrupt has a bit of what comes next flipped.
+// corrupt flips a bit of what comes next.
 func (p *pump) corrupt() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -210,7 +210,7 @@ func (c *MaliceConn) Refuse(methods ...string) error {
 }
 
 // Listen reads what comes and throws it away, until the connection has ended.
-// It answers opens if it is told to: the client's channel 0 is then ours, too.
+// It answers opens if a test wants it to: the client's channel 0 is then ours, too.
 func (c *MaliceConn) Listen(open bool) {
 	for {
 		packet, err := c.ReadPacket()

@@ -15,7 +15,7 @@ import (
 
 // tlscert.go issues TLS certificates.
 
-// CA is a certificate authority that nobody trusts until told to.
+// CA is a certificate authority that nobody trusts unless a test says so.
 type CA struct {
 	cert    *x509.Certificate
 	private *ecdsa.PrivateKey

@@ -31,7 +31,7 @@ func agentTunnel(t *testing.T, s *sshtest.SSHD, socket string, edit func(*Config
 	return open(t, cfg, quick())
 }
 
-// TestLockedAgent: an agent that was locked with ssh-add -x is told of, and the
+// TestLockedAgent: the log names an agent that was locked with ssh-add -x, and the
 // tunnel comes up by itself once it is unlocked.
 func TestLockedAgent(t *testing.T) {
 	t.Parallel()

@@ -13,7 +13,7 @@ import (
 )
 
 // TestJump: three hops, the middle one shared, each name resolved by the hop
-// before; a loss of the first is mended from the last.
+// before; after a loss of the first, a dial through the last connects all again.
 func TestJump(t *testing.T) {
 	key := sshtest.NewKey()
 	third := bastionFor(t, key, nil)

@@ -34,7 +34,7 @@ func keygen(t *testing.T, args ...string) string {
 }
 
 // TestDowngrade: of what is broken nothing is taken unless it is written, and
-// who cannot connect for it is told what to write, or that nothing helps.
+// the error says what to write, or that nothing helps.
 func TestDowngrade(t *testing.T) {
 	rsa, short := keygen(t, "-t", "rsa", "-b", "2048"), keygen(t, "-t", "rsa", "-b", "1024")
 	dsa := keygen(t, "-t", "dsa")

@@ -54,7 +54,7 @@ func TestStrictKex(t *testing.T) {
 				t.Errorf("agreed on %+v", n)
 			}
 			if told := logs.FilterMessageSnippet("strict key exchange").Len(); told != 0 { // AES-GCM does without
-				t.Errorf("told %d times", told)
+				t.Errorf("logged %d times", told)
 			}
 		})
 	}
@@ -103,7 +103,7 @@ func TestPostQuantum(t *testing.T) {
 			cfg.RequiredRSASize = 3072
 			agreedWith(t, open(t, cfg, set))
 			if told := said("the bastion has no post-quantum key exchange"); told != test.told {
-				t.Errorf("told %d times, want %d", told, test.told)
+				t.Errorf("logged %d times, want %d", told, test.told)
 			}
 		})
 	}

@@ -82,7 +82,7 @@ func TestStatusIdle(t *testing.T) {
 	}
 }
 
-// TestStatusForward: what the bastion listens on is told, and that it refuses.
+// TestStatusForward: the status has what the bastion listens on, and that it refuses.
 func TestStatusForward(t *testing.T) {
 	sshtest.Takes(t, time.Second)
 	t.Parallel()
@@ -163,7 +163,7 @@ func TestCauses(t *testing.T) {
 	}
 }
 
-// TestEvents: an observer is told of a connection, its loss and another one, in
+// TestEvents: an observer gets a connection, its loss and another one, in
 // this order. Durations are seconds.
 func TestEvents(t *testing.T) {
 	t.Parallel()

@@ -143,7 +143,7 @@ func TestProxyCommand(t *testing.T) {
 	// A script that goes on when its child has ended, and is hard to end.
 	script := `trap '' TERM; echo "for $3" >&2; ` + nc + ` "$1" "$2" & echo $$ $! >` + pids + `; wait; sleep 100`
 	cfg.ProxyCommand = []string{"sh", "-c", script, "sh", "%h", "%p", "%r at 100%%"}
-	// A job in the background has no standard input, unless it is told so.
+	// A job in the background has no standard input, unless a flag says so.
 	cfg.ProxyCommand[2] = strings.Replace(script, `"$2" &`, `"$2" <&3 &`, 1)
 	cfg.ProxyCommand[2] = "exec 3<&0; " + cfg.ProxyCommand[2]
 	set := quick()
