@@ -4,6 +4,7 @@ import (
 	"io"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/connect"
@@ -192,29 +193,34 @@ func TestGrowthKeepsFailing(t *testing.T) {
 // TestSpareGoesBesideWaiter: a stream that waits for a connection of its own
 // still gets one when a spare one goes meanwhile.
 func TestSpareGoesBesideWaiter(t *testing.T) {
-	sshtest.Takes(t, time.Second)
-	t.Parallel()
-	spare := newTestMember(Request, 0, 0)
-	spare.used = time.Now().Add(-2 * spareAfter)
-	p := crew(1, 8, newTestMember(Request, 1, 0), spare)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_, _ = p.pick(t.Context(), placementOf(Stream))
-	}()
-	lacking := func() bool {
+	synctest.Test(t, func(t *testing.T) {
+		spare := newTestMember(Request, 0, 0)
+		spare.used = time.Now().Add(-2 * spareAfter)
+		p := crew(1, 8, newTestMember(Request, 1, 0), spare)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _ = p.pick(t.Context(), placementOf(Stream))
+		}()
+		lacks := func() bool {
+			synctest.Wait()
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return p.growth.lack[Stream] != ""
+		}
+		if !lacks() {
+			t.Error("the stream does not wait")
+		}
 		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.growth.lack[Stream] != ""
-	}
-	sshtest.Eventually(t, streamPatience/2, "the stream to wait", lacking)
-	p.mu.Lock()
-	p.closeSpare(time.Now())
-	p.mu.Unlock()
-	if !spare.isDraining() {
-		t.Error("the spare one has stayed")
-	}
-	sshtest.Eventually(t, streamPatience/2, "the stream to ask again", lacking)
-	spare.drainTimer.Stop()
-	<-ended
+		p.closeSpare(time.Now())
+		p.mu.Unlock()
+		if !spare.isDraining() {
+			t.Error("the spare one has stayed")
+		}
+		if !lacks() {
+			t.Error("the stream does not ask again")
+		}
+		spare.drainTimer.Stop()
+		<-ended
+	})
 }

@@ -62,6 +62,27 @@ func stayQuiet(h *Pool, m *member) {
 	h.updateLoad(m)
 }
 
+// ownStream opens a stream on another connection than a request's. Where a login takes
+// longer than streamPatience, the first streams share that, which ownStream closes.
+func ownStream(t *testing.T, p *Pool, addr string, request *Conn) (stream *Conn) {
+	t.Helper()
+	m := linkOf(request)
+	sshtest.Eventually(t, sshtest.Patience, "a stream on a connection of its own", func() bool {
+		stream = openOf(t, p, Stream, addr)
+		if linkOf(stream) != m {
+			return true
+		}
+		_ = stream.Close()
+		return false
+	})
+	sshtest.Eventually(t, sshtest.Patience, "the end of those that shared the request's", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return m.channels == 1
+	})
+	return stream
+}
+
 // TestApart: streams and requests have a connection each, whichever come
 // first; those of one class alone share one.
 func TestApart(t *testing.T) {
@@ -108,9 +129,10 @@ func TestManyStreams(t *testing.T) {
 	set.MaxConnections = 3
 	b := newBench(t, set, nil)
 	addr := listen(t, echo)
-	roundTrip(t, openOf(t, b.Pool, Request, addr))
-	var conns []*Conn
-	for range easyChannels + 10 {
+	request := openOf(t, b.Pool, Request, addr)
+	roundTrip(t, request)
+	conns := []*Conn{ownStream(t, b.Pool, addr, request)}
+	for len(conns) < easyChannels+10 {
 		conns = append(conns, openOf(t, b.Pool, Stream, addr))
 	}
 	links := connections(t, b.Pool, 3)
@@ -257,12 +279,9 @@ func TestOneOfSeveralLost(t *testing.T) {
 	b := newBench(t, set, nil)
 	addr := listen(t, echo)
 	request := openOf(t, b.Pool, Request, addr)
-	stream := openOf(t, b.Pool, Stream, addr)
 	roundTrip(t, request)
+	stream := ownStream(t, b.Pool, addr, request)
 	roundTrip(t, stream)
-	if linkOf(request) == linkOf(stream) {
-		t.Fatal("they share a connection")
-	}
 	linkOf(stream).client.Close(net.ErrClosed)
 	_, err := stream.Read(make([]byte, 1))
 	wantLost(t, err)
@@ -284,16 +303,7 @@ func TestSpareGoes(t *testing.T) {
 	request := openOf(t, b.Pool, Request, addr)
 	roundTrip(t, request)
 	for range 2 {
-		stream := openOf(t, b.Pool, Stream, addr)
-		// Where a login takes longer than streamPatience they share a connection.
-		sshtest.Eventually(t, sshtest.Patience, "a stream on a connection of its own", func() bool {
-			if linkOf(stream) != linkOf(request) {
-				return true
-			}
-			_ = stream.Close()
-			stream = openOf(t, b.Pool, Stream, addr)
-			return false
-		})
+		stream := ownStream(t, b.Pool, addr, request)
 		roundTrip(t, stream)
 		links := connections(t, b.Pool, 2)
 		_ = stream.Close()

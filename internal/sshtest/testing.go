@@ -74,11 +74,13 @@ const Patience = 2 * time.Minute
 func Eventually(t testing.TB, timeout time.Duration, what string, isSo func() bool) {
 	t.Helper()
 	timeout = max(timeout, Patience)
-	deadline := time.Now().Add(timeout)
+	start := time.Now()
 	for !isSo() {
-		if time.Now().After(deadline) {
+		waited := time.Since(start)
+		if waited > timeout {
 			t.Fatalf("waited %v in vain: %s", timeout, what)
 		}
-		time.Sleep(5 * time.Millisecond)
+		// To ask again costs other tests time, most of all if it is a request.
+		time.Sleep(min(max(waited/20, 5*time.Millisecond), 50*time.Millisecond))
 	}
 }
