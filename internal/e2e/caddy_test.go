@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,16 +33,26 @@ const patience = sshtest.Patience
 // logShown is how much of Caddy's log a failed test shows.
 const logShown = 64 << 10
 
-// binary returns the path of Caddy with this module. It is built in the tests' own
-// network: modules that go test ./... has not fetched cannot be.
-var binary = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(buildDir, "caddy")
-	out, err := exec.Command("go", "build", raceFlag, "-o", path, "../../cmd/caddy").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("building caddy: %w\n%s", err, out)
-	}
-	return path, nil
-})
+// binary returns the path of Caddy with this module, and quickBinary that of one without
+// the race detector.
+var (
+	binary      = buildOnce("caddy", "../..", raceFlag)
+	quickBinary = buildOnce("caddy-quick", "../..", "-race=false")
+)
+
+// buildOnce builds the Caddy of a Go module below the repository once it is needed. It is
+// built in the tests' own network: modules that go test ./... has not fetched cannot be.
+func buildOnce(name, module, race string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		path := filepath.Join(buildDir, name)
+		// Without debugging information it is linked in three quarters of the time.
+		out, err := exec.Command("go", "-C", module, "build", race, "-ldflags=-w", "-o", path, "./cmd/caddy").CombinedOutput()
+		if err != nil {
+			return "", fmt.Errorf("building %s: %w\n%s", name, err, out)
+		}
+		return path, nil
+	})
+}
 
 // buildDir is where it is built.
 var buildDir string
@@ -130,8 +141,12 @@ func (c *caddy) command(args ...string) *exec.Cmd {
 	sshtest.Needs(c.t, "a process of Caddy")
 	path := c.program
 	if path == "" {
+		build := binary
+		if !serves(args) {
+			build = quickBinary
+		}
 		var err error
-		if path, err = binary(); err != nil {
+		if path, err = build(); err != nil {
 			c.t.Fatal(err)
 		}
 	}
@@ -204,6 +219,12 @@ func (c *caddy) activated(cmd *exec.Cmd) *exec.Cmd {
 		args = append(args, "--setenv", variable)
 	}
 	return client(c.t, "systemd-socket-activate", append(args, cmd.Args...)...)
+}
+
+// serves reports whether the arguments are those of a command that goes on. One that does
+// not starts in a third of the time without the race detector, which has less to find there.
+func serves(args []string) bool {
+	return slices.Contains(args, "run") || slices.Contains(args, "start") || slices.Contains(args, "forward")
 }
 
 func (c *caddy) running() bool {

@@ -10,9 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,14 +23,7 @@ import (
 const layer4Dir = "../../layer4"
 
 // layer4Binary returns the path of Caddy with the Go module layer4.
-var layer4Binary = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(buildDir, "caddy-l4")
-	out, err := exec.Command("go", "-C", layer4Dir, "build", raceFlag, "-o", path, "./cmd/caddy").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("building caddy: %w\n%s", err, out)
-	}
-	return path, nil
-})
+var layer4Binary = buildOnce("caddy-l4", layer4Dir, raceFlag)
 
 // newLayer4 prepares a Caddy with caddy-l4. It is built in the tests' own network, where
 // modules that nobody has fetched cannot be.

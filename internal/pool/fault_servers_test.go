@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/sshtest"
+	"github.com/caddy-ssh-tunnel/caddy-ssh-tunnel/internal/tunneltest"
 )
 
 // TestLostSSHD is the same with the real one, its connection process killed.
@@ -32,7 +33,8 @@ func TestLostSSHD(t *testing.T) {
 		var wg sync.WaitGroup
 		var reading sync.WaitGroup
 		for range 8 {
-			c := mustDial(t, h, addr)
+			// What was just connecting has died with the sessions, so the tunnel may be down.
+			c := tunneltest.MustDial(t, h, Target{Network: "tcp", Address: addr, Patient: true})
 			reading.Add(1)
 			wg.Go(func() {
 				if _, err := io.ReadFull(c, make([]byte, 100_000)); err != nil {

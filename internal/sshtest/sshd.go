@@ -57,7 +57,7 @@ type SSHD struct {
 }
 
 // sshdConfig is what holds unless the options say otherwise: of two lines, the
-// first counts.
+// first counts. With SHLVL, bash does not read ~/.bashrc for each command that sshd runs.
 const sshdConfig = `
 AuthorizedKeysFile %[1]s
 PermitRootLogin yes
@@ -69,6 +69,7 @@ UsePAM no
 UseDNS no
 AllowTcpForwarding yes
 AllowStreamLocalForwarding yes
+SetEnv SHLVL=2
 LogLevel VERBOSE
 `
 
