@@ -142,7 +142,7 @@ func (c *caddy) command(args ...string) *exec.Cmd {
 	path := c.program
 	if path == "" {
 		build := binary
-		if !serves(args) {
+		if raceFlag == "-race=true" && !serves(args) {
 			build = quickBinary
 		}
 		var err error

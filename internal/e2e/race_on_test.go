@@ -2,6 +2,6 @@
 
 package e2e
 
-// race_on_test.go has Caddy built with the race detector if the tests are.
+// race_on_test.go builds Caddy with the race detector if the tests are.
 
 const raceFlag = "-race=true"

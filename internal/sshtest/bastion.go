@@ -223,8 +223,8 @@ func (b *Bastion) Opens() []Open {
 }
 
 // Conns returns the authenticated connections, in no order; one is among them
-// soon after its client knows that it has logged in. A test can make
-// them send the client what it did not ask for, or close.
+// soon after its client knows that it has logged in. A test can send the client what it
+// did not ask for on them, or close them.
 func (b *Bastion) Conns() []*ssh.ServerConn {
 	b.mu.Lock()
 	defer b.mu.Unlock()

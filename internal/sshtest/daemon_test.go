@@ -22,7 +22,7 @@ func (f *fatal) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// TestDaemonDoesNotStart checks that a test gets why there is no server.
+// TestDaemonDoesNotStart checks that a test fails with why there is no server.
 func TestDaemonDoesNotStart(t *testing.T) {
 	failed := &fatal{TB: t}
 	d := newDaemon(failed, "127.0.0.1")
@@ -35,6 +35,6 @@ func TestDaemonDoesNotStart(t *testing.T) {
 	}()
 	<-done
 	if !strings.HasPrefix(failed.message, "starting the server at 127.0.0.1:") || !strings.Contains(failed.message, "/none: no such file") {
-		t.Errorf("it got %q", failed.message)
+		t.Errorf("it failed with %q", failed.message)
 	}
 }
